@@ -1,0 +1,73 @@
+"""Writing so that nothing half-written stays: a temporary name beside the target, then os.replace."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from breakascene.errors import UserError
+
+
+@contextmanager
+def new_file(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
+
+    The temporary name keeps the suffix, so that libraries that look at it (Pillow) pick the right format.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.parent / f".{path.stem}.{uuid4().hex[:8]}.part{path.suffix}"
+    try:
+        yield draft
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path | str) -> Iterator[Path]:
+    """Give an empty temporary folder beside `path`; it takes the place of `path` when the block ends well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        draft.chmod(0o777 & ~_umask())  # mkdtemp makes private folders; a result is an ordinary one
+        yield draft
+        old = draft.with_suffix(".old")
+        if path.exists():
+            os.replace(path, old)  # a folder cannot be replaced in one step while it holds files
+        os.replace(draft, path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def require_writable(path: Path | str, kind: str) -> Path:
+    """Check before long work that `path` can be written as a new "file" or "folder"; nothing is left behind.
+
+    Raises UserError if it cannot: a file stands in the way, or the disk or its rights forbid it.
+    """
+    path = Path(path)
+    try:
+        if kind == "file" and path.is_dir():
+            raise UserError(f"{path} is a folder: give --out the name of a file in it.")
+        if kind == "folder" and path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file: give --out the name of a folder.")
+        there = path if path.is_dir() else path.absolute().parent
+        while not there.exists():
+            there = there.parent
+        with tempfile.TemporaryFile(dir=there):  # rights alone do not tell: root, read-only disks, /proc
+            pass
+    except OSError as error:
+        reason = error.strerror or "not possible"
+        raise UserError(f"Cannot write to {path} ({reason.lower()}): choose another place for --out.") from error
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
