@@ -1,0 +1,149 @@
+"""The change of weights that a run makes: trained as LoRA or whole, kept as low-rank factors, added and taken off.
+
+A change is a dict of float32 tensors. For a weight named "unet.mid_block.….to_q.weight" it has "….to_q.weight.A" (r, in)
+and "….to_q.weight.B" (out, r), with the change B @ A in the weight's shape ("in" counts all but the first axis); for
+a bias or norm, which has no rank to cut, "….bias.diff" with the change itself.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from breakascene.base import Base
+
+PARTS = ("unet", "text_encoder")
+UNET_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+Change = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """Weights under training: their parameters by a stable name, and a way to read the change so far."""
+
+    parameters: dict[str, nn.Parameter]
+    change: Callable[[], Change]
+
+
+@contextmanager
+def lora(base: Base, rank: int, seed: int, unet_layers: tuple[str, ...] = UNET_ATTENTION) -> Iterator[Trainable]:
+    """Put trainable LoRA layers on the UNet and the text encoder; they are gone, without a trace, when the block ends.
+
+    unet_layers: ends of the names of the UNet's linear or convolution layers that take part.
+    """
+    # alpha = rank, so that a file without alpha still means the same
+    options = {"r": rank, "lora_alpha": rank, "lora_dropout": 0.0}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # peft draws the A matrices from the global generator
+            inject_adapter_in_model(LoraConfig(target_modules=list(unet_layers), **options), base.unet)
+            inject_adapter_in_model(LoraConfig(target_modules=list(TEXT_ATTENTION), **options), base.text_encoder)
+        layers = {
+            f"{part}.{path}.weight": layer
+            for part in PARTS
+            for path, layer in getattr(base, part).named_modules()
+            if isinstance(layer, LoraLayer)
+        }
+        parameters = {}
+        for name, layer in layers.items():
+            parameters[f"{name}.A"] = layer.lora_A["default"].weight
+            parameters[f"{name}.B"] = layer.lora_B["default"].weight
+        yield Trainable(parameters, lambda: {name: _kept(p.flatten(1)) for name, p in parameters.items()})
+    finally:
+        for part in PARTS:
+            _unwrap(getattr(base, part))
+
+
+def _unwrap(model: nn.Module) -> None:
+    for path, layer in list(model.named_modules()):
+        if isinstance(layer, LoraLayer):
+            model.set_submodule(path, layer.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config
+    model.requires_grad_(False)
+
+
+@contextmanager
+def whole(base: Base, rank: int) -> Iterator[Trainable]:
+    """Let all weights of the UNet and the text encoder be trained; they have their old values again when the block ends.
+
+    The table of words stays as it is: only the handles' rows are taught. The change is cut to `rank`.
+    """
+    parameters = {
+        f"{part}.{path}": weight
+        for part in PARTS
+        for path, weight in getattr(base, part).named_parameters()
+        if "token_embedding" not in path
+    }
+    before = {name: weight.data for name, weight in parameters.items()}
+    try:
+        for weight in parameters.values():
+            weight.data = weight.data.clone()
+            weight.requires_grad_(True)
+        yield Trainable(parameters, lambda: _difference(before, parameters, rank))
+    finally:
+        for name, weight in parameters.items():
+            weight.data = before[name]
+            weight.requires_grad_(False).grad = None
+
+
+def _difference(before: dict[str, torch.Tensor], now: dict[str, nn.Parameter], rank: int) -> Change:
+    change = {}
+    for name, weight in now.items():
+        difference = weight.detach().float() - before[name].float()
+        if difference.ndim < 2:
+            change[f"{name}.diff"] = _kept(difference)
+        else:
+            change[f"{name}.A"], change[f"{name}.B"] = factors(difference, rank)
+    return change
+
+
+def factors(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The nearest change of a lower rank, by singular values: (out, …) → A (r, in) and B (out, r) with matrix ≈ B @ A.
+
+    Axes after the first are taken as one. r is `rank`, or less where the matrix is smaller.
+    """
+    u, s, v = torch.linalg.svd(matrix.flatten(1).float(), full_matrices=False)
+    root = s[:rank].sqrt()  # shared out evenly, so that neither factor is tiny
+    return _kept(root[:, None] * v[:rank]), _kept(u[:, :rank] * root)
+
+
+@contextmanager
+def changed(base: Base, change: Change) -> Iterator[None]:
+    """While the block runs, the weights of `base` have the change added; afterwards they are the same tensors as before.
+
+    Raises KeyError or RuntimeError if the change belongs to a model of another shape.
+    """
+    names = dict.fromkeys(key.rpartition(".")[0] for key in change)
+    weights = {name: base_weight(base, name) for name in names}
+    before = {name: weight.data for name, weight in weights.items()}
+    try:
+        for name, weight in weights.items():
+            weight.data = weight.data + _expand(change, name, weight)
+        yield
+    finally:
+        for name, weight in weights.items():
+            weight.data = before[name]
+
+
+def base_weight(base: Base, name: str) -> nn.Parameter:
+    """The parameter with this name: "unet." or "text_encoder." and its path."""
+    part, _, path = name.partition(".")
+    return getattr(base, part).get_parameter(path)
+
+
+def _expand(change: Change, name: str, weight: torch.Tensor) -> torch.Tensor:
+    if f"{name}.diff" in change:
+        return change[f"{name}.diff"].to(weight)
+    product = change[f"{name}.B"].to(weight.device) @ change[f"{name}.A"].to(weight.device)
+    return product.view_as(weight).to(weight.dtype)
+
+
+def _kept(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to("cpu", torch.float32, copy=True).contiguous()

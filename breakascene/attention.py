@@ -1,0 +1,102 @@
+"""Reading the cross-attention maps of the handles: where in the picture does a word look?"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from PIL import Image
+
+PAPER_SIDE = 16  # the paper reads the maps of 16 × 16 cells (section 3.3)
+
+# A dark-to-light ramp for heat maps (black, violet, red, orange, pale yellow); readable without colour vision.
+_RAMP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float32)
+
+
+def choose_layers(unet: UNet2DConditionModel) -> tuple[int, tuple[str, ...]]:
+    """Choose the cross-attention layers whose maps the attention loss reads.
+
+    Returns (side, names): the layers of the down and up blocks with 16 · 16 queries for square latents of the
+    model's own size, or, where there are none, those of the level nearest to 16. The middle block is left out, as
+    in the paper, whose 16 × 16 maps all lie in the down and up blocks.
+    """
+    side, sides = unet.config.sample_size, []
+    for block in unet.down_blocks:
+        sides.append(side)
+        if block.downsamplers is not None:
+            side = (side + 1) // 2  # a convolution of stride 2 rounds up
+    levels: dict[int, list[str]] = {}
+    for name, module in unet.named_modules():
+        if isinstance(module, Attention) and module.is_cross_attention and not name.startswith("mid_block"):
+            part, index = name.split(".")[:2]
+            level = sides[int(index)] if part == "down_blocks" else sides[-1 - int(index)]
+            levels.setdefault(level, []).append(name)
+    if not levels:
+        raise ValueError("this UNet has no cross-attention in its down and up blocks")
+    side = min(levels, key=lambda level: abs(level - PAPER_SIDE))
+    return side, tuple(levels[side])
+
+
+class Recorder:
+    """Keeps the attention of chosen cross layers while a UNet runs: `with Recorder(unet, layers) as seen: unet(…)`.
+
+    The layers' output still comes from fused attention; the probabilities are computed beside it, and differentiable.
+    `samples` limits the reading to the first so many of the batch. Afterwards `maps` holds, by layer name, the mean
+    over heads, (samples, queries, tokens), in 0..1 and summing to 1 over the tokens.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, layers: Sequence[str], samples: int | None = None):
+        self.modules = {name: unet.get_submodule(name) for name in layers}
+        self.samples = samples
+        self.maps: dict[str, torch.Tensor] = {}
+
+    def __enter__(self) -> "Recorder":
+        self.before = {name: module.processor for name, module in self.modules.items()}
+        for name, module in self.modules.items():
+            module.set_processor(_Reading(self, name))
+        return self
+
+    def __exit__(self, *_) -> None:
+        for name, module in self.modules.items():
+            module.set_processor(self.before[name])
+
+    def mean(self) -> torch.Tensor:
+        """The mean over the layers, (samples, queries, tokens)."""
+        return torch.stack(list(self.maps.values())).mean(0)
+
+
+class _Reading(AttnProcessor2_0):
+    def __init__(self, recorder: Recorder, name: str):
+        super().__init__()
+        self.recorder, self.name = recorder, name
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, *args, **kwargs):
+        query = attn.head_to_batch_dim(attn.to_q(hidden_states[: self.recorder.samples]))  # (B·heads, Q, d)
+        key = attn.head_to_batch_dim(attn.to_k(encoder_hidden_states[: self.recorder.samples]))  # (B·heads, T, d)
+        scores = attn.get_attention_scores(query, key)  # (B·heads, Q, T)
+        # Keyed by name: a layer that gradient checkpointing runs twice is still one map.
+        self.recorder.maps[self.name] = scores.unflatten(0, (-1, attn.heads)).mean(1)  # (B, Q, T)
+        return super().__call__(attn, hidden_states, encoder_hidden_states, *args, **kwargs)
+
+
+def token_maps(attention: torch.Tensor, positions: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Pick the maps of some words out of one sample's attention.
+
+    attention: (queries, tokens) with a square number of queries. positions: for each word the places of its tokens in
+    the prompt; a word that stands there twice gives the mean of its maps. Returns (K, side, side).
+    """
+    side = round(attention.shape[0] ** 0.5)
+    maps = torch.stack([attention[:, list(places)].mean(1) for places in positions])  # (K, side²)
+    return maps.unflatten(1, (side, side))
+
+
+def heat_map(pixels: np.ndarray, attention: np.ndarray, strength: float = 0.65) -> Image.Image:
+    """Lay a map over a picture. pixels: (H, W, 3) uint8; attention: (h, w) in 0..1; returns an RGB image, W × H."""
+    height, width = pixels.shape[:2]
+    grid = Image.fromarray(attention.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    heat = np.asarray(grid).clip(0, 1)  # (H, W)
+    stops = np.linspace(0, 1, len(_RAMP))
+    colour = np.stack([np.interp(heat, stops, _RAMP[:, channel]) for channel in range(3)], axis=-1)
+    mixed = (1 - strength) * pixels + strength * colour
+    return Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))

@@ -1,0 +1,105 @@
+"""Saving a run between two steps, and going on from there to the same end bit for bit.
+
+One safetensors file holds the tensors and, in its header, the JSON part, so that both are always of the same step.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from breakascene.base import Base
+from breakascene.errors import UserError
+from breakascene.files import new_file
+from breakascene.scene import Scene
+from breakascene.settings import Settings
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after a step. tensors: "handles", weights by name, and Adam's state as "adam.<field>.<name>"."""
+
+    phase: int
+    losses: list[dict[str, float]]  # one for each step done
+    identity: dict  # what has to be the same to go on
+    tensors: dict[str, torch.Tensor]
+    random: torch.Tensor  # state of the generator, uint8
+
+    @property
+    def step(self) -> int:
+        return len(self.losses)
+
+
+def path_for(out: Path | str) -> Path:
+    """Where the checkpoint of a run that will be saved to the folder `out` lies: beside it, and gone when it is done."""
+    out = Path(out)
+    return out.parent / f"{out.name}.checkpoint.safetensors"
+
+
+def identity(scene: Scene, base: Base, settings: Settings) -> dict:
+    """What makes a run this run: two runs with the same identity have the same losses."""
+    digest = hashlib.sha256(scene.photo.tobytes())
+    digest.update(scene.masks().tobytes())
+    return {
+        "photo and masks": digest.hexdigest(),
+        "names": list(scene.names),
+        "base": base.fingerprint,
+        **settings.to_json(),
+    }
+
+
+def save(path: Path, state: Checkpoint) -> None:
+    """Write the state so that `path` holds either the old or the new one, whole, at any moment."""
+    header = {"phase": state.phase, "losses": state.losses, "identity": state.identity}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+    with new_file(path) as draft:
+        save_file({**tensors, "random": state.random}, draft, {"checkpoint": json.dumps(header)})
+
+
+def load(path: Path, wanted: dict) -> Checkpoint:
+    """Read the state of a run with the identity `wanted`.
+
+    Raises UserError if there is none, if it is damaged, or, by name, for each setting that differs.
+    """
+    if not path.is_file():
+        raise UserError(f"There is nothing to resume at {path}: start the run without --resume.")
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads(file.metadata()["checkpoint"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a checkpoint or is damaged: delete it and start anew.") from error
+    there = header["identity"]
+    other = [key for key in {**there, **wanted} if there.get(key) != wanted.get(key)]
+    if other:
+        raise UserError(
+            f"The saved run has other values for {', '.join(other)}: resume with the same ones or start without --resume."
+        )
+    random = tensors.pop("random")
+    return Checkpoint(header["phase"], header["losses"], there, tensors, random)
+
+
+def adam_state(optimizer: torch.optim.Optimizer, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Adam's state by "adam.<field>.<parameter name>"; nothing before the first step."""
+    return {
+        f"adam.{field}.{name}": value
+        for name, parameter in parameters.items()
+        for field, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+@torch.no_grad()
+def restore(state: Checkpoint, optimizer: torch.optim.Optimizer, parameters: dict[str, torch.Tensor]) -> None:
+    """Put saved values into the parameters and the optimizer that steps them."""
+    for name, parameter in parameters.items():
+        parameter.copy_(state.tensors[name])
+    saved = [key.split(".", 2) for key in state.tensors if key.startswith("adam.")]
+    for _, field, name in saved:
+        value = state.tensors[f"adam.{field}.{name}"]
+        target = parameters[name]
+        # Adam counts its steps on the CPU whatever the device of the weights
+        optimizer.state[target][field] = value.clone() if field == "step" else value.to(target, copy=True)

@@ -1,0 +1,135 @@
+"""Prompts to pictures, each with a record of how it came about."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from PIL import Image, PngImagePlugin
+
+from breakascene.base import Base
+from breakascene.concepts import Concepts
+from breakascene.errors import UserError
+from breakascene.files import new_file
+from breakascene.handles import check_prompt, places
+
+KEY = "breakascene"  # of the text chunk in a PNG
+BATCH = 4  # pictures at once
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A drawn RGB image and its record, JSON values by name; see generate."""
+
+    image: Image.Image
+    record: dict
+
+
+def generate(
+    base: Base,
+    concepts: Concepts | None,
+    prompts: Sequence[str],
+    *,
+    count: int = 1,
+    seed: int = 0,
+    steps: int = 20,
+    guidance: float | None = None,
+    negative: str = "",
+) -> Iterator[Picture]:
+    """Draw `count` pictures of each prompt, in order, with DPM-Solver++; they come a few at a time.
+
+    concepts: whose handles the prompts may use; None for the bare base. guidance: 1 or below for none; by default
+    what suits the base. Picture `index`, counted over all prompts, comes from seed + index alone, so it is the same
+    whatever is drawn with it (up to the last digits of the arithmetic). Its record has prompt, negative, seed, index,
+    steps, guidance, base, fingerprint, run (the concepts' id or None), handles and versions.
+    Between pictures the base is as it was.
+    Raises UserError for an unknown handle, one that is cut off, an empty prompt, or concepts of another base.
+    """
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    known = concepts.handles if concepts else ()
+    if not all(prompt.strip() for prompt in prompts) or not prompts:
+        raise UserError("The prompt is empty: write what to draw.")
+    if count < 1 or steps < 1:
+        raise UserError("The number of pictures and of steps must be at least 1.")
+    for prompt in (*prompts, negative):
+        check_prompt(prompt, known)
+
+    def on_base():
+        return concepts.applied(base) if concepts else nullcontext()
+
+    with on_base():
+        for prompt in (*prompts, negative):
+            places(base, prompt, known)
+    guidance = base.guidance if guidance is None else guidance
+    common = {
+        "negative": negative,
+        "steps": steps,
+        "guidance": guidance,
+        "base": base.name,
+        "fingerprint": base.fingerprint,
+        "run": concepts.id if concepts else None,
+        "handles": dict(zip(concepts.handles, concepts.names, strict=True)) if concepts else {},
+        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
+    }
+    records = [
+        {"prompt": prompt, "seed": seed, "index": index, **common}
+        for index, prompt in enumerate(prompt for prompt in prompts for _ in range(count))
+    ]
+
+    def draw() -> Iterator[Picture]:
+        for start in range(0, len(records), BATCH):
+            batch = records[start : start + BATCH]
+            with on_base():
+                images = _draw(base, batch)
+            for image, record in zip(images, batch, strict=True):
+                yield Picture(image, record)
+
+    return draw()  # so that a mistake is raised by the call itself, not by the first picture
+
+
+@torch.no_grad()
+def _draw(base: Base, records: Sequence[dict]) -> list[Image.Image]:
+    first = records[0]
+    return base.pipeline()(
+        [record["prompt"] for record in records],
+        negative_prompt=[record["negative"] for record in records],
+        num_inference_steps=first["steps"],
+        guidance_scale=first["guidance"],
+        generator=[torch.Generator().manual_seed(record["seed"] + record["index"]) for record in records],
+    ).images
+
+
+def save_picture(picture: Picture, folder: Path | str) -> Path:
+    """Write the picture as a PNG with its record inside, whole or not at all; returns its path.
+
+    The name is its index and the start of its prompt; a number is added where that name is taken.
+    Raises UserError if the folder cannot be written.
+    """
+    record = picture.record
+    plain = "".join(c if c.isalnum() and c.isascii() else " " for c in record["prompt"]).split()
+    stem = f"{record['index']:03d}-{'-'.join(plain)[:60].rstrip('-')}"
+    folder = Path(folder)
+    path, number = folder / f"{stem}.png", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{number}.png"
+    chunk = PngImagePlugin.PngInfo()
+    chunk.add_text(KEY, json.dumps(record))
+    try:
+        with new_file(path) as draft:
+            picture.image.save(draft, pnginfo=chunk)
+    except OSError as error:
+        raise UserError(f"Cannot write to {folder} ({error.strerror}): choose another place for --out.") from error
+    return path
+
+
+def read_record(path: Path | str) -> dict:
+    """Read the record from a PNG that save_picture wrote. Raises UserError if the file has none."""
+    try:
+        with Image.open(path) as image:
+            return json.loads(image.text[KEY])
+    except (OSError, AttributeError, KeyError, ValueError) as error:
+        raise UserError(f"{path} has no record: give a PNG that this package drew.") from error

@@ -1,0 +1,86 @@
+"""How a run is done: one frozen Settings, and the presets with a reason for each number."""
+
+from dataclasses import asdict, dataclass, replace
+
+from breakascene.adapter import UNET_ATTENTION
+from breakascene.base import Base
+from breakascene.errors import UserError
+
+# Prior pictures keep the base from forgetting (section 3.1); plain scenes that the toybox and Stable Diffusion both know.
+PRIOR_PROMPTS = (
+    "a photo of a dog at the beach",
+    "a photo of a car in the snow",
+    "a photo of an apple on a wooden table",
+    "a photo of a cat on the grass",
+    "a photo of a bird and a flower",
+    "a photo of a cup and a book",
+    "a photo of a boat under water",
+    "a photo of a tree in the desert",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the outcome of a run, besides the scene and the base.
+
+    Each part can be switched off: a phase by 0 steps, a loss by weight 0, union sampling, the mask and the flip by False.
+    """
+
+    preset: str = "light"
+    full: bool = False  # train all weights in phase 2, not LoRA
+    steps: tuple[int, int] = (400, 400)  # of phase 1 and phase 2; section 4: 400 each
+    handle_rate: float = 5e-4  # learning rate of the handles in phase 1; section 4
+    weight_rate: float = 2e-6  # learning rate of the weights in phase 2; section 4
+    late_handle_rate: float = 2e-6  # learning rate of the handles in phase 2; the authors' code has one rate for all
+    weight_decay: float = 1e-2  # of AdamW, as in the authors' code
+    rank: int = 16  # of the LoRA, or what a full change is cut to: a result stays small
+    unet_layers: tuple[str, ...] = UNET_ATTENTION  # ends of names of the UNet layers that carry LoRA
+    batch: int = 1  # subsets a step; one, as in the authors' code
+    union_sampling: bool = True  # draw a random subset of the concepts each step; section 3.2
+    masked: bool = True  # reconstruct only inside the masks; section 3.2
+    flip: bool = True  # mirror photo and masks half of the time
+    attention_weight: float = 1e-2  # λ_attn; section 3.3
+    prior_weight: float = 1.0  # as in DreamBooth
+    prior_count: int = 96  # pictures drawn once for a base; the authors' code draws 100
+    seed: int = 0
+
+    @property
+    def total(self) -> int:
+        """Steps of both phases."""
+        return sum(self.steps)
+
+    def to_json(self) -> dict:
+        """The settings as JSON values; tuples become lists."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: dict) -> "Settings":
+        """The inverse of to_json; fields unknown to this version are left out."""
+        known = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in cls.__dataclass_fields__}
+        return cls(**known)
+
+
+# (kind of base, preset) → what differs from the defaults above. Stable Diffusion's rates of `paper` are the paper's;
+# LoRA wants about a hundred times the rate of full weights, and a small base about ten times that of a large one.
+PRESETS = {
+    ("large", "paper"): {"full": True},
+    ("large", "light"): {"weight_rate": 1e-4, "late_handle_rate": 5e-5},
+    ("large", "quick"): {"steps": (150, 150), "handle_rate": 2e-3, "weight_rate": 3e-4, "late_handle_rate": 2e-4},
+    ("small", "paper"): {"full": True, "handle_rate": 5e-3, "weight_rate": 5e-5, "late_handle_rate": 5e-5},
+    ("small", "light"): {"handle_rate": 5e-3, "weight_rate": 5e-4, "late_handle_rate": 5e-4},
+    ("small", "quick"): {"steps": (100, 150), "handle_rate": 1e-2, "weight_rate": 1e-3, "late_handle_rate": 1e-3},
+}
+PRESET_NAMES = ("light", "quick", "paper")
+
+
+def preset(name: str, base: Base, **changes) -> Settings:
+    """The settings of a preset for this base: "light" (LoRA, the default), "quick" (LoRA, fewer steps) or "paper" (all weights).
+
+    changes: fields of Settings to set otherwise. Raises UserError for a name that is no preset.
+    """
+    if name not in PRESET_NAMES:
+        raise UserError(f'There is no preset "{name}": choose {", ".join(PRESET_NAMES[:-1])} or {PRESET_NAMES[-1]}.')
+    kind = "small" if base.small else "large"
+    # A small base draws its prior pictures on a CPU, and has less to forget.
+    count = {"prior_count": 32} if base.small else {}
+    return replace(Settings(preset=name), **{**count, **PRESETS[kind, name], **changes})
