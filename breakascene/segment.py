@@ -108,14 +108,7 @@ class Segmenter:
         Raises UserError for a point or box outside the photo, or with nothing that says where the thing is.
         """
         with self._lock:
-            width, height = self._current(photo).size
-            for x, y in points:
-                if not (0 <= x < width and 0 <= y < height):
-                    raise UserError(f"The point {x:g},{y:g} lies outside the photo, which is {width} × {height} pixels.")
-            if box is not None:
-                box = _check_box(box, width, height)
-            elif not any(labels):
-                raise UserError("Nothing says where the thing is: give at least one point on it, or a box around it.")
+            box = check_clicks(self._current(photo).size, points, labels, box)
             masks, scores, _ = self._predictor.predict(
                 point_coords=np.array(points, np.float64) if points else None,  # (N, 2)
                 point_labels=np.array(labels, np.int64) if points else None,  # (N,)
@@ -151,8 +144,19 @@ class Segmenter:
         return self._photo
 
 
-def _check_box(box: Box, width: int, height: int) -> Box:
-    """The box cut to the photo."""
+def check_clicks(size: tuple[int, int], points: list[Point], labels: list[bool], box: Box | None) -> Box | None:
+    """Check clicks as `predict` takes them for a photo of `size` (width, height); returns the box cut to the photo.
+
+    Raises UserError for a point or box outside the photo, or with nothing that says where the thing is.
+    """
+    width, height = size
+    for x, y in points:
+        if not (0 <= x < width and 0 <= y < height):
+            raise UserError(f"The point {x:g},{y:g} lies outside the photo, which is {width} × {height} pixels.")
+    if box is None:
+        if not any(labels):
+            raise UserError("Nothing says where the thing is: give at least one point on it, or a box around it.")
+        return None
     x0, y0, x1, y1 = max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])
     if not (x0 < x1 and y0 < y1):
         raise UserError(

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from pictures import save_blank_png
 
 from breakascene.errors import UserError
 from breakascene.scene import (
@@ -128,9 +129,9 @@ def test_cut_off_files_are_refused_not_half_read(tmp_path, kind):
 
 def test_limits_are_told_from_the_header(tmp_path):
     for name, size in {"bomb": (20_000, 20_000), "big": (8000, 5001)}.items():
-        Image.new("1", size).save(tmp_path / f"{name}.png")
         with pytest.raises(UserError, match="more than 40 megapixels"):
-            read_photo(tmp_path / f"{name}.png")
+            read_photo(save_blank_png(tmp_path / f"{name}.png", *size))
+    assert read_photo(save_blank_png(tmp_path / "small.png", 24, 16)).size == (24, 16)
     with pytest.raises(UserError, match="at least 16 × 16"):
         read_photo(Image.new("RGB", (15, 40)))
     with pytest.raises(UserError, match="too long a strip"):

@@ -1,0 +1,332 @@
+"""The command line. It turns words into calls; heavy modules are imported by the commands that need them."""
+
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from breakascene.errors import UserError
+from breakascene.files import new_file, new_folder, require_writable
+
+MISTAKE = 2  # exit status
+
+
+class Plain(TyperGroup):
+    """A command group that tells the user's mistakes, and a full disk or memory, in one line on stderr."""
+
+    def main(self, *args, standalone_mode: bool = True, **extra):
+        try:
+            status = super().main(*args, standalone_mode=False, **extra)
+        except Exception as error:
+            if not (line := explain(error)):
+                raise
+            print(" ".join(line.split()), file=sys.stderr)
+            status = MISTAKE
+        sys.exit(status or 0)
+
+
+def explain(error: Exception) -> str:
+    """The sentence for what the person at the terminal can mend; "" for a fault of the program."""
+    text = str(error)
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, TyperException):
+        said = error.format_message().replace("Value error, ", "").rstrip(".")
+        return f"{said}: see --help."
+    code = error.errno if isinstance(error, OSError) else None
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in text:
+        return "The disk is full: free some space and run the command again."
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{getattr(error, 'filename', None) or 'A file'} may not be written or read: change its rights or choose another place."
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "Memory ran out: close other programs, or use a smaller photo or base."
+    return ""
+
+
+app = typer.Typer(
+    cls=Plain,
+    help="Break-A-Scene: take the things out of one photo and draw them again anywhere.",
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+)
+
+Base = Annotated[str, typer.Option(help="Base model: toybox, a folder in the diffusers layout, or a hub id.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
+
+
+@app.callback(invoke_without_command=True)
+def start(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        return
+    # The libraries' own bars and notices would bury the one line that matters.
+    for library in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option(help="Folder for the result; an earlier demo in it is replaced.")] = Path("demo")):
+    """Take a sample scene through the whole chain: pictures and a page that shows them in OUT."""
+    require_writable(out, "folder")
+    if not ((out / "index.html").is_file() and (out / "run" / "manifest.json").is_file()):
+        _require_empty(out)
+    from breakascene import demo as chain
+    from breakascene.base import load_base
+    from breakascene.extract import preset
+
+    scene = chain.sample_scene()
+    print("Loading the toybox.", flush=True)
+    base = load_base("toybox")
+    with _progress() as tell:
+        chain.run(scene, base, preset("light", base), out, lambda line: print(line, flush=True), tell)
+    print(f"Done: open {out / 'index.html'} in a browser.")
+
+
+@app.command()
+def segment(
+    photo: Annotated[Path, typer.Argument(help="The photo.")],
+    out: Annotated[Path, typer.Option(help="A PNG for the mask; with --auto a new folder.")],
+    point: Annotated[list[str] | None, typer.Option(help="X,Y in the thing, or X,Y,- outside it; may be repeated.")] = None,
+    box: Annotated[str | None, typer.Option(help="X0,Y0,X1,Y1 around the thing.")] = None,
+    auto: Annotated[bool, typer.Option("--auto", help="Find all things by itself.")] = False,
+    sam: Annotated[str, typer.Option(help="toybox, vit_b, vit_l, vit_h, or a SAM checkpoint (.pth).")] = "auto",
+):
+    """Mark a thing in a photo by points or a box, and write its mask; X and Y are pixels of the upright photo."""
+    marks = [parse_point(text) for text in point or []]
+    corners = parse_numbers(box, 4, "--box", "X0,Y0,X1,Y1") if box else None
+    if auto == bool(marks or corners):
+        raise UserError("Say where the thing is with --point X,Y or --box X0,Y0,X1,Y1, or give --auto alone.")
+    require_writable(out, "folder" if auto else "file")
+    if auto:
+        _require_empty(out)
+    elif out.suffix.lower() != ".png":
+        raise UserError(f"The mask is written as a PNG: name it {out.stem}.png.")
+    from breakascene.scene import read_photo
+
+    image = read_photo(photo)
+    from breakascene.segment import Segmenter, check_clicks
+
+    points, labels = [(x, y) for x, y, _ in marks], [label for _, _, label in marks]
+    if not auto:
+        check_clicks(image.size, points, labels, corners)
+    segmenter = Segmenter.load(sam)
+    if auto:
+        _write_all(segmenter.auto(image), image, out)
+        return
+    found = segmenter.predict(points, labels, corners, photo=image)
+    mask = found.masks[0]  # (H, W)
+    if not mask.any():
+        raise UserError("Nothing was found there: try another point, or a box around the thing.")
+    with new_file(out) as draft:
+        _mask_picture(mask).save(draft)
+    print(f"{out}: {mask.mean():.1%} of the photo, score {found.scores[0]:.2f}")
+
+
+@app.command()
+def extract(
+    photo: Annotated[Path, typer.Argument(help="The photo.")],
+    out: Annotated[Path, typer.Option(help="Folder for the run.")],
+    mask: Annotated[list[str] | None, typer.Option(metavar="FILE[:NAME]", help="A mask and what it shows; one for each thing.")] = None,
+    background: Annotated[bool, typer.Option("--background", help="Learn the rest of the photo as <background>.")] = False,
+    preset: Annotated[Literal["quick", "light", "paper"], typer.Option(help="quick: fewer steps; light: LoRA; paper: all weights.")] = "light",
+    steps: Annotated[str | None, typer.Option(metavar="N1,N2", help="Steps of both phases instead of the preset's.")] = None,
+    base: Base = "auto",
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+):  # fmt: skip
+    """Learn the things in a photo: each gets a word (<asset0>, <asset1>, …) that prompts can use. Ctrl-C keeps what is learned so far."""
+    changes = {"seed": seed}
+    if steps is not None:
+        first, second = (int(n) for n in parse_numbers(steps, 2, "--steps", "N1,N2", whole=True))
+        if first < 0 or second < 0 or first + second == 0:
+            raise UserError("--steps needs two numbers from 0 up that are not both 0, such as 400,400.")
+        changes["steps"] = (first, second)
+    require_writable(out, "folder")
+    if (out / "manifest.json").is_file() and not resume:
+        raise UserError(f"There is a run in {out} already: choose another --out, or go on with it by --resume.")
+    from breakascene.scene import overlap_warnings, read_scene
+
+    scene = read_scene(photo, [parse_mask(text) for text in mask or []], background)
+    for warning in overlap_warnings(scene):
+        print(warning)
+    from breakascene.base import load_base
+    from breakascene.concepts import check_target
+    from breakascene.extract import preset as settings_of
+    from breakascene.extract import run_extraction
+
+    check_target(out)
+    model = load_base(base)
+    settings = settings_of(preset, model, **changes)
+    print(f"Learning {', '.join(scene.handles)} on {model.name}: {settings.steps[0]} + {settings.steps[1]} steps.", flush=True)
+    with _stop_on_interrupt() as stopped, _progress() as tell:
+        concepts = run_extraction(scene, model, settings, out, tell, resume=resume, stop=stopped)
+    if concepts.steps < settings.total:
+        print(f"Stopped after {concepts.steps} of {settings.total} steps; the run is usable, and --resume goes on with it.")
+    print(f"{out}: " + ", ".join(f"{h} ({n})" for h, n in zip(concepts.handles, concepts.names, strict=True)))
+
+
+@app.command()
+def generate(
+    run: Annotated[Path, typer.Argument(help="The folder that extract wrote.")],
+    prompt: Annotated[str, typer.Argument(help='What to draw: "a photo of <asset0> at the beach".')],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 1,
+    seed: Seed = 0,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps for each picture.")] = 20,
+    guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt; what suits the base if left out.")] = None,
+    negative: Annotated[str, typer.Option(help="What not to draw.")] = "",
+    base: Annotated[str | None, typer.Option(help="Base model, if not found under the name that it had for extract.")] = None,
+):  # fmt: skip
+    """Draw a prompt with the words of a run; prints the path of each PNG, which has its record inside."""
+    require_writable(out, "folder")
+    from breakascene.concepts import Concepts
+    from breakascene.handles import check_prompt
+
+    concepts = Concepts.load(run)
+    for text in (prompt, negative):
+        check_prompt(text, concepts.handles)
+    from breakascene.base import load_base
+    from breakascene.generate import generate as draw
+    from breakascene.generate import save_picture
+
+    pictures = draw(
+        load_base(base or concepts.base),
+        concepts,
+        [prompt],
+        count=count,
+        seed=seed,
+        steps=steps,
+        guidance=guidance,
+        negative=negative,
+    )
+    for picture in pictures:
+        print(save_picture(picture, out), flush=True)
+
+
+@app.command()
+def studio(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets others in.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; the first free one from 7860 if left out.")] = None,
+    base: Base = "auto",
+):
+    """Open the studio in the browser."""
+    if port is not None:
+        _require_free(host, port)
+    from breakascene.studio.app import launch
+
+    launch(host, port, base)
+
+
+def parse_numbers(text: str, count: int, option: str, form: str, whole: bool = False) -> list[float]:
+    """Read numbers with commas between them. Raises UserError that shows the right form."""
+    try:
+        numbers = [int(part) if whole else float(part) for part in text.split(",")]
+        if len(numbers) == count and all(abs(n) < 1e9 for n in numbers):  # false for nan too
+            return numbers
+    except ValueError:
+        pass
+    raise UserError(f'{option} "{text}" cannot be read: write {form}, numbers with commas and no spaces.')
+
+
+def parse_point(text: str) -> tuple[float, float, bool]:
+    """Read "X,Y" or "X,Y,-" as x, y and whether the point is in the thing."""
+    inside = not text.endswith(",-")
+    x, y = parse_numbers(text.removesuffix(",-").removesuffix(",+"), 2, "--point", "X,Y or X,Y,-")
+    return x, y, inside
+
+
+def parse_mask(text: str) -> tuple[Path, str]:
+    """Read "FILE" or "FILE:NAME"; a file whose own name has a colon is taken as it is."""
+    file, colon, name = text.rpartition(":")
+    return (Path(file), name) if colon and not Path(text).exists() else (Path(text), "")
+
+
+def _require_empty(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"The folder {folder} has other files in it: choose a new or empty one for --out.")
+
+
+def _require_free(host: str, port: int) -> None:
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise UserError(f"Port {port} on {host} cannot be had: choose another --port.") from error
+
+
+def _mask_picture(mask):
+    import numpy as np
+    from PIL import Image
+
+    return Image.fromarray(mask.astype(np.uint8) * 255)
+
+
+def _write_all(masks, photo, out: Path) -> None:
+    from breakascene.plots import overlay
+
+    if not masks:
+        raise UserError("Nothing was found: mark the things with --point or --box.")
+    with new_folder(out) as draft:
+        for i, mask in enumerate(masks):
+            _mask_picture(mask).save(draft / f"mask{i}.png")
+        overlay(photo, masks).save(draft / "overlay.png")
+    print(f"{out}: {len(masks)} masks, largest first, and overlay.png")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable]:
+    """Give a function that shows a StepEvent: one line that renews itself on a terminal, else a line every 50 steps."""
+    from breakascene.demo import clock
+
+    live = sys.stdout.isatty()
+    shown = False
+
+    def tell(event) -> None:
+        nonlocal shown
+        last = event.step == event.total
+        loss = event.losses["total"]
+        line = f"phase {event.phase}, step {event.step} of {event.total}, loss {loss:.3f}, {clock(event.seconds_left)} left"
+        if live:
+            print(f"\r\x1b[K{line}", end="\n" if last else "", flush=True)
+            shown = not last
+        elif last or event.step % 50 == 0:
+            print(line, flush=True)
+
+    try:
+        yield tell
+    finally:
+        if shown:
+            print()
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C once asks to stop after this step; twice ends at once."""
+    asked = False
+
+    def ask(*_) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m breakascene")

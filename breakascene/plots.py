@@ -1,0 +1,123 @@
+"""Pictures about a run, drawn with Pillow: masks over the photo, loss curves, sheets of pictures with captions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from breakascene.scene import Scene
+
+# Okabe and Ito's colours, told apart with any kind of colour vision.
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#D55E00", "#999999")
+INK, FAINT = "#222222", "#dddddd"
+CAPTION = 15  # font size in pixels
+CURVE = (720, 150)  # width and height of one panel
+LEFT, TOP = 60, 30  # room for the numbers and the title of a panel
+FINE = 2  # drawn this much larger and shrunk, for smooth lines
+
+
+def overlay(photo: Image.Image, masks: Sequence[np.ndarray]) -> Image.Image:
+    """The photo with each (H, W) bool mask in a colour of its own, RGB of the photo's size."""
+    view = photo.convert("RGB")
+    for i, mask in enumerate(masks):
+        cover = Image.fromarray(mask.astype(np.uint8) * 140)
+        view.paste(Image.new("RGB", view.size, COLOURS[i % len(COLOURS)]), mask=cover)
+    return view
+
+
+def scene_overlay(scene: Scene) -> Image.Image:
+    """All concepts of the scene in colour, with a legend below: handle and name."""
+    view = overlay(scene.photo, [concept.mask for concept in scene.concepts])
+    line = CAPTION + 7
+    image = Image.new("RGB", (max(view.width, 320), view.height + line * len(scene.concepts) + 6), "white")
+    image.paste(view)
+    pen = ImageDraw.Draw(image)
+    for i, (handle, name) in enumerate(zip(scene.handles, scene.names, strict=True)):
+        if i < len(scene.concepts):
+            y = view.height + 4 + i * line
+            pen.rectangle((4, y + 2, 4 + CAPTION, y + 2 + CAPTION), fill=COLOURS[i % len(COLOURS)])
+            pen.text((CAPTION + 12, y), f"{handle}  {name}", INK, ImageFont.load_default(CAPTION))
+    return image
+
+
+def sheet(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int, side: int = 256) -> Image.Image:
+    """A contact sheet: pictures fitted into squares of `side` pixels, each with its caption below, row by row."""
+    font = ImageFont.load_default(CAPTION)
+    wrapped = [_wrap(caption, font, side) for caption in captions]
+    text = max(map(len, wrapped)) * (CAPTION + 5) + 8
+    gap = 10
+    rows = -(-len(pictures) // columns)
+    columns = min(columns, len(pictures))
+    image = Image.new("RGB", (gap + columns * (side + gap), gap + rows * (side + text + gap)), "white")
+    pen = ImageDraw.Draw(image)
+    for i, (picture, lines) in enumerate(zip(pictures, wrapped, strict=True)):
+        x, y = gap + i % columns * (side + gap), gap + i // columns * (side + text + gap)
+        scale = side / max(picture.size)
+        fitted = picture.convert("RGB").resize([max(1, round(s * scale)) for s in picture.size], Image.Resampling.LANCZOS)
+        image.paste(fitted, (x + (side - fitted.width) // 2, y + (side - fitted.height) // 2))
+        for j, line in enumerate(lines):
+            pen.text((x, y + side + 3 + j * (CAPTION + 5)), line, INK, font)
+    return image
+
+
+def loss_curves(losses: Sequence[dict[str, float]], turn: int) -> Image.Image:
+    """A panel for each loss over the steps, each on a scale of its own from 0: the steps faint, their mean strong.
+
+    losses: one dict a step. turn: steps of phase 1; a dashed line stands there.
+    """
+    names = [name for name in ("reconstruction", "attention", "prior", "total") if any(name in step for step in losses)]
+    width, height = CURVE
+    image = Image.new("RGB", (width * FINE, height * FINE * max(1, len(names))), "white")
+    for i, name in enumerate(names):
+        steps = [step for step, values in enumerate(losses, 1) if name in values]
+        values = np.array([losses[step - 1][name] for step in steps])
+        _panel(image, i * height * FINE, name, steps, values, len(losses), turn, COLOURS[(5, 6, 2, 7)[i % 4]])
+    return image.resize((width, height * max(1, len(names))), Image.Resampling.LANCZOS)
+
+
+def smooth(values: np.ndarray, window: int = 25) -> np.ndarray:
+    """The mean of the last `window` values at each step, of fewer at the start."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - window)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def _panel(
+    image: Image.Image, y0: int, name: str, steps: list[int], values: np.ndarray, total: int, turn: int, colour: str
+) -> None:
+    width, height = CURVE
+    font = ImageFont.load_default(13 * FINE)
+    pen = ImageDraw.Draw(image)
+    mean = smooth(values)
+    top = max(float(np.quantile(values, 0.98)), float(mean.max()), 1e-9)  # single steps may jump out of the panel
+
+    def at(step: float, value: float) -> tuple[float, float]:
+        x = LEFT + (width - LEFT - 15) * (step - 1) / max(1, total - 1)
+        y = height - 22 - (height - TOP - 22) * min(value / top, 1.04)
+        return x * FINE, y0 + y * FINE
+
+    for share in (0, 0.5, 1):
+        pen.line([at(1, share * top), at(total, share * top)], FAINT, FINE)
+        pen.text((at(1, 0)[0] - 8 * FINE, at(1, share * top)[1]), f"{share * top:.3g}", INK, font, anchor="rm")
+    for step in sorted({1, turn, total} & set(range(1, total + 1))):
+        anchor = "ls" if step == 1 else "rs" if step == total else "ms"
+        pen.text((at(step, 0)[0], y0 + (height - 6) * FINE), str(step), INK, font, anchor=anchor)
+    if 0 < turn < total:
+        x, low = at(turn, 0)
+        for y in range(int(at(turn, top)[1]), int(low), 10 * FINE):
+            pen.line([x, y, x, y + 5 * FINE], "#888888", FINE)
+    pen.text((LEFT * FINE, y0 + 6 * FINE), f"{name}  {mean[-1]:.3f}", colour, font)
+    pen.point([at(*pair) for pair in zip(steps, values, strict=True)], colour)
+    pen.line([at(*pair) for pair in zip(steps, mean, strict=True)], colour, 2 * FINE, joint="curve")
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
