@@ -2,9 +2,11 @@
 
 import errno
 import os
+import re
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,8 +44,9 @@ def explain(error: Exception) -> str:
     if isinstance(error, TyperException):
         said = error.format_message().replace("Value error, ", "").rstrip(".")
         return f"{said}: see --help."
-    code = error.errno if isinstance(error, OSError) else None
-    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in text:
+    inner = re.search(r"\(os error (\d+)\)", text)  # how safetensors tells what the system said
+    code = error.errno if isinstance(error, OSError) else int(inner[1]) if inner else None
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "The disk is full: free some space and run the command again."
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{getattr(error, 'filename', None) or 'A file'} may not be written or read: change its rights or choose another place."
@@ -69,11 +72,10 @@ def start(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
         return
-    # The libraries' own bars and notices would bury the one line that matters.
+    # The libraries' notices to programmers would bury the one line that matters.
+    warnings.simplefilter("ignore")
     for library in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 @app.command()
@@ -83,12 +85,11 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the result; an earli
     if not ((out / "index.html").is_file() and (out / "run" / "manifest.json").is_file()):
         _require_empty(out)
     from breakascene import demo as chain
-    from breakascene.base import load_base
     from breakascene.extract import preset
 
     scene = chain.sample_scene()
     print("Loading the toybox.", flush=True)
-    base = load_base("toybox")
+    base = _load_base("toybox")
     with _progress() as tell:
         chain.run(scene, base, preset("light", base), out, lambda line: print(line, flush=True), tell)
     print(f"Done: open {out / 'index.html'} in a browser.")
@@ -161,13 +162,12 @@ def extract(
     scene = read_scene(photo, [parse_mask(text) for text in mask or []], background)
     for warning in overlap_warnings(scene):
         print(warning)
-    from breakascene.base import load_base
     from breakascene.concepts import check_target
     from breakascene.extract import preset as settings_of
     from breakascene.extract import run_extraction
 
     check_target(out)
-    model = load_base(base)
+    model = _load_base(base)
     settings = settings_of(preset, model, **changes)
     print(f"Learning {', '.join(scene.handles)} on {model.name}: {settings.steps[0]} + {settings.steps[1]} steps.", flush=True)
     with _stop_on_interrupt() as stopped, _progress() as tell:
@@ -197,12 +197,11 @@ def generate(
     concepts = Concepts.load(run)
     for text in (prompt, negative):
         check_prompt(text, concepts.handles)
-    from breakascene.base import load_base
     from breakascene.generate import generate as draw
     from breakascene.generate import save_picture
 
     pictures = draw(
-        load_base(base or concepts.base),
+        _load_base(base or concepts.base),
         concepts,
         [prompt],
         count=count,
@@ -251,6 +250,15 @@ def parse_mask(text: str) -> tuple[Path, str]:
     """Read "FILE" or "FILE:NAME"; a file whose own name has a colon is taken as it is."""
     file, colon, name = text.rpartition(":")
     return (Path(file), name) if colon and not Path(text).exists() else (Path(text), "")
+
+
+def _load_base(name: str):
+    from transformers.utils.logging import disable_progress_bar
+
+    from breakascene.base import load_base
+
+    disable_progress_bar()  # of reading local weights; a download still shows one
+    return load_base(name)
 
 
 def _require_empty(folder: Path) -> None:

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,31 +18,31 @@ def new_file(path: Path | str) -> Iterator[Path]:
     The temporary name keeps the suffix, so that libraries that look at it (Pillow) pick the right format.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.parent / f".{path.stem}.{uuid4().hex[:8]}.part{path.suffix}"
-    try:
-        yield draft
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with _parents(path):
+        draft = path.parent / f".{path.stem}.{uuid4().hex[:8]}.part{path.suffix}"
+        try:
+            yield draft
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 @contextmanager
 def new_folder(path: Path | str) -> Iterator[Path]:
     """Give an empty temporary folder beside `path`; it takes the place of `path` when the block ends well."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
-        draft.chmod(0o777 & ~_umask())  # mkdtemp makes private folders; a result is an ordinary one
-        yield draft
-        old = draft.with_suffix(".old")
-        if path.exists():
-            os.replace(path, old)  # a folder cannot be replaced in one step while it holds files
-        os.replace(draft, path)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with _parents(path):
+        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        try:
+            draft.chmod(0o777 & ~_umask())  # mkdtemp makes private folders; a result is an ordinary one
+            yield draft
+            old = draft.with_suffix(".old")
+            if path.exists():
+                os.replace(path, old)  # a folder cannot be replaced in one step while it holds files
+            os.replace(draft, path)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def require_writable(path: Path | str, kind: str) -> Path:
@@ -65,6 +65,20 @@ def require_writable(path: Path | str, kind: str) -> Path:
         reason = error.strerror or "not possible"
         raise UserError(f"Cannot write to {path} ({reason.lower()}): choose another place for --out.") from error
     return path
+
+
+@contextmanager
+def _parents(path: Path) -> Iterator[None]:
+    """Make the folders above `path`; those that were not there go again, if empty, when the block fails."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in missing:  # the deepest first
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _umask() -> int:
