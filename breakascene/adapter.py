@@ -1,8 +1,8 @@
 """The change of weights that a run makes: trained as LoRA or whole, kept as low-rank factors, added and taken off.
 
-A change is a dict of float32 tensors. For a weight named "unet.mid_block.….to_q.weight" it has "….to_q.weight.A" (r, in)
-and "….to_q.weight.B" (out, r), with the change B @ A in the weight's shape ("in" counts all but the first axis); for
-a bias or norm, which has no rank to cut, "….bias.diff" with the change itself.
+A change is a dict of float32 tensors. For a weight named "unet.….to_q.weight" it has "unet.….to_q.weight.A" (r, in) and
+"unet.….to_q.weight.B" (out, r), with the change B @ A in the weight's shape ("in" counts all but the first axis); for a
+bias or norm, which has no rank to cut, "unet.….bias.diff" with the change itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -71,7 +71,7 @@ def _unwrap(model: nn.Module) -> None:
 
 @contextmanager
 def whole(base: Base, rank: int) -> Iterator[Trainable]:
-    """Let all weights of the UNet and the text encoder be trained; they have their old values again when the block ends.
+    """Let all weights of the UNet and the text encoder be trained; the block's end gives them their old values again.
 
     The table of words stays as it is: only the handles' rows are taught. The change is cut to `rank`.
     """
@@ -116,7 +116,7 @@ def factors(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor
 
 @contextmanager
 def changed(base: Base, change: Change) -> Iterator[None]:
-    """While the block runs, the weights of `base` have the change added; afterwards they are the same tensors as before.
+    """While the block runs, the weights of `base` have the change added; then they are the same tensors as before.
 
     Raises KeyError or RuntimeError if the change belongs to a model of another shape.
     """

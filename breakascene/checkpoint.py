@@ -35,7 +35,7 @@ class Checkpoint:
 
 
 def path_for(out: Path | str) -> Path:
-    """Where the checkpoint of a run that will be saved to the folder `out` lies: beside it, and gone when it is done."""
+    """Where the checkpoint of a run to the folder `out` lies: beside it, and gone when the run is done."""
     out = Path(out)
     return out.parent / f"{out.name}.checkpoint.safetensors"
 
@@ -77,7 +77,7 @@ def load(path: Path, wanted: dict) -> Checkpoint:
     other = [key for key in {**there, **wanted} if there.get(key) != wanted.get(key)]
     if other:
         raise UserError(
-            f"The saved run has other values for {', '.join(other)}: resume with the same ones or start without --resume."
+            f"The saved run differs in {', '.join(other)}: resume with the same, or start without --resume."
         )
     random = tensors.pop("random")
     return Checkpoint(header["phase"], header["losses"], there, tensors, random)

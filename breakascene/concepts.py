@@ -109,7 +109,7 @@ class Concepts:
         """
         if base.fingerprint != self.fingerprint:
             raise UserError(
-                f"These concepts were learned on {self.base}, not on {base.name}: load that base, or extract again on this one."
+                f"These concepts were learned on {self.base}, not on {base.name}: load that base, or extract again."
             )
         with handles.taught(base, self.handles, self.embeddings), adapter.changed(base, self.change):
             yield base

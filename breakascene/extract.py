@@ -30,7 +30,7 @@ PHASE_2_COST = 3.0  # a step of phase 2 in steps of phase 1, to foretell the tim
 
 @dataclass(frozen=True, eq=False)
 class StepEvent:
-    """What one step did. Maps are (s, s) float32 with peak 1, in the place of the square cut `scene.square(image_size)`."""
+    """What one step did. Maps are (s, s) float32 with peak 1, and lie over `scene.square(base.image_size).pixels`."""
 
     phase: int  # 1 or 2
     step: int  # from 1, over both phases
@@ -83,7 +83,7 @@ def extract(
     maps_every, save_every: steps between pictures, attention maps, checkpoints; 0 for never. None of them changes the
     outcome, which scene, base and settings decide (bit for bit on one CPU).
     The base is in use until the generator ends or is closed, and is then as it was.
-    Raises UserError if `out` cannot be written, the run to resume is another, or the prompt of all concepts is too long.
+    Raises UserError if `out` cannot be written, the run to resume is another, or the prompt of all is too long.
     """
     identity = checkpoint.identity(scene, base, settings)
     if out is not None:
@@ -186,7 +186,8 @@ def step_loss(
     prompts = [training_prompt([handles[k] for k in subset]) for subset in subsets]
     spread = torch.randn((len(sides), *photo.mean.shape[1:]), generator=rng).to(base.device)
     latents = photo.mean[sides] + photo.std[sides] * spread  # (B, C, h, w), a draw of the posterior
-    union = torch.stack([photo.masks[side, subset].amax(0, keepdim=True) for side, subset in zip(sides, subsets)])
+    masks = [photo.masks[side, subset] for side, subset in zip(sides, subsets, strict=True)]
+    union = torch.stack([mask.amax(0, keepdim=True) for mask in masks])  # (B, 1, h, w)
     if prior:
         chosen = torch.randint(len(prior.prompts), (settings.batch,), generator=rng).tolist()
         prompts += [prior.prompts[i] for i in chosen]
@@ -207,7 +208,7 @@ def step_loss(
         maps = token_maps(attended, places(base, prompt, names)).float()  # (k, s, s)
         cells = photo.cells[side, subset]
         attention = attention + losses.attention_loss(maps, cells) / own
-        leaks.update(zip(names, losses.leak(maps.detach(), cells).tolist()))
+        leaks.update(zip(names, losses.leak(maps.detach(), cells).tolist(), strict=True))
     total = reconstruction + settings.attention_weight * attention
     parts = {"reconstruction": reconstruction, "attention": attention}
     if prior:

@@ -22,7 +22,7 @@ def handle_of(index: int) -> str:
 
 
 def training_prompt(handles: Sequence[str]) -> str:
-    """The prompt of a drawn subset, section 3.1: "a photo of <asset0> and <asset1>"; a background comes last, "at" it."""
+    """The prompt of a subset, section 3.1: "a photo of <asset0> and <asset1>", and "at <background>" last."""
     things = [handle for handle in handles if handle != BACKGROUND]
     if BACKGROUND not in handles:
         return "a photo of " + " and ".join(things)

@@ -10,7 +10,7 @@ def masked_loss(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tens
     prediction, target: (B, C, h, w), noise or velocity. mask: (B, 1, h, w) in 0..1, the union of the drawn concepts'
     masks. The mean is over all elements, those outside the mask too, so a small concept weighs less. Returns a scalar.
     """
-    return F.mse_loss(prediction.float() * mask, target.float() * mask)
+    return F.mse_loss(_wide(prediction) * mask, _wide(target) * mask)
 
 
 def attention_loss(maps: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -19,12 +19,12 @@ def attention_loss(maps: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     maps: (K, s, s) attention of each handle, ≥ 0; each is divided by its peak, as in the authors' code, so that it
     fills 0..1. masks: (K, s, s) in 0..1. Returns a scalar.
     """
-    return F.mse_loss(to_peak(maps.float()), masks, reduction="none").mean((1, 2)).sum()
+    return F.mse_loss(to_peak(_wide(maps)), masks, reduction="none").mean((1, 2)).sum()
 
 
 def prior_loss(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Prior preservation, section 3.1 after DreamBooth: plain MSE on pictures that the base drew. (B, C, h, w)."""
-    return F.mse_loss(prediction.float(), target.float())
+    return F.mse_loss(_wide(prediction), _wide(target))
 
 
 def leak(maps: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -44,3 +44,8 @@ def shrink(masks: torch.Tensor, side: int) -> torch.Tensor:
     Shares, not nearest pixels: at 16 cells a side a small thing would fall between the pixels that are looked at.
     """
     return F.interpolate(masks.float()[None], size=(side, side), mode="area")[0]
+
+
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
+    """At least float32: squares of half precision overflow."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -6,7 +6,7 @@ from breakascene.adapter import UNET_ATTENTION
 from breakascene.base import Base
 from breakascene.errors import UserError
 
-# Prior pictures keep the base from forgetting (section 3.1); plain scenes that the toybox and Stable Diffusion both know.
+# Prior pictures keep the base from forgetting (section 3.1): plain scenes that both the toybox and SD know.
 PRIOR_PROMPTS = (
     "a photo of a dog at the beach",
     "a photo of a car in the snow",
@@ -23,7 +23,7 @@ PRIOR_PROMPTS = (
 class Settings:
     """Everything that decides the outcome of a run, besides the scene and the base.
 
-    Each part can be switched off: a phase by 0 steps, a loss by weight 0, union sampling, the mask and the flip by False.
+    Each part can be switched off: a phase by 0 steps, a loss by weight 0, union sampling, mask and flip by False.
     """
 
     preset: str = "light"
@@ -56,7 +56,9 @@ class Settings:
     @classmethod
     def from_json(cls, values: dict) -> "Settings":
         """The inverse of to_json; fields unknown to this version are left out."""
-        known = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in cls.__dataclass_fields__}
+        known = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in cls.__dataclass_fields__
+        }
         return cls(**known)
 
 
@@ -74,8 +76,9 @@ PRESET_NAMES = ("light", "quick", "paper")
 
 
 def preset(name: str, base: Base, **changes) -> Settings:
-    """The settings of a preset for this base: "light" (LoRA, the default), "quick" (LoRA, fewer steps) or "paper" (all weights).
+    """The settings of a preset for this base.
 
+    name: "light" (LoRA, the default), "quick" (LoRA, fewer steps and higher rates) or "paper" (all weights).
     changes: fields of Settings to set otherwise. Raises UserError for a name that is no preset.
     """
     if name not in PRESET_NAMES:

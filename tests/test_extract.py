@@ -1,0 +1,282 @@
+import dataclasses
+import itertools
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from conftest import assert_same_base, weights_of
+
+from breakascene import checkpoint
+from breakascene.concepts import Concepts
+from breakascene.errors import UserError
+from breakascene.extract import (
+    Photo,
+    Settings,
+    draw_subset,
+    extract,
+    preset,
+    read_maps,
+    run_extraction,
+    step_loss,
+)
+from breakascene.handles import initial_rows, taught
+from breakascene.prior import prior_latents
+from breakascene.scene import make_scene
+
+
+def short(base, name="light", **changes):
+    return preset(name, base, **{"steps": (3, 3), "prior_count": 2, **changes})
+
+
+def stop_after(steps):
+    calls = itertools.count()
+    return lambda: next(calls) >= steps
+
+
+def assert_same(one: Concepts, two: Concepts):
+    assert one.losses == two.losses and one.steps == two.steps
+    assert torch.equal(one.embeddings, two.embeddings)
+    assert one.change.keys() == two.change.keys()
+    assert all(torch.equal(one.change[name], two.change[name]) for name in one.change)
+
+
+@pytest.fixture(scope="module")
+def whole_runs(tiny_base, scene):
+    """An uninterrupted run of each kind, to compare with."""
+    return {name: run_extraction(scene, tiny_base, short(tiny_base, name)) for name in ("light", "paper")}
+
+
+def test_phase_1_changes_the_handles_and_nothing_else(tiny_base, scene):
+    before = weights_of(tiny_base)
+    events = extract(scene, tiny_base, short(tiny_base, steps=(4, 0)))
+    start = initial_rows(tiny_base, scene.names)
+    for event in events:
+        now = {name.replace(".table", ""): value for name, value in weights_of(tiny_base).items()}
+        rows = now.pop("text_encoder.embeddings.token_embedding.rows")
+        assert now.keys() == before.keys() and all(torch.equal(now[name], before[name]) for name in before)
+        assert not torch.equal(rows, start)
+        if event.step == 3:
+            moved = rows - start
+            assert (moved.abs() <= 3.2 * 5e-3).all()  # Adam moves each number by about the rate a step
+    concepts = run_extraction(scene, tiny_base, short(tiny_base, steps=(4, 0)))
+    assert concepts.change == {} and concepts.steps == 4
+    assert_same_base(tiny_base, before)
+
+
+@pytest.mark.parametrize("name", ["light", "paper"])
+def test_phase_2_changes_weights_and_the_base_comes_back(tiny_base, scene, whole_runs, name):
+    before = weights_of(tiny_base)
+    events = extract(scene, tiny_base, short(tiny_base, name))
+    kinds = [event.phase for event in events]
+    assert kinds == [1, 1, 1, 2, 2, 2]
+    assert_same_base(tiny_base, before)
+    change = whole_runs[name].change
+    moved = [key for key in change if key.endswith((".B", ".diff")) and change[key].any()]
+    assert any(key.startswith("unet.") for key in moved) and any(key.startswith("text_encoder.") for key in moved)
+
+
+@pytest.mark.parametrize("name", ["light", "paper"])
+def test_same_seed_same_run_whatever_is_looked_at(tiny_base, scene, whole_runs, name):
+    seen = []
+    again = run_extraction(
+        scene, tiny_base, short(tiny_base, name), on_event=seen.append, preview_every=6, maps_every=3
+    )
+    assert_same(again, whole_runs[name])
+    assert list(seen[5].previews) == list(scene.handles)
+    assert all(image.size == (128, 128) for image in seen[5].previews.values())
+    assert seen[0].maps is None and seen[2].maps["<asset1>"].shape == (16, 16)
+    assert all(value.min() >= 0 and value.max() == 1 for value in seen[2].maps.values())
+
+
+def test_another_seed_is_another_run(tiny_base, scene, whole_runs):
+    other = run_extraction(scene, tiny_base, short(tiny_base, steps=(1, 0), seed=1))
+    assert other.losses[0] != whole_runs["light"].losses[0]
+
+
+@pytest.mark.parametrize("name", ["light", "paper"])
+@pytest.mark.parametrize("at", [2, 3, 5])
+def test_stopped_run_is_usable_and_resumes_to_the_same_end(tiny_base, scene, whole_runs, tmp_path, name, at):
+    settings, out = short(tiny_base, name), tmp_path / "run"
+    part = run_extraction(scene, tiny_base, settings, out, stop=stop_after(at))
+    assert part.steps == at and bool(part.change) == (at >= 3)
+    loaded = Concepts.load(out)
+    assert_same(loaded, part)
+    with loaded.applied(tiny_base):
+        assert len(read_maps(tiny_base, scene, loaded.handles)) == 3
+    end = run_extraction(scene, tiny_base, settings, out, resume=True)
+    assert_same(end, whole_runs[name])
+    assert_same(Concepts.load(out), whole_runs[name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]  # no checkpoint, no drafts
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_abandoned_run_goes_on_from_its_last_checkpoint(tiny_base, scene, whole_runs, tmp_path, steps):
+    before = weights_of(tiny_base)
+    settings, out = short(tiny_base), tmp_path / "run"
+    events = extract(scene, tiny_base, settings, out, save_every=2)
+    for _ in range(steps):
+        next(events)
+    events.close()
+    assert_same_base(tiny_base, before)
+    assert not out.exists() and checkpoint.path_for(out).is_file()
+    assert_same(run_extraction(scene, tiny_base, settings, out, resume=True), whole_runs["light"])
+
+
+def test_resume_refuses_another_run_by_name(tiny_base, scene, tmp_path):
+    settings, out = short(tiny_base), tmp_path / "run"
+    with pytest.raises(UserError, match="nothing to resume"):
+        run_extraction(scene, tiny_base, settings, out, resume=True)
+    run_extraction(scene, tiny_base, settings, out, stop=stop_after(1))
+    other = dataclasses.replace(settings, seed=5, rank=3)
+    with pytest.raises(UserError, match="differs in rank, seed:"):
+        run_extraction(scene, tiny_base, other, out, resume=True)
+    another = make_scene(scene.photo, [c.mask[::-1] for c in scene.concepts], ["ball", "cup"], background=True)
+    with pytest.raises(UserError, match="photo and masks, names"):
+        run_extraction(another, tiny_base, settings, out, resume=True)
+    path = checkpoint.path_for(out)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(UserError, match="damaged"):
+        run_extraction(scene, tiny_base, settings, out, resume=True)
+
+
+def test_out_that_is_another_folder_is_refused_before_any_work(tiny_base, scene, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(UserError, match="other files"):
+        next(extract(scene, tiny_base, short(tiny_base), tmp_path))
+    with pytest.raises(UserError, match="is a file"):
+        next(extract(scene, tiny_base, short(tiny_base), tmp_path / "letter.txt"))
+
+
+def test_too_many_concepts_for_the_prompt_are_refused(tiny_base, scene, monkeypatch):
+    before = weights_of(tiny_base)
+    monkeypatch.setattr(tiny_base.tokenizer, "model_max_length", 8)
+    with pytest.raises(UserError, match="<background> is cut off"):
+        next(extract(scene, tiny_base, short(tiny_base)))
+    assert_same_base(tiny_base, before)
+
+
+def test_union_sampling_frequencies():
+    rng = torch.Generator().manual_seed(0)
+    draws = [draw_subset(3, True, rng) for _ in range(6000)]
+    sizes = Counter(map(len, draws))
+    assert all(abs(sizes[size] / 6000 - 1 / 3) < 0.02 for size in (1, 2, 3))
+    sets = Counter(tuple(sorted(draw)) for draw in draws)
+    assert all(abs(sets[single] / 6000 - 1 / 9) < 0.015 for single in [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)])
+    first = Counter(draw[0] for draw in draws if len(draw) == 3)
+    assert all(abs(first[k] / sizes[3] - 1 / 3) < 0.04 for k in range(3))
+    assert draw_subset(1, True, rng) == [0]
+    assert all(sorted(draw_subset(4, False, rng)) == [0, 1, 2, 3] for _ in range(20))
+
+
+def test_mirror_image_has_mirrored_masks(tiny_base, scene):
+    photo, square = Photo.of(scene, tiny_base), scene.square(128)
+    assert photo.masks.shape == (2, 3, 16, 16)
+    assert torch.equal(photo.masks[1], photo.masks[0].flip(-1)) and torch.equal(photo.cells[1], photo.cells[0].flip(-1))
+    mean, _ = tiny_base.encode(square.pixels[None, :, ::-1].copy())
+    assert torch.allclose(photo.mean[1:], mean, atol=1e-5) and not torch.allclose(photo.mean[0], photo.mean[1])
+    shares = square.masks.reshape(3, 16, 8, 16, 8).mean((2, 4))
+    np.testing.assert_allclose(photo.masks[0], shares, atol=1e-6)
+
+
+def test_photo_and_masks_are_flipped_together(tiny_base, scene):
+    """One side has a monstrous latent and an empty mask: only a mismatch would see it."""
+    photo = Photo.of(scene, tiny_base)
+    photo.mean[0], photo.masks[0] = 1e4, 0
+    settings, found = short(tiny_base), []
+    with torch.no_grad(), taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)):
+        for seed in range(10):
+            rng = torch.Generator().manual_seed(seed)
+            _, figures, _, _ = step_loss(tiny_base, photo, scene.handles, None, settings, rng)
+            found.append(figures["reconstruction"])
+    assert max(found) < 100 and 0 < found.count(0.0) < 10
+
+
+def test_total_is_the_weighted_sum_and_parts_can_be_left_out(tiny_base, scene):
+    photo, prior = Photo.of(scene, tiny_base), prior_latents(tiny_base, 2)
+    settings = short(tiny_base, attention_weight=0.3, prior_weight=0.7, batch=2)
+
+    def loss(prior, settings):
+        rng = torch.Generator().manual_seed(2)
+        total, figures, leaks, drawn = step_loss(tiny_base, photo, scene.handles, prior, settings, rng)
+        assert math.isclose(total.item(), figures["total"]) and leaks.keys() == set(drawn)
+        return figures
+
+    with torch.no_grad(), taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)):
+        with_prior = loss(prior, settings)
+        parts = with_prior["reconstruction"], with_prior["attention"], with_prior["prior"]
+        assert math.isclose(with_prior["total"], np.dot(parts, (1, 0.3, 0.7)), rel_tol=1e-5)
+        assert loss(None, settings).keys() == {"total", "reconstruction", "attention"}
+        masked, unmasked = loss(None, settings), loss(None, dataclasses.replace(settings, masked=False))
+        assert unmasked["reconstruction"] > masked["reconstruction"]
+
+
+def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):
+    photo, settings = Photo.of(scene, tiny_base), short(tiny_base, attention_weight=1.0)
+    direction = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    with taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)) as words:
+        start = words.rows.detach().clone()
+
+        def loss(shift):
+            words.rows.data = start + shift * direction
+            rng = torch.Generator().manual_seed(0)
+            return step_loss(tiny_base, photo, scene.handles, None, settings, rng)[0]
+
+        loss(0).backward()
+        slope = (words.rows.grad * direction).sum().item()
+        measured = (loss(1e-2).item() - loss(-1e-2).item()) / 2e-2
+    assert abs(slope) > 1e-3
+    assert math.isclose(slope, measured, rel_tol=0.02)
+
+
+def test_attention_loss_is_what_draws_the_handles_to_their_masks(tiny_base, scene):
+    """Two runs of the same draws, with and without it: the attention loss and the leak must be lower with it."""
+    runs = []
+    for weight in (0.0, 10.0):
+        settings = short(
+            tiny_base, steps=(0, 30), prior_weight=0.0, attention_weight=weight, weight_rate=1e-2, late_handle_rate=1e-2
+        )
+        runs.append(list(extract(scene, tiny_base, settings)))
+    without, with_it = (events[-10:] for events in runs)
+    assert [event.handles for event in without] == [event.handles for event in with_it]
+
+    def attention(events):
+        return np.mean([event.losses["attention"] for event in events])
+
+    def leak(events):
+        return np.mean([value for event in events for value in event.leak.values()])
+
+    assert attention(with_it) < 0.9 * attention(without)
+    assert leak(with_it) < leak(without)
+
+
+def test_time_left_falls_to_nothing(tiny_base, scene):
+    left = [event.seconds_left for event in extract(scene, tiny_base, short(tiny_base, prior_weight=0.0))]
+    assert left[0] > 0 == left[-1]
+
+
+def test_prior_is_drawn_once_and_kept(tiny_base, monkeypatch):
+    first = prior_latents(tiny_base, 3)
+    assert first.latents.shape == (3, 4, 16, 16) and len(first.prompts) == 3
+    monkeypatch.setattr(type(tiny_base), "pipeline", lambda self: pytest.fail("drawn again"))
+    assert torch.equal(prior_latents(tiny_base, 3).latents, first.latents)
+
+
+def test_stable_diffusion_shape_with_noise_prediction(sd_base, scene):
+    before = weights_of(sd_base)
+    settings = preset("quick", sd_base, steps=(1, 1), prior_weight=0.0, batch=2)
+    concepts = run_extraction(scene, sd_base, settings)
+    assert all(math.isfinite(value) for losses in concepts.losses for value in losses.values())
+    assert_same_base(sd_base, before)
+
+
+def test_presets_and_settings_round_trip(tiny_base):
+    for name in ("light", "quick", "paper"):
+        settings = preset(name, tiny_base, seed=3)
+        assert settings.preset == name and settings.full == (name == "paper") and settings.seed == 3
+        assert Settings.from_json(settings.to_json()) == settings
+    assert preset("light", tiny_base).steps == preset("paper", tiny_base).steps == (400, 400)
+    assert Settings().handle_rate == 5e-4 and Settings().weight_rate == 2e-6  # the paper's numbers
+    with pytest.raises(UserError, match="light, quick or paper"):
+        preset("fast", tiny_base)
