@@ -37,7 +37,7 @@ HUB_FILES = [
 ]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Base:
     """A latent diffusion model with a CLIP text encoder. Made by load_base; all weights frozen, in eval mode."""
 

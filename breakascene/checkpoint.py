@@ -53,11 +53,16 @@ def identity(scene: Scene, base: Base, settings: Settings) -> dict:
 
 
 def save(path: Path, state: Checkpoint) -> None:
-    """Write the state so that `path` holds either the old or the new one, whole, at any moment."""
+    """Write the state so that `path` holds either the old or the new one, whole, at any moment. Raises UserError."""
     header = {"phase": state.phase, "losses": state.losses, "identity": state.identity}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
-    with new_file(path) as draft:
-        save_file({**tensors, "random": state.random}, draft, {"checkpoint": json.dumps(header)})
+    try:
+        with new_file(path) as draft:
+            save_file({**tensors, "random": state.random}, draft, {"checkpoint": json.dumps(header)})
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"Cannot write the checkpoint {path} ({error}): make room, then go on with --resume."
+        ) from error
 
 
 def load(path: Path, wanted: dict) -> Checkpoint:

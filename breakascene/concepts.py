@@ -73,8 +73,8 @@ class Concepts:
                 if scene is not None:
                     save_scene(scene, draft / "scene")
                 (draft / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"Cannot write to {folder} ({error.strerror}): choose another place for --out.") from error
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"Cannot write to {folder} ({error}): choose another place for --out.") from error
 
     @classmethod
     def load(cls, folder: Path | str) -> "Concepts":

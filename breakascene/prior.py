@@ -14,7 +14,7 @@ from breakascene.base import Base
 from breakascene.files import new_file
 from breakascene.settings import PRIOR_PROMPTS
 
-DRAW_STEPS = 20
+DRAW_STEPS = 12  # enough for DPM-Solver++, and on a CPU the wait counts
 BATCH = 8
 
 
@@ -62,6 +62,6 @@ def prior_latents(base: Base, count: int, stop: Callable[[], bool] = lambda: Fal
     try:
         with new_file(path) as draft:
             save_file({"latents": latents.cpu().contiguous()}, draft)
-    except OSError:
+    except (OSError, SafetensorError):
         pass  # without a place to keep them they are drawn again next time
     return Prior(latents, tuple(prompts))

@@ -85,5 +85,5 @@ def preset(name: str, base: Base, **changes) -> Settings:
         raise UserError(f'There is no preset "{name}": choose {", ".join(PRESET_NAMES[:-1])} or {PRESET_NAMES[-1]}.')
     kind = "small" if base.small else "large"
     # A small base draws its prior pictures on a CPU, and has less to forget.
-    count = {"prior_count": 32} if base.small else {}
+    count = {"prior_count": 24} if base.small else {}
     return replace(Settings(preset=name), **{**count, **PRESETS[kind, name], **changes})
