@@ -49,7 +49,8 @@ def explain(error: Exception) -> str:
     if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "The disk is full: free some space and run the command again."
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{getattr(error, 'filename', None) or 'A file'} may not be written or read: change its rights or choose another place."
+        file = getattr(error, "filename", None) or "A file"
+        return f"{file} may not be written or read: change its rights or choose another place."
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return "Memory ran out: close other programs, or use a smaller photo or base."
     return ""
@@ -79,7 +80,9 @@ def start(context: typer.Context) -> None:
 
 
 @app.command()
-def demo(out: Annotated[Path, typer.Option(help="Folder for the result; an earlier demo in it is replaced.")] = Path("demo")):
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the result; an earlier demo in it is replaced.")] = Path("demo"),
+):
     """Take a sample scene through the whole chain: pictures and a page that shows them in OUT."""
     require_writable(out, "folder")
     if not ((out / "index.html").is_file() and (out / "run" / "manifest.json").is_file()):
@@ -99,7 +102,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the result; an earli
 def segment(
     photo: Annotated[Path, typer.Argument(help="The photo.")],
     out: Annotated[Path, typer.Option(help="A PNG for the mask; with --auto a new folder.")],
-    point: Annotated[list[str] | None, typer.Option(help="X,Y in the thing, or X,Y,- outside it; may be repeated.")] = None,
+    point: Annotated[list[str] | None, typer.Option(help="X,Y in the thing, or X,Y,- outside it; repeatable.")] = None,
     box: Annotated[str | None, typer.Option(help="X0,Y0,X1,Y1 around the thing.")] = None,
     auto: Annotated[bool, typer.Option("--auto", help="Find all things by itself.")] = False,
     sam: Annotated[str, typer.Option(help="toybox, vit_b, vit_l, vit_h, or a SAM checkpoint (.pth).")] = "auto",
@@ -139,15 +142,19 @@ def segment(
 def extract(
     photo: Annotated[Path, typer.Argument(help="The photo.")],
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
-    mask: Annotated[list[str] | None, typer.Option(metavar="FILE[:NAME]", help="A mask and what it shows; one for each thing.")] = None,
-    background: Annotated[bool, typer.Option("--background", help="Learn the rest of the photo as <background>.")] = False,
-    preset: Annotated[Literal["quick", "light", "paper"], typer.Option(help="quick: fewer steps; light: LoRA; paper: all weights.")] = "light",
-    steps: Annotated[str | None, typer.Option(metavar="N1,N2", help="Steps of both phases instead of the preset's.")] = None,
+    mask: Annotated[
+        list[str] | None, typer.Option(metavar="FILE[:NAME]", help="A mask and what it shows; one for each thing.")
+    ] = None,
+    background: Annotated[bool, typer.Option("--background", help="Learn the rest as <background>.")] = False,
+    preset: Annotated[
+        Literal["quick", "light", "paper"], typer.Option(help="quick: fewer steps; light: LoRA; paper: all weights.")
+    ] = "light",
+    steps: Annotated[str | None, typer.Option(metavar="N1,N2", help="Steps of the two phases.")] = None,
     base: Base = "auto",
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
-):  # fmt: skip
-    """Learn the things in a photo: each gets a word (<asset0>, <asset1>, …) that prompts can use. Ctrl-C keeps what is learned so far."""
+):
+    """Learn the things in a photo: each gets a word (<asset0>, …) for prompts. Ctrl-C keeps what is learned so far."""
     changes = {"seed": seed}
     if steps is not None:
         first, second = (int(n) for n in parse_numbers(steps, 2, "--steps", "N1,N2", whole=True))
@@ -169,11 +176,12 @@ def extract(
     check_target(out)
     model = _load_base(base)
     settings = settings_of(preset, model, **changes)
-    print(f"Learning {', '.join(scene.handles)} on {model.name}: {settings.steps[0]} + {settings.steps[1]} steps.", flush=True)
+    first, second = settings.steps
+    print(f"Learning {', '.join(scene.handles)} on {model.name}: {first} + {second} steps.", flush=True)
     with _stop_on_interrupt() as stopped, _progress() as tell:
         concepts = run_extraction(scene, model, settings, out, tell, resume=resume, stop=stopped)
     if concepts.steps < settings.total:
-        print(f"Stopped after {concepts.steps} of {settings.total} steps; the run is usable, and --resume goes on with it.")
+        print(f"Stopped after {concepts.steps} of {settings.total} steps; usable as it is, and --resume goes on.")
     print(f"{out}: " + ", ".join(f"{h} ({n})" for h, n in zip(concepts.handles, concepts.names, strict=True)))
 
 
@@ -185,10 +193,10 @@ def generate(
     count: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 1,
     seed: Seed = 0,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps for each picture.")] = 20,
-    guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt; what suits the base if left out.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
     negative: Annotated[str, typer.Option(help="What not to draw.")] = "",
-    base: Annotated[str | None, typer.Option(help="Base model, if not found under the name that it had for extract.")] = None,
-):  # fmt: skip
+    base: Annotated[str | None, typer.Option(help="Base model, if it moved since the extraction.")] = None,
+):
     """Draw a prompt with the words of a run; prints the path of each PNG, which has its record inside."""
     require_writable(out, "folder")
     from breakascene.concepts import Concepts
@@ -217,7 +225,7 @@ def generate(
 @app.command()
 def studio(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets others in.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; the first free one from 7860 if left out.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; if left out, a free one from 7860.")] = None,
     base: Base = "auto",
 ):
     """Open the studio in the browser."""
@@ -305,7 +313,8 @@ def _progress() -> Iterator[Callable]:
         nonlocal shown
         last = event.step == event.total
         loss = event.losses["total"]
-        line = f"phase {event.phase}, step {event.step} of {event.total}, loss {loss:.3f}, {clock(event.seconds_left)} left"
+        left = clock(event.seconds_left)
+        line = f"phase {event.phase}, step {event.step} of {event.total}, loss {loss:.3f}, {left} left"
         if live:
             print(f"\r\x1b[K{line}", end="\n" if last else "", flush=True)
             shown = not last

@@ -53,7 +53,8 @@ def sheet(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int
     for i, (picture, lines) in enumerate(zip(pictures, wrapped, strict=True)):
         x, y = gap + i % columns * (side + gap), gap + i // columns * (side + text + gap)
         scale = side / max(picture.size)
-        fitted = picture.convert("RGB").resize([max(1, round(s * scale)) for s in picture.size], Image.Resampling.LANCZOS)
+        fitted_size = [max(1, round(s * scale)) for s in picture.size]
+        fitted = picture.convert("RGB").resize(fitted_size, Image.Resampling.LANCZOS)
         image.paste(fitted, (x + (side - fitted.width) // 2, y + (side - fitted.height) // 2))
         for j, line in enumerate(lines):
             pen.text((x, y + side + 3 + j * (CAPTION + 5)), line, INK, font)

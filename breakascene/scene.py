@@ -67,10 +67,7 @@ def read_mask(source: Source, size: tuple[int, int]) -> np.ndarray:
     if image.has_transparency_data:
         alpha = image.convert("RGBA").getchannel("A")
         lowest, highest = alpha.getextrema()
-        if lowest < highest:
-            grey = alpha
-        else:
-            grey = image.convert("RGBA").convert("L")
+        grey = alpha if lowest < highest else image.convert("RGBA").convert("L")
     if image.size != size:
         grey = grey.resize(size, Image.Resampling.NEAREST)
     return np.asarray(grey) > 127  # (H, W)
@@ -124,7 +121,10 @@ class Scene:
         for handle, concept in zip(self.handles, self.concepts, strict=False):
             if concept.mask.shape != (height, width):
                 got = " × ".join(str(side) for side in reversed(concept.mask.shape))
-                raise UserError(f"The mask of {handle} ({concept.name}) is {got} pixels but the photo {width} × {height}.")
+                raise UserError(
+                    f"The mask of {handle} ({concept.name}) is {got} pixels but the photo {width} × {height}: "
+                    "draw the mask on the photo itself."
+                )
             area = concept.mask.mean()
             if not area:
                 raise UserError(
@@ -217,8 +217,9 @@ def read_folder(folder: Path | str) -> Scene:
     folder = Path(folder)
     photos = [path for suffix in ("jpg", "jpeg", "png") if (path := folder / f"img.{suffix}").is_file()]
     if not photos:
-        raise UserError(f"{folder} is not a scene folder: it needs img.jpg or img.png with mask0.png, mask1.png and so on.")
-    numbers = sorted(int(m[1]) for path in folder.glob("mask*.png") if (m := re.fullmatch(r"mask(\d+)\.png", path.name)))
+        raise UserError(f"{folder} is not a scene folder: it needs img.jpg or img.png, mask0.png, mask1.png and so on.")
+    matches = (re.fullmatch(r"mask(\d+)\.png", path.name) for path in folder.iterdir())
+    numbers = sorted(int(match[1]) for match in matches if match)
     listed = folder / "names.txt"
     names = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
     background = len(names) == len(numbers) + 1 and names[-1] == "background"

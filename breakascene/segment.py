@@ -74,7 +74,7 @@ class Segmenter:
         elif Path(name).is_file():
             sam = _read_checkpoint(Path(name))
         else:
-            raise UserError(f'There is no segmenter "{name}": use toybox, vit_b, vit_l, vit_h or the path of a .pth file.')
+            raise UserError(f'There is no segmenter "{name}": use toybox, vit_b, vit_l, vit_h or a .pth file.')
         return cls(sam.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), name)
 
     def set_image(self, photo: Image.Image) -> None:
@@ -128,7 +128,7 @@ class Segmenter:
             view = photo.convert("RGB").resize([max(1, round(side * scale)) for side in photo.size])
             generator = SamAutomaticMaskGenerator(
                 self.sam,
-                points_per_side=16 if small else 32,  # a click for every patch of the toybox, for every other one of SAM
+                points_per_side=16 if small else 32,  # a click a patch for the toybox, one for two patches for SAM
                 points_per_batch=16,
                 pred_iou_thresh=0.7 if small else 0.88,
                 stability_score_thresh=0.85 if small else 0.95,

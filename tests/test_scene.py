@@ -4,8 +4,8 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
 from pictures import save_blank_png
+from PIL import Image
 
 from breakascene.errors import UserError
 from breakascene.scene import (
@@ -140,9 +140,9 @@ def test_limits_are_told_from_the_header(tmp_path):
 
 def test_missing_folder_and_text_are_told_apart(tmp_path):
     (tmp_path / "note.jpg").write_text("not a picture at all")
-    for source, words in ((tmp_path / "none.jpg", "no file"), (tmp_path, "folder"), (tmp_path / "note.jpg", "not a picture")):
+    for name, words in {"none.jpg": "no file", "": "folder", "note.jpg": "not a picture"}.items():
         with pytest.raises(UserError, match=words):
-            read_photo(source)
+            read_photo(tmp_path / name)
 
 
 # --- masks
@@ -308,7 +308,8 @@ def test_square_comes_back_bit_for_bit_when_nothing_is_resized():
     square = scene.square(64)
     x0, y0, side = square.box
     assert side == 64
-    for values in (square.pixels, square.masks[0], random.random((64, 64), dtype=np.float32), random.random((64, 64, 2))):
+    floats = random.random((64, 64), dtype=np.float32), random.random((64, 64, 2))
+    for values in (square.pixels, square.masks[0], *floats):
         back = square.back(values)
         assert back.dtype == values.dtype and np.array_equal(back[y0 : y0 + 64, x0 : x0 + 64], values)
         back[y0 : y0 + 64, x0 : x0 + 64] = 0

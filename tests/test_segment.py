@@ -57,7 +57,8 @@ def test_prompts_reach_the_model(segmenter):
     def scores(*prompt):
         return segmenter.predict(*prompt).scores.tolist()
 
-    calls = [([(10, 20)], [True]), ([(80, 20)], [True]), ([(10, 20), (80, 20)], [True, False]), ([], [], (5, 5, 40, 40))]
+    near, far = (10, 20), (80, 20)
+    calls = [([near], [True]), ([far], [True]), ([near, far], [True, False]), ([], [], (5, 5, 40, 40))]
     results = [scores(*call) for call in calls]
     assert all(results[i] != results[j] for i in range(4) for j in range(i))
     assert scores(*calls[0]) == results[0]
@@ -163,7 +164,8 @@ def test_checkpoints_that_are_none_are_refused(tmp_path, monkeypatch):
     torch.save({"image_encoder.pos_embed": torch.zeros(1, 4, 4, 77)}, other)
     partly = tmp_path / "partly.pth"
     torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 768)}, partly)
-    for path, words in ((text, "not a SAM checkpoint"), (other, "not a SAM checkpoint"), (partly, "lacks parts of vit_b")):
+    none = "not a SAM checkpoint"
+    for path, words in {text: none, other: none, partly: "lacks parts of vit_b"}.items():
         with pytest.raises(UserError, match=words):
             Segmenter.load(str(path))
     monkeypatch.setenv("BREAKASCENE_SAM", str(partly))
