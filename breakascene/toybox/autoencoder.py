@@ -1,0 +1,132 @@
+"""The toybox's VAE: diffusers' AutoencoderKL, 128 px to 8 × 16 × 16 latents, trained on crops of drawn scenes."""
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
+from torch import nn
+
+from breakascene.toybox.training import Part, assets_folder, to_tensor
+from breakascene.toybox.world import EVERYTHING, TRAINING, random_scene
+
+SIZE = 128
+CROP = 64
+BATCH = 8
+
+
+def build() -> AutoencoderKL:
+    channels = (16, 32, 96, 128)  # the cost lies in the full-size layers, so those are thin
+    vae = AutoencoderKL(
+        block_out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=8,
+        norm_num_groups=1,
+        mid_block_add_attention=False,
+        sample_size=SIZE,
+        scaling_factor=1.0,
+    )
+    start_as_blur(vae)
+    return vae
+
+
+@torch.no_grad()
+def start_as_blur(vae: AutoencoderKL) -> None:
+    """Set the weights so that the VAE begins as "shrink by averaging, enlarge bilinearly", about 20 dB.
+
+    From random weights the first 20 dB cost most of a CPU's budget. Colour travels in channels 0 to 2 and its
+    negative in 3 to 5, since silu(x) - silu(-x) = x; two constant channels keep the group norms from following the
+    picture's contrast; residual branches begin at zero. All other channels begin at random, to be learned.
+    """
+    eye = torch.eye(3)
+    for block in vae.modules():
+        if isinstance(block, ResnetBlock2D):
+            nn.init.zeros_(block.conv2.weight)
+            nn.init.zeros_(block.conv2.bias)
+            if block.conv_shortcut is not None:
+                _keep(block.conv_shortcut, torch.ones(1, 1))
+        elif isinstance(block, Downsample2D):
+            _keep(block.conv, torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 0]]) / 4)
+        elif isinstance(block, Upsample2D):
+            tent = torch.tensor([1.0, 2, 1]) / 4  # after nearest-neighbour doubling: bilinear
+            _keep(block.conv, tent[:, None] * tent)
+    for conv in (vae.encoder.conv_in, vae.decoder.conv_in):
+        conv.weight[:8] = 0
+        conv.weight[:6, :3, 1, 1] = torch.cat([eye, -eye])
+        conv.bias[:6] = 0
+        conv.bias[6:8] = torch.tensor([4.0, -4.0])
+    # The gains undo what the last group norms take.
+    for conv, gain in ((vae.encoder.conv_out, 0.7), (vae.decoder.conv_out, 1.8)):
+        conv.weight[:3] = 0
+        conv.weight[:3, :6, 1, 1] = torch.cat([eye, -eye], 1) * gain
+        conv.bias[:3] = 0
+    vae.encoder.conv_out.weight[8:] = 0
+    vae.encoder.conv_out.bias[8:] = -6  # the posterior begins narrow
+    for conv in (vae.quant_conv, vae.post_quant_conv):
+        nn.init.dirac_(conv.weight)
+        nn.init.zeros_(conv.bias)
+
+
+def _keep(conv: nn.Conv2d, kernel: torch.Tensor) -> None:
+    """Let channels 0 to 7 pass through, each filtered by the kernel."""
+    conv.weight[:8] = 0
+    conv.weight[range(8), range(8)] = kernel
+    conv.bias[:8] = 0
+
+
+def crops(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Crops of training scenes, most of them about a thing, where the detail is. (B, 64, 64, 3) uint8"""
+    out = []
+    while len(out) < count:
+        scene = random_scene(rng, SIZE, TRAINING)
+        for k in range(2):
+            corner = rng.integers(0, SIZE - CROP + 1, 2)
+            where = np.argwhere(scene.masks[rng.integers(len(scene.masks))])
+            if k == 0 and len(where):
+                corner = np.clip(where[rng.integers(len(where))] - CROP // 2, 0, SIZE - CROP)
+            out.append(scene.pixels[corner[0] : corner[0] + CROP, corner[1] : corner[1] + CROP])
+    return np.stack(out[:count])
+
+
+def part() -> Part:
+    return Part("vae", build(), loss, export, rate=1e-3, decay=0.0, average=0.995)
+
+
+def loss(vae, rng):
+    x = to_tensor(crops(rng, BATCH), vae.device)
+    posterior = vae.encode(x).latent_dist
+    y = vae.decode(posterior.sample()).sample
+    error = y - x
+    # Edges count once more: the differences between neighbours carry outlines and faces.
+    edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+    square = error.square().mean()
+    near = error.abs().mean() + 0.5 * edges + 2 * square
+    spread = posterior.kl().mean() / posterior.mean[0].numel()
+    return near + 2e-4 * spread, {"psnr": float(10 * torch.log10(4 / square.detach())), "kl": float(spread.detach())}
+
+
+@torch.no_grad()
+def export(vae):
+    """Write fp16 weights, with the scaling factor that gives latents of training scenes unit variance."""
+    rng = np.random.default_rng(1)
+    scenes = np.stack([random_scene(rng, SIZE, TRAINING).pixels for _ in range(64)])
+    latents = vae.encode(to_tensor(scenes, vae.device)).latent_dist.mean
+    vae.register_to_config(scaling_factor=float(1 / latents.std()))
+    copy = AutoencoderKL.from_config(vae.config)
+    copy.load_state_dict(vae.state_dict())
+    copy.half().save_pretrained(assets_folder("vae"), safe_serialization=True)
+
+
+@torch.no_grad()
+def psnr(vae, count: int = 100, seed: int = 10) -> float:
+    """Mean PSNR in dB over whole fresh scenes of all things, held-out ones too, through the mean latents."""
+    rng = np.random.default_rng(seed)
+    figures = []
+    for _ in range(count):
+        x = to_tensor(random_scene(rng, SIZE, EVERYTHING).pixels[None], vae.device)
+        y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
+        figures.append(float(10 * torch.log10(4 / (y - x).square().mean())))
+    return float(np.mean(figures))

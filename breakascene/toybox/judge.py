@@ -1,0 +1,158 @@
+"""The toybox's judge: a small transformers CLIPModel that knows every thing and place of the world.
+
+It stands in for CLIP and DINO in our measurements, so unlike the generator it trains on the held-out things too. It
+looks at whole scenes (against their captions and places) and at single regions, other pixels black (against names).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageFilter
+from transformers import CLIPConfig, CLIPModel
+
+from breakascene.toybox.sprites import picture
+from breakascene.toybox.training import Part, assets_folder, pick_device, to_tensor
+from breakascene.toybox.words import text_config, tokenizer
+from breakascene.toybox.world import EVERYTHING, EVERYWHERE, caption, place_thing, random_scene, varied_caption
+
+SIDE = 64
+REGIONS, SCENES = 48, 16
+
+
+def build() -> CLIPModel:
+    vision = {
+        "image_size": SIDE,
+        "patch_size": 8,
+        "hidden_size": 192,
+        "intermediate_size": 768,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 6,
+        "projection_dim": 128,
+    }
+    text = text_config(128, 3).to_dict() | {"projection_dim": 128}
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
+
+
+def look(model: CLIPModel, pixels: np.ndarray) -> torch.Tensor:
+    """Unit features (B, 128) of pictures (B, 64, 64, 3) uint8."""
+    vision = model.vision_model(pixel_values=to_tensor(pixels, model.device)).pooler_output
+    return F.normalize(model.visual_projection(vision), dim=-1)
+
+
+def read(model: CLIPModel, texts: Sequence[str]) -> torch.Tensor:
+    """Unit features (B, 128) of texts."""
+    batch = tokenizer()(list(texts), padding=True, truncation=True, return_tensors="pt").to(model.device)
+    text = model.text_model(**batch).pooler_output
+    return F.normalize(model.text_projection(text), dim=-1)
+
+
+def name_text(name: str) -> str:
+    return caption([name])
+
+
+def place_text(place: str) -> str:
+    return f"a photo {place}"
+
+
+def region(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """What the mask (H, W) shows of a picture (H, W, 3), other pixels black, squared and scaled to (64, 64, 3)."""
+    ys, xs = np.nonzero(mask)
+    side = int(max(np.ptp(ys), np.ptp(xs)) * 1.1) + 2
+    top, left = (ys.min() + ys.max() - side) // 2, (xs.min() + xs.max() - side) // 2
+    cut = Image.fromarray(pixels * mask[..., None].astype(np.uint8)).crop((left, top, left + side, top + side))
+    return np.asarray(cut.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def drawn_region(rng, name: str) -> np.ndarray:
+    """A region as a segmenter would cut it from a picture of that thing: lit, partly hidden, blurred, off at the edge."""
+    size = int(rng.uniform(28, 96))
+    alpha, colours = place_thing(rng, picture(name), size)
+    light = rng.uniform(0.7, 1.08) * (1 + rng.normal(0, 0.07, 3))
+    ground = rng.uniform(0, 1, 3)  # what shows where the mask reaches over the edge
+    cover = np.pad(alpha, 3)[..., None]
+    pixels = np.pad(colours, ((3, 3), (3, 3), (0, 0))) * light * cover + ground * (1 - cover)
+    reach = Image.fromarray((cover[..., 0] * 255).astype(np.uint8))
+    if (grow := rng.integers(-1, 2)) != 0:
+        reach = reach.filter(ImageFilter.MaxFilter(3) if grow > 0 else ImageFilter.MinFilter(3))
+    mask = np.asarray(reach) > 127
+    if rng.random() < 0.3:  # hidden from one side
+        hidden, share = rng.integers(4), rng.uniform(0.6, 0.95)
+        turned = np.rot90(mask, hidden).copy()
+        turned[int(len(turned) * share) :] = False
+        mask = np.rot90(turned, -hidden)
+    image = Image.fromarray((np.clip(pixels, 0, 1) * 255).astype(np.uint8))
+    if rng.random() < 0.5:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 2.2) * size / 60))
+    noisy = np.asarray(image, np.float32) + rng.normal(0, rng.uniform(0, 8), (*mask.shape, 3))
+    return region(np.clip(noisy, 0, 255).astype(np.uint8), mask if mask.any() else np.ones_like(mask))
+
+
+def shrink(pixels: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) as the judge sees it whole: (64, 64, 3)."""
+    return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def part() -> Part:
+    pool = []
+
+    def loss(model, rng):
+        pool.extend(random_scene(rng, 96, EVERYTHING) for _ in range(SCENES if len(pool) < 600 else 4))
+        del pool[: max(0, len(pool) - 3000)]
+        scenes = [pool[i] for i in rng.integers(0, len(pool), SCENES)]
+        names = rng.integers(0, len(EVERYTHING), REGIONS)
+        places = torch.tensor([EVERYWHERE.index(s.place) for s in scenes], device=model.device)
+        pixels = [drawn_region(rng, EVERYTHING[i]) for i in names] + [shrink(s.pixels) for s in scenes]
+        images = look(model, np.stack(pixels))
+        texts = read(
+            model,
+            [name_text(name) for name in EVERYTHING]
+            + [place_text(place) for place in EVERYWHERE]
+            + [varied_caption(rng, scene) for scene in scenes],
+        )
+        scale = model.logit_scale.exp()
+        by_name, by_place, by_caption = texts.split([len(EVERYTHING), len(EVERYWHERE), SCENES])
+        answers = scale * images[:REGIONS] @ by_name.T
+        goal = torch.from_numpy(names).to(model.device)
+        value = F.cross_entropy(answers, goal) + 0.3 * F.cross_entropy(scale * images[REGIONS:] @ by_place.T, places)
+        pairs = scale * images[REGIONS:] @ by_caption.T
+        same = torch.arange(SCENES, device=model.device)
+        value = value + 0.15 * (F.cross_entropy(pairs, same) + F.cross_entropy(pairs.T, same))
+        return value, {"loss": float(value.detach()), "names": float((answers.argmax(1) == goal).float().mean())}
+
+    return Part("judge", build(), loss, export, rate=8e-4, decay=0.05, average=0.995)
+
+
+def export(model: CLIPModel) -> None:
+    half = build()
+    half.load_state_dict(model.state_dict())
+    half.half().save_pretrained(assets_folder("judge"))
+
+
+@dataclass
+class Judge:
+    """Names things and places. Made by load_judge."""
+
+    model: CLIPModel
+    names: torch.Tensor  # (310, 128)
+    places: torch.Tensor  # (20, 128)
+
+    @torch.no_grad()
+    def name(self, regions: Sequence[np.ndarray]) -> list[str]:
+        """The likeliest thing, among all, for each region (64, 64, 3) made by region()."""
+        return [EVERYTHING[i] for i in (look(self.model, np.stack(regions)) @ self.names.T).argmax(1)]
+
+    @torch.no_grad()
+    def place(self, pictures: Sequence[np.ndarray]) -> list[str]:
+        """The likeliest place for each picture (H, W, 3) uint8."""
+        features = look(self.model, np.stack([shrink(p) for p in pictures]))
+        return [EVERYWHERE[i] for i in (features @ self.places.T).argmax(1)]
+
+
+@torch.no_grad()
+def load_judge(device=None) -> Judge:
+    model = CLIPModel.from_pretrained(assets_folder("judge"), dtype=torch.float32).eval().to(device or pick_device())
+    names = read(model, [name_text(name) for name in EVERYTHING])
+    return Judge(model, names, read(model, [place_text(place) for place in EVERYWHERE]))

@@ -1,0 +1,253 @@
+"""The toybox's segmenter: segment-anything's own Sam with a small encoder, trained on the world's exact masks.
+
+Training follows the paper of Segment Anything in small: a click or a box asks for one thing; the three candidates are
+judged by the best of them; a second click lands where the first answer was wrong. Beside the world's scenes it sees
+random shapes in random textures, so that it also does something sensible on real photos.
+"""
+
+import json
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFilter
+from safetensors.torch import save_file
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from torch import nn
+
+from breakascene.toybox.training import Part, assets_folder, pick_device
+from breakascene.toybox.world import HELD_OUT, TRAINING, Drawn, random_scene
+
+CONFIG = {"image_size": 128, "patch": 8, "width": 192, "depth": 6, "heads": 6, "prompt_width": 128}
+IMAGES = 8
+PROMPTS = 4
+
+
+def build_sam(config: dict) -> Sam:
+    """A Sam with random weights; masks come out at half the image size, before SamPredictor enlarges them."""
+    side, prompt = config["image_size"] // config["patch"], config["prompt_width"]
+    encoder = ImageEncoderViT(
+        img_size=config["image_size"],
+        patch_size=config["patch"],
+        embed_dim=config["width"],
+        depth=config["depth"],
+        num_heads=config["heads"],
+        out_chans=prompt,
+        qkv_bias=True,
+        global_attn_indexes=tuple(range(config["depth"])),
+        norm_layer=lambda width: nn.LayerNorm(width, eps=1e-6),
+    )
+    points = PromptEncoder(
+        embed_dim=prompt,
+        image_embedding_size=(side, side),
+        input_image_size=(config["image_size"],) * 2,
+        mask_in_chans=8,
+    )
+    decoder = MaskDecoder(
+        num_multimask_outputs=3,
+        transformer=TwoWayTransformer(depth=2, embedding_dim=prompt, mlp_dim=4 * prompt, num_heads=4),
+        transformer_dim=prompt,
+        iou_head_depth=3,
+        iou_head_hidden_dim=prompt,
+    )
+    return Sam(encoder, points, decoder, pixel_mean=[127.5] * 3, pixel_std=[64.0] * 3)
+
+
+def part() -> Part:
+    sam = build_sam(CONFIG)
+    pool = []  # drawing costs more than a step, so scenes are used several times before they leave
+
+    def loss(sam, rng):
+        fresh = IMAGES if len(pool) < 400 else 3
+        pool.extend(_scene(rng) for _ in range(fresh))
+        del pool[: max(0, len(pool) - 1500)]
+        scenes = [pool[-1 - k] if k < fresh else pool[rng.integers(len(pool))] for k in range(IMAGES)]
+        return step_loss(sam, rng, scenes)
+
+    return Part("segmenter", sam, loss, export, rate=6e-4, average=0.998)
+
+
+def _scene(rng) -> Drawn:
+    drawn = shapes(rng, CONFIG["image_size"]) if rng.random() < 0.3 else random_scene(rng, CONFIG["image_size"])
+    return Drawn(_roughen(rng, drawn.pixels), drawn.masks, drawn.names, drawn.place)
+
+
+def _roughen(rng, pixels):
+    """What cameras do: another colour balance, blur and noise, now and then."""
+    x = pixels.astype(np.float32)
+    if rng.random() < 0.5:
+        x = (x - 128) * rng.uniform(0.6, 1.2) + 128 * rng.uniform(0.75, 1.2, 3)
+        x = x[..., rng.permutation(3)]
+    if rng.random() < 0.3:
+        blurred = Image.fromarray(np.clip(x, 0, 255).astype(np.uint8)).filter(
+            ImageFilter.GaussianBlur(rng.uniform(0.3, 1.3))
+        )
+        x = np.asarray(blurred, np.float32)
+    if rng.random() < 0.4:
+        x = x + rng.normal(0, rng.uniform(2, 14), x.shape)
+    return np.clip(x, 0, 255).astype(np.uint8)
+
+
+def _texture(rng, size):
+    """Noise of several scales between two colours, sometimes striped. (S, S, 3) float 0..255"""
+    total = np.zeros((size, size), np.float32)
+    for cells in (2, 5, 12, 40):
+        grid = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
+        total += np.asarray(Image.fromarray(grid).resize((size, size), Image.Resampling.BICUBIC)) * rng.uniform(0, 0.6)
+    if rng.random() < 0.3:
+        yy, xx = np.mgrid[:size, :size] / size
+        angle = rng.uniform(0, np.pi)
+        total += np.sin((np.cos(angle) * xx + np.sin(angle) * yy) * rng.uniform(20, 90)) * rng.uniform(0.3, 1)
+    first, second = rng.uniform(0, 255, (2, 3))
+    share = np.clip(total * rng.uniform(0.2, 1) + 0.5, 0, 1)[..., None]
+    return first * share + second * (1 - share)
+
+
+def shapes(rng, size) -> Drawn:
+    """1 to 4 textured blobs, ellipses and polygons on a textured ground, with exact masks of what is visible."""
+    pixels = _texture(rng, size)
+    count = int(rng.integers(1, 5))
+    masks = np.zeros((count, size, size), bool)
+    for i in range(count):
+        canvas = Image.new("L", (size * 2, size * 2))
+        draw = ImageDraw.Draw(canvas)
+        x, y = rng.uniform(0.15, 0.85, 2) * size * 2
+        r = size * 2 * rng.uniform(0.08, 0.35)
+        kind = rng.integers(3)
+        if kind == 0:
+            a, b = r * rng.uniform(0.5, 1, 2)
+            draw.ellipse((x - a, y - b, x + a, y + b), fill=255)
+        else:
+            corners = int(rng.integers(3, 8)) if kind == 1 else 40
+            angles = np.sort(rng.uniform(0, 2 * np.pi, corners)) if kind == 1 else np.linspace(0, 2 * np.pi, corners)
+            waves = sum(rng.uniform(-0.25, 0.25) * np.sin(k * angles + rng.uniform(0, 6)) for k in (2, 3, 4, 5))
+            radii = r * (rng.uniform(0.6, 1, corners) if kind == 1 else np.clip(0.75 + waves, 0.15, 1.3))
+            draw.polygon(list(zip(x + radii * np.cos(angles), y + radii * np.sin(angles), strict=True)), fill=255)
+        cover = np.asarray(canvas.resize((size, size), Image.Resampling.BOX), np.float32)[..., None] / 255
+        pixels = pixels * (1 - cover) + _texture(rng, size) * cover
+        masks &= cover[..., 0] < 0.5
+        masks[i] = cover[..., 0] >= 0.5
+    return Drawn(np.clip(pixels, 0, 255).astype(np.uint8), masks, ("shape",) * count, "")
+
+
+def step_loss(sam, rng, scenes):
+    """The loss of one batch: each image encoded once, PROMPTS things asked for, two rounds of clicks each."""
+    device = sam.pixel_mean.device
+    size = CONFIG["image_size"]
+    pixels = torch.from_numpy(np.stack([s.pixels for s in scenes])).to(device).permute(0, 3, 1, 2).float()
+    embeddings = sam.image_encoder((pixels - sam.pixel_mean) / sam.pixel_std)  # (B, C, 16, 16)
+    losses, hits = [], []
+    for scene, embedding in zip(scenes, embeddings, strict=True):
+        usable = [m for m in scene.masks if m.sum() >= 30]
+        if not usable:
+            continue
+        masks = np.stack([usable[rng.integers(len(usable))] for _ in range(PROMPTS)])  # (P, S, S)
+        target = torch.from_numpy(masks).to(device).float()
+        low = F.interpolate(target[:, None], (size // 2, size // 2), mode="area")[:, 0]  # (P, S/2, S/2)
+        boxes = _boxes(rng, masks) if rng.random() < 0.25 else None
+        points = None if boxes is not None else _clicks(rng, masks, np.ones(len(masks), bool))
+        for round_ in range(2):
+            logits, scores = _decode(sam, embedding, points, boxes)
+            loss, best = _mask_loss(logits, scores, low)
+            losses.append(loss)
+            if round_ == 0:
+                hits.append(best)
+                answer = F.interpolate(logits.detach()[:, :1], (size, size), mode="bilinear")[:, 0] > 0
+                wrong = answer.cpu().numpy() ^ masks
+                where = np.where(wrong.any((1, 2))[:, None, None], wrong, masks)
+                more = _clicks(rng, where, None, masks)
+                points = more if points is None else tuple(np.concatenate(p, 1) for p in zip(points, more, strict=True))
+    return torch.stack(losses).mean(), {"iou": float(torch.stack(hits).mean())}
+
+
+def _clicks(rng, where, labels=None, masks=None):
+    """One click inside each of `where` (P, S, S): coordinates (P, 1, 2) as x, y and labels (P, 1), 1 inside the thing."""
+    coords = []
+    for region in where:
+        spots = np.argwhere(region)
+        coords.append(spots[rng.integers(len(spots))][::-1])
+    coords = np.array(coords, np.float32)[:, None]
+    if labels is None:
+        labels = masks[np.arange(len(masks)), coords[:, 0, 1].astype(int), coords[:, 0, 0].astype(int)]
+    return coords, labels.astype(np.int64)[:, None]
+
+
+def _boxes(rng, masks):
+    """The boxes about the masks, their sides off by a tenth or so. (P, 4) as x0, y0, x1, y1"""
+    boxes = []
+    for mask in masks:
+        ys, xs = np.nonzero(mask)
+        side = max(np.ptp(ys), np.ptp(xs))
+        off = np.clip(rng.normal(0, 0.07, 4) * side, -12, 12)
+        boxes.append(np.array([xs.min(), ys.min(), xs.max(), ys.max()]) + off)
+    return np.array(boxes, np.float32)
+
+
+def _decode(sam, embedding, points, boxes):
+    """The four mask logits (P, 4, S/2, S/2), the single answer first, and their scores (P, 4)."""
+    device = embedding.device
+    if points is not None:
+        points = tuple(torch.from_numpy(p).to(device) for p in points)
+    boxes = None if boxes is None else torch.from_numpy(boxes).to(device)
+    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=None)
+    return sam.mask_decoder.predict_masks(
+        image_embeddings=embedding[None],
+        image_pe=sam.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+    )
+
+
+def _mask_loss(logits, scores, target):
+    """Cross-entropy + dice of the single answer and of the best of the three, and the error of the scores."""
+    goal = target[:, None].expand_as(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, goal, reduction="none").mean((2, 3))
+    shape = logits.sigmoid()
+    dice = 1 - (2 * (shape * goal).sum((2, 3)) + 1) / (shape.sum((2, 3)) + goal.sum((2, 3)) + 1)
+    each = 4 * entropy + dice  # (P, 4)
+    with torch.no_grad():
+        hard, goal = logits > 0, goal > 0.5
+        iou = (hard & goal).sum((2, 3)) / (hard | goal).sum((2, 3)).clamp(min=1)
+    loss = each[:, 0] + each[:, 1:].min(1).values + 0.1 * each[:, 1:].mean(1) + (scores - iou).square().mean(1)
+    return loss.mean(), iou.gather(1, 1 + scores[:, 1:].argmax(1, keepdim=True)).mean()
+
+
+def export(sam):
+    folder = assets_folder("segmenter")
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    save_file({k: v.half().contiguous().cpu() for k, v in sam.state_dict().items()}, folder / "model.safetensors")
+
+
+def clicked_iou(segmenter, clicks: int, count: int = 100, seed: int = 30) -> float:
+    """Mean IoU on fresh scenes of held-out things after some clicks.
+
+    The first click lands well inside the thing; each later one in the middle of the largest mistake.
+    """
+    rng = np.random.default_rng(seed)
+    figures = []
+    for _ in range(count):
+        scene = random_scene(rng, CONFIG["image_size"], HELD_OUT)
+        segmenter.set_image(Image.fromarray(scene.pixels))
+        mask = scene.masks[rng.integers(len(scene.masks))]
+        points, labels, wrong = [], [], mask
+        for _ in range(clicks):
+            points.append(_innermost(wrong))
+            labels.append(bool(mask[points[-1][1], points[-1][0]]))
+            answer = segmenter.predict(points, labels, None).masks[0]
+            wrong = answer ^ mask
+            if not wrong.any():
+                break
+        figures.append((answer & mask).sum() / max(1, (answer | mask).sum()))
+    return float(np.mean(figures))
+
+
+def _innermost(region: np.ndarray) -> tuple[int, int]:
+    """The point of a region (H, W) farthest from its edge, as x, y: peel it until the next peel would leave nothing."""
+    left = torch.from_numpy(np.pad(region, 1)).float()[None, None]
+    while (peeled := -F.max_pool2d(-left, 3, 1, 1)).any():
+        left = peeled
+    y, x = np.argwhere(left[0, 0].numpy() > 0)[0] - 1
+    return int(x), int(y)
+
+
+__all__ = ["build_sam", "clicked_iou", "part", "pick_device"]

@@ -1,0 +1,112 @@
+"""The loop that pretrains each part of the toybox: a time budget, a warm-up and a cosine, averaged weights, resume."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from breakascene.toybox.sprites import SPRITES
+
+ASSETS = SPRITES.parent
+STATES = ASSETS.parent / ".pretrain"  # training states: large, not in git
+
+
+@dataclass
+class Part:
+    """What differs between the parts.
+
+    `loss(model, rng)` draws a batch of its own and returns the loss and figures worth a line in the log;
+    `export(model)` writes the weights that the package uses.
+    """
+
+    name: str
+    model: nn.Module
+    loss: Callable[[nn.Module, np.random.Generator], tuple[torch.Tensor, dict[str, float]]]
+    export: Callable[[nn.Module], None]
+    rate: float = 1e-3
+    decay: float = 0.01
+    average: float = 0.999  # how slowly the exported mean of the weights follows
+
+
+def pick_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train(part: Part, minutes: float, *, save_every: float = 300, seed: int = 0) -> None:
+    """Train for `minutes`, from the last state of this part where there is one; save, export and log on the way.
+
+    The learning rate warms up and falls along a cosine within each call, so a later call goes on with a fresh cycle.
+    """
+    device = pick_device()
+    torch.set_flush_denormal(True)  # tiny gradients of weights that begin at zero would slow a CPU many times
+    model = part.model.to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=part.rate, weight_decay=part.decay, betas=(0.9, 0.99))
+    mean = {name: value.detach().clone() for name, value in model.named_parameters()}
+    state_file = STATES / f"{part.name}.pt"
+    step = 0
+    if state_file.exists():
+        state = torch.load(state_file, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        mean, step = state["mean"], state["step"]
+    rng = np.random.default_rng([seed, step])
+    torch.manual_seed(seed + step)
+    begun = saved = spoke = time.monotonic()
+    first, figures = step, {}
+    while (gone := (time.monotonic() - begun) / 60 / minutes) < 1:
+        rate = part.rate * min(1, (step - first + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * gone)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss, now = part.loss(model, rng)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        keep = min(part.average, step / (step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(mean.values()), list(model.parameters()), 1 - keep)
+        for name, value in now.items():
+            figures[name] = 0.98 * figures.get(name, value) + 0.02 * value
+        if time.monotonic() - spoke > 20:
+            spoke = time.monotonic()
+            line = {"step": step, "minutes": round((spoke - begun) / 60, 1), "rate": round(rate, 6)}
+            print(json.dumps(line | {k: round(v, 4) for k, v in figures.items()}), flush=True)
+        if time.monotonic() - saved > save_every:
+            saved = time.monotonic()
+            _save(part, model, optimizer, mean, step, state_file)
+    _save(part, model, optimizer, mean, step, state_file)
+
+
+def _save(part, model, optimizer, mean, step, state_file):
+    """The state for resuming, in one atomic write, then the averaged weights through the part's own export."""
+    state_file.parent.mkdir(exist_ok=True)
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "mean": mean, "step": step}
+    torch.save(state, state_file.with_suffix(".tmp"))
+    os.replace(state_file.with_suffix(".tmp"), state_file)
+    own = {name: value.detach().clone() for name, value in model.named_parameters()}
+    model.load_state_dict(mean, strict=False)
+    part.export(model)
+    model.load_state_dict(own, strict=False)
+
+
+def to_tensor(pixels: np.ndarray, device) -> torch.Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float in -1..1"""
+    return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def assets_folder(name: str) -> Path:
+    folder = ASSETS / "toybox" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

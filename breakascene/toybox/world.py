@@ -1,0 +1,120 @@
+"""The toybox's world: scenes of 1 to 4 things somewhere, with captions and exact masks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from breakascene.toybox.places import BACKDROPS, EVERYWHERE, PLACES, draw_place
+from breakascene.toybox.sprites import picture, things
+
+TRAINING = tuple(thing.name for thing in things() if not thing.held_out)
+HELD_OUT = tuple(thing.name for thing in things() if thing.held_out)
+EVERYTHING = tuple(thing.name for thing in things())
+WITHOUT_ARTICLE = frozenset(
+    "grapes blueberries pancakes fries noodles spaghetti sushi popcorn jeans gloves socks shorts books salad soap "
+    "bread meat corn curry soda coffee beer chocolate candy yarn butter broccoli".split()
+) | {"nesting dolls"}
+
+HEIGHTS = (0.58, 0.44, 0.34, 0.28)  # the longer side of a thing, as a share of the picture, in a scene of 1 to 4
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A drawn scene. pixels (S, S, 3) uint8; masks (K, S, S) bool, what is visible of each thing; names (K,)."""
+
+    pixels: np.ndarray
+    masks: np.ndarray
+    names: tuple[str, ...]
+    place: str
+
+
+def draw_scene(rng: np.random.Generator, size: int, names: Sequence[str], place: str) -> Drawn:
+    """Set the things side by side on the ground of the place, with soft shadows, the back ones first."""
+    pixels, ground, light = draw_place(rng, size, place)
+    count = len(names)
+    masks = np.zeros((count, size, size), np.float32)
+    slots = rng.permutation(count)
+    # Feet stand between a little below the ground line and the lower edge; the higher ones are farther away.
+    feet = rng.uniform(max(ground + 0.12, 0.74), 0.93, count)
+    for i in np.argsort(feet):
+        side = size * rng.uniform(0.85, 1.1) * HEIGHTS[count - 1]
+        alpha, colours = place_thing(rng, picture(names[i]), side)
+        height, width = alpha.shape
+        centre = (slots[i] + 0.5 + rng.uniform(-0.16, 0.16)) / count if count > 1 else rng.uniform(0.38, 0.62)
+        x = int(np.clip(centre * size - width / 2, 1 - 0.06 * width, size - 0.94 * width))
+        y = int(max(0.02 * size, feet[i] * size - height))
+        pixels *= 1 - _shadow(alpha, x, y, size)[..., None]
+        box = np.s_[max(y, 0) : min(y + height, size), max(x, 0) : min(x + width, size)]
+        part = np.s_[box[0].start - y : box[0].stop - y, box[1].start - x : box[1].stop - x]
+        cover = alpha[part][..., None]
+        pixels[box] = pixels[box] * (1 - cover) + colours[part] * light * cover
+        masks[(slice(None), *box)] *= 1 - cover[..., 0]
+        masks[(i, *box)] = cover[..., 0]
+    image = (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return Drawn(image, masks > 0.5, tuple(names), place)
+
+
+def place_thing(rng, sprite: Image.Image, side: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scale, lean and light a sprite: alpha (h, w) and colours (h, w, 3), floats 0..1."""
+    scale = side / max(sprite.size)
+    small = sprite.convert("RGBa").resize([max(4, round(s * scale)) for s in sprite.size], Image.Resampling.BICUBIC)
+    if rng.random() < 0.5:
+        small = small.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if rng.random() < 0.5:
+        small = small.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC, expand=True)
+    pixels = np.asarray(small.convert("RGBA"), np.float32) / 255
+    lit_from = np.linspace(-1, 1, pixels.shape[1])[None, :, None] * rng.uniform(-0.08, 0.08)
+    return pixels[..., 3], np.clip(pixels[..., :3] * (rng.uniform(0.92, 1.06) + lit_from), 0, 1)
+
+
+def _shadow(alpha: np.ndarray, x: int, y: int, size: int) -> np.ndarray:
+    """How much light the thing's shadow takes: its outline laid flat at its feet and blurred. (S, S), 0..0.45"""
+    height, width = alpha.shape
+    flat = Image.fromarray((alpha * 255).astype(np.uint8)).resize((width, max(3, height // 6)))
+    layer = Image.new("L", (size, size))
+    layer.paste(flat, (x + width // 20, y + height - flat.height + max(1, height // 30)))
+    return np.asarray(layer.filter(ImageFilter.GaussianBlur(size / 45)), np.float32) / 255 * 0.45
+
+
+def random_scene(rng, size: int, names: Sequence[str] = TRAINING, counts=(0.4, 0.4, 0.15, 0.05)) -> Drawn:
+    """A scene of 1 to 4 different things (shares `counts`), on a plain backdrop one time in five."""
+    count = rng.choice(4, p=counts) + 1
+    place = rng.choice(BACKDROPS) if rng.random() < 0.2 else rng.choice(tuple(PLACES))
+    return draw_scene(rng, size, tuple(rng.choice(names, count, replace=False)), str(place))
+
+
+def thing_words(name: str) -> str:
+    """ "a fox", "an apple", "grapes"."""
+    return name if name in WITHOUT_ARTICLE else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def join(words: Sequence[str]) -> str:
+    """ "x", "x and y", "x, y and z"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def caption(names: Sequence[str], place: str = "") -> str:
+    """The plain caption: "a photo of a fox and a mushroom at the beach"."""
+    return f"a photo of {join([thing_words(name) for name in names])} {place}".strip()
+
+
+def varied_caption(rng, scene: Drawn) -> str:
+    """A caption as people write them: any order, with and without articles and opening words."""
+    names = [str(name) for name in rng.permutation(scene.names)]
+    words = names if rng.random() < 0.35 else [thing_words(name) for name in names]
+    opening = rng.choice(["a photo of ", "a picture of ", "photo of ", ""], p=[0.7, 0.1, 0.05, 0.15])
+    return f"{opening}{join(words)} {scene.place}"
+
+
+def sheet(count: int = 40, size: int = 128, seed: int = 0, columns: int = 8) -> Image.Image:
+    """A contact sheet of random scenes, to be looked at."""
+    rng = np.random.default_rng(seed)
+    page = Image.new("RGB", (columns * size, -(-count // columns) * size))
+    for i in range(count):
+        page.paste(Image.fromarray(random_scene(rng, size).pixels), (i % columns * size, i // columns * size))
+    return page
+
+
+__all__ = ["BACKDROPS", "EVERYTHING", "EVERYWHERE", "HELD_OUT", "PLACES", "TRAINING", "Drawn"]
