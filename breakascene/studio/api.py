@@ -1,0 +1,159 @@
+"""The same chain for programs: three named endpoints, /segment, /extract and /generate, for gradio_client.
+
+A run's id is all that leads to it, and nobody can guess it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from breakascene.concepts import Concepts
+from breakascene.errors import UserError
+from breakascene.files import new_file
+from breakascene.scene import make_scene, read_mask, read_photo
+from breakascene.studio import create, extract_screen, models, words
+from breakascene.studio.desk import Desk, Desks, Run
+from breakascene.studio.jobs import FAILED, Job, Line
+from breakascene.studio.pick import photo_input
+from breakascene.studio.screen import log
+
+OPTIONS = {"show_progress": "hidden", "concurrency_limit": None}
+
+
+def build(desks: Desks, line: Line) -> None:
+    """Endpoints need components for their inputs and outputs; these are never rendered on the page."""
+    with gr.Group(visible=False):
+        photo = photo_input(label="photo")
+        points = gr.JSON(label="points")  # [[x, y, include], …] in pixels of the photo
+        box = gr.JSON(label="box")  # [x0, y0, x1, y1] or null
+        masks = gr.File(label="masks", file_count="multiple")
+        names = gr.JSON(label="names")  # ["fox", "mushroom"]
+        background = gr.Checkbox(label="background")
+        preset = gr.Textbox("quick", label="preset")
+        steps = gr.JSON(label="steps")  # [phase 1, phase 2] or null for the preset's
+        seed = gr.Number(0, label="seed", precision=0)
+        run = gr.Textbox(label="run")
+        prompt = gr.Textbox(label="prompt")
+        count = gr.Number(1, label="count", precision=0)
+        drawing_steps = gr.Number(20, label="steps", precision=0)
+        guidance = gr.Number(models.base().guidance, label="guidance")
+        negative = gr.Textbox(label="negative")
+        mask, scores = gr.File(label="mask"), gr.JSON(label="scores")
+        progress, pictures = gr.JSON(label="progress"), gr.File(label="pictures", file_count="multiple")
+        button = gr.Button()
+
+    sessions: dict[str, str] = {}  # of gradio_client -> token of its desk
+
+    def desk_of(request: gr.Request) -> Desk:
+        desk = desks.enter(sessions.get(request.session_hash))
+        sessions[request.session_hash] = desk.token
+        return desk
+
+    def segment(desk, photo_path, point_list, box_list):
+        image = read_photo(_given(photo_path))
+        candidates = models.segmenter().predict(*_clicks(point_list), _numbers(box_list, 4, words.API_BOX), image)
+        path = desk.folder / "mask.png"
+        with new_file(path) as draft:
+            Image.fromarray(candidates.masks[0].astype(np.uint8) * 255).save(draft)
+        return str(path), [round(float(score), 4) for score in candidates.scores]
+
+    def extract(desk, photo_path, mask_paths, name_list, background_on, preset_name, step_list, seed_value):
+        image = read_photo(_given(photo_path))
+        arrays = [read_mask(path, image.size) for path in mask_paths or []]
+        scene = make_scene(image, arrays, [str(name) for name in name_list or []], bool(background_on))
+        wanted = _numbers(step_list, 2, words.API_STEPS) or (None, None)
+        settings = extract_screen.make_settings(preset_name, *wanted, seed_value)
+        job = extract_screen.begin(desk, line, scene, settings)
+        for events in _watch(job):
+            if events:
+                event = events[-1]
+                yield {"step": event.step, "total": event.total, "seconds_left": round(event.seconds_left, 1),
+                       "losses": event.losses}  # fmt: skip
+            else:
+                yield {"step": 0, "total": settings.total, "place": line.place(job)}
+        yield {"step": len(job.events), "total": settings.total, "run": job.result, "state": job.state,
+               "handles": list(scene.handles)}  # fmt: skip
+
+    def generate(desk, run_id, text, number, seed_value, steps_value, guidance_value, negative_value):
+        folder = desks.run_folder(run_id or "")
+        concepts = Concepts.load(folder)
+        found = Run(run_id, folder, concepts.handles, concepts.names)
+        job = create.begin(desk, line, found, text, number, seed_value, steps_value, guidance_value, negative_value)
+        for events in _watch(job):
+            yield [str(path) for path in events]
+
+    def answer(act: Callable) -> Callable:
+        def handler(request: gr.Request, *values):
+            with plain_errors():
+                return act(desk_of(request), *values)
+
+        return handler
+
+    def answer_in_steps(act: Callable) -> Callable:
+        def handler(request: gr.Request, *values):
+            with plain_errors():
+                yield from act(desk_of(request), *values)
+
+        return handler
+
+    button.click(answer(segment), [photo, points, box], [mask, scores], api_name="segment", **OPTIONS)
+    button.click(
+        answer_in_steps(extract), [photo, masks, names, background, preset, steps, seed], progress,
+        api_name="extract", **OPTIONS,
+    )  # fmt: skip
+    button.click(
+        answer_in_steps(generate), [run, prompt, count, seed, drawing_steps, guidance, negative], pictures,
+        api_name="generate", **OPTIONS,
+    )  # fmt: skip
+
+
+def _watch(job: Job, often: float = 0.5) -> Iterator[list]:
+    """The job's events so far, now and then, and once at its end. Raises UserError if it failed."""
+    while not job.over:
+        yield list(job.events)
+        with job.changed:
+            job.changed.wait_for(lambda: job.over, timeout=often)
+    if job.state == FAILED:
+        raise UserError(job.error)
+    yield list(job.events)
+
+
+@contextmanager
+def plain_errors():
+    """A user's mistake reaches the program as its one sentence; anything else as a sentence too, details to the log."""
+    try:
+        yield
+    except UserError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+    except Exception as error:
+        log.exception("an API call failed")
+        raise gr.Error(words.sentence_for(error), print_exception=False) from error
+
+
+def _given(photo: str | None) -> str:
+    if not photo:
+        raise UserError(words.API_PHOTO)
+    return photo
+
+
+def _clicks(points) -> tuple[list, list]:
+    try:
+        points = [(float(x), float(y), bool(include)) for x, y, include in points or []]
+    except (TypeError, ValueError) as error:
+        raise UserError(words.API_POINTS) from error
+    return [(x, y) for x, y, _ in points], [include for *_, include in points]
+
+
+def _numbers(values, count: int, message: str) -> tuple | None:
+    if values is None:
+        return None
+    try:
+        found = tuple(int(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise UserError(message) from error
+    if len(found) != count:
+        raise UserError(message)
+    return found

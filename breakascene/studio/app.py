@@ -1,0 +1,135 @@
+"""The whole page, and how it is served: safe settings, one line of jobs, one desk for each visitor."""
+
+import logging
+import os
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from breakascene.base import Base, toybox_folder
+from breakascene.studio import api, create, extract_screen, models, pick, words
+from breakascene.studio.desk import Desk, Desks
+from breakascene.studio.jobs import Job, Line
+from breakascene.studio.screen import QUIET, at_desk
+from breakascene.studio.theme import CSS, THEME
+
+log = logging.getLogger(__name__)
+
+TICK = 1.0  # seconds between looks at a running job
+MAX_UPLOAD = "40mb"
+A_DAY = 24 * 3600
+
+
+def launch(host: str = "127.0.0.1", port: int | None = None, base: str = "auto", *, wait: bool = True) -> gr.Blocks:
+    """Load the models and serve the studio; returns at once, with the running app, if not told to wait.
+
+    Raises UserError if the base cannot be had.
+    """
+    models.open_models(base)
+    if host not in ("127.0.0.1", "localhost", "::1") and not on_space():
+        log.warning(words.NOT_LOCAL.format(host=host))
+    folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
+    desks = Desks(folder, keep_seconds=A_DAY if on_space() else None)
+    line = Line()
+    demo = build(desks, line)
+    demo.queue(max_size=100, default_concurrency_limit=4)
+    try:
+        demo.launch(
+            server_name=host, server_port=port, share=False, ssr_mode=False, quiet=True, prevent_thread_lock=not wait,
+            theme=THEME, css=CSS, footer_links=[], max_file_size=MAX_UPLOAD, strict_cors=True, show_error=False,
+            enable_monitoring=False, run_history=False, allowed_paths=[str(desks.folder)],
+        )  # fmt: skip
+    finally:
+        if wait:
+            line.close()
+    return demo
+
+
+def on_space() -> bool:
+    return "SPACE_ID" in os.environ
+
+
+def build(desks: Desks, line: Line) -> gr.Blocks:
+    """The page, for models that are open (models.open_models)."""
+    with gr.Blocks(title=words.TITLE, analytics_enabled=False, delete_cache=(3600, A_DAY), fill_width=False) as demo:
+        browser = gr.BrowserState("", storage_key="breakascene-desk", secret="kept-by-the-browser-only")
+        token = gr.State("")
+        seen = gr.State({})  # what this page has already shown of the running jobs
+        timer = gr.Timer(TICK, active=False)
+        gr.HTML(f'<h1>{words.TITLE}</h1><p class="hint">{words.TAGLINE}</p>', elem_id="head")
+        banner(models.base())
+        with gr.Tabs(elem_id="steps") as tabs:
+            with gr.Tab(words.TAB_PICK, id="pick"):
+                picking = pick.build(desks, token)
+            with gr.Tab(words.TAB_EXTRACT, id="extract") as extract_tab:
+                learning = extract_screen.build(desks, token, timer, line)
+            with gr.Tab(words.TAB_CREATE, id="create") as create_tab:
+                drawing = create.build(desks, token, timer, line)
+
+        def enter(kept, request: gr.Request):
+            desk = desks.enter(request.query_params.get("desk") or kept)
+            with desk.lock:
+                desk.prompted = None  # a new page starts with a sentence
+                page = [*picking.show(desk), *learning.show(desk), *drawing.show(desk)]
+                at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) else "pick"
+                return [desk.token, desk.token, *page, gr.Timer(active=desk.busy()), gr.Tabs(selected=at)]
+
+        def tick(desk: Desk, shown: dict):
+            # First whether it goes on, then what there is to show: a job that ends in between is shown by the next tick
+            going = gr.skip() if desk.busy() else gr.Timer(active=False)
+            now = marks(desk, line)
+            if now == shown:
+                return [*[gr.skip()] * len(live), gr.skip(), going]
+            changed = {part for part in now if now[part] != shown.get(part)}
+            updates = learning.progress(desk) if "learning" in changed else [gr.skip()] * len(learning.live)
+            if "strips" not in changed:
+                updates[learning.live.index(learning.strips)] = gr.skip()
+            updates += drawing.show(desk) if "learned" in changed else [
+                *[gr.skip()] * (len(drawing.outputs) - len(drawing.live)),
+                *(drawing.progress(desk) if "drawing" in changed else [gr.skip()] * len(drawing.live)),
+            ]  # fmt: skip
+            return [*updates, now, going]
+
+        live = [*learning.live, *drawing.outputs]
+        page = [*picking.outputs, *learning.outputs, *drawing.outputs]
+        demo.load(enter, [browser], [browser, token, *page, timer, tabs], **QUIET)
+        timer.tick(
+            at_desk(desks, tick), [token, seen], [*live, seen, timer], queue=False, **{**QUIET, "trigger_mode": "once"}
+        )
+        extract_tab.select(at_desk(desks, learning.show), [token], learning.outputs, **QUIET)
+        create_tab.select(at_desk(desks, drawing.show), [token], drawing.outputs, **QUIET)
+        picking.next.click(lambda: gr.Tabs(selected="extract"), None, tabs, **QUIET)
+        learning.next.click(lambda: gr.Tabs(selected="create"), None, tabs, **QUIET)
+        api.build(desks, line)
+    return demo
+
+
+def banner(base: Base) -> None:
+    """Which base model is at work, plainly, and the one setting that changes it."""
+    if Path(base.name) == toybox_folder() or base.name == "toybox":
+        what, switch = words.TOYBOX_BANNER, words.TOYBOX_SWITCH
+    else:
+        name = Path(base.name).name if Path(base.name).is_dir() else base.name
+        what = words.BASE_BANNER.format(name=escape(name), size=base.image_size, device=base.device.type)
+        switch = words.BASE_SWITCH
+    gr.HTML(
+        f"<p>{what}</p><details><summary>{words.SWITCH_TITLE}</summary><p>{switch}</p></details>",
+        elem_id="banner",
+    )
+
+
+def busy(job: Job | None) -> bool:
+    return job is not None and not job.over
+
+
+def marks(desk: Desk, line: Line) -> dict:
+    """What a page would show of the desk's jobs, as values to compare: only what changed is sent."""
+    found = {}
+    if job := desk.learning:
+        found["learning"] = (job.id, job.state, len(job.events), line.place(job), job.stop_asked())
+        found["strips"] = (job.id, sum(bool(event.maps or event.previews) for event in job.events))
+        found["learned"] = (job.id, job.over)
+    if job := desk.drawing:
+        found["drawing"] = (job.id, job.state, len(job.events), line.place(job), job.stop_asked())
+    return found

@@ -1,0 +1,123 @@
+"""What is on the picking table: a photo and the things picked in it. Plain values; every change makes a new board."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from breakascene.errors import UserError
+from breakascene.scene import MAX_CONCEPTS, Scene, make_scene
+from breakascene.studio import words
+
+Point = tuple[int, int, bool]  # x, y in pixels of the photo; True to include, False to leave out
+
+
+@dataclass(frozen=True)
+class Thing:
+    name: str = ""
+    points: tuple[Point, ...] = ()
+    box: tuple[int, int, int, int] | None = None
+    guess: int = 0  # which of the segmenter's candidates is shown
+    given: np.ndarray | None = None  # (H, W) bool: where it started, if it was proposed rather than clicked
+    mask: np.ndarray | None = None  # (H, W) bool: what it is now
+
+    @property
+    def empty(self) -> bool:
+        return self.mask is None or not self.mask.any()
+
+
+@dataclass(frozen=True)
+class Board:
+    photo: Image.Image | None = None
+    things: tuple[Thing, ...] = (Thing(),)
+    active: int = 0
+    background: bool = False
+    corner: tuple[int, int] | None = None  # the first corner of a box that waits for its second
+
+    def with_thing(self, thing: Thing) -> "Board":
+        things = self.things[: self.active] + (thing,) + self.things[self.active + 1 :]
+        return replace(self, things=things, corner=None)
+
+
+def click(board: Board, segmenter, x: int, y: int, tool: str) -> Board:
+    """One click of a tool ("include", "exclude", "box") on the active thing."""
+    thing = board.things[board.active]
+    if tool == "box":
+        if board.corner is None:
+            return replace(board, corner=(x, y))
+        (x0, y0) = board.corner
+        box = (min(x0, x), min(y0, y), max(x0, x), max(y0, y))
+        if box[2] - box[0] < 4 or box[3] - box[1] < 4:
+            raise UserError(words.BOX_TOO_SMALL)
+        return segment(board, segmenter, replace(thing, box=box, points=(), given=None, guess=0))
+    include = tool == "include"
+    if not include and thing.empty:
+        raise UserError(words.INCLUDE_FIRST)
+    return segment(board, segmenter, replace(thing, points=(*thing.points, (x, y, include)), guess=0))
+
+
+def another_guess(board: Board, segmenter) -> Board:
+    """The next of the segmenter's three candidates for the same clicks."""
+    thing = board.things[board.active]
+    if not thing.points and thing.box is None:
+        raise UserError(words.CLICK_FIRST)
+    return segment(board, segmenter, replace(thing, guess=thing.guess + 1))
+
+
+def segment(board: Board, segmenter, thing: Thing) -> Board:
+    labels = [include for *_, include in thing.points]
+    take_away = thing.given is not None and not any(labels)  # only "leave out" clicks: they grow what is taken away
+    if take_away:
+        labels = [True] * len(labels)
+    candidates = segmenter.predict([(x, y) for x, y, _ in thing.points], labels, thing.box, board.photo)
+    mask = np.asarray(candidates.masks[thing.guess % len(candidates.masks)], bool)
+    if thing.given is None and not mask.any():
+        raise UserError(words.NOTHING_THERE)
+    if thing.given is not None:
+        mask = thing.given & ~mask if take_away else thing.given | mask
+    return board.with_thing(replace(thing, mask=mask))
+
+
+def add_thing(board: Board, thing: Thing = Thing()) -> Board:
+    """Another thing, made the active one; a proposal fills an empty place first."""
+    if thing.mask is not None:
+        if any(t.mask is not None and np.array_equal(t.mask, thing.mask) for t in board.things):
+            raise UserError(words.ALREADY_PICKED)
+        free = [i for i, t in enumerate(board.things) if t.empty]
+        if free:
+            name = thing.name or board.things[free[0]].name
+            return replace(board, active=free[0]).with_thing(replace(thing, name=name))
+    if len(board.things) >= MAX_CONCEPTS:
+        raise UserError(words.TOO_MANY_THINGS.format(n=MAX_CONCEPTS))
+    return replace(board, things=(*board.things, thing), active=len(board.things), corner=None)
+
+
+def remove_thing(board: Board, index: int) -> Board:
+    things = board.things[:index] + board.things[index + 1 :] or (Thing(),)
+    return replace(board, things=things, active=min(board.active, len(things) - 1), corner=None)
+
+
+def rename(board: Board, index: int, name: str) -> Board:
+    """Names are kept to one short line: they only lend their words to the handle's starting point."""
+    name = " ".join(name.split())[:40]
+    things = list(board.things)
+    things[index] = replace(things[index], name=name)
+    return replace(board, things=tuple(things))
+
+
+def keep_names(old: Board, new: Board) -> Board:
+    """Undo takes back clicks, not the names that were typed meanwhile."""
+    if old.photo is not new.photo or len(old.things) != len(new.things):
+        return new
+    return replace(new, things=tuple(replace(t, name=o.name) for t, o in zip(new.things, old.things, strict=True)))
+
+
+def to_scene(board: Board) -> Scene:
+    """The scene of the things that have a mask; things that were added but never clicked are left aside."""
+    if board.photo is None:
+        raise UserError(words.NO_PHOTO)
+    picked = [thing for thing in board.things if not thing.empty]
+    if not picked:
+        raise UserError(words.NOTHING_PICKED)
+    names = [thing.name or words.UNNAMED for thing in picked]
+    return make_scene(board.photo, [thing.mask for thing in picked], names, board.background)

@@ -1,0 +1,207 @@
+"""Desks: one for each visitor, with their photo and picks, their jobs, their runs and their pictures.
+
+A desk is found by a token that nobody can guess. The browser keeps it, so a reload, or the same address on the phone,
+comes back to the same desk; runs and pictures lie on disk and outlive a restart of the studio.
+"""
+
+import re
+import secrets
+import shutil
+import threading
+import time
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from breakascene.concepts import Concepts
+from breakascene.errors import UserError
+from breakascene.files import new_file
+from breakascene.scene import cutout, read_folder
+from breakascene.studio import board as boards
+from breakascene.studio import words
+from breakascene.studio.board import Board
+from breakascene.studio.jobs import Job
+
+TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
+UNDO_DEPTH = 100
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished extraction on disk."""
+
+    id: str
+    folder: Path
+    handles: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        made = time.strftime("%d %b %H:%M", time.localtime((self.folder / "manifest.json").stat().st_mtime))
+        return f"{', '.join(self.names)} · {made}"
+
+    def thumbnails(self) -> list[Path]:
+        """A small cut-out of each thing, in the order of the handles; drawn once."""
+        paths = [self.folder / "thumbs" / f"{i}.png" for i in range(len(self.handles))]
+        if not all(path.exists() for path in paths):
+            scene = read_folder(self.folder / "scene")
+            for i, path in enumerate(paths):
+                picture = cutout(scene, i)
+                picture.thumbnail((96, 96))
+                square = Image.new("RGBA", (96, 96))
+                square.paste(picture, ((96 - picture.width) // 2, (96 - picture.height) // 2))
+                with new_file(path) as draft:
+                    square.save(draft)
+        return paths
+
+
+@dataclass(eq=False)
+class Desk:
+    token: str
+    folder: Path
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    board: Board = field(default_factory=Board)
+    past: list[Board] = field(default_factory=list)
+    future: list[Board] = field(default_factory=list)
+    ready_made: Board | None = None  # the picks that came with a sample
+    proposals: list[np.ndarray] = field(default_factory=list)  # (H, W) bool masks that "find things" found
+    learning: Job | None = None  # the last extraction
+    drawing: Job | None = None  # the last generation
+    run: str | None = None  # the run that step 3 draws with
+    prompted: str | None = None  # the run for which a first sentence was put on the page
+    used: float = field(default_factory=time.time)
+
+    def change(self, board: Board) -> None:
+        """Put a new board on the table; the old one can be had back."""
+        self.past = [*self.past[-UNDO_DEPTH:], self.board]
+        self.future = []
+        self.board = board
+
+    def start_over(self, board: Board, ready_made: Board | None = None) -> None:
+        self.change(board)
+        self.ready_made, self.proposals = ready_made, []
+
+    def undo(self) -> None:
+        if not self.past or self.past[-1].photo is not self.board.photo:
+            raise UserError(words.NOTHING_TO_UNDO)
+        self.future.append(self.board)
+        self.board = boards.keep_names(self.board, self.past.pop())
+
+    def redo(self) -> None:
+        if not self.future:
+            raise UserError(words.NOTHING_TO_REDO)
+        self.past.append(self.board)
+        self.board = boards.keep_names(self.board, self.future.pop())
+
+    def propose(self, masks: list[np.ndarray]) -> None:
+        """Keep masks that "find things" found, with a small cut-out of each on disk."""
+        self.proposals = masks
+        for mask, path in zip(masks, self.proposal_pictures(), strict=True):
+            cut, alpha = self.board.photo.convert("RGBA"), Image.fromarray(mask.astype(np.uint8) * 255)
+            cut.putalpha(alpha)
+            cut = cut.crop(alpha.getbbox())
+            cut.thumbnail((128, 128))
+            with new_file(path) as draft:
+                cut.save(draft)
+
+    def proposal_pictures(self) -> list[Path]:
+        return [self.folder / "found" / f"{i}.png" for i in range(len(self.proposals))]
+
+    def busy(self) -> bool:
+        return any(job is not None and not job.over for job in (self.learning, self.drawing))
+
+    def new_run_folder(self) -> Path:
+        return self.folder / "runs" / secrets.token_urlsafe(12)
+
+    def runs(self) -> list[Run]:
+        """The desk's runs, newest first; what cannot be read is left out."""
+        found = []
+        for manifest in (self.folder / "runs").glob("*/manifest.json"):
+            try:
+                concepts = Concepts.load(manifest.parent)
+            except UserError:
+                continue
+            run = Run(manifest.parent.name, manifest.parent, tuple(concepts.handles), tuple(concepts.names))
+            found.append((manifest.stat().st_mtime, run))
+        return [run for _, run in sorted(found, key=lambda pair: -pair[0])]
+
+    def current_run(self) -> Run | None:
+        runs = self.runs()
+        return next((run for run in runs if run.id == self.run), runs[0] if runs else None)
+
+    @property
+    def pictures_folder(self) -> Path:
+        return self.folder / "pictures"
+
+    def pictures(self) -> list[Path]:
+        """All pictures drawn at this desk, newest first."""
+        return sorted(self.pictures_folder.glob("*.png"), key=lambda path: (path.stat().st_mtime_ns, path.name))[::-1]
+
+    def zip_pictures(self) -> Path:
+        pictures = self.pictures()
+        if not pictures:
+            raise UserError(words.NO_PICTURES)
+        path = self.folder / "pictures.zip"
+        with new_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+            for picture in pictures:
+                archive.write(picture, picture.name)
+        return path
+
+    def zip_cutouts(self) -> Path:
+        scene = boards.to_scene(self.board)
+        path = self.folder / "cutouts.zip"
+        with new_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+            for i, concept in enumerate(scene.concepts):
+                name = re.sub(r"[^\w -]", "", concept.name)
+                with archive.open(f"{i + 1} {name}.png", "w") as file:
+                    cutout(scene, i).save(file, "PNG")
+        return path
+
+
+class Desks:
+    def __init__(self, folder: Path, keep_seconds: float | None = None):
+        self.folder, self.keep_seconds = Path(folder).absolute(), keep_seconds
+        self._lock = threading.Lock()
+        self._desks: dict[str, Desk] = {}
+
+    def enter(self, token: str | None) -> Desk:
+        """The desk of a token that this studio gave out before, or a fresh one."""
+        self.sweep()
+        known = isinstance(token, str) and TOKEN.fullmatch(token)
+        with self._lock:
+            if known and token in self._desks:
+                return self._desks[token]
+            if not (known and (self.folder / token).is_dir()):
+                token = secrets.token_urlsafe(18)
+            self._desks[token] = desk = Desk(token, self.folder / token)
+            return desk
+
+    def get(self, token: str | None) -> Desk:
+        desk = self._desks.get(token or "")
+        if desk is None:
+            raise UserError(words.DESK_UNKNOWN)
+        desk.used = time.time()
+        return desk
+
+    def run_folder(self, run: str) -> Path:
+        """The folder of a run by its id alone, which nobody can guess: for the API, where there is no desk."""
+        found = list(self.folder.glob(f"*/runs/{run}/manifest.json")) if TOKEN.fullmatch(run) else []
+        if not found:
+            raise UserError(words.RUN_UNKNOWN)
+        return found[0].parent
+
+    def sweep(self) -> None:
+        """On a shared machine desks go when they have not been used for a while; at home they stay."""
+        if self.keep_seconds is None:
+            return
+        with self._lock:
+            for token, desk in list(self._desks.items()):
+                if time.time() - desk.used > self.keep_seconds and not desk.busy():
+                    del self._desks[token]
+            for folder in self.folder.glob("*/"):
+                old = time.time() - folder.stat().st_mtime > self.keep_seconds
+                if old and folder.name not in self._desks and TOKEN.fullmatch(folder.name):
+                    shutil.rmtree(folder, ignore_errors=True)

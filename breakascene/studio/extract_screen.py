@@ -1,0 +1,164 @@
+"""Step 2, Extract: teach the painter the picked things, and watch it learn."""
+
+from dataclasses import dataclass, replace
+
+import gradio as gr
+import numpy as np
+
+from breakascene.errors import UserError
+from breakascene.extract import Settings, StepEvent, preset
+from breakascene.scene import Scene, cutout, overlap_warnings
+from breakascene.studio import board as boards
+from breakascene.studio import charts, models, words
+from breakascene.studio.desk import Desk, Desks
+from breakascene.studio.jobs import FAILED, STOPPED, WAITING, Job, Line
+from breakascene.studio.screen import QUIET, at_desk
+
+PRESETS = ("quick", "light", "paper")
+MAX_STEPS = 5000  # a phase; far above what the paper needs, and a bound for a shared machine
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the screen needs to know of an extraction besides its events."""
+
+    names: dict[str, str]  # handle -> plain name
+    square: np.ndarray  # (size, size, 3) uint8, what the model learns from
+    first_phase: int  # its steps
+
+
+@dataclass(frozen=True)
+class ExtractScreen:
+    outputs: list  # all of the step
+    live: list  # what changes while a job runs
+    next: gr.Button
+    strips: gr.HTML
+    line: Line
+
+    def show(self, desk: Desk) -> list:
+        return [summary(desk), gr.Radio(choices=preset_choices()), *self.progress(desk)]
+
+    def progress(self, desk: Desk) -> list:
+        job = desk.learning
+        running = job is not None and not job.over
+        return [
+            status(job, self.line) if job else "",
+            charts.curves(job.events) if job else "",
+            charts.strips(job.shown.names, job.shown.square, job.events) if job else "",
+            gr.Button(
+                words.EXTRACT_AGAIN if desk.run else words.EXTRACT,
+                interactive=not running,
+                variant="secondary" if desk.run else "primary",
+            ),
+            gr.Button(words.STOPPING if running and job.stop_asked() else words.STOP, visible=running),
+            gr.Button(visible=desk.run is not None and not running),
+        ]
+
+
+def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> ExtractScreen:
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            picked = gr.HTML(elem_id="picked")
+            how = gr.Radio(
+                preset_choices(), value=PRESETS[0], label=words.PRESET, elem_id="preset", elem_classes="cards"
+            )
+            with gr.Accordion(words.ADVANCED, open=False, elem_id="extract-advanced"):
+                first = gr.Number(None, label=words.STEPS_1, info=words.STEPS_INFO, precision=0, elem_id="steps-1")
+                second = gr.Number(None, label=words.STEPS_2, info=words.STEPS_INFO, precision=0, elem_id="steps-2")
+                seed = gr.Number(0, label=words.SEED, precision=0)
+            start = gr.Button(words.EXTRACT, variant="primary", elem_id="extract")
+            stop = gr.Button(words.STOP, variant="stop", visible=False, elem_id="stop")
+            next_step = gr.Button(words.TO_CREATE, variant="primary", visible=False, elem_id="to-create")
+        with gr.Column(scale=3, min_width=320, elem_id="progress"):
+            state = gr.HTML(elem_id="status")
+            curves = gr.HTML(elem_id="curves")
+            strips = gr.HTML(elem_id="strips")
+    live = [state, curves, strips, start, stop, next_step]
+    screen = ExtractScreen([picked, how, *live], live, next_step, strips, line)
+
+    def ask(desk: Desk, preset_name, steps_1, steps_2, seed_value):
+        scene = boards.to_scene(desk.board)
+        begin(desk, line, scene, make_settings(preset_name, steps_1, steps_2, seed_value))
+        return [*screen.show(desk), gr.Timer(active=True)]
+
+    def stop_now(desk: Desk):
+        if desk.learning:
+            desk.learning.ask_stop()
+        return screen.progress(desk)
+
+    start.click(at_desk(desks, ask), [token, how, first, second, seed], [*screen.outputs, timer], **QUIET)
+    stop.click(at_desk(desks, stop_now), [token], live, **QUIET)
+    return screen
+
+
+def make_settings(name: str, first: float | None, second: float | None, seed: float | None) -> Settings:
+    """The preset's settings, with the steps and the seed that were asked for; None leaves a phase as it is."""
+    settings = preset(name, models.base(), seed=int(seed or 0))
+    steps = tuple(own if n is None else int(n) for n, own in zip((first, second), settings.steps, strict=True))
+    if not all(0 <= n <= MAX_STEPS for n in steps) or not any(steps):
+        raise UserError(words.STEPS_BAD.format(most=MAX_STEPS))
+    return replace(settings, steps=steps)
+
+
+def begin(desk: Desk, line: Line, scene: Scene, settings: Settings) -> Job:
+    """Put an extraction in line. Its run appears at the desk when it ends, or when it is stopped after a step."""
+    if desk.learning and not desk.learning.over:
+        raise UserError(words.ALREADY_LEARNING)
+    run = desk.new_run_folder()
+
+    def work(job: Job) -> str | None:
+        for event in models.learn(scene, settings, run, job.flag):
+            job.say(event)
+            models.note_pace(settings, event)
+        if not job.events:
+            return None
+        desk.run = run.name
+        return run.name
+
+    job = line.put(desk.token, "extract", work)
+    names = dict(zip(scene.handles, scene.names, strict=True))
+    job.shown = Shown(names, scene.square(models.base().image_size).pixels, settings.steps[0])
+    desk.learning = job
+    return job
+
+
+def summary(desk: Desk) -> str:
+    """The picked things with their names, and what could be better about them."""
+    try:
+        scene = boards.to_scene(desk.board)
+    except UserError as error:
+        empty = desk.board.photo is None or all(thing.empty for thing in desk.board.things)
+        return f'<p class="notice">{words.EXTRACT_NOTHING if empty else charts.escape(str(error))}</p>'
+    doubts = "".join(f'<p class="notice">{charts.escape(doubt)}</p>' for doubt in overlap_warnings(scene))
+    cuts = [cutout(scene, i) for i in range(len(scene.handles))]
+    return f'<p class="hint">{words.EXTRACT_READY}</p>{charts.thumbs(cuts, scene.names)}{doubts}'
+
+
+def preset_choices() -> list[tuple[str, str]]:
+    """The presets with how long they take, once this machine has shown how fast it is."""
+    choices = []
+    for name in PRESETS:
+        title, what = words.PRESETS[name]
+        seconds = models.expected_seconds(name)
+        takes = f" · {words.TAKES.format(time=words.duration(seconds))}" if seconds else ""
+        choices.append((f"{title}: {what}{takes}", name))
+    return choices
+
+
+def status(job: Job, line: Line) -> str:
+    last: StepEvent | None = job.events[-1] if job.events else None
+    share = last.step / last.total if last else 0
+    if job.state == WAITING:
+        return charts.bar(0, words.WAITING.format(n=line.place(job)))
+    if job.state == FAILED:
+        return f'<p class="notice bad">{charts.escape(words.FAILED.format(error=job.error))}</p>'
+    if job.state == STOPPED:
+        line_ = words.STOPPED_KEPT.format(step=last.step, total=last.total) if last else words.STOPPED_EARLY
+        return charts.bar(share, line_)
+    if job.over:
+        return charts.bar(1, words.ALL_DONE.format(names=", ".join(job.shown.names.values())))
+    if last is None:
+        return charts.bar(0, words.STARTING)
+    if last.step == job.shown.first_phase < last.total:
+        return charts.bar(share, words.RECALLING)
+    return charts.bar(share, words.PHASE[last.phase], words.LEFT.format(left=words.duration(last.seconds_left)))

