@@ -16,18 +16,17 @@ from breakascene.generate import Picture, generate, save_picture
 from breakascene.scene import Scene, read_folder, save_scene
 from breakascene.settings import Settings
 
-SAMPLES = Path(__file__).parent.parent / "assets" / "samples"
+SAMPLE = Path(__file__).parent.parent / "assets" / "samples" / "teapot-and-owl"
 PLACES = ("at the beach", "in the snow", "on the grass", "under water")  # for each thing alone
 TOGETHER = ("on a wooden table", "in the desert")  # for all things at once
 COLUMNS = 4
 
 
 def sample_scene() -> Scene:
-    """The first sample scene that comes with the package. Raises UserError if there is none."""
-    folders = sorted(path.parent for path in SAMPLES.glob("*/mask0.png"))
-    if not folders:
-        raise UserError("The sample scenes are missing from assets/samples: restore them from the repository.")
-    return read_folder(folders[0])
+    """The sample scene of the demo. Raises UserError if it is missing."""
+    if not SAMPLE.is_dir():
+        raise UserError(f"The sample scene is missing from {SAMPLE}: restore it from the repository.")
+    return read_folder(SAMPLE)
 
 
 def prompts(handles: Sequence[str]) -> list[str]:

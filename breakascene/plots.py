@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from breakascene.scene import Scene
 
@@ -17,10 +17,12 @@ FINE = 2  # drawn this much larger and shrunk, for smooth lines
 
 
 def overlay(photo: Image.Image, masks: Sequence[np.ndarray]) -> Image.Image:
-    """The photo with each (H, W) bool mask in a colour of its own, RGB of the photo's size."""
+    """The photo with each (H, W) bool mask tinted and rimmed in a colour of its own, RGB of the photo's size."""
     view = photo.convert("RGB")
     for i, mask in enumerate(masks):
-        cover = Image.fromarray(mask.astype(np.uint8) * 140)
+        inside = Image.fromarray(mask.astype(np.uint8) * 255)
+        edge = mask & (np.asarray(inside.filter(ImageFilter.MinFilter(5))) == 0)
+        cover = Image.fromarray(np.where(edge, 255, mask * 140).astype(np.uint8))
         view.paste(Image.new("RGB", view.size, COLOURS[i % len(COLOURS)]), mask=cover)
     return view
 
@@ -109,7 +111,9 @@ def _panel(
         for y in range(int(at(turn, top)[1]), int(low), 10 * FINE):
             pen.line([x, y, x, y + 5 * FINE], "#888888", FINE)
     pen.text((LEFT * FINE, y0 + 6 * FINE), f"{name}  {mean[-1]:.3f}", colour, font)
-    pen.point([at(*pair) for pair in zip(steps, values, strict=True)], colour)
+    for pair in zip(steps, values, strict=True):
+        x, y = at(*pair)
+        pen.ellipse((x - 1, y - 1, x + 1, y + 1), fill=colour)
     pen.line([at(*pair) for pair in zip(steps, mean, strict=True)], colour, 2 * FINE, joint="curve")
 
 

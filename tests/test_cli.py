@@ -237,9 +237,11 @@ def test_a_demo_that_fails_leaves_the_old_one(tmp_path, scene, tiny_base):
     assert listing(tmp_path) == {"demo": b"", "demo/index.html": b"old"}
 
 
-def test_missing_samples_are_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(demo, "SAMPLES", tmp_path)
-    with pytest.raises(UserError, match="sample scenes are missing"):
+def test_the_sample_scene_is_there_and_its_lack_is_told(monkeypatch, tmp_path):
+    scene = demo.sample_scene()
+    assert len(scene.concepts) == 2 and "object" not in scene.names
+    monkeypatch.setattr(demo, "SAMPLE", tmp_path / "gone")
+    with pytest.raises(UserError, match="sample scene is missing"):
         demo.sample_scene()
 
 
