@@ -1,12 +1,13 @@
 """The toybox's generator: text encoder and UNet, trained together from zero on latents of drawn scenes.
 
 v-prediction over a noise schedule with zero terminal SNR (Lin et al., arXiv 2305.08891). The held-out things never
-come in. Cells of the latents that show a thing count more than the ground, which is learned soon enough.
+come in. Cells of the latents that show a thing count more than the others.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import (
     AutoencoderKL,
     DDPMScheduler,
@@ -22,10 +23,10 @@ from breakascene.toybox.words import encode, text_config, tokenizer
 from breakascene.toybox.world import TRAINING, random_scene, varied_caption
 
 SIZE = 128
-BATCH = 16
+BATCH = 12
 RENEW = 4  # fresh scenes a step; the others of a batch come from the pool
 POOL = 20_000
-CHANNELS = (128, 192, 256)
+CHANNELS = (96, 192, 256)
 TEXT_WIDTH, TEXT_LAYERS = 256, 4
 
 
@@ -66,56 +67,78 @@ def load_vae() -> AutoencoderKL:
     return AutoencoderKL.from_pretrained(assets_folder("vae"), torch_dtype=torch.float32).eval()
 
 
-class Latents:
-    """A pool of drawn scenes as latents, each with its mirror; it grows to POOL, then forgets the oldest."""
+@dataclass(frozen=True)
+class Item:
+    """A scene of the pool: latents (2, C, h, w) of it and of its mirror, each thing's share of each cell (K, h, w)."""
+
+    latents: torch.Tensor
+    shares: np.ndarray
+    names: tuple[str, ...]
+    place: str
+
+
+class Pool:
+    """Drawn scenes as latents, used several times each; it grows to POOL, then forgets the oldest."""
 
     def __init__(self, device):
         self.vae = load_vae().to(device)
-        self.items = []
+        self.items: list[Item] = []
 
     @torch.no_grad()
     def add(self, rng, count: int) -> None:
-        scenes = [random_scene(rng, SIZE, TRAINING) for _ in range(count)]
+        scenes = [random_scene(rng, SIZE, TRAINING, counts=(0.3, 0.4, 0.2, 0.1)) for _ in range(count)]
         pixels = np.stack([s.pixels for s in scenes] + [s.pixels[:, ::-1] for s in scenes])
         latents = self.vae.encode(to_tensor(pixels, self.vae.device)).latent_dist.mean * self.vae.config.scaling_factor
         side = latents.shape[-1]
         for i, scene in enumerate(scenes):
-            shown = torch.from_numpy(scene.masks.any(0)).float()[None, None]
-            share = F.interpolate(shown, (side, side), mode="area")[0]  # (1, 16, 16)
-            self.items.append((latents[[i, i + count]], torch.stack([share, share.flip(-1)]), scene))
+            cells = scene.masks.reshape(len(scene.names), side, SIZE // side, side, SIZE // side)
+            shares = cells.mean((2, 4), dtype=np.float32)
+            self.items.append(Item(latents[[i, i + count]], shares, scene.names, scene.place))
         del self.items[:-POOL]
 
-    def draw(self, rng, count: int):
-        """count latents (B, 8, 16, 16), the share of things in each cell (B, 1, 16, 16), and their scenes."""
+    def draw(self, rng, count: int, window: int):
+        """A batch of windows of `window` cells a side, each about a thing, with captions of what they show.
+
+        Returns latents (B, C, window, window), the things' share of each cell (B, 1, window, window), captions.
+        """
         newest = range(len(self.items) - RENEW, len(self.items))
-        picks = [*newest, *rng.integers(0, len(self.items), count - RENEW)]
-        sides = rng.integers(0, 2, count)
-        rows = [self.items[i] for i in picks]
-        latents = torch.stack([row[0][side] for row, side in zip(rows, sides, strict=True)])
-        shares = torch.stack([row[1][side] for row, side in zip(rows, sides, strict=True)])
-        return latents, shares.to(latents.device), [row[2] for row in rows]
+        latents, shares, captions = [], [], []
+        for i in (*newest, *rng.integers(0, len(self.items), count - RENEW)):
+            item, mirrored = self.items[i], int(rng.integers(2))
+            share = item.shares[..., ::-1] if mirrored else item.shares
+            ys, xs = np.nonzero(share[rng.integers(len(share))] > 0.2)
+            room = share.shape[-1] - window
+            middle = (np.mean(ys), np.mean(xs)) if len(ys) else (8, 8)
+            y, x = (int(np.clip(round(m - window / 2 + rng.uniform(-1, 1)), 0, room)) for m in middle)
+            part = np.s_[..., y : y + window, x : x + window]
+            inside = share[part].sum((1, 2)) > 0.6 * share.sum((1, 2)).clip(0.5)
+            names = [name for name, there in zip(item.names, inside, strict=True) if there]
+            latents.append(item.latents[mirrored][part])
+            shares.append(torch.from_numpy(share[part].sum(0, keepdims=True).copy()))
+            captions.append(varied_caption(rng, names, item.place) if rng.random() > 0.1 else "")
+        return torch.stack(latents), torch.stack(shares).to(latents[0].device), captions
 
 
 def part() -> Part:
     device = pick_device()
     schedule = noise_schedule()
-    pool = Latents(device)
+    pool = Pool(device)
 
     def loss(model, rng):
         pool.add(rng, RENEW if len(pool.items) > 1000 else 256)
-        latents, shares, scenes = pool.draw(rng, BATCH)
-        captions = ["" if rng.random() < 0.1 else varied_caption(rng, scene) for scene in scenes]
+        # Half the steps see whole scenes, half see four times as many close-ups: there things are learned faster.
+        window, count = [(16, BATCH), (8, 4 * BATCH)][rng.integers(2)]
+        latents, shares, captions = pool.draw(rng, count, window)
         text = model.text_encoder(encode(captions, device)).last_hidden_state  # (B, 32, 256)
-        times = torch.from_numpy(_times(rng, BATCH)).to(device)
+        times = torch.from_numpy(_times(rng, count)).to(device)
         noise = torch.randn_like(latents)
         noisy = schedule.add_noise(latents, noise, times)
         goal = schedule.get_velocity(latents, noise, times)
         error = (model.unet(noisy, times, text).sample - goal).square()
-        weight = 0.6 + 1.4 * shares
-        value = (error * weight).mean()
-        return value, {"loss": float(value.detach()), "plain": float(error.detach().mean())}
+        value = (error * (0.6 + 1.4 * shares)).mean()  # the ground is learned soon enough
+        return value, {f"loss_{window}": float(value.detach()), f"plain_{window}": float(error.detach().mean())}
 
-    return Part("generator", Generator(), loss, export, rate=4e-4, decay=0.01, average=0.999)
+    return Part("generator", Generator(), loss, export, rate=5e-4, decay=0.01, average=0.999)
 
 
 def _times(rng, count: int) -> np.ndarray:

@@ -110,7 +110,7 @@ def part() -> Part:
             model,
             [name_text(name) for name in EVERYTHING]
             + [place_text(place) for place in EVERYWHERE]
-            + [varied_caption(rng, scene) for scene in scenes],
+            + [varied_caption(rng, scene.names, scene.place) for scene in scenes],
         )
         scale = model.logit_scale.exp()
         by_name, by_place, by_caption = texts.split([len(EVERYTHING), len(EVERYWHERE), SCENES])

@@ -46,7 +46,7 @@ def train(part: Part, minutes: float, *, save_every: float = 300, seed: int = 0)
     """
     device = pick_device()
     torch.set_flush_denormal(True)  # tiny gradients of weights that begin at zero would slow a CPU many times
-    model = part.model.to(device)
+    model = part.model.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=part.rate, weight_decay=part.decay, betas=(0.9, 0.99))
     mean = {name: value.detach().clone() for name, value in model.named_parameters()}
     state_file = STATES / f"{part.name}.pt"

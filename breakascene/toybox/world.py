@@ -92,7 +92,7 @@ def thing_words(name: str) -> str:
 
 def join(words: Sequence[str]) -> str:
     """ "x", "x and y", "x, y and z"."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return " and ".join([", ".join(words[:-1]), *words[-1:]] if len(words) > 1 else words)
 
 
 def caption(names: Sequence[str], place: str = "") -> str:
@@ -100,12 +100,12 @@ def caption(names: Sequence[str], place: str = "") -> str:
     return f"a photo of {join([thing_words(name) for name in names])} {place}".strip()
 
 
-def varied_caption(rng, scene: Drawn) -> str:
+def varied_caption(rng, names: Sequence[str], place: str) -> str:
     """A caption as people write them: any order, with and without articles and opening words."""
-    names = [str(name) for name in rng.permutation(scene.names)]
+    names = [str(name) for name in rng.permutation(names)]
     words = names if rng.random() < 0.35 else [thing_words(name) for name in names]
     opening = rng.choice(["a photo of ", "a picture of ", "photo of ", ""], p=[0.7, 0.1, 0.05, 0.15])
-    return f"{opening}{join(words)} {scene.place}"
+    return f"{opening}{join(words)} {place}".replace("  ", " ").strip()
 
 
 def sheet(count: int = 40, size: int = 128, seed: int = 0, columns: int = 8) -> Image.Image:
