@@ -3,6 +3,7 @@
 A run's id is all that leads to it, and nobody can guess it.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -52,20 +53,25 @@ def build(desks: Desks, line: Line) -> None:
         sessions[request.session_hash] = desk.token
         return desk
 
-    def segment(desk, photo_path, point_list, box_list):
-        image = read_photo(_given(photo_path))
-        candidates = models.segmenter().predict(*_clicks(point_list), _numbers(box_list, 4, words.API_BOX), image)
+    def segment(desk, photo, points=None, box=None):
+        """The mask of the thing under the points, a PNG, and how sure the three best readings are."""
+        image = read_photo(_given(photo))
+        candidates = models.segmenter().predict(*_clicks(points), _numbers(box, 4, words.API_BOX), image)
         path = desk.folder / "mask.png"
         with new_file(path) as draft:
             Image.fromarray(candidates.masks[0].astype(np.uint8) * 255).save(draft)
         return str(path), [round(float(score), 4) for score in candidates.scores]
 
-    def extract(desk, photo_path, mask_paths, name_list, background_on, preset_name, step_list, seed_value):
-        image = read_photo(_given(photo_path))
-        arrays = [read_mask(path, image.size) for path in mask_paths or []]
-        scene = make_scene(image, arrays, [str(name) for name in name_list or []], bool(background_on))
-        wanted = _numbers(step_list, 2, words.API_STEPS) or (None, None)
-        settings = extract_screen.make_settings(preset_name, *wanted, seed_value)
+    def extract(desk, photo, masks, names=None, background=False, preset="quick", steps=None, seed=0):
+        """Learn the things under the masks; tells its progress, and at last the id of the run."""
+        image = read_photo(_given(photo))
+        arrays = [read_mask(path, image.size) for path in masks or []]
+        names = [str(name) for name in names or []]
+        if len(names) > len(arrays) > 0:
+            raise UserError(words.API_NAMES)
+        scene = make_scene(image, arrays, names[: len(arrays)], bool(background))
+        wanted = _numbers(steps, 2, words.API_STEPS) or (None, None)
+        settings = extract_screen.make_settings(preset, *wanted, seed)
         job = extract_screen.begin(desk, line, scene, settings)
         for events in _watch(job):
             if events:
@@ -77,35 +83,41 @@ def build(desks: Desks, line: Line) -> None:
         yield {"step": len(job.events), "total": settings.total, "run": job.result, "state": job.state,
                "handles": list(scene.handles)}  # fmt: skip
 
-    def generate(desk, run_id, text, number, seed_value, steps_value, guidance_value, negative_value):
-        folder = desks.run_folder(run_id or "")
+    def generate(desk, run, prompt, count=1, seed=0, steps=20, guidance=None, negative=""):
+        """Pictures of the prompt, PNGs with their records; the list grows as they are drawn."""
+        folder = desks.run_folder(run or "")
         concepts = Concepts.load(folder)
-        found = Run(run_id, folder, concepts.handles, concepts.names)
-        job = create.begin(desk, line, found, text, number, seed_value, steps_value, guidance_value, negative_value)
+        found = Run(run, folder, concepts.handles, concepts.names)
+        job = create.begin(desk, line, found, prompt, count, seed, steps, guidance, negative)
         for events in _watch(job):
             yield [str(path) for path in events]
 
     def answer(act: Callable) -> Callable:
-        def handler(request: gr.Request, *values):
-            with plain_errors():
-                return act(desk_of(request), *values)
+        """act(desk, …) as Gradio's handler(request, …), with the names of its arguments for the client."""
+        if inspect.isgeneratorfunction(act):
 
-        return handler
+            def handler(request, *values):
+                with plain_errors():
+                    yield from act(desk_of(request), *values)
+        else:
 
-    def answer_in_steps(act: Callable) -> Callable:
-        def handler(request: gr.Request, *values):
-            with plain_errors():
-                yield from act(desk_of(request), *values)
+            def handler(request, *values):
+                with plain_errors():
+                    return act(desk_of(request), *values)
 
+        own = inspect.signature(act)
+        request = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        handler.__signature__ = own.replace(parameters=[request, *list(own.parameters.values())[1:]])
+        handler.__annotations__, handler.__doc__ = {"request": gr.Request}, act.__doc__
         return handler
 
     button.click(answer(segment), [photo, points, box], [mask, scores], api_name="segment", **OPTIONS)
     button.click(
-        answer_in_steps(extract), [photo, masks, names, background, preset, steps, seed], progress,
+        answer(extract), [photo, masks, names, background, preset, steps, seed], progress,
         api_name="extract", **OPTIONS,
     )  # fmt: skip
     button.click(
-        answer_in_steps(generate), [run, prompt, count, seed, drawing_steps, guidance, negative], pictures,
+        answer(generate), [run, prompt, count, seed, drawing_steps, guidance, negative], pictures,
         api_name="generate", **OPTIONS,
     )  # fmt: skip
 

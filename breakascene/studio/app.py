@@ -33,6 +33,7 @@ def launch(host: str = "127.0.0.1", port: int | None = None, base: str = "auto",
     desks = Desks(folder, keep_seconds=A_DAY if on_space() else None)
     line = Line()
     demo = build(desks, line)
+    demo.line = line  # to be closed with it
     demo.queue(max_size=100, default_concurrency_limit=4)
     try:
         demo.launch(

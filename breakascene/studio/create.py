@@ -12,7 +12,7 @@ from breakascene.scene import MAX_CONCEPTS
 from breakascene.studio import charts, models, words
 from breakascene.studio.desk import Desk, Desks, Run
 from breakascene.studio.jobs import FAILED, WAITING, Job, Line
-from breakascene.studio.screen import QUIET, at_desk
+from breakascene.studio.screen import QUIET, at_desk, download_button
 
 CHIPS = MAX_CONCEPTS + 1  # the things and the background
 MOST_PICTURES, MOST_STEPS, LONGEST_PROMPT = 16, 100, 500
@@ -101,7 +101,7 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
                 show_label=False, columns=4, height="auto", object_fit="contain", interactive=False,
                 buttons=["download", "fullscreen"], elem_id="pictures", min_width=200,
             )  # fmt: skip
-            everything = gr.DownloadButton(words.ZIP, elem_id="zip", size="sm")
+            download_button(desks, token, Desk.zip_pictures, words.ZIP, "zip")
 
     live = [state, pictures, start, stop]
     create = Create([nothing, table, runs, prompt, *chips, *live], live, line)
@@ -133,7 +133,6 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
         chip.click(None, [prompt, chip], [prompt], js=INSERT, api_visibility="private")
     for button in places:
         button.click(at_desk(desks, place), [token, prompt, button], prompt, **QUIET)
-    everything.click(at_desk(desks, lambda desk: str(desk.zip_pictures())), [token], everything, **QUIET)
     return create
 
 

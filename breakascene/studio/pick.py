@@ -12,7 +12,7 @@ from breakascene.studio import board as boards
 from breakascene.studio import models, overlay, words
 from breakascene.studio.board import Board, Thing
 from breakascene.studio.desk import Desk, Desks
-from breakascene.studio.screen import QUIET, at_desk
+from breakascene.studio.screen import QUIET, at_desk, download_button
 
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
 
@@ -135,7 +135,7 @@ def build(desks: Desks, token: gr.State) -> Pick:
             next_step = gr.Button(words.TO_EXTRACT, variant="primary", elem_id="to-extract")
             with gr.Row(elem_classes="tools"):
                 other = gr.Button(words.OTHER_PHOTO, size="sm", elem_id="other-photo")
-                cutouts = gr.DownloadButton(words.TAKE_CUTOUTS, size="sm", elem_id="cutouts")
+                download_button(desks, token, Desk.zip_cutouts, words.TAKE_CUTOUTS, "cutouts")
 
     things = [part for pair in zip(rows, names, strict=True) for part in pair]
     pick = Pick([start, table, canvas, note, ready, found, background, *things], next_step)
@@ -193,7 +193,6 @@ def build(desks: Desks, token: gr.State) -> Pick:
     on(ready.click, lambda desk: desk.change(desk.ready_made))
     on(find.click, find_things, show_progress="minimal", show_progress_on=[find])
     on_select(found.select, accept_proposal)
-    cutouts.click(at_desk(desks, lambda desk: str(desk.zip_cutouts())), [token], cutouts, **QUIET)
     return pick
 
 

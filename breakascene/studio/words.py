@@ -144,6 +144,7 @@ NOT_LOCAL = (
 )
 API_PHOTO = "There is no photo: give a picture file."
 API_POINTS = "Give the points as [[x, y, true], …], true to include and false to leave out."
+API_NAMES = "There are more names than masks: give each mask one name."
 API_BOX = "Give the box as [x0, y0, x1, y1] in pixels of the photo."
 API_STEPS = "Give the steps as [phase 1, phase 2], two whole numbers."
 

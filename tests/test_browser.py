@@ -1,0 +1,248 @@
+"""The whole chain in a real browser, as a visitor walks it. Each wait is for something to be seen, not for a time."""
+
+import re
+import shutil
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from studio_server import running_studio
+
+from breakascene.generate import read_record
+from breakascene.scene import read_folder
+from breakascene.studio.pick import samples
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync""".split()
+WAIT = 60_000  # ms, for what takes a moment
+LONG = 300_000  # ms, for a job on a busy machine
+SHOTS = Path(__file__).parent.parent / "screenshots"
+
+pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Chromium")
+expect = sync_api.expect
+expect.set_options(timeout=WAIT)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with running_studio(tmp_path_factory.mktemp("studio")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visitor(browser, address, width=1280, theme="light"):
+    """A visitor of their own on the open page, who asks no other machine for anything and meets no error."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=theme, accept_downloads=True, base_url=address
+    )
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    asked, errors = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto("/")
+    yield page
+    context.close()
+    outside = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+    assert not outside and not errors
+
+
+def shot(page, name):
+    SHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+def canvas_source(page):
+    return page.locator("#canvas img").get_attribute("src")
+
+
+def act_on_canvas(page, act):
+    """Do something and wait until the canvas shows another picture."""
+    before = canvas_source(page)
+    act()
+    expect(page.locator("#canvas img")).not_to_have_attribute("src", before)
+
+
+def click_on(page, scene, index):
+    """Click in the middle of a sample's thing."""
+    ys, xs = np.nonzero(scene.concepts[index].mask)
+    nearest = np.argmin((xs - xs.mean()) ** 2 + (ys - ys.mean()) ** 2)
+    image = page.locator("#canvas img")
+    box = image.bounding_box()
+    scale = min(box["width"] / scene.photo.width, box["height"] / scene.photo.height)
+    left, top = (box["width"] - scene.photo.width * scale) / 2, (box["height"] - scene.photo.height * scale) / 2
+    where = {"x": left + (xs[nearest] + 0.5) * scale, "y": top + (ys[nearest] + 0.5) * scale}
+    act_on_canvas(page, lambda: image.click(position=where))
+
+
+def name_thing(page, index, name):
+    act_on_canvas(
+        page, lambda: (page.locator(f"#name-{index} :is(input, textarea)").fill(name), page.keyboard.press("Tab"))
+    )
+
+
+def open_sample(page, number=0):
+    page.locator("#samples button").nth(number).click()
+    expect(page.locator("#canvas img")).to_be_visible()
+    return read_folder(samples()[number])
+
+
+def use_ready_made(page):
+    act_on_canvas(page, page.locator("#ready-made").click)
+
+
+def teach(page, first, second):
+    page.locator("#to-extract").click()
+    expect(page.locator("#picked .thumbs img").first).to_be_visible()
+    page.locator("#extract-advanced > button").click()
+    page.locator("#steps-1 input").fill(str(first))
+    page.locator("#steps-2 input").fill(str(second))
+    page.locator("#extract").click()
+
+
+def test_the_whole_chain(browser, address, tmp_path):
+    with visitor(browser, address) as page:
+        scene = open_sample(page)
+        click_on(page, scene, 0)
+        name_thing(page, 0, "first toy")
+        act_on_canvas(
+            page, lambda: (page.locator("#add").click(), page.locator("#name-1 :is(input, textarea)").wait_for())
+        )
+        click_on(page, scene, 1)
+        name_thing(page, 1, "second toy")
+        act_on_canvas(page, page.get_by_role("button", name="Clear").click)
+        act_on_canvas(page, page.get_by_role("button", name="Undo").click)
+        expect(page.locator("#name-1 :is(input, textarea)")).to_have_value("second toy")
+        shot(page, "pick")
+
+        teach(page, 4, 3000)
+        progress = page.locator("#status [role=progressbar]")
+        expect(page.locator("#picked figcaption")).to_have_text(["first toy", "second toy"])
+        expect(progress).to_be_visible()
+        expect(page.locator("#curves polyline").first).to_be_attached(timeout=LONG)
+        expect(page.locator("#status")).to_contain_text("Learning the details", timeout=LONG)
+        expect(page.locator("#status")).to_contain_text("left")
+        shot(page, "extract")
+        page.locator("#stop").click()
+        expect(page.locator("#status")).to_contain_text(re.compile(r"Stopped at step \d+ of 3004"), timeout=LONG)
+
+        page.locator("#to-create").click()
+        prompt = page.locator("#prompt textarea")
+        expect(prompt).to_have_value("a photo of <asset0> and <asset1> at the beach")
+        expect(page.locator("#chip-1")).to_contain_text("second toy")
+        prompt.fill("a photo of ")
+        page.locator("#chip-0").click()
+        expect(prompt).to_have_value("a photo of <asset0>")
+        page.get_by_role("button", name="in the snow").click()
+        expect(prompt).to_have_value("a photo of <asset0> in the snow")
+        page.locator("#count input[type=number]").fill("2")
+        page.locator("#create-advanced > button").click()
+        page.locator("#draw-steps input[type=number]").fill("3")
+        page.locator("#draw-steps input[type=number]").press("Tab")
+        page.locator("#draw").click()
+        expect(page.locator("#drawing")).to_contain_text("2 of 2 drawn", timeout=LONG)
+        expect(page.locator("#pictures .grid-container img")).to_have_count(2)
+        shot(page, "create")
+
+        with page.expect_download() as download:
+            page.locator("#zip").click()
+        download.value.save_as(tmp_path / "all.zip")
+        with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+            names = archive.namelist()
+            archive.extractall(tmp_path)
+        assert len(names) == 2
+        assert {read_record(tmp_path / name)["prompt"] for name in names} == {"a photo of <asset0> in the snow"}
+
+        page.locator("#pictures .grid-container img").first.click()
+        with page.expect_download() as download:
+            page.locator("#pictures").get_by_label("Download").first.click()
+        download.value.save_as(tmp_path / "one.png")
+        assert read_record(tmp_path / "one.png")["handles"] == {"<asset0>": "first toy", "<asset1>": "second toy"}
+
+
+def test_a_reload_comes_back_to_the_running_job(browser, address):
+    with visitor(browser, address) as page:
+        open_sample(page)
+        use_ready_made(page)
+        teach(page, 3000, 0)
+        expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
+        page.reload()
+        expect(page.locator("#status")).to_contain_text("Getting to know each thing", timeout=LONG)
+        before = page.locator("#status [role=progressbar]").get_attribute("aria-valuenow")
+        expect(page.locator("#status [role=progressbar]")).not_to_have_attribute("aria-valuenow", before, timeout=LONG)
+        page.locator("#stop").click()
+        expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+
+
+def test_two_visitors_see_their_own_things_and_wait_in_line(browser, address):
+    with visitor(browser, address) as first, visitor(browser, address) as second:
+        for page, number in ((first, 0), (second, 1)):
+            open_sample(page, number)
+            use_ready_made(page)
+        teach(first, 5000, 0)
+        expect(first.locator("#status")).to_contain_text("left", timeout=LONG)
+        teach(second, 2, 0)
+        expect(second.locator("#status")).to_contain_text("number 1 in line")
+        first.locator("#stop").click()
+        expect(first.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+        expect(second.locator("#status")).to_contain_text("Done.", timeout=LONG)
+        shown = []
+        for page, number in ((first, 0), (second, 1)):
+            page.locator("#to-create").click()
+            expect(page.locator("#chip-0")).to_contain_text(read_folder(samples()[number]).names[0])
+            expect(page.locator("#runs")).not_to_be_visible()  # one run each, so there is nothing to choose
+            shown.append(page.locator("#chip-0").inner_text())
+        assert shown[0] != shown[1]
+
+
+def test_mistakes_are_notices_and_nothing_is_lost(browser, address, tmp_path):
+    bad = tmp_path / "photo.png"
+    bad.write_text("no picture")
+    good = tmp_path / "good.png"
+    Image.effect_noise((300, 200), 60).save(good)
+    with visitor(browser, address) as page:
+        notice = page.locator(".toast-body")
+        page.locator("#upload input[type=file]").set_input_files(bad)
+        expect(notice.last).to_contain_text("not a picture that can be read")
+        page.locator("#upload input[type=file]").set_input_files(good)
+        expect(page.locator("#canvas img")).to_be_visible()
+        page.get_by_label("Leave out").check()
+        page.locator("#canvas img").click()
+        expect(notice.last).to_contain_text("nothing to leave out yet")
+        page.locator("#to-extract").click()
+        page.locator("#extract").click()
+        expect(notice.last).to_contain_text("Nothing is picked yet")
+        page.get_by_role("tab", name="1 · Pick").click()
+        expect(page.locator("#canvas img")).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_fits_a_phone(browser, address, theme):
+    with visitor(browser, address, width=390, theme=theme) as page:
+        open_sample(page)
+        use_ready_made(page)
+        shot(page, f"phone-pick-{theme}")
+        teach(page, 2, 0)
+        expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
+        shot(page, f"phone-extract-{theme}")
+        page.locator("#to-create").click()
+        page.locator("#create-advanced > button").click()
+        page.locator("#draw-steps input[type=number]").fill("2")
+        page.locator("#draw-steps input[type=number]").press("Tab")
+        page.locator("#draw").click()
+        expect(page.locator("#drawing")).to_contain_text("4 of 4 drawn", timeout=LONG)
+        shot(page, f"phone-create-{theme}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
