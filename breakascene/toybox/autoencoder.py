@@ -1,5 +1,7 @@
 """The toybox's VAE: diffusers' AutoencoderKL, 128 px to 8 × 16 × 16 latents, trained on crops of drawn scenes."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
@@ -8,7 +10,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
-from breakascene.toybox.training import Part, assets_folder, to_tensor
+from breakascene.toybox.training import Part, to_tensor
 from breakascene.toybox.world import EVERYTHING, TRAINING, random_scene
 
 SIZE = 128
@@ -91,7 +93,7 @@ def crops(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.stack(out[:count])
 
 
-def part() -> Part:
+def part(folder: Path) -> Part:
     return Part("vae", build(), loss, export, rate=1e-3, decay=0.0, average=0.995)
 
 
@@ -109,7 +111,7 @@ def loss(vae, rng):
 
 
 @torch.no_grad()
-def export(vae):
+def export(vae: AutoencoderKL, folder: Path) -> None:
     """Write fp16 weights, with the scaling factor that gives latents of training scenes unit variance."""
     rng = np.random.default_rng(1)
     scenes = np.stack([random_scene(rng, SIZE, TRAINING).pixels for _ in range(64)])
@@ -117,7 +119,7 @@ def export(vae):
     vae.register_to_config(scaling_factor=float(1 / latents.std()))
     copy = AutoencoderKL.from_config(vae.config)
     copy.load_state_dict(vae.state_dict())
-    copy.half().save_pretrained(assets_folder("vae"), safe_serialization=True)
+    copy.half().save_pretrained(folder / "vae")
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ come in. Cells of the latents that show a thing count more than the others.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextModel
 
-from breakascene.toybox.training import ASSETS, Part, assets_folder, pick_device, to_tensor
+from breakascene.toybox.training import Part, pick_device, to_tensor
 from breakascene.toybox.words import encode, text_config, tokenizer
 from breakascene.toybox.world import TRAINING, random_scene, varied_caption
 
@@ -26,7 +27,7 @@ SIZE = 128
 BATCH = 12
 RENEW = 4  # fresh scenes a step; the others of a batch come from the pool
 POOL = 20_000
-CHANNELS = (96, 192, 256)
+CHANNELS = (64, 160, 256)
 TEXT_WIDTH, TEXT_LAYERS = 256, 4
 
 
@@ -47,6 +48,7 @@ class Generator(nn.Module):
             up_block_types=("CrossAttnUpBlock2D",) * levels,
             cross_attention_dim=TEXT_WIDTH,
             attention_head_dim=4,
+            norm_num_groups=16,
             use_linear_projection=True,
         )
 
@@ -63,8 +65,8 @@ def noise_schedule() -> DDPMScheduler:
     )
 
 
-def load_vae() -> AutoencoderKL:
-    return AutoencoderKL.from_pretrained(assets_folder("vae"), torch_dtype=torch.float32).eval()
+def load_vae(folder: Path) -> AutoencoderKL:
+    return AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ class Item:
 class Pool:
     """Drawn scenes as latents, used several times each; it grows to POOL, then forgets the oldest."""
 
-    def __init__(self, device):
-        self.vae = load_vae().to(device)
+    def __init__(self, vae: AutoencoderKL):
+        self.vae = vae
         self.items: list[Item] = []
 
     @torch.no_grad()
@@ -119,13 +121,13 @@ class Pool:
         return torch.stack(latents), torch.stack(shares).to(latents[0].device), captions
 
 
-def part() -> Part:
+def part(folder: Path) -> Part:
     device = pick_device()
     schedule = noise_schedule()
-    pool = Pool(device)
+    pool = Pool(load_vae(folder).to(device))
 
     def loss(model, rng):
-        pool.add(rng, RENEW if len(pool.items) > 1000 else 256)
+        pool.add(rng, RENEW if len(pool.items) > 500 else 256)
         # Half the steps see whole scenes, half see four times as many close-ups: there things are learned faster.
         window, count = [(16, BATCH), (8, 4 * BATCH)][rng.integers(2)]
         latents, shares, captions = pool.draw(rng, count, window)
@@ -148,13 +150,13 @@ def _times(rng, count: int) -> np.ndarray:
     return np.minimum(999, np.where(rng.random(count) < 0.5, anywhere, middle) * 1000).astype(np.int64)
 
 
-def export(model: Generator) -> None:
+def export(model: Generator, folder: Path) -> None:
     """Write the whole base model as a diffusers folder in fp16."""
     half = Generator()
     half.load_state_dict(model.state_dict())
     half.half()
     StableDiffusionPipeline(
-        vae=load_vae().half(),
+        vae=load_vae(folder).half(),
         text_encoder=half.text_encoder,
         tokenizer=tokenizer(),
         unet=half.unet,
@@ -162,4 +164,4 @@ def export(model: Generator) -> None:
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
-    ).save_pretrained(ASSETS / "toybox")
+    ).save_pretrained(folder)

@@ -18,7 +18,7 @@ from breakascene.generate import generate
 from breakascene.segment import Segmenter
 from breakascene.toybox import autoencoder, segmenter
 from breakascene.toybox.judge import Judge, load_judge, region
-from breakascene.toybox.world import EVERYTHING, EVERYWHERE, PLACES, TRAINING, caption, random_scene
+from breakascene.toybox.world import EVERYTHING, PLACES, TRAINING, caption, random_scene
 
 SEED = 2024
 
@@ -105,5 +105,3 @@ def report(
 
 if __name__ == "__main__":
     typer.run(report)
-
-__all__ = ["EVERYWHERE", "recognized", "report"]

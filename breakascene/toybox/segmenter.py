@@ -6,6 +6,7 @@ random shapes in random textures, so that it also does something sensible on rea
 """
 
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,11 +16,11 @@ from safetensors.torch import save_file
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
-from breakascene.toybox.training import Part, assets_folder, pick_device
-from breakascene.toybox.world import HELD_OUT, TRAINING, Drawn, random_scene
+from breakascene.toybox.training import Part
+from breakascene.toybox.world import HELD_OUT, Drawn, random_scene
 
-CONFIG = {"image_size": 128, "patch": 8, "width": 192, "depth": 6, "heads": 6, "prompt_width": 128}
-IMAGES = 8
+CONFIG = {"image_size": 128, "patch": 8, "width": 192, "depth": 4, "heads": 6, "prompt_width": 128}
+IMAGES = 6
 PROMPTS = 4
 
 
@@ -53,7 +54,7 @@ def build_sam(config: dict) -> Sam:
     return Sam(encoder, points, decoder, pixel_mean=[127.5] * 3, pixel_std=[64.0] * 3)
 
 
-def part() -> Part:
+def part(folder: Path) -> Part:
     sam = build_sam(CONFIG)
     pool = []  # drawing costs more than a step, so scenes are used several times before they leave
 
@@ -64,7 +65,7 @@ def part() -> Part:
         scenes = [pool[-1 - k] if k < fresh else pool[rng.integers(len(pool))] for k in range(IMAGES)]
         return step_loss(sam, rng, scenes)
 
-    return Part("segmenter", sam, loss, export, rate=6e-4, average=0.998)
+    return Part("segmenter", sam, loss, export, rate=8e-4, average=0.998)
 
 
 def _scene(rng) -> Drawn:
@@ -161,7 +162,7 @@ def step_loss(sam, rng, scenes):
 
 
 def _clicks(rng, where, labels=None, masks=None):
-    """One click inside each of `where` (P, S, S): coordinates (P, 1, 2) as x, y and labels (P, 1), 1 inside the thing."""
+    """One click inside each of `where` (P, S, S): coordinates (P, 1, 2) as x, y; labels (P, 1), 1 in the thing."""
     coords = []
     for region in where:
         spots = np.argwhere(region)
@@ -212,8 +213,9 @@ def _mask_loss(logits, scores, target):
     return loss.mean(), iou.gather(1, 1 + scores[:, 1:].argmax(1, keepdim=True)).mean()
 
 
-def export(sam):
-    folder = assets_folder("segmenter")
+def export(sam: Sam, folder: Path) -> None:
+    folder = folder / "segmenter"
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(CONFIG))
     save_file({k: v.half().contiguous().cpu() for k, v in sam.state_dict().items()}, folder / "model.safetensors")
 
@@ -249,5 +251,3 @@ def _innermost(region: np.ndarray) -> tuple[int, int]:
     y, x = np.argwhere(left[0, 0].numpy() > 0)[0] - 1
     return int(x), int(y)
 
-
-__all__ = ["build_sam", "clicked_iou", "part", "pick_device"]

@@ -15,6 +15,7 @@ from torch import nn
 from breakascene.toybox.sprites import SPRITES
 
 ASSETS = SPRITES.parent
+TOYBOX = ASSETS / "toybox"
 STATES = ASSETS.parent / ".pretrain"  # training states: large, not in git
 
 
@@ -23,13 +24,13 @@ class Part:
     """What differs between the parts.
 
     `loss(model, rng)` draws a batch of its own and returns the loss and figures worth a line in the log;
-    `export(model)` writes the weights that the package uses.
+    `export(model, folder)` writes the weights that the package uses into the toybox's folder.
     """
 
     name: str
     model: nn.Module
     loss: Callable[[nn.Module, np.random.Generator], tuple[torch.Tensor, dict[str, float]]]
-    export: Callable[[nn.Module], None]
+    export: Callable[[nn.Module, Path], None]
     rate: float = 1e-3
     decay: float = 0.01
     average: float = 0.999  # how slowly the exported mean of the weights follows
@@ -39,7 +40,7 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def train(part: Part, minutes: float, *, save_every: float = 300, seed: int = 0) -> None:
+def train(part: Part, minutes: float, out: Path = TOYBOX, states: Path = STATES, seed: int = 0) -> None:
     """Train for `minutes`, from the last state of this part where there is one; save, export and log on the way.
 
     The learning rate warms up and falls along a cosine within each call, so a later call goes on with a fresh cycle.
@@ -49,7 +50,7 @@ def train(part: Part, minutes: float, *, save_every: float = 300, seed: int = 0)
     model = part.model.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=part.rate, weight_decay=part.decay, betas=(0.9, 0.99))
     mean = {name: value.detach().clone() for name, value in model.named_parameters()}
-    state_file = STATES / f"{part.name}.pt"
+    state_file = states / f"{part.name}.pt"
     step = 0
     if state_file.exists():
         state = torch.load(state_file, map_location=device, weights_only=True)
@@ -79,34 +80,24 @@ def train(part: Part, minutes: float, *, save_every: float = 300, seed: int = 0)
             spoke = time.monotonic()
             line = {"step": step, "minutes": round((spoke - begun) / 60, 1), "rate": round(rate, 6)}
             print(json.dumps(line | {k: round(v, 4) for k, v in figures.items()}), flush=True)
-        if time.monotonic() - saved > save_every:
+        if time.monotonic() - saved > 300:
             saved = time.monotonic()
-            _save(part, model, optimizer, mean, step, state_file)
-    _save(part, model, optimizer, mean, step, state_file)
+            _save(part, model, optimizer, mean, step, state_file, out)
+    _save(part, model, optimizer, mean, step, state_file, out)
 
 
-def _save(part, model, optimizer, mean, step, state_file):
+def _save(part, model, optimizer, mean, step, state_file, out):
     """The state for resuming, in one atomic write, then the averaged weights through the part's own export."""
-    state_file.parent.mkdir(exist_ok=True)
+    state_file.parent.mkdir(parents=True, exist_ok=True)
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "mean": mean, "step": step}
     torch.save(state, state_file.with_suffix(".tmp"))
     os.replace(state_file.with_suffix(".tmp"), state_file)
     own = {name: value.detach().clone() for name, value in model.named_parameters()}
     model.load_state_dict(mean, strict=False)
-    part.export(model)
+    part.export(model, out)
     model.load_state_dict(own, strict=False)
 
 
 def to_tensor(pixels: np.ndarray, device) -> torch.Tensor:
     """(B, S, S, 3) uint8 -> (B, 3, S, S) float in -1..1"""
     return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
-
-
-def assets_folder(name: str) -> Path:
-    folder = ASSETS / "toybox" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

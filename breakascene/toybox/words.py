@@ -10,7 +10,7 @@ from transformers import CLIPTextConfig, CLIPTokenizer
 
 from breakascene.toybox.places import EVERYWHERE
 from breakascene.toybox.sprites import things
-from breakascene.toybox.training import assets_folder
+from breakascene.toybox.training import TOYBOX
 
 LENGTH = 32
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -45,8 +45,8 @@ def make_tokenizer() -> CLIPTokenizer:
 @functools.cache
 def tokenizer() -> CLIPTokenizer:
     """The toybox's tokenizer: the one in assets/, made there on the first call."""
-    folder = assets_folder("tokenizer")
-    if not any(folder.iterdir()):
+    folder = TOYBOX / "tokenizer"
+    if not folder.is_dir():
         make_tokenizer().save_pretrained(folder)
     return CLIPTokenizer.from_pretrained(folder)
 

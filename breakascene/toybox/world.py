@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from breakascene.toybox.places import BACKDROPS, EVERYWHERE, PLACES, draw_place
+from breakascene.toybox.places import BACKDROPS, PLACES, draw_place
 from breakascene.toybox.sprites import picture, things
 
 TRAINING = tuple(thing.name for thing in things() if not thing.held_out)
@@ -116,5 +116,3 @@ def sheet(count: int = 40, size: int = 128, seed: int = 0, columns: int = 8) -> 
         page.paste(Image.fromarray(random_scene(rng, size).pixels), (i % columns * size, i // columns * size))
     return page
 
-
-__all__ = ["BACKDROPS", "EVERYTHING", "EVERYWHERE", "HELD_OUT", "PLACES", "TRAINING", "Drawn"]
