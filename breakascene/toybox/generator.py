@@ -127,7 +127,7 @@ def part(folder: Path) -> Part:
     pool = Pool(load_vae(folder).to(device))
 
     def loss(model, rng):
-        pool.add(rng, RENEW if len(pool.items) > 500 else 256)
+        pool.add(rng, RENEW if len(pool.items) > 500 else 64)
         # Half the steps see whole scenes, half see four times as many close-ups: there things are learned faster.
         window, count = [(16, BATCH), (8, 4 * BATCH)][rng.integers(2)]
         latents, shares, captions = pool.draw(rng, count, window)
