@@ -128,7 +128,7 @@ class Segmenter:
             view = photo.convert("RGB").resize([max(1, round(side * scale)) for side in photo.size])
             generator = SamAutomaticMaskGenerator(
                 self.sam,
-                points_per_side=16 if small else 32,  # a click a patch for the toybox, one for two patches for SAM
+                points_per_side=8 if small else 32,  # a click for two patches, as in SAM
                 points_per_batch=16,
                 pred_iou_thresh=0.7 if small else 0.88,
                 stability_score_thresh=0.85 if small else 0.95,
