@@ -35,14 +35,16 @@ def launch(host: str = "127.0.0.1", port: int | None = None, base: str = "auto",
     demo = build(desks, line)
     demo.line = line  # to be closed with it
     demo.queue(max_size=100, default_concurrency_limit=4)
-    try:
-        demo.launch(
-            server_name=host, server_port=port, share=False, ssr_mode=False, quiet=True, prevent_thread_lock=not wait,
-            theme=THEME, css=CSS, footer_links=[], max_file_size=MAX_UPLOAD, strict_cors=True, show_error=False,
-            enable_monitoring=False, run_history=False, allowed_paths=[str(desks.folder)],
-        )  # fmt: skip
-    finally:
-        if wait:
+    _, address, _ = demo.launch(
+        server_name=host, server_port=port, share=False, ssr_mode=False, quiet=True, prevent_thread_lock=True,
+        theme=THEME, css=CSS, footer_links=[], max_file_size=MAX_UPLOAD, strict_cors=True, show_error=False,
+        enable_monitoring=False, run_history=False, allowed_paths=[str(desks.folder)],
+    )  # fmt: skip
+    if wait:
+        print(words.OPEN.format(address=address), flush=True)
+        try:
+            demo.block_thread()
+        finally:
             line.close()
     return demo
 

@@ -17,6 +17,8 @@ from breakascene.studio.screen import QUIET, at_desk, download_button
 CHIPS = MAX_CONCEPTS + 1  # the things and the background
 MOST_PICTURES, MOST_STEPS, LONGEST_PROMPT = 16, 100, 500
 
+NO_PICTURES_YET = f'<p class="hint">{words.EMPTY_GALLERY}</p>'
+
 # Puts a handle where the cursor stands in the sentence, as one would type it.
 INSERT = """(prompt, chip) => {
   const box = document.querySelector("#prompt textarea");
@@ -65,7 +67,7 @@ class Create:
         job = desk.drawing
         running = job is not None and not job.over
         return [
-            status(job, self.line) if job else "",
+            status(job, self.line) if job else NO_PICTURES_YET,
             gallery(desk),
             gr.Button(interactive=not running),
             gr.Button(words.STOPPING if running and job.stop_asked() else words.STOP, visible=running),
@@ -96,7 +98,7 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
             start = gr.Button(words.DRAW, variant="primary", elem_id="draw")
             stop = gr.Button(words.STOP, variant="stop", visible=False, elem_id="stop-drawing")
         with gr.Column(scale=3, min_width=320):
-            state = gr.HTML(f'<p class="hint">{words.EMPTY_GALLERY}</p>', elem_id="drawing")
+            state = gr.HTML(NO_PICTURES_YET, elem_id="drawing")
             pictures = gr.Gallery(
                 show_label=False, columns=4, height="auto", object_fit="contain", interactive=False,
                 buttons=["download", "fullscreen"], elem_id="pictures", min_width=200,

@@ -28,7 +28,7 @@ SAVE = """(file) => {
 def download_button(desks: Desks, token: gr.State, make: Callable[[Desk], Path], label: str, name: str) -> gr.Button:
     """A button that makes a file and hands it over at one click; Gradio's own hands over what it had before."""
     button = gr.Button(label, size="sm", elem_id=name)
-    file = gr.File(visible="hidden")
+    file = gr.File(elem_classes="unseen")  # its link is wanted, not its looks
     made = button.click(at_desk(desks, lambda desk: str(make(desk))), [token], file, **QUIET)
     made.success(None, [file], None, js=SAVE, api_visibility="private")
     return button

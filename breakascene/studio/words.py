@@ -2,6 +2,7 @@
 
 TITLE = "Break-A-Scene Studio"
 TAGLINE = "Pick things in one photo, teach them to the painter, and see them somewhere new."
+OPEN = "The studio is open: {address} (Ctrl-C closes it)"
 
 # Which painter is at work
 TOYBOX_BANNER = (
@@ -31,7 +32,7 @@ TOOLS = [("Include", "include"), ("Leave out", "exclude"), ("Draw a box", "box")
 UNDO, REDO, CLEAR = "Undo", "Redo", "Clear"
 GUESS = "Not quite? Another guess"
 FIND = "Find things for me"
-READY_MADE = "Use ready-made picks"
+READY_MADE = "Ready-made picks"
 FOUND = "Found these. Click the ones you want."
 FOUND_NOTHING = "I could not find separate things in this photo; click on them yourself."
 ADD = "Add another thing"
