@@ -217,6 +217,7 @@ def test_mistakes_are_notices_and_nothing_is_lost(browser, address, tmp_path):
         notice = page.locator(".toast-body")
         page.locator("#upload input[type=file]").set_input_files(bad)
         expect(notice.last).to_contain_text("not a picture that can be read")
+        expect(page.locator("#upload img")).to_have_count(0)  # ready for another
         page.locator("#upload input[type=file]").set_input_files(good)
         expect(page.locator("#canvas img")).to_be_visible()
         page.get_by_label("Leave out").check()

@@ -154,7 +154,7 @@ def build(desks: Desks, token: gr.State) -> Pick:
             change(desk, *values)
             return pick.touch(desk) if outputs is light else pick.show(desk, known)
 
-        event(at_desk(desks, act), [token, *names, *inputs], outputs, **{**QUIET, **options})
+        return event(at_desk(desks, act), [token, *names, *inputs], outputs, **{**QUIET, **options})
 
     def on_select(event, change, inputs=(), outputs=pick.outputs):
         """The same for a click on a picture; where it was comes last."""
@@ -170,8 +170,7 @@ def build(desks: Desks, token: gr.State) -> Pick:
     # A photo
     if folders:
         on_select(shelf.select, lambda desk, index: open_sample(desk, folders[index]))
-    on(upload.upload, open_photo, [upload])
-    upload.upload(lambda: None, None, upload, **QUIET)
+    on(upload.upload, open_photo, [upload]).then(lambda: None, None, upload, **QUIET)  # ready for the next photo
     on(other.click, lambda desk: desk.start_over(Board()))
 
     # Clicks
