@@ -38,7 +38,7 @@ def test_the_list_holds_enough_things_and_keeps_sixty_out():
 def test_every_place_is_drawn_at_any_size(place):
     for size in (64, 100):
         pixels, ground, light = draw_place(np.random.default_rng(0), size, place)
-        assert pixels.shape == (size, size, 3) and 0 <= pixels.min() and pixels.max() <= 1
+        assert pixels.shape == (size, size, 3) and pixels.min() >= 0 and pixels.max() <= 1
         assert 0 < ground < 1 and light.shape == (3,)
 
 
