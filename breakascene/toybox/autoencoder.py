@@ -94,20 +94,48 @@ def crops(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def part(folder: Path) -> Part:
-    return Part("vae", build(), loss, export, rate=1e-3, decay=0.0, average=0.995)
+    return Part("vae", build(), loss, export, shipped, rate=1e-3, decay=0.0, average=0.995)
 
 
 def loss(vae, rng):
     x = to_tensor(crops(rng, BATCH), vae.device)
     posterior = vae.encode(x).latent_dist
-    y = vae.decode(posterior.sample()).sample
+    near, square = distance(vae.decode(posterior.sample()).sample, x)
+    spread = posterior.kl().mean() / posterior.mean[0].numel()
+    return near + 2e-4 * spread, {"psnr": decibels(square), "kl": float(spread.detach())}
+
+
+def distance(y: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far pictures (B, 3, H, W) are apart, as a loss, and their mean square error."""
     error = y - x
     # Edges count once more: the differences between neighbours carry outlines and faces.
     edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
     square = error.square().mean()
-    near = error.abs().mean() + 0.5 * edges + 2 * square
-    spread = posterior.kl().mean() / posterior.mean[0].numel()
-    return near + 2e-4 * spread, {"psnr": float(10 * torch.log10(4 / square.detach())), "kl": float(spread.detach())}
+    return error.abs().mean() + 0.5 * edges + 2 * square, square
+
+
+def decibels(square: torch.Tensor) -> float:
+    """PSNR of pictures in -1..1 from their mean square error."""
+    return float(10 * torch.log10(4 / square.detach()))
+
+
+def decoder_part(folder: Path) -> Part:
+    """The decoder alone, taught to smooth what a generator leaves: its latents come with noise of 0 to 0.4 deviations.
+
+    The encoder stays, so a generator that was trained on its latents stays good.
+    """
+    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+
+    def loss(vae, rng):
+        x = to_tensor(crops(rng, BATCH), vae.device)
+        z = vae.encode(x).latent_dist.mean
+        amount = torch.from_numpy(rng.uniform(0, 0.4, (len(z), 1, 1, 1))).to(z) / vae.config.scaling_factor
+        near, square = distance(vae.decode(z + amount * torch.randn_like(z)).sample, x)
+        return near, {"psnr": decibels(square)}
+
+    return Part("decoder", vae, loss, export, shipped, rate=5e-4, decay=0.0, average=0.995)
 
 
 @torch.no_grad()
@@ -122,6 +150,10 @@ def export(vae: AutoencoderKL, folder: Path) -> None:
     copy.half().save_pretrained(folder / "vae")
 
 
+def shipped(folder: Path) -> dict[str, torch.Tensor]:
+    return AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).state_dict()
+
+
 @torch.no_grad()
 def psnr(vae, count: int = 100, seed: int = 10) -> float:
     """Mean PSNR in dB over whole fresh scenes of all things, held-out ones too, through the mean latents."""
@@ -130,5 +162,5 @@ def psnr(vae, count: int = 100, seed: int = 10) -> float:
     for _ in range(count):
         x = to_tensor(random_scene(rng, SIZE, EVERYTHING).pixels[None], vae.device)
         y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
-        figures.append(float(10 * torch.log10(4 / (y - x).square().mean())))
+        figures.append(decibels((y - x).square().mean()))
     return float(np.mean(figures))

@@ -125,13 +125,17 @@ def part(folder: Path) -> Part:
         value = value + 0.15 * (F.cross_entropy(pairs, same) + F.cross_entropy(pairs.T, same))
         return value, {"loss": float(value.detach()), "names": float((answers.argmax(1) == goal).float().mean())}
 
-    return Part("judge", build(), loss, export, rate=8e-4, decay=0.05, average=0.995)
+    return Part("judge", build(), loss, export, shipped, rate=8e-4, decay=0.05, average=0.995)
 
 
 def export(model: CLIPModel, folder: Path) -> None:
     half = build()
     half.load_state_dict(model.state_dict())
     half.half().save_pretrained(folder / "judge")
+
+
+def shipped(folder: Path) -> dict[str, torch.Tensor]:
+    return CLIPModel.from_pretrained(folder / "judge", dtype=torch.float32).state_dict()
 
 
 @dataclass

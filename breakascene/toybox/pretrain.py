@@ -1,6 +1,7 @@
 """Pretrain one part of the toybox: python -m breakascene.toybox.pretrain PART --minutes N
 
-Parts: vae, generator (needs the vae), judge, segmenter. A run goes on from the part's last state in `.pretrain/`.
+Parts: vae, generator (on the vae's latents), decoder (of the vae, once more), judge, segmenter. A run goes on from
+the part's last state in `.pretrain/`; where there is none it begins from zero, or from the shipped weights.
 """
 
 import importlib
@@ -11,7 +12,13 @@ import typer
 
 from breakascene.toybox.training import STATES, TOYBOX, train
 
-ROOMS = {"vae": "autoencoder", "generator": "generator", "judge": "judge", "segmenter": "segmenter"}
+ROOMS = {
+    "vae": "autoencoder.part",
+    "decoder": "autoencoder.decoder_part",
+    "generator": "generator.part",
+    "judge": "judge.part",
+    "segmenter": "segmenter.part",
+}
 
 
 def pretrain(
@@ -20,12 +27,14 @@ def pretrain(
     out: Annotated[Path, typer.Option(help="The toybox's folder; the generator reads its vae there.")] = TOYBOX,
     states: Annotated[Path, typer.Option(help="Where training states are kept.")] = STATES,
     seed: int = 0,
+    from_shipped: Annotated[bool, typer.Option("--from-shipped", help="Without a state: go on from OUT's.")] = False,
 ) -> None:
     """Train PART for MINUTES, on the GPU where there is one."""
     if part not in ROOMS:
         raise typer.BadParameter(f"Choose one of {', '.join(ROOMS)}.")
-    room = importlib.import_module(f"breakascene.toybox.{ROOMS[part]}")
-    train(room.part(out), minutes, out, states, seed)
+    room, _, make = ROOMS[part].partition(".")
+    made = getattr(importlib.import_module(f"breakascene.toybox.{room}"), make)(out)
+    train(made, minutes, out, states, seed, from_shipped)
 
 
 if __name__ == "__main__":

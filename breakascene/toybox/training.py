@@ -24,13 +24,15 @@ class Part:
     """What differs between the parts.
 
     `loss(model, rng)` draws a batch of its own and returns the loss and figures worth a line in the log;
-    `export(model, folder)` writes the weights that the package uses into the toybox's folder.
+    `export(model, folder)` writes the weights that the package uses into the toybox's folder, `shipped(folder)` reads
+    them back as a state dict.
     """
 
     name: str
     model: nn.Module
     loss: Callable[[nn.Module, np.random.Generator], tuple[torch.Tensor, dict[str, float]]]
     export: Callable[[nn.Module, Path], None]
+    shipped: Callable[[Path], dict[str, torch.Tensor]]
     rate: float = 1e-3
     decay: float = 0.01
     average: float = 0.999  # how slowly the exported mean of the weights follows
@@ -40,17 +42,20 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def train(part: Part, minutes: float, out: Path = TOYBOX, states: Path = STATES, seed: int = 0) -> None:
+def train(part: Part, minutes: float, out: Path, states: Path, seed: int = 0, from_shipped: bool = False) -> None:
     """Train for `minutes`, from the last state of this part where there is one; save, export and log on the way.
 
-    The learning rate warms up and falls along a cosine within each call, so a later call goes on with a fresh cycle.
+    Without a state it begins from zero, or with `from_shipped` from the weights in `out`, with a fresh optimizer. The
+    learning rate warms up and falls along a cosine within each call, so a later call goes on with a fresh cycle.
     """
     device = pick_device()
     torch.set_flush_denormal(True)  # tiny gradients of weights that begin at zero would slow a CPU many times
+    state_file = states / f"{part.name}.pt"
+    if from_shipped and not state_file.exists():
+        part.model.load_state_dict(part.shipped(out))
     model = part.model.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=part.rate, weight_decay=part.decay, betas=(0.9, 0.99))
     mean = {name: value.detach().clone() for name, value in model.named_parameters()}
-    state_file = states / f"{part.name}.pt"
     step = 0
     if state_file.exists():
         state = torch.load(state_file, map_location=device, weights_only=True)
