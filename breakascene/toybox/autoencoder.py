@@ -144,7 +144,7 @@ def export(vae: AutoencoderKL, folder: Path) -> None:
     rng = np.random.default_rng(1)
     scenes = np.stack([random_scene(rng, SIZE, TRAINING).pixels for _ in range(64)])
     latents = vae.encode(to_tensor(scenes, vae.device)).latent_dist.mean
-    vae.register_to_config(scaling_factor=float(1 / latents.std()))
+    vae.register_to_config(scaling_factor=float(1 / latents.std()), _name_or_path="")
     copy = AutoencoderKL.from_config(vae.config)
     copy.load_state_dict(vae.state_dict())
     copy.half().save_pretrained(folder / "vae")

@@ -155,8 +155,10 @@ def export(model: Generator, folder: Path) -> None:
     half = Generator()
     half.load_state_dict(model.state_dict())
     half.half()
+    vae = load_vae(folder).half()
+    vae.register_to_config(_name_or_path="")  # not where it lay on this machine
     StableDiffusionPipeline(
-        vae=load_vae(folder).half(),
+        vae=vae,
         text_encoder=half.text_encoder,
         tokenizer=tokenizer(),
         unet=half.unet,
