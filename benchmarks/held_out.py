@@ -14,13 +14,14 @@ import numpy as np
 import typer
 from PIL import Image
 
+from breakascene import plots
 from breakascene.base import load_base
 from breakascene.extract import preset, run_extraction
 from breakascene.generate import generate
 from breakascene.scene import Scene, make_scene
 from breakascene.segment import Segmenter
 from breakascene.toybox.judge import load_judge
-from breakascene.toybox.report import contact_sheet, recognized
+from breakascene.toybox.report import recognized
 from breakascene.toybox.world import HELD_OUT, PLACES, draw_scene, join, thing_words
 
 ASKED = ("at the beach", "in the snow", "on a wooden table", "under the night sky")
@@ -86,7 +87,7 @@ def measure(
     if json_file:
         json_file.write_text(json.dumps({"settings": settings.to_json(), **figures, "scenes": rows}, indent=2) + "\n")
     if sheet_file:
-        contact_sheet(shown, texts, columns=2 + 2 * len(ASKED)).save(sheet_file)
+        plots.sheet(shown, texts, columns=2 + 2 * len(ASKED), side=192).save(sheet_file)
 
 
 if __name__ == "__main__":

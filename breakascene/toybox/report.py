@@ -5,14 +5,14 @@ things each found region shows, names it for one of the regions that the segment
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from breakascene import plots
 from breakascene.base import Base, load_base
 from breakascene.generate import generate
 from breakascene.segment import Segmenter
@@ -66,19 +66,7 @@ def sheet(base: Base, rows: int = 4, columns: int = 6) -> Image.Image:
     """A sheet of pictures with their prompts: one thing, then two, then three."""
     asked = [row for things, share in ((1, 2), (2, 1), (3, 1)) for row in prompts_of(things)[: columns * share]]
     pictures = list(generate(base, None, [caption(*words) for words in asked[: rows * columns]], seed=SEED))
-    return contact_sheet([p.image for p in pictures], [p.record["prompt"] for p in pictures], columns)
-
-
-def contact_sheet(images: Sequence[Image.Image], texts: Sequence[str], columns: int, side: int = 192) -> Image.Image:
-    page = Image.new("RGB", (columns * side, -(-len(images) // columns) * (side + 28)), "white")
-    draw = ImageDraw.Draw(page)
-    for i, (image, text) in enumerate(zip(images, texts, strict=True)):
-        x, y = i % columns * side, i // columns * (side + 28)
-        page.paste(image.resize((side, side), Image.Resampling.BICUBIC), (x, y))
-        words = text.removeprefix("a photo of ")
-        cut = words.rfind(" ", 0, 32) if len(words) > 31 else len(words)
-        draw.multiline_text((x + 3, y + side + 1), f"{words[:cut]}\n{words[cut:].strip()}", fill="black", font_size=10)
-    return page
+    return plots.sheet([p.image for p in pictures], [p.record["prompt"] for p in pictures], columns, side=192)
 
 
 def report(
