@@ -21,6 +21,7 @@ from breakascene.handles import HandleEmbedding, initial_rows, places, taught, t
 from breakascene.prior import Prior, prior_latents
 from breakascene.scene import Scene
 from breakascene.settings import Settings, preset
+from breakascene.views import ARRANGEMENTS, Views
 
 __all__ = ["Settings", "StepEvent", "extract", "preset", "read_maps", "run_extraction"]
 
@@ -42,26 +43,6 @@ class StepEvent:
     handles: tuple[str, ...]  # drawn in this step
     previews: dict[str, Image.Image] | None = None
     maps: dict[str, np.ndarray] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Photo:
-    """The square of the photo as the model sees it; index 0 of each tensor is the photo, 1 its mirror image."""
-
-    mean: torch.Tensor  # (2, C, h, w) of the VAE's posterior
-    std: torch.Tensor  # (2, C, h, w)
-    masks: torch.Tensor  # (2, K, h, w) in 0..1, at latent size
-    cells: torch.Tensor  # (2, K, s, s) in 0..1, at the size of the attention maps, each with peak 1
-
-    @classmethod
-    def of(cls, scene: Scene, base: Base) -> "Photo":
-        square = scene.square(base.image_size)
-        mean, std = base.encode(np.stack([square.pixels, square.pixels[:, ::-1]]))
-        masks = torch.tensor(square.masks, dtype=torch.float32, device=base.device)  # (K, H, W)
-        both = [masks, masks.flip(-1)]
-        at_latents = torch.stack([losses.shrink(side, base.latent_size) for side in both])
-        at_cells = torch.stack([losses.to_peak(losses.shrink(side, base.attention_size)) for side in both])
-        return cls(mean, std, at_latents, at_cells)
 
 
 def extract(
@@ -94,7 +75,7 @@ def extract(
     rng = torch.Generator().manual_seed(settings.seed)
     if saved:
         rng.set_state(saved.random)
-    photo = Photo.of(scene, base)
+    views = Views.of(scene, base, ARRANGEMENTS if settings.arranged else 0, settings.seed)
     history = list(saved.losses) if saved else []
     rows = saved.tensors["handles"] if saved else initial_rows(base, scene.names)
     trainable, parameters, optimizer, stopped = None, {}, None, False
@@ -124,7 +105,7 @@ def extract(
                 write_checkpoint(phase)  # from here on a killed run can go on
             while len(history) < last and not (stopped := stop()):
                 started = time.perf_counter()
-                loss, figures, leaks, drawn = step_loss(base, photo, scene.handles, prior, settings, rng)
+                loss, figures, leaks, drawn = step_loss(base, views, scene.handles, prior, settings, rng)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -134,7 +115,7 @@ def extract(
                 if out is not None and save_every and step % save_every == 0:
                     write_checkpoint(phase)
                 previews = _previews(base, scene.handles, settings) if _due(step, preview_every) else None
-                maps = read_maps(base, photo, scene.handles) if _due(step, maps_every) else None
+                maps = read_maps(base, views, scene.handles) if _due(step, maps_every) else None
                 yield StepEvent(phase, step, settings.total, figures, leaks, seconds, left, drawn, previews, maps)
         concepts = Concepts(
             handles=scene.handles,
@@ -175,18 +156,18 @@ def run_extraction(
 
 
 def step_loss(
-    base: Base, photo: Photo, handles: Sequence[str], prior: Prior | None, settings: Settings, rng: torch.Generator
+    base: Base, views: Views, handles: Sequence[str], prior: Prior | None, settings: Settings, rng: torch.Generator
 ) -> tuple[torch.Tensor, dict[str, float], dict[str, float], tuple[str, ...]]:
     """Draw and weigh one step: the losses of sections 3.1 to 3.3, over `batch` subsets and as many prior pictures.
 
     Returns the scalar to minimise, the figures of StepEvent.losses and .leak, and the handles drawn.
     """
-    subsets = [draw_subset(len(handles), settings.union_sampling, rng) for _ in range(settings.batch)]
-    sides = [int(torch.randint(2, (), generator=rng)) if settings.flip else 0 for _ in subsets]
+    drawn = [draw_view(views, settings, rng) for _ in range(settings.batch)]
+    picked, subsets = [view for view, _ in drawn], [subset for _, subset in drawn]
     prompts = [training_prompt([handles[k] for k in subset]) for subset in subsets]
-    spread = torch.randn((len(sides), *photo.mean.shape[1:]), generator=rng).to(base.device)
-    latents = photo.mean[sides] + photo.std[sides] * spread  # (B, C, h, w), a draw of the posterior
-    masks = [photo.masks[side, subset] for side, subset in zip(sides, subsets, strict=True)]
+    spread = torch.randn((len(drawn), *views.mean.shape[1:]), generator=rng).to(base.device)
+    latents = views.mean[picked] + views.std[picked] * spread  # (B, C, h, w), a draw of the posterior
+    masks = [views.masks[view, subset] for view, subset in drawn]
     union = torch.stack([mask.amax(0, keepdim=True) for mask in masks])  # (B, 1, h, w)
     if prior:
         chosen = torch.randint(len(prior.prompts), (settings.batch,), generator=rng).tolist()
@@ -203,10 +184,10 @@ def step_loss(
     mask = union if settings.masked else torch.ones_like(union)  # (B, 1, h, w)
     reconstruction = losses.masked_loss(prediction[:own], target[:own], mask)
     attention, leaks = 0.0, {}
-    for attended, prompt, subset, side in zip(seen.mean(), prompts, subsets, sides, strict=False):
+    for attended, prompt, (view, subset) in zip(seen.mean(), prompts, drawn, strict=False):
         names = [handles[k] for k in subset]
         maps = token_maps(attended, places(base, prompt, names)).float()  # (k, s, s)
-        cells = photo.cells[side, subset]
+        cells = views.cells[view, subset]
         attention = attention + losses.attention_loss(maps, cells) / own
         leaks.update(zip(names, losses.leak(maps.detach(), cells).tolist(), strict=True))
     total = reconstruction + settings.attention_weight * attention
@@ -218,6 +199,16 @@ def step_loss(
     return total, figures, leaks, tuple(handles[k] for k in sorted(set().union(*subsets)))
 
 
+def draw_view(views: Views, settings: Settings, rng: torch.Generator) -> tuple[int, list[int]]:
+    """Which picture a step looks at and which concepts of it: the photo or its mirror image, or an arrangement."""
+    if settings.arranged and torch.rand((), generator=rng) < settings.arranged:
+        view = 2 + int(torch.randint(len(views.shown) - 2, (), generator=rng))
+        shown = views.shown[view]
+        return view, [shown[i] for i in torch.randperm(len(shown), generator=rng)]
+    subset = draw_subset(len(views.shown[0]), settings.union_sampling, rng)
+    return int(torch.randint(2, (), generator=rng)) if settings.flip else 0, subset
+
+
 def draw_subset(count: int, union_sampling: bool, rng: torch.Generator) -> list[int]:
     """Union sampling, section 3.2: how many concepts uniformly from 1..count, then which and in what order."""
     size = 1 + int(torch.randint(count, (), generator=rng)) if union_sampling else count
@@ -225,15 +216,15 @@ def draw_subset(count: int, union_sampling: bool, rng: torch.Generator) -> list[
 
 
 @torch.no_grad()
-def read_maps(base: Base, photo: Photo | Scene, handles: Sequence[str]) -> dict[str, np.ndarray]:
+def read_maps(base: Base, views: Views | Scene, handles: Sequence[str]) -> dict[str, np.ndarray]:
     """Where each handle looks in the photo: (s, s) float32 with peak 1. The base must know the handles.
 
     All handles stand in one prompt; the photo is noised to a third of the way, where its layout still shows.
     """
-    photo = Photo.of(photo, base) if isinstance(photo, Scene) else photo
+    views = Views.of(views, base) if isinstance(views, Scene) else views
     timesteps = torch.tensor([base.scheduler.config.num_train_timesteps // 3], device=base.device)
-    noise = torch.randn(photo.mean[:1].shape, generator=torch.Generator().manual_seed(0)).to(base.device)
-    noisy, _ = base.noised(photo.mean[:1], noise, timesteps)
+    noise = torch.randn(views.mean[:1].shape, generator=torch.Generator().manual_seed(0)).to(base.device)
+    noisy, _ = base.noised(views.mean[:1], noise, timesteps)
     prompt = training_prompt(handles)
     with Recorder(base.unet, base.attention_layers) as seen:
         base.predict(noisy, timesteps, [prompt])

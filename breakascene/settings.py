@@ -39,6 +39,7 @@ class Settings:
     union_sampling: bool = True  # draw a random subset of the concepts each step; section 3.2
     masked: bool = True  # reconstruct only inside the masks; section 3.2
     flip: bool = True  # mirror photo and masks half of the time
+    arranged: float = 0.0  # share of steps that look at cut-outs arranged anew instead of the photo; see views
     attention_weight: float = 1e-2  # λ_attn; section 3.3
     prior_weight: float = 1.0  # as in DreamBooth
     prior_count: int = 96  # pictures drawn once for a base; the authors' code draws 100

@@ -12,7 +12,6 @@ from breakascene import checkpoint
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.extract import (
-    Photo,
     Settings,
     draw_subset,
     extract,
@@ -24,6 +23,7 @@ from breakascene.extract import (
 from breakascene.handles import initial_rows, taught
 from breakascene.prior import prior_latents
 from breakascene.scene import make_scene
+from breakascene.views import Views
 
 
 def short(base, name="light", **changes):
@@ -171,35 +171,35 @@ def test_union_sampling_frequencies():
 
 
 def test_mirror_image_has_mirrored_masks(tiny_base, scene):
-    photo, square = Photo.of(scene, tiny_base), scene.square(128)
-    assert photo.masks.shape == (2, 3, 16, 16)
-    assert torch.equal(photo.masks[1], photo.masks[0].flip(-1)) and torch.equal(photo.cells[1], photo.cells[0].flip(-1))
+    views, square = Views.of(scene, tiny_base), scene.square(128)
+    assert views.masks.shape == (2, 3, 16, 16)
+    assert torch.equal(views.masks[1], views.masks[0].flip(-1)) and torch.equal(views.cells[1], views.cells[0].flip(-1))
     mean, _ = tiny_base.encode(square.pixels[None, :, ::-1].copy())
-    assert torch.allclose(photo.mean[1:], mean, atol=1e-5) and not torch.allclose(photo.mean[0], photo.mean[1])
+    assert torch.allclose(views.mean[1:], mean, atol=1e-5) and not torch.allclose(views.mean[0], views.mean[1])
     shares = square.masks.reshape(3, 16, 8, 16, 8).mean((2, 4))
-    np.testing.assert_allclose(photo.masks[0], shares, atol=1e-6)
+    np.testing.assert_allclose(views.masks[0], shares, atol=1e-6)
 
 
 def test_photo_and_masks_are_flipped_together(tiny_base, scene):
     """One side has a monstrous latent and an empty mask: only a mismatch would see it."""
-    photo = Photo.of(scene, tiny_base)
-    photo.mean[0], photo.masks[0] = 1e4, 0
+    views = Views.of(scene, tiny_base)
+    views.mean[0], views.masks[0] = 1e4, 0
     settings, found = short(tiny_base), []
     with torch.no_grad(), taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)):
         for seed in range(10):
             rng = torch.Generator().manual_seed(seed)
-            _, figures, _, _ = step_loss(tiny_base, photo, scene.handles, None, settings, rng)
+            _, figures, _, _ = step_loss(tiny_base, views, scene.handles, None, settings, rng)
             found.append(figures["reconstruction"])
     assert max(found) < 100 and 0 < found.count(0.0) < 10
 
 
 def test_total_is_the_weighted_sum_and_parts_can_be_left_out(tiny_base, scene):
-    photo, prior = Photo.of(scene, tiny_base), prior_latents(tiny_base, 2)
+    views, prior = Views.of(scene, tiny_base), prior_latents(tiny_base, 2)
     settings = short(tiny_base, attention_weight=0.3, prior_weight=0.7, batch=2)
 
     def loss(prior, settings):
         rng = torch.Generator().manual_seed(2)
-        total, figures, leaks, drawn = step_loss(tiny_base, photo, scene.handles, prior, settings, rng)
+        total, figures, leaks, drawn = step_loss(tiny_base, views, scene.handles, prior, settings, rng)
         assert math.isclose(total.item(), figures["total"]) and leaks.keys() == set(drawn)
         return figures
 
@@ -213,7 +213,7 @@ def test_total_is_the_weighted_sum_and_parts_can_be_left_out(tiny_base, scene):
 
 
 def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):
-    photo, settings = Photo.of(scene, tiny_base), short(tiny_base, attention_weight=1.0)
+    views, settings = Views.of(scene, tiny_base), short(tiny_base, attention_weight=1.0)
     direction = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
     with taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)) as words:
         start = words.rows.detach().clone()
@@ -221,7 +221,7 @@ def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):
         def loss(shift):
             words.rows.data = start + shift * direction
             rng = torch.Generator().manual_seed(0)
-            return step_loss(tiny_base, photo, scene.handles, None, settings, rng)[0]
+            return step_loss(tiny_base, views, scene.handles, None, settings, rng)[0]
 
         loss(0).backward()
         slope = (words.rows.grad * direction).sum().item()

@@ -25,7 +25,8 @@ from breakascene.toybox.world import TRAINING, random_scene, varied_caption
 
 SIZE = 128
 BATCH = 12
-RENEW = 4  # fresh scenes a step; the others of a batch come from the pool
+RENEW = 3  # fresh scenes a step; a batch is drawn from the pool
+TIDY = 0.8  # share of tidy scenes (world.draw_scene)
 POOL = 20_000
 CHANNELS = (64, 160, 256)
 TEXT_WIDTH, TEXT_LAYERS = 256, 4
@@ -71,7 +72,7 @@ def load_vae(folder: Path) -> AutoencoderKL:
 
 @dataclass(frozen=True)
 class Item:
-    """A scene of the pool: latents (2, C, h, w) of it and of its mirror, each thing's share of each cell (K, h, w)."""
+    """A scene of the pool: its latents (C, h, w), each thing's share of each cell (K, h, w)."""
 
     latents: torch.Tensor
     shares: np.ndarray
@@ -88,34 +89,34 @@ class Pool:
 
     @torch.no_grad()
     def add(self, rng, count: int) -> None:
-        scenes = [random_scene(rng, SIZE, TRAINING, counts=(0.3, 0.4, 0.2, 0.1)) for _ in range(count)]
-        pixels = np.stack([s.pixels for s in scenes] + [s.pixels[:, ::-1] for s in scenes])
-        latents = self.vae.encode(to_tensor(pixels, self.vae.device)).latent_dist.mean * self.vae.config.scaling_factor
+        tidy = rng.random(count) < TIDY
+        scenes = [random_scene(rng, SIZE, TRAINING, (0.4, 0.4, 0.15, 0.05), t) for t in tidy]
+        pixels = to_tensor(np.stack([s.pixels for s in scenes]), self.vae.device)
+        latents = self.vae.encode(pixels).latent_dist.mean * self.vae.config.scaling_factor
         side = latents.shape[-1]
-        for i, scene in enumerate(scenes):
+        for scene, latent in zip(scenes, latents, strict=True):
             cells = scene.masks.reshape(len(scene.names), side, SIZE // side, side, SIZE // side)
-            shares = cells.mean((2, 4), dtype=np.float32)
-            self.items.append(Item(latents[[i, i + count]], shares, scene.names, scene.place))
+            self.items.append(Item(latent, cells.mean((2, 4), dtype=np.float32), scene.names, scene.place))
         del self.items[:-POOL]
 
     def draw(self, rng, count: int, window: int):
-        """A batch of windows of `window` cells a side, each about a thing, with captions of what they show.
+        """A batch of windows of `window` cells a side, each about a thing that fits in, with captions.
 
         Returns latents (B, C, window, window), the things' share of each cell (B, 1, window, window), captions.
         """
-        newest = range(len(self.items) - RENEW, len(self.items))
         latents, shares, captions = [], [], []
-        for i in (*newest, *rng.integers(0, len(self.items), count - RENEW)):
-            item, mirrored = self.items[i], int(rng.integers(2))
-            share = item.shares[..., ::-1] if mirrored else item.shares
+        while len(captions) < count:
+            item = self.items[rng.integers(len(self.items))]
+            share = item.shares
             ys, xs = np.nonzero(share[rng.integers(len(share))] > 0.2)
+            if not len(ys) or max(np.ptp(ys), np.ptp(xs)) >= window:
+                continue
             room = share.shape[-1] - window
-            middle = (np.mean(ys), np.mean(xs)) if len(ys) else (8, 8)
-            y, x = (int(np.clip(round(m - window / 2 + rng.uniform(-1, 1)), 0, room)) for m in middle)
+            y, x = (int(np.clip(round(m.mean() - window / 2 + rng.uniform(-1, 1)), 0, room)) for m in (ys, xs))
             part = np.s_[..., y : y + window, x : x + window]
             inside = share[part].sum((1, 2)) > 0.6 * share.sum((1, 2)).clip(0.5)
             names = [name for name, there in zip(item.names, inside, strict=True) if there]
-            latents.append(item.latents[mirrored][part])
+            latents.append(item.latents[part])
             shares.append(torch.from_numpy(share[part].sum(0, keepdims=True).copy()))
             captions.append(varied_caption(rng, names, item.place) if rng.random() > 0.1 else "")
         return torch.stack(latents), torch.stack(shares).to(latents[0].device), captions

@@ -28,13 +28,14 @@ def pretrain(
     states: Annotated[Path, typer.Option(help="Where training states are kept.")] = STATES,
     seed: int = 0,
     from_shipped: Annotated[bool, typer.Option("--from-shipped", help="Without a state: go on from OUT's.")] = False,
+    fuse: Annotated[bool, typer.Option("--fuse", help="Compile first: minutes, then faster steps.")] = False,
 ) -> None:
     """Train PART for MINUTES, on the GPU where there is one."""
     if part not in ROOMS:
         raise typer.BadParameter(f"Choose one of {', '.join(ROOMS)}.")
     room, _, make = ROOMS[part].partition(".")
     made = getattr(importlib.import_module(f"breakascene.toybox.{room}"), make)(out)
-    train(made, minutes, out, states, seed, from_shipped)
+    train(made, minutes, out, states, seed, from_shipped, fuse)
 
 
 if __name__ == "__main__":

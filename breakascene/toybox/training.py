@@ -42,11 +42,14 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def train(part: Part, minutes: float, out: Path, states: Path, seed: int = 0, from_shipped: bool = False) -> None:
+def train(
+    part: Part, minutes: float, out: Path, states: Path, seed: int = 0, from_shipped: bool = False, fuse: bool = False
+) -> None:
     """Train for `minutes`, from the last state of this part where there is one; save, export and log on the way.
 
     Without a state it begins from zero, or with `from_shipped` from the weights in `out`, with a fresh optimizer. The
     learning rate warms up and falls along a cosine within each call, so a later call goes on with a fresh cycle.
+    `fuse` compiles the networks first (torch.compile): minutes, a C++ compiler, then faster steps.
     """
     device = pick_device()
     torch.set_flush_denormal(True)  # tiny gradients of weights that begin at zero would slow a CPU many times
@@ -54,7 +57,12 @@ def train(part: Part, minutes: float, out: Path, states: Path, seed: int = 0, fr
     if from_shipped and not state_file.exists():
         part.model.load_state_dict(part.shipped(out))
     model = part.model.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=part.rate, weight_decay=part.decay, betas=(0.9, 0.99))
+    if fuse:
+        for network in model.children():
+            network.compile(dynamic=False)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=part.rate, weight_decay=part.decay, betas=(0.9, 0.99), fused=True
+    )
     mean = {name: value.detach().clone() for name, value in model.named_parameters()}
     step = 0
     if state_file.exists():

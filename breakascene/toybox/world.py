@@ -30,8 +30,14 @@ class Drawn:
     place: str
 
 
-def draw_scene(rng: np.random.Generator, size: int, names: Sequence[str], place: str) -> Drawn:
-    """Set the things side by side on the ground of the place, with soft shadows, the back ones first."""
+GRID = 16  # cells a side, on whose lines the things of a tidy scene stand: the generator's latents
+
+
+def draw_scene(rng: np.random.Generator, size: int, names: Sequence[str], place: str, tidy: bool = False) -> Drawn:
+    """Set the things side by side on the ground of the place, with soft shadows, the back ones first.
+
+    In a tidy scene each thing has one size and pose and stands on the lines of a grid: easier to learn first.
+    """
     pixels, ground, light = draw_place(rng, size, place)
     count = len(names)
     masks = np.zeros((count, size, size), np.float32)
@@ -39,12 +45,14 @@ def draw_scene(rng: np.random.Generator, size: int, names: Sequence[str], place:
     # Feet stand between a little below the ground line and the lower edge; the higher ones are farther away.
     feet = rng.uniform(max(ground + 0.12, 0.74), 0.93, count)
     for i in np.argsort(feet):
-        side = size * rng.uniform(0.85, 1.1) * HEIGHTS[count - 1]
-        alpha, colours = place_thing(rng, picture(names[i]), side)
+        side = size * (1 if tidy else rng.uniform(0.85, 1.1)) * HEIGHTS[count - 1]
+        alpha, colours = place_thing(rng, picture(names[i]), side, tidy)
         height, width = alpha.shape
         centre = (slots[i] + 0.5 + rng.uniform(-0.16, 0.16)) / count if count > 1 else rng.uniform(0.38, 0.62)
         x = int(np.clip(centre * size - width / 2, 1 - 0.06 * width, size - 0.94 * width))
         y = int(max(0.02 * size, feet[i] * size - height))
+        if tidy:
+            x, y = (round(v * GRID / size) * size // GRID for v in (x, y))
         pixels *= 1 - _shadow(alpha, x, y, size)[..., None]
         box = np.s_[max(y, 0) : min(y + height, size), max(x, 0) : min(x + width, size)]
         part = np.s_[box[0].start - y : box[0].stop - y, box[1].start - x : box[1].stop - x]
@@ -56,13 +64,13 @@ def draw_scene(rng: np.random.Generator, size: int, names: Sequence[str], place:
     return Drawn(image, masks > 0.5, tuple(names), place)
 
 
-def place_thing(rng, sprite: Image.Image, side: float) -> tuple[np.ndarray, np.ndarray]:
-    """Scale, lean and light a sprite: alpha (h, w) and colours (h, w, 3), floats 0..1."""
+def place_thing(rng, sprite: Image.Image, side: float, tidy: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Scale, lean (unless tidy) and light a sprite: alpha (h, w) and colours (h, w, 3), floats 0..1."""
     scale = side / max(sprite.size)
     small = sprite.convert("RGBa").resize([max(4, round(s * scale)) for s in sprite.size], Image.Resampling.BICUBIC)
-    if rng.random() < 0.5:
+    if not tidy and rng.random() < 0.5:
         small = small.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if rng.random() < 0.5:
+    if not tidy and rng.random() < 0.5:
         small = small.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC, expand=True)
     pixels = np.asarray(small.convert("RGBA"), np.float32) / 255
     lit_from = np.linspace(-1, 1, pixels.shape[1])[None, :, None] * rng.uniform(-0.08, 0.08)
@@ -78,11 +86,13 @@ def _shadow(alpha: np.ndarray, x: int, y: int, size: int) -> np.ndarray:
     return np.asarray(layer.filter(ImageFilter.GaussianBlur(size / 45)), np.float32) / 255 * 0.45
 
 
-def random_scene(rng, size: int, names: Sequence[str] = TRAINING, counts=(0.4, 0.4, 0.15, 0.05)) -> Drawn:
+def random_scene(
+    rng, size: int, names: Sequence[str] = TRAINING, counts=(0.4, 0.4, 0.15, 0.05), tidy: bool = False
+) -> Drawn:
     """A scene of 1 to 4 different things (shares `counts`), on a plain backdrop one time in five."""
     count = rng.choice(4, p=counts) + 1
     place = rng.choice(BACKDROPS) if rng.random() < 0.2 else rng.choice(tuple(PLACES))
-    return draw_scene(rng, size, tuple(rng.choice(names, count, replace=False)), str(place))
+    return draw_scene(rng, size, tuple(rng.choice(names, count, replace=False)), str(place), tidy)
 
 
 def thing_words(name: str) -> str:
@@ -115,4 +125,3 @@ def sheet(count: int = 40, size: int = 128, seed: int = 0, columns: int = 8) -> 
     for i in range(count):
         page.paste(Image.fromarray(random_scene(rng, size).pixels), (i % columns * size, i // columns * size))
     return page
-

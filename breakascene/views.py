@@ -1,0 +1,71 @@
+"""What the steps of a run look at: the photo, its mirror image, and its cut-outs arranged anew."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from breakascene import losses
+from breakascene.base import Base
+from breakascene.scene import Scene, cutout
+
+ARRANGEMENTS = 48  # made once for a run
+SIZES = (0.65, 0.48, 0.38)  # the longer side of a cut-out as a share of the picture, with 1 to 3 of them
+BATCH = 8  # pictures encoded at once
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """N pictures as the model sees them: the photo, its mirror image, then arrangements. K concepts."""
+
+    mean: torch.Tensor  # (N, C, h, w) of the VAE's posterior
+    std: torch.Tensor  # (N, C, h, w)
+    masks: torch.Tensor  # (N, K, h, w) in 0..1, at latent size
+    cells: torch.Tensor  # (N, K, s, s) in 0..1, at the size of the attention maps, each with peak 1
+    shown: tuple[tuple[int, ...], ...]  # for each picture the concepts in it
+
+    @classmethod
+    def of(cls, scene: Scene, base: Base, arrangements: int = 0, seed: int = 0) -> "Views":
+        square, rng = scene.square(base.image_size), np.random.default_rng(seed)
+        pictures = [(square.pixels, square.masks), (square.pixels[:, ::-1], square.masks[..., ::-1])]
+        cutouts = [cutout(scene, index) for index in range(len(scene.concepts))]
+        for _ in range(arrangements):
+            pixels, masks = arrange(cutouts, base.image_size, rng)
+            unseen = np.zeros((int(scene.background), *masks.shape[1:]), bool)  # the photo's background is not there
+            pictures.append((pixels, np.concatenate([masks, unseen])))
+        pixels = np.stack([pixels for pixels, _ in pictures])
+        latents = [base.encode(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+        mean, std = (torch.cat(parts) for parts in zip(*latents, strict=True))
+        solid = [torch.tensor(masks.copy(), dtype=torch.float32, device=base.device) for _, masks in pictures]
+        return cls(
+            mean,
+            std,
+            torch.stack([losses.shrink(masks, base.latent_size) for masks in solid]),
+            torch.stack([losses.to_peak(losses.shrink(masks, base.attention_size)) for masks in solid]),
+            tuple(tuple(np.flatnonzero(masks.any((1, 2))).tolist()) for _, masks in pictures),
+        )
+
+
+def arrange(cutouts: Sequence[Image.Image], size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Set one to three cut-outs on a plain colour at random sizes and places (Seg-Mix of MuDI, arXiv 2404.04243).
+
+    Returns pixels (size, size, 3) uint8 and what can be seen of each cut-out, (N, size, size) bool.
+    """
+    count = int(rng.integers(1, min(len(cutouts), len(SIZES)) + 1))
+    picture = Image.new("RGB", (size, size), tuple(rng.integers(30, 240, 3).tolist()))
+    masks = np.zeros((len(cutouts), size, size), bool)
+    for slot, k in enumerate(rng.permutation(len(cutouts))[:count]):
+        scale = size * SIZES[count - 1] * rng.uniform(0.75, 1.15) / max(cutouts[k].size)
+        thing = cutouts[k].resize([max(2, round(side * scale)) for side in cutouts[k].size], Image.Resampling.LANCZOS)
+        if rng.random() < 0.5:
+            thing = ImageOps.mirror(thing)
+        middle = size * (slot + 0.5 + rng.uniform(-0.15, 0.15)) / count
+        corner = round(middle - thing.width / 2), round(size * rng.uniform(0.7, 0.97) - thing.height)
+        cover = Image.new("L", (size, size))
+        cover.paste(thing.getchannel("A"), corner)
+        picture.paste(thing, corner, thing)
+        masks &= np.asarray(cover) < 128
+        masks[k] = np.asarray(cover) >= 128
+    return np.asarray(picture), masks
