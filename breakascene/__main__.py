@@ -223,6 +223,45 @@ def generate(
 
 
 @app.command()
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(help="Folders that extract wrote.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the report: index.html, scores.json, pictures.")],
+    prompts: Annotated[Path | None, typer.Option(help="A text file with a prompt a line, handles in them.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Pictures of each prompt.")] = 1,
+    seed: Seed = 0,
+    guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
+    clip: Annotated[str, typer.Option(help="Compares with prompts: toybox, or a CLIP folder or hub id.")] = "toybox",
+    dino: Annotated[str, typer.Option(help="Compares things: toybox, or a DINO or CLIP folder or hub id.")] = "toybox",
+    base: Annotated[str | None, typer.Option(help="Base model, if it moved since the extraction.")] = None,
+):
+    """Measure runs: prompt and identity similarity, what each thing came out as, on a page with all pictures."""
+    require_writable(out, "folder")
+    _require_empty(out)
+    from breakascene import scorecard
+    from breakascene.concepts import Concepts
+    from breakascene.evaluate import load_eyes
+
+    lines = _read_lines(prompts) if prompts else []
+    model = _load_base(base or Concepts.load(runs[0]).base)
+    found = scorecard.write(
+        runs,
+        model,
+        out,
+        load_eyes(clip, model.device),
+        load_eyes(dino, model.device),
+        lines,
+        lambda line: print(line, flush=True),
+        count=count,
+        seed=seed,
+        guidance=guidance,
+    )
+    for name, figures in found.items():
+        known = [(words, figures[key]) for key, words in scorecard.FIGURES.items() if figures[key] is not None]
+        print(f"{name}: " + ", ".join(f"{words} {value:.3f}" for words, value in known))
+    print(f"Done: open {out / 'index.html'} in a browser.")
+
+
+@app.command()
 def studio(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets others in.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; if left out, a free one from 7860.")] = None,
@@ -267,6 +306,16 @@ def _load_base(name: str):
 
     disable_progress_bar()  # of reading local weights; a download still shows one
     return load_base(name)
+
+
+def _read_lines(file: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read as text: give a text file with a prompt a line.") from error
+    if not lines:
+        raise UserError(f"{file} has no prompts: write one a line.")
+    return lines
 
 
 def _require_empty(folder: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
-from breakascene import plots
+from breakascene import pages, plots
 from breakascene.attention import heat_map
 from breakascene.base import Base
 from breakascene.concepts import Concepts
@@ -97,37 +97,20 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222; }
-img { max-width: 100%; } .scene img { width: 320px; max-width: 100%; vertical-align: top; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 1rem; }
-.gallery img { width: 100%; } figure { margin: 0; } figcaption { font-size: .9rem; }
-"""
-
-
 def _page(
     scene: Scene, settings: Settings, base: Base, pictures: Sequence[tuple[Picture, Path]], seconds: float
 ) -> str:
-    figures = "\n".join(
-        f'<figure><img src="gallery/{escape(path.name)}" alt="{escape(picture.record["prompt"])}">'
-        f"<figcaption>{escape(picture.record['prompt'])}</figcaption></figure>"
-        for picture, path in pictures
-    )
+    shown = [(f"gallery/{path.name}", picture.record["prompt"]) for picture, path in pictures]
     things = ", ".join(
         f"<b>{escape(handle)}</b> {escape(name)}" for handle, name in zip(scene.handles, scene.names, strict=True)
     )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Break-A-Scene demo</title><style>{STYLE}</style></head><body>
-<h1>One photo, taken apart</h1>
-<p>Base model: {escape(base.name)}. Preset {escape(settings.preset)}, {settings.steps[0]} + {settings.steps[1]} steps.
-Learned and drawn in {clock(seconds)}.</p>
+    return pages.page(
+        "One photo, taken apart",
+        f"""<p>Base model: {escape(base.name)}. Preset {escape(settings.preset)},
+{settings.steps[0]} + {settings.steps[1]} steps. Learned and drawn in {clock(seconds)}.</p>
 <h2>The photo and its things</h2><p>{things}</p>
 <p class="scene"><img src="photo.png" alt="the photo"> <img src="overlay.png" alt="the masks over the photo"></p>
-<h2>Drawn anew</h2><div class="gallery">
-{figures}
-</div>
+<h2>Drawn anew</h2>{pages.gallery(shown)}
 <h2>Where each word looks</h2><p><img src="attention.png" alt="attention of each handle over the photo"></p>
-<h2>How the learning went</h2><p><img src="losses.png" alt="loss curves"></p>
-</body></html>
-"""
+<h2>How the learning went</h2><p><img src="losses.png" alt="loss curves"></p>""",
+    )

@@ -248,6 +248,15 @@ def cutout(scene: Scene, index: int) -> Image.Image:
     return picture.crop(mask.getbbox())
 
 
+def square_cut(pixels: np.ndarray, mask: np.ndarray) -> Image.Image:
+    """What the mask (H, W) shows of a picture (H, W, 3), other pixels black, in a square around it with a margin."""
+    ys, xs = np.nonzero(mask)
+    side = int(max(np.ptp(ys), np.ptp(xs)) * 1.1) + 2
+    top, left = (ys.min() + ys.max() - side) // 2, (xs.min() + xs.max() - side) // 2
+    shown = Image.fromarray(pixels * mask[..., None].astype(np.uint8))
+    return shown.crop((left, top, left + side, top + side))
+
+
 def overlap_warnings(scene: Scene) -> list[str]:
     """One sentence for each pair of masks that share more than 10 % of the smaller one."""
     found = []

@@ -130,8 +130,8 @@ class Segmenter:
                 self.sam,
                 points_per_side=8 if small else 32,  # a click for two patches, as in SAM
                 points_per_batch=16,
-                pred_iou_thresh=0.7 if small else 0.88,
-                stability_score_thresh=0.85 if small else 0.95,
+                pred_iou_thresh=0.4 if small else 0.88,
+                stability_score_thresh=0.65 if small else 0.95,
             )
             found = [record["segmentation"] for record in generator.generate(np.asarray(view))]
         return [_enlarge(mask, photo.size) for mask in _distinct(found)]

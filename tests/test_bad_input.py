@@ -154,6 +154,24 @@ def test_generate(bench, monkeypatch):
         assert words in refused(bench, f"generate|{arguments}|--out|pictures", monkeypatch)
 
 
+def test_evaluate(bench, monkeypatch):
+    cases = {
+        "no_run": "no_run is not a run folder",
+        "run|--prompts|gone.txt": "gone.txt cannot be read as text",
+        "run|--prompts|photo.png": "photo.png cannot be read as text",
+        "run|--prompts|bare.txt": "bare.txt has no prompts",
+        "run|--prompts|wrong.txt": "<asset7> is an unknown handle",
+        "run|run": "same folder name",
+        "run|--clip|./nowhere": "./nowhere cannot be had",
+        "": "Missing argument",
+    }
+    (bench / "bare.txt").write_text("\n")
+    (bench / "wrong.txt").write_text("a photo of <asset7>\n")
+    for arguments, words in cases.items():
+        assert words in refused(bench, f"evaluate|{arguments}|--out|report".replace("||", "|"), monkeypatch)
+    assert "other files in it" in refused(bench, "evaluate|run|--out|no_run", monkeypatch)
+
+
 def test_generate_on_another_base(bench, sd_folder, monkeypatch):
     said = refused(bench, f"generate|run|a photo of <asset0>|--base|{sd_folder}|--out|pictures", monkeypatch)
     assert "learned on" in said

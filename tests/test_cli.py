@@ -67,9 +67,9 @@ def sam_folder(tmp_path_factory) -> Path:
 
 def test_help_names_the_commands_without_loading_models():
     said = call("--help")
-    assert all(command in said for command in ("demo", "segment", "extract", "generate", "studio"))
+    assert all(command in said for command in ("demo", "segment", "extract", "generate", "evaluate", "studio"))
     assert call() == said
-    for command in ("demo", "segment", "extract", "generate", "studio"):
+    for command in ("demo", "segment", "extract", "generate", "evaluate", "studio"):
         assert "--" in call(command, "--help")
     heavy = "import sys, breakascene.__main__; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", heavy], cwd=ROOT).returncode == 0
@@ -139,6 +139,19 @@ def test_extract_then_generate(files, tiny_folder):
     again = call("generate", files / "run", prompt, *options, "--out", files / "again")
     for path, other in zip(paths, again.splitlines(), strict=True):
         assert Image.open(path).tobytes() == Image.open(other).tobytes()
+
+
+def test_evaluate_measures_runs_side_by_side(files, tiny_folder):
+    for seed in (1, 2):
+        call(*extract_words(files, tiny_folder, "--steps", "1,0", "--seed", seed, "--out", files / f"run{seed}"))
+    (files / "prompts.txt").write_text("a photo of <asset0> at the beach\n\na photo of <asset1> and <asset0>\n")
+    runs = [files / "run1", files / "run2"]
+    said = call("evaluate", *runs, "--prompts", files / "prompts.txt", "--guidance", 1, "--out", files / "report")
+    assert all(f"run{n}: prompt similarity" in said for n in (1, 2)) and "right thing" not in said
+    found = json.loads((files / "report" / "scores.json").read_text())
+    assert list(found) == ["run1", "run2"] and all(figures["pictures"] == 2 for figures in found.values())
+    assert [found[run]["settings"]["seed"] for run in found] == [1, 2]
+    assert Image.open(files / "report" / found["run1"]["scores"][1]["file"]).size == (128, 128)
 
 
 def test_presets_reach_the_run(files, tiny_folder):

@@ -16,12 +16,14 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from PIL import Image, ImageOps
 from torch import nn
 from transformers import CLIPTextModel
 
+from breakascene.toybox.sprites import picture
 from breakascene.toybox.training import Part, pick_device, to_tensor
 from breakascene.toybox.words import encode, text_config, tokenizer
-from breakascene.toybox.world import TRAINING, random_scene, varied_caption
+from breakascene.toybox.world import HELD_OUT, TRAINING, random_scene, varied_caption
 
 SIZE = 128
 BATCH = 12
@@ -66,6 +68,45 @@ def noise_schedule() -> DDPMScheduler:
     )
 
 
+@torch.no_grad()
+def visual_words(text_encoder: CLIPTextModel, vae: AutoencoderKL) -> None:
+    """Let the words begin as pictures: each thing's word as the principal components of how its latents look.
+
+    Then one map from words to looks serves all things, also a handle that is learned later. The layers begin small, so
+    that the words come through. Where a thing has two words, they share it. Held-out things begin as the mean thing.
+    """
+    side = 72  # nine cells of the latents
+    alphas, pictures = [], []
+    for name in TRAINING:
+        sprite = ImageOps.contain(picture(name), (side, side), Image.Resampling.BICUBIC)
+        canvas = Image.new("RGBA", (side, side), (128, 128, 128, 0))
+        canvas.paste(sprite, ((side - sprite.width) // 2, side - sprite.height))
+        alphas.append(np.asarray(canvas.getchannel("A"), np.float32) / 255)
+        grey = Image.new("RGBA", (side, side), (128, 128, 128, 255))
+        pictures.append(np.asarray(Image.alpha_composite(grey, canvas).convert("RGB")))
+    latents = vae.encode(to_tensor(np.stack(pictures), vae.device)).latent_dist.mean * vae.config.scaling_factor
+    covers = torch.tensor(np.stack(alphas)).unflatten(1, (9, 8)).unflatten(3, (9, 8)).mean((2, 4))
+    looks = torch.cat([latents.flatten(1).cpu(), 2 * covers.flatten(1)], 1)  # (things, features)
+    u, s, _ = torch.linalg.svd(looks - looks.mean(0), full_matrices=False)
+    width = text_encoder.config.hidden_size
+    codes = (u * s**0.7)[:, :width]
+    codes *= width**0.5 / codes.norm(dim=1).mean()
+    table = text_encoder.get_input_embeddings().weight
+    table.normal_(std=0.7)
+    rows = [tokenizer()(name, add_special_tokens=False).input_ids for name in TRAINING]
+    words = sorted({word for row in rows for word in row})
+    holds = torch.tensor([[float(word in row) for word in words] for row in rows])  # (things, words)
+    table[words, : codes.shape[1]] = torch.linalg.lstsq(holds, codes, driver="gelsd").solution
+    table[words, codes.shape[1] :] = 0
+    unknown = {word for name in HELD_OUT for word in tokenizer()(name, add_special_tokens=False).input_ids}
+    table[sorted(unknown.difference(words))] *= 0.1
+    for name, weight in text_encoder.named_parameters():
+        if name.endswith(("out_proj.weight", "fc2.weight")):
+            weight *= 0.2
+        if name.endswith("position_embedding.weight"):
+            weight.normal_(std=0.2)
+
+
 def load_vae(folder: Path) -> AutoencoderKL:
     return AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
 
@@ -78,6 +119,7 @@ class Item:
     shares: np.ndarray
     names: tuple[str, ...]
     place: str
+    tidy: bool
 
 
 class Pool:
@@ -90,13 +132,13 @@ class Pool:
     @torch.no_grad()
     def add(self, rng, count: int) -> None:
         tidy = rng.random(count) < TIDY
-        scenes = [random_scene(rng, SIZE, TRAINING, (0.4, 0.4, 0.15, 0.05), t) for t in tidy]
+        scenes = [random_scene(rng, SIZE, TRAINING, (0.35, 0.5, 0.1, 0.05), t) for t in tidy]
         pixels = to_tensor(np.stack([s.pixels for s in scenes]), self.vae.device)
         latents = self.vae.encode(pixels).latent_dist.mean * self.vae.config.scaling_factor
         side = latents.shape[-1]
-        for scene, latent in zip(scenes, latents, strict=True):
+        for scene, latent, tidily in zip(scenes, latents, tidy, strict=True):
             cells = scene.masks.reshape(len(scene.names), side, SIZE // side, side, SIZE // side)
-            self.items.append(Item(latent, cells.mean((2, 4), dtype=np.float32), scene.names, scene.place))
+            self.items.append(Item(latent, cells.mean((2, 4), dtype=np.float32), scene.names, scene.place, tidily))
         del self.items[:-POOL]
 
     def draw(self, rng, count: int, window: int):
@@ -112,20 +154,25 @@ class Pool:
             if not len(ys) or max(np.ptp(ys), np.ptp(xs)) >= window:
                 continue
             room = share.shape[-1] - window
-            y, x = (int(np.clip(round(m.mean() - window / 2 + rng.uniform(-1, 1)), 0, room)) for m in (ys, xs))
+            astray = (0, 0) if item.tidy else rng.uniform(-1, 1, 2)
+            y, x = (
+                int(np.clip(round(m.mean() - window / 2 + a), 0, room)) for m, a in zip((ys, xs), astray, strict=True)
+            )
             part = np.s_[..., y : y + window, x : x + window]
             inside = share[part].sum((1, 2)) > 0.6 * share.sum((1, 2)).clip(0.5)
             names = [name for name, there in zip(item.names, inside, strict=True) if there]
             latents.append(item.latents[part])
             shares.append(torch.from_numpy(share[part].sum(0, keepdims=True).copy()))
-            captions.append(varied_caption(rng, names, item.place) if rng.random() > 0.1 else "")
+            captions.append(varied_caption(rng, names, item.place, item.tidy) if rng.random() > 0.1 else "")
         return torch.stack(latents), torch.stack(shares).to(latents[0].device), captions
 
 
 def part(folder: Path) -> Part:
     device = pick_device()
     schedule = noise_schedule()
-    pool = Pool(load_vae(folder).to(device))
+    vae = load_vae(folder).to(device)
+    generator, pool = Generator(), Pool(vae)
+    visual_words(generator.text_encoder, vae)
 
     def loss(model, rng):
         pool.add(rng, RENEW if len(pool.items) > 500 else 64)
@@ -141,14 +188,12 @@ def part(folder: Path) -> Part:
         value = (error * (0.6 + 1.4 * shares)).mean()  # the ground is learned soon enough
         return value, {f"loss_{window}": float(value.detach()), f"plain_{window}": float(error.detach().mean())}
 
-    return Part("generator", Generator(), loss, export, shipped, rate=5e-4, decay=0.01, average=0.999)
+    return Part("generator", generator, loss, export, shipped, rate=3.5e-4, decay=0.02, average=0.999)
 
 
 def _times(rng, count: int) -> np.ndarray:
-    """Time steps 0..999: half of them anywhere, half about 730, where on so few cells things take their shape."""
-    anywhere = rng.random(count)
-    middle = 1 / (1 + np.exp(-rng.normal(1.0, 1.0, count)))
-    return np.minimum(999, np.where(rng.random(count) < 0.5, anywhere, middle) * 1000).astype(np.int64)
+    """Time steps 0..999: half of them anywhere, half from 800 on, where the words decide what things look like."""
+    return np.where(rng.random(count) < 0.5, rng.integers(0, 1000, count), rng.integers(800, 1000, count))
 
 
 def export(model: Generator, folder: Path) -> None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageFilter
 from transformers import CLIPConfig, CLIPModel
 
+from breakascene.scene import square_cut
 from breakascene.toybox.places import EVERYWHERE
 from breakascene.toybox.sprites import picture
 from breakascene.toybox.training import TOYBOX, Part, pick_device, to_tensor
@@ -60,12 +61,8 @@ def place_text(place: str) -> str:
 
 
 def region(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """What the mask (H, W) shows of a picture (H, W, 3), other pixels black, squared and scaled to (64, 64, 3)."""
-    ys, xs = np.nonzero(mask)
-    side = int(max(np.ptp(ys), np.ptp(xs)) * 1.1) + 2
-    top, left = (ys.min() + ys.max() - side) // 2, (xs.min() + xs.max() - side) // 2
-    cut = Image.fromarray(pixels * mask[..., None].astype(np.uint8)).crop((left, top, left + side, top + side))
-    return np.asarray(cut.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    """What the mask (H, W) shows of a picture (H, W, 3), as scene.square_cut does, scaled to (64, 64, 3)."""
+    return np.asarray(square_cut(pixels, mask).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
 def drawn_region(rng, name: str) -> np.ndarray:
@@ -79,7 +76,10 @@ def drawn_region(rng, name: str) -> np.ndarray:
     reach = Image.fromarray((cover[..., 0] * 255).astype(np.uint8))
     if (grow := rng.integers(-1, 2)) != 0:
         reach = reach.filter(ImageFilter.MaxFilter(3) if grow > 0 else ImageFilter.MinFilter(3))
-    mask = np.asarray(reach) > 127
+    if rng.random() < 0.5:  # a segmenter's outline may be rough
+        rough = reach.resize([max(3, side * int(rng.integers(7, 17)) // max(reach.size)) for side in reach.size])
+        reach = rough.resize(reach.size, Image.Resampling.BILINEAR)
+    mask = np.asarray(reach) > rng.uniform(90, 165)
     if rng.random() < 0.3:  # hidden from one side
         hidden, share = rng.integers(4), rng.uniform(0.6, 0.95)
         turned = np.rot90(mask, hidden).copy()

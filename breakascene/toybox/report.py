@@ -81,8 +81,9 @@ def report(
         "judge_top1": judge_accuracy(judge),
         "iou_1_click": segmenter.clicked_iou(finder, 1),
         "iou_3_clicks": segmenter.clicked_iou(finder, 3),
+        "found_by_auto": segmenter.found_share(finder),
     }
-    for things in (1, 2):
+    for things in (1, 2, 3):
         figures |= drawn_figures(base, judge, finder, things, count)
     sheet(base).save(sheet_file)
     for name, value in figures.items():

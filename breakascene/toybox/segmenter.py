@@ -247,6 +247,18 @@ def clicked_iou(segmenter, clicks: int, count: int = 100, seed: int = 30) -> flo
     return float(np.mean(figures))
 
 
+def found_share(segmenter, count: int = 50, seed: int = 31) -> float:
+    """The share of held-out things in fresh scenes that one of the automatic masks meets with an IoU of 0.5 or more."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        scene = random_scene(rng, CONFIG["image_size"], HELD_OUT)
+        answers = segmenter.auto(Image.fromarray(scene.pixels))
+        for mask in scene.masks:
+            found.append(any((answer & mask).sum() >= 0.5 * (answer | mask).sum() for answer in answers))
+    return float(np.mean(found))
+
+
 def _innermost(region: np.ndarray) -> tuple[int, int]:
     """The point of a region (H, W) farthest from its edge, as x, y: peel it until the next peel would leave nothing."""
     left = torch.from_numpy(np.pad(region, 1)).float()[None, None]

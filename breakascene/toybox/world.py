@@ -18,6 +18,7 @@ WITHOUT_ARTICLE = frozenset(
 ) | {"nesting dolls"}
 
 HEIGHTS = (0.58, 0.44, 0.34, 0.28)  # the longer side of a thing, as a share of the picture, in a scene of 1 to 4
+TIDY_HEIGHTS = (0.46, 0.46, 0.34, 0.28)
 
 
 @dataclass(frozen=True)
@@ -30,29 +31,25 @@ class Drawn:
     place: str
 
 
-GRID = 16  # cells a side, on whose lines the things of a tidy scene stand: the generator's latents
-
-
 def draw_scene(rng: np.random.Generator, size: int, names: Sequence[str], place: str, tidy: bool = False) -> Drawn:
     """Set the things side by side on the ground of the place, with soft shadows, the back ones first.
 
-    In a tidy scene each thing has one size and pose and stands on the lines of a grid: easier to learn first.
+    In a tidy scene size, pose and place of the things are always the same, from left to right: easier to learn first.
     """
     pixels, ground, light = draw_place(rng, size, place)
     count = len(names)
     masks = np.zeros((count, size, size), np.float32)
-    slots = rng.permutation(count)
+    slots = np.arange(count) if tidy else rng.permutation(count)
     # Feet stand between a little below the ground line and the lower edge; the higher ones are farther away.
-    feet = rng.uniform(max(ground + 0.12, 0.74), 0.93, count)
+    feet = np.full(count, 0.86) if tidy else rng.uniform(max(ground + 0.12, 0.74), 0.93, count)
     for i in np.argsort(feet):
-        side = size * (1 if tidy else rng.uniform(0.85, 1.1)) * HEIGHTS[count - 1]
+        side = size * (TIDY_HEIGHTS[count - 1] if tidy else HEIGHTS[count - 1] * rng.uniform(0.85, 1.1))
         alpha, colours = place_thing(rng, picture(names[i]), side, tidy)
         height, width = alpha.shape
-        centre = (slots[i] + 0.5 + rng.uniform(-0.16, 0.16)) / count if count > 1 else rng.uniform(0.38, 0.62)
+        astray = 0 if tidy else rng.uniform(-0.16, 0.16) if count > 1 else rng.uniform(-0.12, 0.12)
+        centre = (slots[i] + 0.5 + astray) / count
         x = int(np.clip(centre * size - width / 2, 1 - 0.06 * width, size - 0.94 * width))
         y = int(max(0.02 * size, feet[i] * size - height))
-        if tidy:
-            x, y = (round(v * GRID / size) * size // GRID for v in (x, y))
         pixels *= 1 - _shadow(alpha, x, y, size)[..., None]
         box = np.s_[max(y, 0) : min(y + height, size), max(x, 0) : min(x + width, size)]
         part = np.s_[box[0].start - y : box[0].stop - y, box[1].start - x : box[1].stop - x]
@@ -110,9 +107,9 @@ def caption(names: Sequence[str], place: str = "") -> str:
     return f"a photo of {join([thing_words(name) for name in names])} {place}".strip()
 
 
-def varied_caption(rng, names: Sequence[str], place: str) -> str:
-    """A caption as people write them: any order, with and without articles and opening words."""
-    names = [str(name) for name in rng.permutation(names)]
+def varied_caption(rng, names: Sequence[str], place: str, tidy: bool = False) -> str:
+    """A caption as people write them: any order (unless tidy), with and without articles and opening words."""
+    names = names if tidy else [str(name) for name in rng.permutation(names)]
     words = names if rng.random() < 0.35 else [thing_words(name) for name in names]
     opening = rng.choice(["a photo of ", "a picture of ", "photo of ", ""], p=[0.7, 0.1, 0.05, 0.15])
     return f"{opening}{join(words)} {place}".replace("  ", " ").strip()

@@ -1,0 +1,47 @@
+"""Plain web pages that show results: one style, galleries, tables. Everything from outside is escaped."""
+
+from collections.abc import Sequence
+from html import escape
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222; }
+img { max-width: 100%; } .scene img { width: 320px; max-width: 100%; vertical-align: top; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 1rem; }
+.gallery img { width: 100%; } figure { margin: 0; } figcaption { font-size: .9rem; white-space: pre-line; }
+table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .2rem .8rem; border: 1px solid #ccc; }
+td { text-align: right; } th { text-align: left; font-weight: 600; }
+"""
+
+
+def page(title: str, body: str) -> str:
+    """A whole page; `body` is HTML."""
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{escape(title)}</title><style>{STYLE}</style></head><body>
+<h1>{escape(title)}</h1>
+{body}
+</body></html>
+"""
+
+
+def gallery(pictures: Sequence[tuple[str, str]]) -> str:
+    """Pictures as (path beside the page, caption); a caption may have several lines."""
+    figures = "\n".join(
+        f'<figure><img src="{escape(path)}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
+        for path, caption in pictures
+    )
+    return f'<div class="gallery">\n{figures}\n</div>'
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """A table whose first column names its rows. Numbers get three digits, None a dash."""
+    lines = ["<tr>" + "".join(f"<th>{escape(str(cell))}</th>" for cell in head) + "</tr>"]
+    for first, *cells in rows:
+        lines.append(f"<tr><th>{escape(str(first))}</th>" + "".join(f"<td>{_cell(c)}</td>" for c in cells) + "</tr>")
+    return "<table>" + "\n".join(lines) + "</table>"
+
+
+def _cell(value) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else escape(str(value))
