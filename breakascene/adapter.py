@@ -18,6 +18,7 @@ from breakascene.base import Base
 
 PARTS = ("unet", "text_encoder")
 UNET_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+UNET_INNER = (*UNET_ATTENTION, "conv1", "conv2", "net.0.proj", "net.2")  # with the residual and feed-forward layers
 TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 Change = dict[str, torch.Tensor]

@@ -90,7 +90,7 @@ class Base:
     @property
     def guidance(self) -> float:
         """The guidance scale that suits it."""
-        return 4.0 if self.small else 7.5
+        return 2.5 if self.small else 7.5
 
     def tokens(self, prompts: Sequence[str]) -> torch.Tensor:
         """Token ids of the prompts, cut and padded to the model's length: (B, T) on its device."""

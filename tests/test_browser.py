@@ -1,5 +1,6 @@
 """The whole chain in a real browser, as a visitor walks it. Each wait is for something to be seen, not for a time."""
 
+import csv
 import re
 import shutil
 import zipfile
@@ -161,9 +162,11 @@ def test_the_whole_chain(browser, address, tmp_path):
             page.locator("#zip").click()
         download.value.save_as(tmp_path / "all.zip")
         with zipfile.ZipFile(tmp_path / "all.zip") as archive:
-            names = archive.namelist()
+            *names, sheet, table = archive.namelist()
             archive.extractall(tmp_path)
-        assert len(names) == 2
+        assert len(names) == 2 and sheet == "contact-sheet.png" and Image.open(tmp_path / sheet).width > 500
+        rows = list(csv.DictReader((tmp_path / table).read_text(encoding="utf-8").splitlines()))
+        assert [row["file"] for row in rows] == names and {row["steps"] for row in rows} == {"3"}
         assert {read_record(tmp_path / name)["prompt"] for name in names} == {"a photo of <asset0> in the snow"}
 
         page.locator("#pictures .grid-container img").first.click()

@@ -4,6 +4,8 @@ A desk is found by a token that nobody can guess. The browser keeps it, so a rel
 comes back to the same desk; runs and pictures lie on disk and outlive a restart of the studio.
 """
 
+import csv
+import io
 import re
 import secrets
 import shutil
@@ -16,9 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from breakascene import plots
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.files import new_file
+from breakascene.generate import read_record
 from breakascene.scene import cutout, read_folder
 from breakascene.studio import board as boards
 from breakascene.studio import words
@@ -27,6 +31,7 @@ from breakascene.studio.jobs import Job
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 UNDO_DEPTH = 100
+COLUMNS = ("prompt", "negative", "seed", "index", "steps", "guidance", "base", "fingerprint", "run")  # of records.csv
 
 
 @dataclass(frozen=True)
@@ -141,13 +146,23 @@ class Desk:
         return sorted(self.pictures_folder.glob("*.png"), key=lambda path: (path.stat().st_mtime_ns, path.name))[::-1]
 
     def zip_pictures(self) -> Path:
+        """All pictures, with a contact sheet and their records as a table."""
         pictures = self.pictures()
         if not pictures:
             raise UserError(words.NO_PICTURES)
+        records = [read_record(picture) for picture in pictures]
+        prompts = [f"{record['prompt']} · {record['seed'] + record['index']}" for record in records]
+        sheet = plots.sheet([Image.open(picture) for picture in pictures], prompts, columns=4)
         path = self.folder / "pictures.zip"
         with new_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
             for picture in pictures:
                 archive.write(picture, picture.name)
+            with archive.open("contact-sheet.png", "w") as file:
+                sheet.save(file, "PNG")
+            with archive.open("records.csv", "w") as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
+                table = csv.DictWriter(text, ["file", *COLUMNS], extrasaction="ignore")
+                table.writeheader()
+                table.writerows({"file": p.name, **record} for p, record in zip(pictures, records, strict=True))
         return path
 
     def zip_cutouts(self) -> Path:
