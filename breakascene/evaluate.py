@@ -132,7 +132,7 @@ def evaluate(
         for handle, name in names.items():
             plain = plain.replace(handle, name)
         whole = text_eyes.look([picture.image])
-        regions = cut_regions(picture.image, segmenter)
+        regions = cut_regions(picture.image, segmenter) if asked else []
         match = image_eyes.look(regions) @ torch.stack([own[handle] for handle in asked]).T if regions else None
         identity = {h: float(match[:, i].max()) if regions else 0.0 for i, h in enumerate(asked)}
         seen = place = None

@@ -27,7 +27,7 @@ from breakascene.views import Views
 
 
 def short(base, name="light", **changes):
-    return preset(name, base, **{"steps": (3, 3), "prior_count": 2, **changes})
+    return preset(name, base, **{"steps": (3, 3), "prior_count": 2, "arranged": 0.0, **changes})
 
 
 def stop_after(steps):
