@@ -50,7 +50,8 @@ def whole_runs(tiny_base, scene):
 
 def test_phase_1_changes_the_handles_and_nothing_else(tiny_base, scene):
     before = weights_of(tiny_base)
-    events = extract(scene, tiny_base, short(tiny_base, steps=(4, 0)))
+    settings = short(tiny_base, steps=(4, 0))
+    events = extract(scene, tiny_base, settings)
     start = initial_rows(tiny_base, scene.names)
     for event in events:
         now = {name.replace(".table", ""): value for name, value in weights_of(tiny_base).items()}
@@ -59,7 +60,7 @@ def test_phase_1_changes_the_handles_and_nothing_else(tiny_base, scene):
         assert not torch.equal(rows, start)
         if event.step == 3:
             moved = rows - start
-            assert (moved.abs() <= 3.2 * 5e-3).all()  # Adam moves each number by about the rate a step
+            assert (moved.abs() <= 3.2 * settings.handle_rate).all()  # Adam moves each number by about the rate a step
     concepts = run_extraction(scene, tiny_base, short(tiny_base, steps=(4, 0)))
     assert concepts.change == {} and concepts.steps == 4
     assert_same_base(tiny_base, before)
