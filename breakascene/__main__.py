@@ -164,11 +164,12 @@ def extract(
     require_writable(out, "folder")
     if (out / "manifest.json").is_file() and not resume:
         raise UserError(f"There is a run in {out} already: choose another --out, or go on with it by --resume.")
-    from breakascene.scene import overlap_warnings, read_scene
+    from breakascene.advice import run_advice, scene_advice
+    from breakascene.scene import read_scene
 
     scene = read_scene(photo, [parse_mask(text) for text in mask or []], background)
-    for warning in overlap_warnings(scene):
-        print(warning)
+    for line in scene_advice(scene):
+        print(line)
     from breakascene.concepts import check_target
     from breakascene.extract import preset as settings_of
     from breakascene.extract import run_extraction
@@ -182,6 +183,8 @@ def extract(
         concepts = run_extraction(scene, model, settings, out, tell, resume=resume, stop=stopped)
     if concepts.steps < settings.total:
         print(f"Stopped after {concepts.steps} of {settings.total} steps; usable as it is, and --resume goes on.")
+    for line in run_advice(concepts):
+        print(line)
     print(f"{out}: " + ", ".join(f"{h} ({n})" for h, n in zip(concepts.handles, concepts.names, strict=True)))
 
 

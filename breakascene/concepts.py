@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -37,6 +37,7 @@ class Concepts:
     losses: tuple[dict[str, float], ...]  # one a step: "total", "reconstruction", "attention", in phase 2 "prior"
     embeddings: torch.Tensor  # (K, D) float32
     change: adapter.Change
+    leak: dict[str, float] = field(default_factory=dict)  # by handle: share of its attention outside its mask, 0..1
 
     @property
     def seed(self) -> int:
@@ -65,6 +66,7 @@ class Concepts:
             "fingerprint": self.fingerprint,
             "steps": self.steps,
             "settings": self.settings,
+            "leak": self.leak,
         }
         try:
             with new_folder(folder) as draft:
@@ -97,6 +99,7 @@ class Concepts:
                 losses=tuple(json.loads((folder / "losses.json").read_text(encoding="utf-8"))),
                 embeddings=tensors.pop("handles"),
                 change=tensors,
+                leak=manifest.get("leak", {}),  # runs of before it was measured have none
             )
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise UserError(f"{folder} is not a run folder or is damaged: extract again.") from error

@@ -127,6 +127,7 @@ def extract(
             losses=tuple(history),
             embeddings=words.rows.detach().cpu().float().clone(),
             change=trainable.change() if trainable else {},
+            leak=read_leak(base, views, scene.handles),
         )
         if out is not None:
             if stopped and optimizer:
@@ -215,21 +216,29 @@ def draw_subset(count: int, union_sampling: bool, rng: torch.Generator) -> list[
     return torch.randperm(count, generator=rng)[:size].tolist()
 
 
-@torch.no_grad()
 def read_maps(base: Base, views: Views | Scene, handles: Sequence[str]) -> dict[str, np.ndarray]:
-    """Where each handle looks in the photo: (s, s) float32 with peak 1. The base must know the handles.
-
-    All handles stand in one prompt; the photo is noised to a third of the way, where its layout still shows.
-    """
+    """Where each handle looks in the photo: (s, s) float32 with peak 1. The base must know the handles."""
     views = Views.of(views, base) if isinstance(views, Scene) else views
+    maps = losses.to_peak(_photo_maps(base, views, handles))
+    return dict(zip(handles, maps.cpu().numpy(), strict=True))
+
+
+def read_leak(base: Base, views: Views, handles: Sequence[str]) -> dict[str, float]:
+    """The share of each handle's attention that falls outside its mask in the photo, 0..1, on the same maps."""
+    shares = losses.leak(_photo_maps(base, views, handles), views.cells[0])
+    return dict(zip(handles, shares.tolist(), strict=True))
+
+
+@torch.no_grad()
+def _photo_maps(base: Base, views: Views, handles: Sequence[str]) -> torch.Tensor:
+    """(K, s, s): all handles stand in one prompt; the photo is noised to a third of the way, where it still shows."""
     timesteps = torch.tensor([base.scheduler.config.num_train_timesteps // 3], device=base.device)
     noise = torch.randn(views.mean[:1].shape, generator=torch.Generator().manual_seed(0)).to(base.device)
     noisy, _ = base.noised(views.mean[:1], noise, timesteps)
     prompt = training_prompt(handles)
     with Recorder(base.unet, base.attention_layers) as seen:
         base.predict(noisy, timesteps, [prompt])
-    maps = losses.to_peak(token_maps(seen.mean()[0].float(), places(base, prompt, handles)))
-    return dict(zip(handles, maps.cpu().numpy(), strict=True))
+    return token_maps(seen.mean()[0].float(), places(base, prompt, handles))
 
 
 def _trainable(base: Base, settings: Settings):

@@ -257,21 +257,6 @@ def square_cut(pixels: np.ndarray, mask: np.ndarray) -> Image.Image:
     return shown.crop((left, top, left + side, top + side))
 
 
-def overlap_warnings(scene: Scene) -> list[str]:
-    """One sentence for each pair of masks that share more than 10 % of the smaller one."""
-    found = []
-    for i, first in enumerate(scene.concepts):
-        for j in range(i + 1, len(scene.concepts)):
-            second = scene.concepts[j]
-            share = (first.mask & second.mask).sum() / min(first.mask.sum(), second.mask.sum())
-            if share > 0.1:
-                found.append(
-                    f"{scene.handles[i]} ({first.name}) and {scene.handles[j]} ({second.name}) share {share:.0%} "
-                    "of the smaller mask, so their looks may mix."
-                )
-    return found
-
-
 def _label(source: Source) -> str:
     return "The picture" if isinstance(source, Image.Image) else Path(source).name
 

@@ -11,7 +11,6 @@ from breakascene.errors import UserError
 from breakascene.scene import (
     cutout,
     make_scene,
-    overlap_warnings,
     read_folder,
     read_mask,
     read_photo,
@@ -203,12 +202,6 @@ def test_check_names_what_is_wrong():
             make_scene(corners(), masks, background=background)
     with pytest.raises(UserError, match="without < and >"):
         make_scene(corners(), [good], ["<asset3>"])
-
-
-def test_overlap_is_allowed_and_told():
-    masks = [blob(60, 40, (0, 0, 20, 20)), blob(60, 40, (10, 0, 30, 20)), blob(60, 40, (40, 0, 60, 20))]
-    told = overlap_warnings(make_scene(corners(), masks, ["cup", "pot", "jar"]))
-    assert len(told) == 1 and "cup" in told[0] and "pot" in told[0] and "50%" in told[0]
 
 
 def test_scene_saves_and_reads_back_the_same(tmp_path):

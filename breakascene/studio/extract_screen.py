@@ -1,13 +1,16 @@
 """Step 2, Extract: teach the painter the picked things, and watch it learn."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import gradio as gr
 import numpy as np
 
+from breakascene.advice import run_advice, scene_advice
+from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.extract import Settings, StepEvent, preset
-from breakascene.scene import Scene, cutout, overlap_warnings
+from breakascene.scene import Scene, cutout
 from breakascene.studio import board as boards
 from breakascene.studio import charts, models, words
 from breakascene.studio.desk import Desk, Desks
@@ -25,6 +28,7 @@ class Shown:
     names: dict[str, str]  # handle -> plain name
     square: np.ndarray  # (size, size, 3) uint8, what the model learns from
     first_phase: int  # its steps
+    advice: tuple[str, ...] = ()  # on what was learned
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,7 @@ def begin(desk: Desk, line: Line, scene: Scene, settings: Settings) -> Job:
             models.note_pace(settings, event)
         if not job.events:
             return None
+        job.shown = replace(job.shown, advice=tuple(run_advice(Concepts.load(run))))
         desk.run = run.name
         return run.name
 
@@ -129,9 +134,12 @@ def summary(desk: Desk) -> str:
     except UserError as error:
         empty = desk.board.photo is None or all(thing.empty for thing in desk.board.things)
         return f'<p class="notice">{words.EXTRACT_NOTHING if empty else charts.escape(str(error))}</p>'
-    doubts = "".join(f'<p class="notice">{charts.escape(doubt)}</p>' for doubt in overlap_warnings(scene))
     cuts = [cutout(scene, i) for i in range(len(scene.handles))]
-    return f'<p class="hint">{words.EXTRACT_READY}</p>{charts.thumbs(cuts, scene.names)}{doubts}'
+    return f'<p class="hint">{words.EXTRACT_READY}</p>{charts.thumbs(cuts, scene.names)}{notices(scene_advice(scene))}'
+
+
+def notices(sentences: Iterable[str]) -> str:
+    return "".join(f'<p class="notice">{charts.escape(sentence)}</p>' for sentence in sentences)
 
 
 def preset_choices() -> list[tuple[str, str]]:
@@ -154,9 +162,10 @@ def status(job: Job, line: Line) -> str:
         return f'<p class="notice bad">{charts.escape(words.FAILED.format(error=job.error))}</p>'
     if job.state == STOPPED:
         line_ = words.STOPPED_KEPT.format(step=last.step, total=last.total) if last else words.STOPPED_EARLY
-        return charts.bar(share, line_)
+        return charts.bar(share, line_) + notices(job.shown.advice)
     if job.over:
-        return charts.bar(1, words.ALL_DONE.format(names=", ".join(job.shown.names.values())))
+        names = ", ".join(job.shown.names.values())
+        return charts.bar(1, words.ALL_DONE.format(names=names)) + notices(job.shown.advice)
     if last is None:
         return charts.bar(0, words.STARTING)
     if last.step == job.shown.first_phase < last.total:

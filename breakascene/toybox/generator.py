@@ -128,6 +128,7 @@ class Pool:
     def __init__(self, vae: AutoencoderKL):
         self.vae = vae
         self.items: list[Item] = []
+        self.power = None
 
     @torch.no_grad()
     def add(self, rng, count: int) -> None:
@@ -140,55 +141,43 @@ class Pool:
             cells = scene.masks.reshape(len(scene.names), side, SIZE // side, side, SIZE // side)
             self.items.append(Item(latent, cells.mean((2, 4), dtype=np.float32), scene.names, scene.place, tidily))
         del self.items[:-POOL]
+        if self.power is None:  # of each channel where there are things: details then count as much as colours
+            shares = torch.from_numpy(np.stack([item.shares.sum(0) for item in self.items]))[:, None].to(latents.device)
+            self.power = ((latents.square() * shares).sum((0, 2, 3)) / shares.sum()).view(-1, 1, 1)
 
-    def draw(self, rng, count: int, window: int):
-        """A batch of windows of `window` cells a side, each about a thing that fits in, with captions.
-
-        Returns latents (B, C, window, window), the things' share of each cell (B, 1, window, window), captions.
-        """
-        latents, shares, captions = [], [], []
-        while len(captions) < count:
-            item = self.items[rng.integers(len(self.items))]
-            share = item.shares
-            ys, xs = np.nonzero(share[rng.integers(len(share))] > 0.2)
-            if not len(ys) or max(np.ptp(ys), np.ptp(xs)) >= window:
-                continue
-            room = share.shape[-1] - window
-            astray = (0, 0) if item.tidy else rng.uniform(-1, 1, 2)
-            y, x = (
-                int(np.clip(round(m.mean() - window / 2 + a), 0, room)) for m, a in zip((ys, xs), astray, strict=True)
-            )
-            part = np.s_[..., y : y + window, x : x + window]
-            inside = share[part].sum((1, 2)) > 0.6 * share.sum((1, 2)).clip(0.5)
-            names = [name for name, there in zip(item.names, inside, strict=True) if there]
-            latents.append(item.latents[part])
-            shares.append(torch.from_numpy(share[part].sum(0, keepdims=True).copy()))
-            captions.append(varied_caption(rng, names, item.place, item.tidy) if rng.random() > 0.1 else "")
-        return torch.stack(latents), torch.stack(shares).to(latents[0].device), captions
+    def draw(self, rng, count: int):
+        """A batch: latents (B, C, h, w), the things' share of each cell (B, 1, h, w), captions; one in ten is empty."""
+        items = [self.items[i] for i in rng.integers(len(self.items), size=count)]
+        latents = torch.stack([item.latents for item in items])
+        shares = torch.from_numpy(np.stack([item.shares.sum(0, keepdims=True) for item in items]))
+        captions = [varied_caption(rng, i.names, i.place, i.tidy) if rng.random() > 0.1 else "" for i in items]
+        return latents, shares.to(latents.device), captions
 
 
 def part(folder: Path) -> Part:
     device = pick_device()
     schedule = noise_schedule()
+    alphas = schedule.alphas_cumprod.to(device)
     vae = load_vae(folder).to(device)
     generator, pool = Generator(), Pool(vae)
     visual_words(generator.text_encoder, vae)
 
     def loss(model, rng):
         pool.add(rng, RENEW if len(pool.items) > 500 else 64)
-        # Half the steps see whole scenes, half see four times as many close-ups: there things are learned faster.
-        window, count = [(16, BATCH), (8, 4 * BATCH)][rng.integers(2)]
-        latents, shares, captions = pool.draw(rng, count, window)
+        latents, shares, captions = pool.draw(rng, BATCH)
         text = model.text_encoder(encode(captions, device)).last_hidden_state  # (B, 32, 256)
-        times = torch.from_numpy(_times(rng, count)).to(device)
+        times = torch.from_numpy(_times(rng, BATCH)).to(device)
         noise = torch.randn_like(latents)
         noisy = schedule.add_noise(latents, noise, times)
         goal = schedule.get_velocity(latents, noise, times)
-        error = (model.unet(noisy, times, text).sample - goal).square()
-        value = (error * (0.6 + 1.4 * shares)).mean()  # the ground is learned soon enough
-        return value, {f"loss_{window}": float(value.detach()), f"plain_{window}": float(error.detach().mean())}
+        error = (model.unet(noisy, times, text).sample - goal).square() / pool.power
+        # No caption says what the ground looks like in detail: there the error is mostly noise to the gradient.
+        weight = (0.1 + 1.9 * shares) * (1 - alphas[times]).sqrt().view(-1, 1, 1, 1)
+        things = (error.detach() * shares).sum((1, 2, 3)) / shares.sum((1, 2, 3)).clamp(min=1) / error.shape[1]
+        value = (error * weight).mean()
+        return value, {"loss": float(value.detach()), "things": float(things[times >= 800].mean().nan_to_num(0.5))}
 
-    return Part("generator", generator, loss, export, shipped, rate=3.5e-4, decay=0.02, average=0.999)
+    return Part("generator", generator, loss, export, shipped, rate=2e-4, decay=0.02, average=0.999)
 
 
 def _times(rng, count: int) -> np.ndarray:
