@@ -6,6 +6,8 @@ float32 (under fp16 autocast on CUDA), runs attention as plain matrices and keep
 whole pipeline. Ours is `extract` as it is. A few steps of each phase are measured; the time to the end follows.
 """
 
+import ctypes
+import gc
 import json
 import platform
 import tempfile
@@ -45,6 +47,8 @@ class _Peak:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return self
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier blocks freed goes back first; Linux only
         process = psutil.Process()
         self.start, self.done = process.memory_info().rss, threading.Event()
 

@@ -190,6 +190,21 @@ def test_a_reload_comes_back_to_the_running_job(browser, address):
         expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
 
 
+def test_a_stopped_extraction_goes_on_to_its_end(browser, address):
+    with visitor(browser, address) as page:
+        open_sample(page)
+        use_ready_made(page)
+        expect(page.locator("#go-on")).to_be_hidden()
+        teach(page, 100, 1)
+        expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
+        page.locator("#stop").click()
+        expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+        page.locator("#go-on").click()
+        expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
+        expect(page.locator("#go-on")).to_be_hidden()
+        expect(page.locator("#to-create")).to_be_visible()
+
+
 def test_two_visitors_see_their_own_things_and_wait_in_line(browser, address):
     with visitor(browser, address) as first, visitor(browser, address) as second:
         for page, number in ((first, 0), (second, 1)):

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
 
+from breakascene import checkpoint
 from breakascene.advice import run_advice, scene_advice
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
@@ -27,7 +29,9 @@ class Shown:
 
     names: dict[str, str]  # handle -> plain name
     square: np.ndarray  # (size, size, 3) uint8, what the model learns from
-    first_phase: int  # its steps
+    scene: Scene
+    settings: Settings
+    run: Path
     advice: tuple[str, ...] = ()  # on what was learned
 
 
@@ -55,6 +59,7 @@ class ExtractScreen:
                 variant="secondary" if desk.run else "primary",
             ),
             gr.Button(words.STOPPING if running and job.stop_asked() else words.STOP, visible=running),
+            gr.Button(visible=can_go_on(job)),
             gr.Button(visible=desk.run is not None and not running),
         ]
 
@@ -72,12 +77,13 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Extract
                 seed = gr.Number(0, label=words.SEED, precision=0)
             start = gr.Button(words.EXTRACT, variant="primary", elem_id="extract")
             stop = gr.Button(words.STOP, variant="stop", visible=False, elem_id="stop")
+            go_on = gr.Button(words.GO_ON, visible=False, elem_id="go-on")
             next_step = gr.Button(words.TO_CREATE, variant="primary", visible=False, elem_id="to-create")
         with gr.Column(scale=3, min_width=320, elem_id="progress"):
             state = gr.HTML(elem_id="status")
             curves = gr.HTML(elem_id="curves")
             strips = gr.HTML(elem_id="strips")
-    live = [state, curves, strips, start, stop, next_step]
+    live = [state, curves, strips, start, stop, go_on, next_step]
     screen = ExtractScreen([picked, how, *live], live, next_step, strips, line)
 
     def ask(desk: Desk, preset_name, steps_1, steps_2, seed_value):
@@ -90,6 +96,14 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Extract
             desk.learning.ask_stop()
         return screen.progress(desk)
 
+    def go_on_now(desk: Desk):
+        before = desk.learning
+        if not can_go_on(before):
+            raise UserError(words.NOTHING_TO_GO_ON)
+        begin(desk, line, before.shown.scene, before.shown.settings, before)
+        return [*screen.show(desk), gr.Timer(active=True)]
+
+    go_on.click(at_desk(desks, go_on_now), [token], [*screen.outputs, timer], **QUIET)
     start.click(at_desk(desks, ask), [token, how, first, second, seed], [*screen.outputs, timer], **QUIET)
     stop.click(at_desk(desks, stop_now), [token], live, **QUIET)
     return screen
@@ -104,14 +118,26 @@ def make_settings(name: str, first: float | None, second: float | None, seed: fl
     return replace(settings, steps=steps)
 
 
-def begin(desk: Desk, line: Line, scene: Scene, settings: Settings) -> Job:
-    """Put an extraction in line. Its run appears at the desk when it ends, or when it is stopped after a step."""
+def can_go_on(job: Job | None) -> bool:
+    """Whether an extraction ended early and left a checkpoint."""
+    return job is not None and job.state in (STOPPED, FAILED) and checkpoint.path_for(job.shown.run).exists()
+
+
+def begin(desk: Desk, line: Line, scene: Scene, settings: Settings, before: Job | None = None) -> Job:
+    """Put an extraction in line, or the rest of the one before.
+
+    Its run appears at the desk when it ends, or when it is stopped after a step.
+    """
     if desk.learning and not desk.learning.over:
         raise UserError(words.ALREADY_LEARNING)
-    run = desk.new_run_folder()
+    run = before.shown.run if before else desk.new_run_folder()
 
     def work(job: Job) -> str | None:
-        for event in models.learn(scene, settings, run, job.flag):
+        for event in models.learn(scene, settings, run, job.flag, resume=before is not None):
+            if before and not job.events:
+                for old in before.events:
+                    if old.step < event.step:
+                        job.say(old)
             job.say(event)
             models.note_pace(settings, event)
         if not job.events:
@@ -122,7 +148,7 @@ def begin(desk: Desk, line: Line, scene: Scene, settings: Settings) -> Job:
 
     job = line.put(desk.token, "extract", work)
     names = dict(zip(scene.handles, scene.names, strict=True))
-    job.shown = Shown(names, scene.square(models.base().image_size).pixels, settings.steps[0])
+    job.shown = Shown(names, scene.square(models.base().image_size).pixels, scene, settings, run)
     desk.learning = job
     return job
 
@@ -168,6 +194,6 @@ def status(job: Job, line: Line) -> str:
         return charts.bar(1, words.ALL_DONE.format(names=names)) + notices(job.shown.advice)
     if last is None:
         return charts.bar(0, words.STARTING)
-    if last.step == job.shown.first_phase < last.total:
+    if last.step == job.shown.settings.steps[0] < last.total:
         return charts.bar(share, words.RECALLING)
     return charts.bar(share, words.PHASE[last.phase], words.LEFT.format(left=words.duration(last.seconds_left)))

@@ -43,12 +43,11 @@ def segmenter() -> Segmenter:
 
 
 @on_gpu(EXTRACT_SECONDS)
-def learn(scene: Scene, settings: Settings, run: Path, flag: Path) -> Iterator[StepEvent]:
-    """Extract into the folder `run`; stops early, keeping what is there, once the file `flag` exists."""
+def learn(scene: Scene, settings: Settings, run: Path, flag: Path, resume: bool = False) -> Iterator[StepEvent]:
+    """Extract into the folder `run`, or go on there; once the file `flag` exists, stop and keep what is there."""
     often = max(1, sum(settings.steps) // 8)
-    yield from extract(
-        scene, base(), settings, run, stop=flag.exists, preview_every=often, maps_every=max(1, often // 2)
-    )
+    looks = {"preview_every": often, "maps_every": max(1, often // 2)}
+    yield from extract(scene, base(), settings, run, resume=resume, stop=flag.exists, **looks)
 
 
 @on_gpu(DRAW_SECONDS)
