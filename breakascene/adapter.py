@@ -133,6 +133,23 @@ def changed(base: Base, change: Change) -> Iterator[None]:
             weight.data = before[name]
 
 
+def fits(base: Base, change: Change) -> bool:
+    """Whether every part of the change belongs to a weight of `base` and has its shape."""
+    shapes = {f"{part}.{path}": p.shape for part in PARTS for path, p in getattr(base, part).named_parameters()}
+    for key, value in change.items():
+        name, _, kind = key.rpartition(".")
+        shape, other = shapes.get(name), change.get(f"{name}.{'B' if kind == 'A' else 'A'}")
+        if shape is None or kind not in ("A", "B", "diff"):
+            return False
+        if kind == "diff" and value.shape != shape:
+            return False
+        if kind == "A" and (other is None or value.shape != (other.shape[-1], shape[1:].numel())):
+            return False
+        if kind == "B" and (other is None or value.shape != (shape[0], other.shape[0])):
+            return False
+    return True
+
+
 def base_weight(base: Base, name: str) -> nn.Parameter:
     """The parameter with this name: "unet." or "text_encoder." and its path."""
     part, _, path = name.partition(".")

@@ -205,6 +205,28 @@ def test_a_stopped_extraction_goes_on_to_its_end(browser, address):
         expect(page.locator("#to-create")).to_be_visible()
 
 
+def test_things_are_taken_away_forgotten_and_brought_back(browser, address, tmp_path):
+    with visitor(browser, address) as page:
+        open_sample(page)
+        use_ready_made(page)
+        teach(page, 2, 0)
+        page.locator("#to-create").click(timeout=LONG)
+        expect(page.locator("#prompt")).to_be_visible()
+        page.locator("#kept-runs > button").click()
+        with page.expect_download() as download:
+            page.locator("#take-run").click()
+        download.value.save_as(tmp_path / "things.zip")
+        page.locator("#forget-run").click()
+        expect(page.locator("#prompt")).to_be_hidden()
+        page.locator("input[type=file][accept='.zip']").set_input_files(tmp_path / "things.zip")
+        expect(page.locator("#prompt")).to_be_visible()
+        expect(page.locator("#chip-0")).to_contain_text("<asset0>")
+        (tmp_path / "bad.zip").write_bytes(b"no zip")
+        page.locator("input[type=file][accept='.zip']").set_input_files(tmp_path / "bad.zip")
+        expect(page.get_by_text("This file cannot be brought back")).to_be_visible()
+        shot(page, "kept-runs")
+
+
 def test_two_visitors_see_their_own_things_and_wait_in_line(browser, address):
     with visitor(browser, address) as first, visitor(browser, address) as second:
         for page, number in ((first, 0), (second, 1)):

@@ -105,6 +105,11 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
             )  # fmt: skip
             download_button(desks, token, Desk.zip_pictures, words.ZIP, "zip")
 
+    with gr.Accordion(words.KEPT_RUNS, open=False, elem_id="kept-runs"), gr.Row():
+        download_button(desks, token, Desk.pack_run, words.TAKE_RUN, "take-run")
+        bring = gr.UploadButton(words.BRING_RUN, file_types=[".zip"], size="sm", elem_id="bring-run")
+        forget = gr.Button(words.FORGET_RUN, size="sm", elem_id="forget-run")
+
     live = [state, pictures, start, stop]
     create = Create([nothing, table, runs, prompt, *chips, *live], live, line)
 
@@ -124,6 +129,14 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
         desk.run = run
         return create.show(desk)
 
+    def bring_run(desk: Desk, file):
+        desk.bring_run(file, models.base())
+        return create.show(desk)
+
+    def forget_run(desk: Desk):
+        desk.forget_run()
+        return create.show(desk)
+
     def place(desk: Desk, text, where):
         run = desk.current_run()
         return with_place(text, where, run.handles if run else ())
@@ -131,6 +144,8 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
     start.click(at_desk(desks, ask), [token, prompt, count, seed, steps, guidance, negative], [*live, timer], **QUIET)
     stop.click(at_desk(desks, stop_now), [token], live, **QUIET)
     runs.input(at_desk(desks, choose_run), [token, runs], create.outputs, **QUIET)
+    bring.upload(at_desk(desks, bring_run), [token, bring], create.outputs, **QUIET)
+    forget.click(at_desk(desks, forget_run), [token], create.outputs, **QUIET)
     for chip in chips:
         chip.click(None, [prompt, chip], [prompt], js=INSERT, api_visibility="private")
     for button in places:

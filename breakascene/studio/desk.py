@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from breakascene import plots
+from breakascene import parcel, plots
+from breakascene.base import Base
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.files import new_file
@@ -136,6 +137,29 @@ class Desk:
     def current_run(self) -> Run | None:
         runs = self.runs()
         return next((run for run in runs if run.id == self.run), runs[0] if runs else None)
+
+    def pack_run(self) -> Path:
+        run = self.current_run()
+        if run is None:
+            raise UserError(words.RUN_UNKNOWN)
+        path = self.folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', ' '.join(run.names)).strip('-')[:60] or 'things'}.zip"
+        parcel.pack(run.folder, path)
+        return path
+
+    def bring_run(self, file: Path | str, base: Base) -> None:
+        """Take in a file of pack_run; it becomes the run that step 3 draws with."""
+        folder = self.new_run_folder()
+        parcel.unpack(file, base, folder)
+        self.run = folder.name
+
+    def forget_run(self) -> None:
+        run = self.current_run()
+        if run is None:
+            raise UserError(words.RUN_UNKNOWN)
+        if self.busy():
+            raise UserError(words.ALREADY_DRAWING)
+        shutil.rmtree(run.folder)
+        self.run = None
 
     @property
     def pictures_folder(self) -> Path:

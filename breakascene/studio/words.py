@@ -113,6 +113,10 @@ GALLERY = "Your pictures"
 DRAWING = "Drawing picture {n} of {count}…"
 DREW = "{n} of {count} drawn. Click a picture to see it large and download it."
 ZIP = "Download all (zip)"
+KEPT_RUNS = "Keep, bring back or forget your things"
+TAKE_RUN = "Save these things as a file"
+BRING_RUN = "Bring things back from a file"
+FORGET_RUN = "Forget these things"
 EMPTY_GALLERY = "Pictures appear here, one by one."
 
 # What goes wrong, each with what to do
