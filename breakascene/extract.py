@@ -1,6 +1,5 @@
 """The extraction: one photo with masks goes in, handles that draw its things come out (section 3 of the paper)."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -106,7 +105,6 @@ def extract(
                 write_checkpoint(phase)  # from here on a killed run can go on
             while len(history) < last and not (stopped := stop()):
                 started = time.perf_counter()
-                _set_rates(optimizer, settings, (len(history) - first) / (last - first))
                 loss, figures, leaks, drawn = step_loss(base, views, scene.handles, prior, settings, rng)
                 optimizer.zero_grad()
                 loss.backward()
@@ -178,7 +176,7 @@ def step_loss(
         latents = torch.cat([latents, prior.latents[chosen]])  # (2B, C, h, w): one pass for both
     noise = torch.randn(latents.shape, generator=rng).to(base.device)
     steps = base.scheduler.config.num_train_timesteps
-    timesteps = draw_timesteps(len(latents), steps, settings.late, rng).to(base.device)
+    timesteps = torch.randint(steps, (len(latents),), generator=rng).to(base.device)
     noisy, target = base.noised(latents, noise, timesteps)
 
     own = len(subsets)
@@ -218,12 +216,6 @@ def draw_subset(count: int, union_sampling: bool, rng: torch.Generator) -> list[
     return torch.randperm(count, generator=rng)[:size].tolist()
 
 
-def draw_timesteps(count: int, steps: int, late: float, rng: torch.Generator) -> torch.Tensor:
-    """(count,) timesteps from 0..steps - 1, uniform; a share `late` of them from the last fifth."""
-    anywhere, end = (torch.randint(low, steps, (count,), generator=rng) for low in (0, steps * 4 // 5))
-    return torch.where(torch.rand(count, generator=rng) < late, end, anywhere)
-
-
 def read_maps(base: Base, views: Views | Scene, handles: Sequence[str]) -> dict[str, np.ndarray]:
     """Where each handle looks in the photo: (s, s) float32 with peak 1. The base must know the handles."""
     views = Views.of(views, base) if isinstance(views, Scene) else views
@@ -259,19 +251,13 @@ def _optimizer(
     words: HandleEmbedding, trainable: adapter.Trainable | None, settings: Settings
 ) -> torch.optim.Optimizer:
     if trainable is None:
-        groups = [{"params": [words.rows], "full_rate": settings.handle_rate}]
+        groups = [{"params": [words.rows], "lr": settings.handle_rate}]
     else:
         groups = [
-            {"params": [words.rows], "full_rate": settings.late_handle_rate},
-            {"params": list(trainable.parameters.values()), "full_rate": settings.weight_rate},
+            {"params": [words.rows], "lr": settings.late_handle_rate},
+            {"params": list(trainable.parameters.values()), "lr": settings.weight_rate},
         ]
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, foreach=True)  # many small tensors
-
-
-def _set_rates(optimizer: torch.optim.Optimizer, settings: Settings, done: float) -> None:
-    """Set the rates for a step when the share `done` of its phase is over."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["full_rate"] * ((1 + math.cos(math.pi * done)) / 2 if settings.falling else 1)
 
 
 @torch.no_grad()

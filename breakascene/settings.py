@@ -35,8 +35,6 @@ class Settings:
     weight_decay: float = 1e-2  # of AdamW, as in the authors' code
     rank: int = 16  # of the LoRA, or what a full change is cut to: a result stays small
     unet_layers: tuple[str, ...] = UNET_ATTENTION  # ends of names of the UNet layers that carry LoRA
-    falling: bool = False  # let the rates fall to nothing along a cosine in each phase; the paper keeps them
-    late: float = 0.0  # share of steps at the noisiest fifth of the timesteps, where the words decide most
     batch: int = 1  # subsets a step; one, as in the authors' code
     union_sampling: bool = True  # draw a random subset of the concepts each step; section 3.2
     masked: bool = True  # reconstruct only inside the masks; section 3.2

@@ -14,7 +14,6 @@ from breakascene.errors import UserError
 from breakascene.extract import (
     Settings,
     draw_subset,
-    draw_timesteps,
     extract,
     preset,
     read_maps,
@@ -170,32 +169,6 @@ def test_union_sampling_frequencies():
     assert all(abs(first[k] / sizes[3] - 1 / 3) < 0.04 for k in range(3))
     assert draw_subset(1, True, rng) == [0]
     assert all(sorted(draw_subset(4, False, rng)) == [0, 1, 2, 3] for _ in range(20))
-
-
-def test_late_timesteps_come_as_often_as_asked():
-    rng = torch.Generator().manual_seed(0)
-    for late in (0.0, 0.5, 1.0):
-        drawn = draw_timesteps(20_000, 1000, late, rng)
-        assert drawn.min() >= 0 and drawn.max() == 999
-        assert abs((drawn >= 800).float().mean() - (late + (1 - late) * 0.2)) < 0.01
-
-
-def test_falling_rates_follow_a_cosine_in_each_phase(tiny_base, scene, monkeypatch):
-    """AdamW's own rates at each step; the first of a phase is the full one, and the middle one half of it."""
-    seen, step = [], torch.optim.AdamW.step
-
-    def watched(optimizer, *args, **options):
-        seen.append(optimizer.param_groups[-1]["lr"])
-        return step(optimizer, *args, **options)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
-    settings = short(tiny_base, steps=(4, 4), falling=True, handle_rate=1e-3, weight_rate=1e-4)
-    run_extraction(scene, tiny_base, settings)
-    curve = (1 + np.cos(np.pi * np.arange(4) / 4)) / 2
-    np.testing.assert_allclose(seen, [*1e-3 * curve, *1e-4 * curve])
-    seen.clear()
-    run_extraction(scene, tiny_base, dataclasses.replace(settings, falling=False))
-    np.testing.assert_allclose(seen, [1e-3] * 4 + [1e-4] * 4)
 
 
 def test_mirror_image_has_mirrored_masks(tiny_base, scene):

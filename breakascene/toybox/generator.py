@@ -28,7 +28,7 @@ from breakascene.toybox.world import HELD_OUT, TRAINING, random_scene, varied_ca
 SIZE = 128
 BATCH = 12
 RENEW = 3  # fresh scenes a step; a batch is drawn from the pool
-TIDY = 0.8  # share of tidy scenes (world.draw_scene)
+TIDY = 0.9  # share of tidy scenes (world.draw_scene)
 POOL = 20_000
 CHANNELS = (64, 160, 256)
 TEXT_WIDTH, TEXT_LAYERS = 256, 4
@@ -128,7 +128,8 @@ class Pool:
     def __init__(self, vae: AutoencoderKL):
         self.vae = vae
         self.items: list[Item] = []
-        self.power = None
+        self.power = None  # of each channel where there are things, (C, 1, 1)
+        self.usual = None  # how often a cell shows a thing, at most 1, (1, h, w)
 
     @torch.no_grad()
     def add(self, rng, count: int) -> None:
@@ -141,9 +142,10 @@ class Pool:
             cells = scene.masks.reshape(len(scene.names), side, SIZE // side, side, SIZE // side)
             self.items.append(Item(latent, cells.mean((2, 4), dtype=np.float32), scene.names, scene.place, tidily))
         del self.items[:-POOL]
-        if self.power is None:  # of each channel where there are things: details then count as much as colours
+        if self.power is None:
             shares = torch.from_numpy(np.stack([item.shares.sum(0) for item in self.items]))[:, None].to(latents.device)
             self.power = ((latents.square() * shares).sum((0, 2, 3)) / shares.sum()).view(-1, 1, 1)
+            self.usual = shares.mean(0) / shares.mean(0).max()
 
     def draw(self, rng, count: int):
         """A batch: latents (B, C, h, w), the things' share of each cell (B, 1, h, w), captions; one in ten is empty."""
@@ -163,21 +165,23 @@ def part(folder: Path) -> Part:
     visual_words(generator.text_encoder, vae)
 
     def loss(model, rng):
-        pool.add(rng, RENEW if len(pool.items) > 500 else 64)
+        pool.add(rng, RENEW if pool.items else 512)
         latents, shares, captions = pool.draw(rng, BATCH)
         text = model.text_encoder(encode(captions, device)).last_hidden_state  # (B, 32, 256)
         times = torch.from_numpy(_times(rng, BATCH)).to(device)
         noise = torch.randn_like(latents)
         noisy = schedule.add_noise(latents, noise, times)
         goal = schedule.get_velocity(latents, noise, times)
+        # Details count as much as colours.
         error = (model.unet(noisy, times, text).sample - goal).square() / pool.power
-        # No caption says what the ground looks like in detail: there the error is mostly noise to the gradient.
-        weight = (0.1 + 1.9 * shares) * (1 - alphas[times]).sqrt().view(-1, 1, 1, 1)
+        # No caption says what the ground looks like in detail: there the error is mostly noise to the gradient. But a
+        # weight that knew where this scene's things are would teach the model to see things everywhere.
+        weight = (0.2 + 1.8 * pool.usual) * (1 - alphas[times]).sqrt().view(-1, 1, 1, 1)
         things = (error.detach() * shares).sum((1, 2, 3)) / shares.sum((1, 2, 3)).clamp(min=1) / error.shape[1]
         value = (error * weight).mean()
         return value, {"loss": float(value.detach()), "things": float(things[times >= 800].mean().nan_to_num(0.5))}
 
-    return Part("generator", generator, loss, export, shipped, rate=2e-4, decay=0.02, average=0.999)
+    return Part("generator", generator, loss, export, shipped, rate=2e-4, decay=0.02, average=0.995)
 
 
 def _times(rng, count: int) -> np.ndarray:
