@@ -51,7 +51,7 @@ def unpack(file: Path | str, base: Base, run: Path | str) -> Concepts:
             archive.extractall(folder)  # names are from the list above, so none leads elsewhere
             scene = read_folder(Path(folder) / "scene")
             concepts = _checked(Concepts.load(folder), scene, base)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, *ODD) as error:
+    except (OSError, zipfile.BadZipFile, RuntimeError, zlib.error, *ODD) as error:
         raise _unsound("it is damaged, or not such a file") from error
     concepts.save(run, scene)
     return concepts
