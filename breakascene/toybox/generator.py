@@ -1,7 +1,7 @@
 """The toybox's generator: text encoder and UNet, trained together from zero on latents of drawn scenes.
 
 v-prediction over a noise schedule with zero terminal SNR (Lin et al., arXiv 2305.08891). The held-out things never
-come in. Cells of the latents that show a thing count more than the others.
+come in. Cells of the latents that often show a thing count more than the others.
 """
 
 from dataclasses import dataclass
