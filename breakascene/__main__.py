@@ -243,21 +243,13 @@ def evaluate(
     from breakascene import scorecard
     from breakascene.concepts import Concepts
     from breakascene.evaluate import load_eyes
+    from breakascene.extract import run_through
 
     lines = _read_lines(prompts) if prompts else []
     model = _load_base(base or Concepts.load(runs[0]).base)
-    found = scorecard.write(
-        runs,
-        model,
-        out,
-        load_eyes(clip, model.device),
-        load_eyes(dino, model.device),
-        lines,
-        lambda line: print(line, flush=True),
-        count=count,
-        seed=seed,
-        guidance=guidance,
-    )
+    eyes = [load_eyes(name, model.device) for name in (clip, dino)]
+    work = scorecard.write(runs, model, out, *eyes, lines, count, seed=seed, guidance=guidance)
+    found = run_through(work, lambda event: print(f"{event[2]} ({event[0]} of {event[1]})", flush=True))
     for name, figures in found.items():
         known = [(words, figures[key]) for key, words in scorecard.FIGURES.items() if figures[key] is not None]
         print(f"{name}: " + ", ".join(f"{words} {value:.3f}" for words, value in known))

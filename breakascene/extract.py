@@ -1,7 +1,7 @@
 """The extraction: one photo with masks goes in, handles that draw its things come out (section 3 of the paper)."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,10 +147,14 @@ def run_extraction(
     **options,
 ) -> Concepts:
     """Run `extract` to its end, with its options, and return the Concepts; `on_event` is called after each step."""
-    events = extract(scene, base, settings, out, **options)
+    return run_through(extract(scene, base, settings, out, **options), on_event)
+
+
+def run_through(work: Generator, on_event: Callable) -> object:
+    """Go through a generator to its end: each event to `on_event`, the generator's return value to the caller."""
     while True:
         try:
-            event = next(events)
+            event = next(work)
         except StopIteration as end:
             return end.value
         on_event(event)

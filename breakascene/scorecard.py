@@ -1,7 +1,7 @@
 """The evaluation of runs as a folder: pictures with their records, scores.json, and a page that shows it all."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -41,13 +41,14 @@ def write(
     text_eyes: Eyes,
     image_eyes: Eyes,
     prompts: Sequence[str] = (),
-    say: Callable[[str], None] = lambda line: None,
+    count: int = 1,
     **drawing,
-) -> dict:
+) -> Iterator[tuple[int, int, str]]:
     """Evaluate run folders on their base and write everything to the folder `out`, whole or not at all.
 
-    prompts: by default evaluate.default_prompts for each run. `say` gets a line for each picture. Returns what
-    scores.json holds: {run: summary with "scores", "settings", "steps"}.
+    prompts: by default evaluate.default_prompts for each run; count: pictures of each. Yields the number of each
+    picture, of how many, and a line about it; closed before the end it leaves nothing. The generator's return value is
+    what scores.json holds: {run: summary with "scores", "settings", "steps"}.
     Raises UserError as evaluate does, and for runs of one name.
     """
     if len({run.resolve().name for run in runs}) < len(runs):
@@ -56,10 +57,11 @@ def write(
         )
     loaded = [(run.resolve().name, Concepts.load(run), run_scene(run)) for run in runs]
     segmenter, judge = Segmenter.load("auto"), load_judge()
+    wanted = [list(prompts) or default_prompts(concepts.handles) for _, concepts, _ in loaded]
+    total, done = count * sum(map(len, wanted)), 0
     found, parts = {}, []
     with new_folder(out) as draft:
-        for name, concepts, scene in loaded:
-            asked = list(prompts) or default_prompts(concepts.handles)
+        for (name, concepts, scene), asked in zip(loaded, wanted, strict=True):
             scores, files = [], []
             for score in evaluate(
                 base,
@@ -70,11 +72,13 @@ def write(
                 image_eyes=image_eyes,
                 segmenter=segmenter,
                 judge=judge,
+                count=count,
                 **drawing,
             ):
                 scores.append(score)
                 files.append(save_picture(score.picture, draft / name))
-                say(f"{name}, picture {len(scores)}: {score.prompt_text}")
+                done += 1
+                yield done, total, f"{name}: {score.prompt_text}"
             figures = summary(scores, concepts.names)
             found[name] = {
                 **figures,

@@ -227,6 +227,33 @@ def test_things_are_taken_away_forgotten_and_brought_back(browser, address, tmp_
         shot(page, "kept-runs")
 
 
+def test_a_check_shows_how_well_the_things_are_known(browser, address):
+    with visitor(browser, address) as page:
+        scene = open_sample(page)
+        use_ready_made(page)
+        teach(page, 2, 0)
+        page.locator("#to-create").click(timeout=LONG)
+        page.locator("#check > button").click()
+        page.locator("#take-report").click()
+        expect(page.locator(".toast-body").last).to_contain_text("no report yet")
+        page.locator("#check-start").click()
+        expect(page.locator("#check-status")).to_contain_text("of 16 drawn and compared", timeout=LONG)
+        expect(page.locator("#check-result")).to_contain_text("likeness to the photo", timeout=LONG)
+        expect(page.locator("#check-result tr").filter(has_text=scene.names[0]).last).to_contain_text("%")
+        expect(page.locator("#check-pictures img")).to_have_count(16)
+        expect(page.locator("#check-stop")).to_be_hidden()
+        with page.expect_download() as download:
+            page.locator("#take-report").click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            names = archive.namelist()
+            assert {"index.html", "scores.json"} <= set(names) and sum(name.endswith(".png") for name in names) == 18
+        shot(page, "check")
+        page.locator("#kept-runs > button").click()
+        page.locator("#forget-run").click()
+        expect(page.locator("#check-result table")).to_have_count(0)
+        expect(page.locator("#check-start")).to_be_disabled()
+
+
 def test_two_visitors_see_their_own_things_and_wait_in_line(browser, address):
     with visitor(browser, address) as first, visitor(browser, address) as second:
         for page, number in ((first, 0), (second, 1)):

@@ -10,7 +10,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, ViTConfig
 from breakascene import scorecard
 from breakascene.errors import UserError
 from breakascene.evaluate import NOTHING, OTHER, Score, default_prompts, evaluate, load_eyes, run_scene, summary
-from breakascene.extract import run_extraction
+from breakascene.extract import run_extraction, run_through
 from breakascene.generate import Picture
 from breakascene.scene import make_scene, square_cut
 from breakascene.segment import Segmenter
@@ -109,20 +109,24 @@ def test_what_a_thing_came_out_as(tiny_base, eyes, monkeypatch):
 
 def test_report_of_a_run(tmp_path, tiny_base, run, eyes):
     lines = []
-    found = scorecard.write([run], tiny_base, tmp_path / "report", eyes, eyes, say=lines.append, steps=2)
+    found = run_through(scorecard.write([run], tiny_base, tmp_path / "report", eyes, eyes, steps=2), lines.append)
     report = tmp_path / "report"
     assert json.loads((report / "scores.json").read_text()) == found
     rows = found["mugs"]["scores"]
     assert [row["prompt"] for row in rows] == default_prompts(("<asset0>", "<asset1>", "<background>"))
-    assert len(lines) == len(rows) == 12 and all((report / row["file"]).is_file() for row in rows)
+    assert [line[:2] for line in lines] == [(i + 1, 12) for i in range(12)]
+    assert len(rows) == 12 and all((report / row["file"]).is_file() for row in rows)
     page = (report / "index.html").read_text()
     assert all(row["file"] in page for row in rows) and "&lt;asset0&gt;" in page and "<asset0>" not in page
     again = run.parent / "other" / "mugs"
     again.parent.mkdir()
     again.symlink_to(run)
     with pytest.raises(UserError, match="same folder name"):
-        scorecard.write([run, run], tiny_base, tmp_path / "twice", eyes, eyes)
-    assert not (tmp_path / "twice").exists()
+        next(scorecard.write([run, run], tiny_base, tmp_path / "twice", eyes, eyes))
+    stopped = scorecard.write([run], tiny_base, tmp_path / "stopped", eyes, eyes, steps=2)
+    next(stopped)
+    stopped.close()
+    assert sorted(path.name for path in tmp_path.glob("*ed*")) == []  # nothing half-written
 
 
 def test_clip_and_dino_as_eyes(tmp_path, scene, eyes):

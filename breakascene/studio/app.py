@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from breakascene.base import Base, toybox_folder
-from breakascene.studio import api, create, extract_screen, models, pick, words
+from breakascene.studio import api, check, create, extract_screen, models, pick, words
 from breakascene.studio.desk import Desk, Desks
 from breakascene.studio.jobs import Job, Line
 from breakascene.studio.screen import QUIET, at_desk
@@ -69,12 +69,13 @@ def build(desks: Desks, line: Line) -> gr.Blocks:
                 learning = extract_screen.build(desks, token, timer, line)
             with gr.Tab(words.TAB_CREATE, id="create") as create_tab:
                 drawing = create.build(desks, token, timer, line)
+                checking = check.build(desks, token, timer, line)
 
         def enter(kept, request: gr.Request):
             desk = desks.enter(request.query_params.get("desk") or kept)
             with desk.lock:
                 desk.prompted = None  # a new page starts with a sentence
-                page = [*picking.show(desk), *learning.show(desk), *drawing.show(desk)]
+                page = [*picking.show(desk), *learning.show(desk), *drawing.show(desk), *checking.show(desk)]
                 at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) else "pick"
                 return [desk.token, desk.token, *page, gr.Timer(active=desk.busy()), gr.Tabs(selected=at)]
 
@@ -92,16 +93,20 @@ def build(desks: Desks, line: Line) -> gr.Blocks:
                 *[gr.skip()] * (len(drawing.outputs) - len(drawing.live)),
                 *(drawing.progress(desk) if "drawing" in changed else [gr.skip()] * len(drawing.live)),
             ]  # fmt: skip
+            new = changed & {"checking", "learned"}
+            updates += checking.show(desk) if new else [gr.skip()] * len(checking.outputs)
             return [*updates, now, going]
 
-        live = [*learning.live, *drawing.outputs]
-        page = [*picking.outputs, *learning.outputs, *drawing.outputs]
+        live = [*learning.live, *drawing.outputs, *checking.outputs]
+        page = [*picking.outputs, *learning.outputs, *drawing.outputs, *checking.outputs]
         demo.load(enter, [browser], [browser, token, *page, timer, tabs], **QUIET)
         timer.tick(
             at_desk(desks, tick), [token, seen], [*live, seen, timer], queue=False, **{**QUIET, "trigger_mode": "once"}
         )
         extract_tab.select(at_desk(desks, learning.show), [token], learning.outputs, **QUIET)
-        create_tab.select(at_desk(desks, drawing.show), [token], drawing.outputs, **QUIET)
+        opened = create_tab.select(at_desk(desks, drawing.show), [token], drawing.outputs, **QUIET)
+        for event in (opened, *drawing.changes):
+            event.then(at_desk(desks, checking.show), [token], checking.outputs, **QUIET)
         picking.next.click(lambda: gr.Tabs(selected="extract"), None, tabs, **QUIET)
         learning.next.click(lambda: gr.Tabs(selected="create"), None, tabs, **QUIET)
         api.build(desks, line)
@@ -135,4 +140,6 @@ def marks(desk: Desk, line: Line) -> dict:
         found["learned"] = (job.id, job.over)
     if job := desk.drawing:
         found["drawing"] = (job.id, job.state, len(job.events), line.place(job), job.stop_asked())
+    if job := desk.checking:
+        found["checking"] = (job.id, job.state, len(job.events), line.place(job), job.stop_asked())
     return found

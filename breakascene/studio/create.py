@@ -36,6 +36,7 @@ class Create:
     outputs: list
     live: list
     line: Line
+    changes: list  # events after which another run may be the current one
 
     def show(self, desk: Desk) -> list:
         runs, run = desk.runs(), desk.current_run()
@@ -111,7 +112,7 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
         forget = gr.Button(words.FORGET_RUN, size="sm", elem_id="forget-run")
 
     live = [state, pictures, start, stop]
-    create = Create([nothing, table, runs, prompt, *chips, *live], live, line)
+    create = Create([nothing, table, runs, prompt, *chips, *live], live, line, [])
 
     def ask(desk: Desk, text, number, seed_value, steps_value, guidance_value, negative_value):
         run = desk.current_run()
@@ -143,9 +144,11 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
 
     start.click(at_desk(desks, ask), [token, prompt, count, seed, steps, guidance, negative], [*live, timer], **QUIET)
     stop.click(at_desk(desks, stop_now), [token], live, **QUIET)
-    runs.input(at_desk(desks, choose_run), [token, runs], create.outputs, **QUIET)
-    bring.upload(at_desk(desks, bring_run), [token, bring], create.outputs, **QUIET)
-    forget.click(at_desk(desks, forget_run), [token], create.outputs, **QUIET)
+    create.changes.extend([
+        runs.input(at_desk(desks, choose_run), [token, runs], create.outputs, **QUIET),
+        bring.upload(at_desk(desks, bring_run), [token, bring], create.outputs, **QUIET),
+        forget.click(at_desk(desks, forget_run), [token], create.outputs, **QUIET),
+    ])
     for chip in chips:
         chip.click(None, [prompt, chip], [prompt], js=INSERT, api_visibility="private")
     for button in places:

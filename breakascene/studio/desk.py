@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from breakascene import parcel, plots
+from breakascene import checkpoint, parcel, plots
 from breakascene.base import Base
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
@@ -43,6 +43,11 @@ class Run:
     folder: Path
     handles: tuple[str, ...]
     names: tuple[str, ...]
+
+    @property
+    def report(self) -> Path:
+        """Where the check of what was learned lies (scorecard.write)."""
+        return self.folder.with_name(f"{self.id}-report")
 
     @property
     def title(self) -> str:
@@ -76,6 +81,7 @@ class Desk:
     proposals: list[np.ndarray] = field(default_factory=list)  # (H, W) bool masks that "find things" found
     learning: Job | None = None  # the last extraction
     drawing: Job | None = None  # the last generation
+    checking: Job | None = None  # the last check
     run: str | None = None  # the run that step 3 draws with
     prompted: str | None = None  # the run for which a first sentence was put on the page
     used: float = field(default_factory=time.time)
@@ -117,7 +123,7 @@ class Desk:
         return [self.folder / "found" / f"{i}.png" for i in range(len(self.proposals))]
 
     def busy(self) -> bool:
-        return any(job is not None and not job.over for job in (self.learning, self.drawing))
+        return any(job is not None and not job.over for job in (self.learning, self.drawing, self.checking))
 
     def new_run_folder(self) -> Path:
         return self.folder / "runs" / secrets.token_urlsafe(12)
@@ -159,6 +165,8 @@ class Desk:
         if self.busy():
             raise UserError(words.ALREADY_DRAWING)
         shutil.rmtree(run.folder)
+        shutil.rmtree(run.report, ignore_errors=True)
+        checkpoint.path_for(run.folder).unlink(missing_ok=True)  # of a run that was stopped
         self.run = None
 
     @property
@@ -187,6 +195,17 @@ class Desk:
                 table = csv.DictWriter(text, ["file", *COLUMNS], extrasaction="ignore")
                 table.writeheader()
                 table.writerows({"file": p.name, **record} for p, record in zip(pictures, records, strict=True))
+        return path
+
+    def zip_report(self) -> Path:
+        """The report of the current run: a page, its pictures, scores.json."""
+        run = self.current_run()
+        if run is None or not run.report.is_dir():
+            raise UserError(words.NO_REPORT)
+        path = self.folder / "report.zip"
+        with new_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+            for file in sorted(run.report.rglob("*.*")):
+                archive.write(file, file.relative_to(run.report))
         return path
 
     def zip_cutouts(self) -> Path:

@@ -7,8 +7,10 @@ models here, and give their results back by yielding.
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from breakascene import scorecard
 from breakascene.base import Base, load_base
 from breakascene.concepts import Concepts
+from breakascene.evaluate import load_eyes
 from breakascene.extract import Settings, StepEvent, extract, preset
 from breakascene.generate import Picture, generate
 from breakascene.scene import Scene
@@ -19,7 +21,7 @@ try:
 except ImportError:
     spaces = None
 
-EXTRACT_SECONDS, DRAW_SECONDS = 240, 60  # of GPU time that a Space is asked for
+EXTRACT_SECONDS, DRAW_SECONDS, CHECK_SECONDS = 240, 60, 120  # of GPU time that a Space is asked for
 
 _loaded: dict[str, Base | Segmenter] = {}
 _pace: dict[tuple[bool, int], float] = {}  # (all weights?, phase) -> seconds a step, of the last run on this machine
@@ -55,6 +57,16 @@ def draw(run: Path, prompts: Sequence[str], flag: Path, **options) -> Iterator[P
     """Generate from a run folder, picture by picture, until done or until the file `flag` exists."""
     for picture in generate(base(), Concepts.load(run), prompts, **options):
         yield picture
+        if flag.exists():
+            return
+
+
+@on_gpu(CHECK_SECONDS)
+def check(run: Path, out: Path, flag: Path) -> Iterator[tuple[int, int, str]]:
+    """Evaluate a run folder into the folder `out`, unless the file `flag` comes to exist before the end."""
+    eyes = load_eyes(device=base().device)
+    for event in scorecard.write([run], base(), out, eyes, eyes):
+        yield event
         if flag.exists():
             return
 

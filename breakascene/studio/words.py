@@ -119,6 +119,25 @@ BRING_RUN = "Bring things back from a file"
 FORGET_RUN = "Forget these things"
 EMPTY_GALLERY = "Pictures appear here, one by one."
 
+# How well it went
+CHECK = "How well does the painter know your things?"
+CHECK_HINT = "Draws each thing in four places, alone and together, and compares the pictures with your photo."
+CHECK_START = "Check it"
+CHECKING = "Picture {n} of {count} drawn and compared"
+CHECK_STOPPED = "Stopped: nothing was changed."
+CHECKED = {  # of evaluate.summary: in plain words, and whether it is a share
+    "right": ("the right thing, drawn alone", True),
+    "together_right": ("all of them right, drawn together", True),
+    "mixed": ("came out as another thing of the photo", True),
+    "place": ("the right place", True),
+    "identity": ("likeness to the photo, at best 1", False),
+    "prompt": ("fits the sentence, at best 1", False),
+}
+CHECK_WHAT, CHECK_FIGURE = "in the pictures", "figure"
+CHECK_CONFUSION = "What each thing was taken for:"
+CHECK_ASKED = "asked for"
+TAKE_REPORT = "Save the report"
+
 # What goes wrong, each with what to do
 LINE_FULL = "Many people are waiting just now: please try again in a few minutes."
 LINE_YOURS_FULL = "You already have {n} jobs in line: let one finish first."
@@ -139,6 +158,8 @@ STEPS_BAD = "Give a number of steps from 0 to {most} for each phase, and not 0 f
 NOTHING_TO_GO_ON = "There is nothing to go on with: teach the painter anew."
 ALREADY_LEARNING = "The painter is already learning for you: wait until it is done, or stop it first."
 ALREADY_DRAWING = "The painter is already drawing for you: wait until it is done, or stop it first."
+ALREADY_CHECKING = "The check is already on its way: wait until it is done, or stop it first."
+NO_REPORT = "There is no report yet: press “Check it” first."
 PROMPT_LONG = "That sentence is too long: keep it under {most} letters."
 NO_PROMPT = "Say what to draw first, for example: a photo of <asset0> at the beach."
 NO_PICTURES = "There are no pictures to download yet: draw some first."

@@ -16,19 +16,23 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from PIL import Image, ImageOps
 from torch import nn
 from transformers import CLIPTextModel
 
+from breakascene.toybox.looks import Looks, variant
 from breakascene.toybox.sprites import picture
+from breakascene.toybox.styles import STYLES, restyle
 from breakascene.toybox.training import Part, pick_device, to_tensor
 from breakascene.toybox.words import encode, text_config, tokenizer
-from breakascene.toybox.world import HELD_OUT, TRAINING, random_scene, varied_caption
+from breakascene.toybox.world import HELD_OUT, TRAINING, draw_scene, random_words, varied_caption
 
 SIZE = 128
 BATCH = 12
 RENEW = 3  # fresh scenes a step; a batch is drawn from the pool
 TIDY = 0.9  # share of tidy scenes (world.draw_scene)
+NEW = 0.35  # share of things that no list has (looks.variant)
+STYLED = 0.08  # share of scenes in a style
+STAND_INS = ("thing", "toy", "object", "figure")  # the words of new things in a caption, before their codes come in
 POOL = 20_000
 CHANNELS = (64, 160, 256)
 TEXT_WIDTH, TEXT_LAYERS = 256, 4
@@ -40,6 +44,7 @@ class Generator(nn.Module):
     def __init__(self):
         super().__init__()
         self.text_encoder = CLIPTextModel(text_config(TEXT_WIDTH, TEXT_LAYERS))
+        self.text_encoder.set_input_embeddings(Words(len(tokenizer()), TEXT_WIDTH, BATCH * len(STAND_INS)))
         levels = len(CHANNELS)
         self.unet = UNet2DConditionModel(
             sample_size=16,
@@ -68,36 +73,34 @@ def noise_schedule() -> DDPMScheduler:
     )
 
 
-@torch.no_grad()
-def visual_words(text_encoder: CLIPTextModel, vae: AutoencoderKL) -> None:
-    """Let the words begin as pictures: each thing's word as the principal components of how its latents look.
+class Words(nn.Embedding):
+    """The text encoder's word embedding, with room for words of things that no list has.
 
-    Then one map from words to looks serves all things, also a handle that is learned later. The layers begin small, so
-    that the words come through. Where a thing has two words, they share it. Held-out things begin as the mean thing.
+    Ids from num_embeddings on stand for the rows of `fresh`, which are codes of pictures (looks.py), filled each step.
     """
-    side = 72  # nine cells of the latents
-    alphas, pictures = [], []
-    for name in TRAINING:
-        sprite = ImageOps.contain(picture(name), (side, side), Image.Resampling.BICUBIC)
-        canvas = Image.new("RGBA", (side, side), (128, 128, 128, 0))
-        canvas.paste(sprite, ((side - sprite.width) // 2, side - sprite.height))
-        alphas.append(np.asarray(canvas.getchannel("A"), np.float32) / 255)
-        grey = Image.new("RGBA", (side, side), (128, 128, 128, 255))
-        pictures.append(np.asarray(Image.alpha_composite(grey, canvas).convert("RGB")))
-    latents = vae.encode(to_tensor(np.stack(pictures), vae.device)).latent_dist.mean * vae.config.scaling_factor
-    covers = torch.tensor(np.stack(alphas)).unflatten(1, (9, 8)).unflatten(3, (9, 8)).mean((2, 4))
-    looks = torch.cat([latents.flatten(1).cpu(), 2 * covers.flatten(1)], 1)  # (things, features)
-    u, s, _ = torch.linalg.svd(looks - looks.mean(0), full_matrices=False)
-    width = text_encoder.config.hidden_size
-    codes = (u * s**0.7)[:, :width]
-    codes *= width**0.5 / codes.norm(dim=1).mean()
+
+    def __init__(self, count: int, width: int, fresh: int):
+        super().__init__(count, width)
+        self.register_buffer("fresh", torch.zeros(fresh, width), persistent=False)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        return nn.functional.embedding(input_ids, torch.cat([self.weight, self.fresh]))
+
+
+@torch.no_grad()
+def visual_words(text_encoder: CLIPTextModel, looks: Looks) -> None:
+    """Let the words begin as pictures: each thing's word as the code of how it looks.
+
+    The layers begin small, so that the words come through. Where a thing has two words, they share it. Held-out things
+    begin as the mean thing.
+    """
     table = text_encoder.get_input_embeddings().weight
     table.normal_(std=0.7)
     rows = [tokenizer()(name, add_special_tokens=False).input_ids for name in TRAINING]
     words = sorted({word for row in rows for word in row})
     holds = torch.tensor([[float(word in row) for word in words] for row in rows])  # (things, words)
-    table[words, : codes.shape[1]] = torch.linalg.lstsq(holds, codes, driver="gelsd").solution
-    table[words, codes.shape[1] :] = 0
+    codes = looks.codes([picture(name) for name in TRAINING])
+    table[words] = torch.linalg.lstsq(holds, codes, driver="gelsd").solution
     unknown = {word for name in HELD_OUT for word in tokenizer()(name, add_special_tokens=False).input_ids}
     table[sorted(unknown.difference(words))] *= 0.1
     for name, weight in text_encoder.named_parameters():
@@ -113,34 +116,48 @@ def load_vae(folder: Path) -> AutoencoderKL:
 
 @dataclass(frozen=True)
 class Item:
-    """A scene of the pool: its latents (C, h, w), each thing's share of each cell (K, h, w)."""
+    """A scene of the pool."""
 
-    latents: torch.Tensor
-    shares: np.ndarray
+    latents: torch.Tensor  # (C, h, w)
+    shares: np.ndarray  # of each cell, (K, h, w)
     names: tuple[str, ...]
     place: str
     tidy: bool
+    style: str
+    codes: dict[str, torch.Tensor]  # of new things, by stand-in
 
 
 class Pool:
     """Drawn scenes as latents, used several times each; it grows to POOL, then forgets the oldest."""
 
-    def __init__(self, vae: AutoencoderKL):
-        self.vae = vae
+    def __init__(self, vae: AutoencoderKL, looks: Looks):
+        self.vae, self.looks = vae, looks
         self.items: list[Item] = []
         self.power = None  # of each channel where there are things, (C, 1, 1)
         self.usual = None  # how often a cell shows a thing, at most 1, (1, h, w)
 
     @torch.no_grad()
     def add(self, rng, count: int) -> None:
-        tidy = rng.random(count) < TIDY
-        scenes = [random_scene(rng, SIZE, TRAINING, (0.35, 0.5, 0.1, 0.05), t) for t in tidy]
-        pixels = to_tensor(np.stack([s.pixels for s in scenes]), self.vae.device)
-        latents = self.vae.encode(pixels).latent_dist.mean * self.vae.config.scaling_factor
+        tidy, scenes, styles, new = rng.random(count) < TIDY, [], [], []
+        for tidily in tidy:
+            names, place = random_words(rng, TRAINING, (0.35, 0.5, 0.1, 0.05))
+            fresh = {i: variant(rng) for i in range(len(names)) if rng.random() < NEW}
+            names = [STAND_INS[i] if i in fresh else name for i, name in enumerate(names)]
+            pictures = [fresh.get(i) or picture(name) for i, name in enumerate(names)]
+            scenes.append(draw_scene(rng, SIZE, names, place, tidily, pictures))
+            styles.append(str(rng.choice(tuple(STYLES))) if rng.random() < STYLED else "")
+            new.append({STAND_INS[i]: look for i, look in fresh.items()})
+        drawn = [restyle(s.pixels, style) if style else s.pixels for s, style in zip(scenes, styles, strict=True)]
+        latents = self.vae.encode(to_tensor(np.stack(drawn), self.vae.device)).latent_dist.mean
+        latents = latents * self.vae.config.scaling_factor
+        unseen = [look for looks in new for look in looks.values()]
+        codes = iter(self.looks.codes(unseen) if unseen else ())
         side = latents.shape[-1]
-        for scene, latent, tidily in zip(scenes, latents, tidy, strict=True):
+        for scene, latent, tidily, style, looks in zip(scenes, latents, tidy, styles, new, strict=True):
             cells = scene.masks.reshape(len(scene.names), side, SIZE // side, side, SIZE // side)
-            self.items.append(Item(latent, cells.mean((2, 4), dtype=np.float32), scene.names, scene.place, tidily))
+            shares = cells.mean((2, 4), dtype=np.float32)
+            own = {word: next(codes) for word in looks}
+            self.items.append(Item(latent, shares, scene.names, scene.place, bool(tidily), style, own))
         del self.items[:-POOL]
         if self.power is None:
             shares = torch.from_numpy(np.stack([item.shares.sum(0) for item in self.items]))[:, None].to(latents.device)
@@ -148,12 +165,18 @@ class Pool:
             self.usual = shares.mean(0) / shares.mean(0).max()
 
     def draw(self, rng, count: int):
-        """A batch: latents (B, C, h, w), the things' share of each cell (B, 1, h, w), captions; one in ten is empty."""
+        """A batch: latents (B, C, h, w), the things' share of each cell (B, 1, h, w), token ids (B, 32) and the codes
+        of new things (N, D), whose ids follow the vocabulary's; one caption in ten is empty."""
         items = [self.items[i] for i in rng.integers(len(self.items), size=count)]
         latents = torch.stack([item.latents for item in items])
         shares = torch.from_numpy(np.stack([item.shares.sum(0, keepdims=True) for item in items]))
-        captions = [varied_caption(rng, i.names, i.place, i.tidy) if rng.random() > 0.1 else "" for i in items]
-        return latents, shares.to(latents.device), captions
+        texts = [varied_caption(rng, i.names, i.place, i.tidy, i.style) if rng.random() > 0.1 else "" for i in items]
+        ids, codes = encode(texts), []
+        for row, item in zip(ids, items, strict=True):
+            for word, code in item.codes.items():
+                row[row == tokenizer().convert_tokens_to_ids(f"{word}</w>")] = len(tokenizer()) + len(codes)
+                codes.append(code)
+        return latents, shares.to(latents.device), ids.to(latents.device), codes
 
 
 def part(folder: Path) -> Part:
@@ -161,13 +184,16 @@ def part(folder: Path) -> Part:
     schedule = noise_schedule()
     alphas = schedule.alphas_cumprod.to(device)
     vae = load_vae(folder).to(device)
-    generator, pool = Generator(), Pool(vae)
-    visual_words(generator.text_encoder, vae)
+    looks = Looks.of(vae, TEXT_WIDTH)
+    generator, pool = Generator(), Pool(vae, looks)
+    visual_words(generator.text_encoder, looks)
 
     def loss(model, rng):
         pool.add(rng, RENEW if pool.items else 512)
-        latents, shares, captions = pool.draw(rng, BATCH)
-        text = model.text_encoder(encode(captions, device)).last_hidden_state  # (B, 32, 256)
+        latents, shares, ids, codes = pool.draw(rng, BATCH)
+        if codes:
+            model.text_encoder.get_input_embeddings().fresh[: len(codes)] = torch.stack(codes)
+        text = model.text_encoder(ids).last_hidden_state  # (B, 32, 256)
         times = torch.from_numpy(_times(rng, BATCH)).to(device)
         noise = torch.randn_like(latents)
         noisy = schedule.add_noise(latents, noise, times)
@@ -185,8 +211,11 @@ def part(folder: Path) -> Part:
 
 
 def _times(rng, count: int) -> np.ndarray:
-    """Time steps 0..999: half of them anywhere, half from 800 on, where the words decide what things look like."""
-    return np.where(rng.random(count) < 0.5, rng.integers(0, 1000, count), rng.integers(800, 1000, count))
+    """Time steps 0..999: three in ten anywhere; most from 800 on, where the words decide what things look like, and
+    from 100 to 500, where details come in: a drawing that starts from a photo's latents at 300 must not lose the thing.
+    """
+    ranges = np.array([(0, 1000), (800, 1000), (100, 500)])[rng.choice(3, count, p=(0.3, 0.35, 0.35))]
+    return rng.integers(ranges[:, 0], ranges[:, 1])
 
 
 def export(model: Generator, folder: Path) -> None:

@@ -31,20 +31,28 @@ class Drawn:
     place: str
 
 
-def draw_scene(rng: np.random.Generator, size: int, names: Sequence[str], place: str, tidy: bool = False) -> Drawn:
+def draw_scene(
+    rng: np.random.Generator,
+    size: int,
+    names: Sequence[str],
+    place: str,
+    tidy: bool = False,
+    pictures: Sequence[Image.Image] | None = None,
+) -> Drawn:
     """Set the things side by side on the ground of the place, with soft shadows, the back ones first.
 
-    In a tidy scene size, pose and place of the things are always the same, from left to right: easier to learn first.
+    pictures: how the things look (RGBA), if not as their names say. In a tidy scene size, pose and place of the things
+    are always the same, from left to right: easier to learn first.
     """
     pixels, ground, light = draw_place(rng, size, place)
-    count = len(names)
+    count, pictures = len(names), pictures or [picture(name) for name in names]
     masks = np.zeros((count, size, size), np.float32)
     slots = np.arange(count) if tidy else rng.permutation(count)
     # Feet stand between a little below the ground line and the lower edge; the higher ones are farther away.
     feet = np.full(count, 0.86) if tidy else rng.uniform(max(ground + 0.12, 0.74), 0.93, count)
     for i in np.argsort(feet):
         side = size * (TIDY_HEIGHTS[count - 1] if tidy else HEIGHTS[count - 1] * rng.uniform(0.85, 1.1))
-        alpha, colours = place_thing(rng, picture(names[i]), side, tidy)
+        alpha, colours = place_thing(rng, pictures[i], side, tidy)
         height, width = alpha.shape
         astray = 0 if tidy else rng.uniform(-0.16, 0.16) if count > 1 else rng.uniform(-0.12, 0.12)
         centre = (slots[i] + 0.5 + astray) / count
@@ -83,13 +91,18 @@ def _shadow(alpha: np.ndarray, x: int, y: int, size: int) -> np.ndarray:
     return np.asarray(layer.filter(ImageFilter.GaussianBlur(size / 45)), np.float32) / 255 * 0.45
 
 
-def random_scene(
-    rng, size: int, names: Sequence[str] = TRAINING, counts=(0.4, 0.4, 0.15, 0.05), tidy: bool = False
-) -> Drawn:
-    """A scene of 1 to 4 different things (shares `counts`), on a plain backdrop one time in five."""
+def random_words(
+    rng, names: Sequence[str] = TRAINING, counts: Sequence[float] = (0.4, 0.4, 0.15, 0.05)
+) -> tuple[tuple[str, ...], str]:
+    """1 to 4 different things (shares `counts`) and a place, a plain backdrop one time in five."""
     count = rng.choice(4, p=counts) + 1
     place = rng.choice(BACKDROPS) if rng.random() < 0.2 else rng.choice(tuple(PLACES))
-    return draw_scene(rng, size, tuple(rng.choice(names, count, replace=False)), str(place), tidy)
+    return tuple(str(name) for name in rng.choice(names, count, replace=False)), str(place)
+
+
+def random_scene(rng, size: int, names: Sequence[str] = TRAINING) -> Drawn:
+    """A scene of random words."""
+    return draw_scene(rng, size, *random_words(rng, names))
 
 
 def thing_words(name: str) -> str:
@@ -107,11 +120,12 @@ def caption(names: Sequence[str], place: str = "") -> str:
     return f"a photo of {join([thing_words(name) for name in names])} {place}".strip()
 
 
-def varied_caption(rng, names: Sequence[str], place: str, tidy: bool = False) -> str:
+def varied_caption(rng, names: Sequence[str], place: str, tidy: bool = False, style: str = "") -> str:
     """A caption as people write them: any order (unless tidy), with and without articles and opening words."""
     names = names if tidy else [str(name) for name in rng.permutation(names)]
     words = names if rng.random() < 0.35 else [thing_words(name) for name in names]
     opening = rng.choice(["a photo of ", "a picture of ", "photo of ", ""], p=[0.7, 0.1, 0.05, 0.15])
+    opening = f"{style} of " if style else opening
     return f"{opening}{join(words)} {place}".replace("  ", " ").strip()
 
 

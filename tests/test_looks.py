@@ -1,0 +1,80 @@
+"""What the generator learns from besides the listed things: codes of pictures, new things, styles."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from breakascene.toybox import looks
+from breakascene.toybox.generator import STAND_INS, Pool, Words, load_vae
+from breakascene.toybox.sprites import picture
+from breakascene.toybox.styles import STYLES, restyle
+from breakascene.toybox.training import TOYBOX
+from breakascene.toybox.words import tokenizer
+from breakascene.toybox.world import HELD_OUT, TRAINING, draw_scene
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return load_vae(TOYBOX)
+
+
+@pytest.fixture(scope="module")
+def map_of_looks(vae):
+    return looks.Looks.of(vae, 256)
+
+
+def test_pictures_that_look_alike_have_codes_that_lie_near(map_of_looks):
+    names = TRAINING[:40]
+    codes = map_of_looks.codes([picture(name) for name in names])
+    leaning = [picture(name).rotate(4, Image.Resampling.BICUBIC, expand=True) for name in names]
+    nearest = torch.cdist(map_of_looks.codes(leaning), codes).argmin(1)
+    assert (nearest == torch.arange(40)).float().mean() > 0.9
+    assert codes.shape == (40, 256) and 0.5 < codes.std() < 1.5
+
+
+def test_new_things_come_from_training_things_only(monkeypatch):
+    used = []
+    monkeypatch.setattr(looks, "picture", lambda name: used.append(name) or picture(name))
+    rng = np.random.default_rng(0)
+    made = [looks.variant(rng) for _ in range(40)]
+    assert not set(used) & set(HELD_OUT)
+    assert all(thing.mode == "RGBA" and thing.getchannel("A").getextrema()[1] > 200 for thing in made)
+    again = looks.variant(np.random.default_rng(3))
+    assert again.tobytes() == looks.variant(np.random.default_rng(3)).tobytes()
+
+
+def test_words_beyond_the_list_take_their_codes():
+    words = Words(5, 3, 2)
+    words.fresh.copy_(torch.tensor([[1.0, 2, 3], [4, 5, 6]]))
+    seen = words(torch.tensor([[0, 6, 5]]))
+    assert torch.equal(seen[0, 1:], words.fresh.flip(0)) and torch.equal(seen[0, 0], words.weight[0])
+    seen.sum().backward()
+    assert words.weight.grad[0].eq(1).all() and words.weight.grad[1:].eq(0).all()
+    assert "fresh" not in words.state_dict()
+
+
+def test_a_batch_names_new_things_by_their_codes(vae, map_of_looks):
+    pool, rng = Pool(vae, map_of_looks), np.random.default_rng(1)
+    pool.add(rng, 48)
+    latents, shares, ids, codes = pool.draw(rng, 12)
+    assert latents.shape == (12, 8, 16, 16) and shares.shape == (12, 1, 16, 16) and ids.shape == (12, 32)
+    fresh = sorted(set(ids[ids >= len(tokenizer())].tolist()))
+    assert fresh == list(range(len(tokenizer()), len(tokenizer()) + len(codes))) or len(fresh) < len(codes)
+    assert codes and all(code.shape == (256,) for code in codes)
+    stand_ins = {tokenizer().convert_tokens_to_ids(f"{word}</w>") for word in STAND_INS}
+    assert not stand_ins & set(ids.flatten().tolist())
+    names = {name for item in pool.items for name in item.names}
+    assert names <= {*TRAINING, *STAND_INS} and names & set(STAND_INS)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_styles_keep_the_picture_and_change_its_manner(style):
+    photo = draw_scene(np.random.default_rng(2), 128, ("apple", "whale"), "on the grass").pixels
+    styled = restyle(photo, style)
+    assert styled.shape == photo.shape and styled.dtype == np.uint8
+    grey, before = styled.mean(2).ravel(), photo.mean(2).ravel()
+    assert np.corrcoef(grey, before)[0, 1] > 0.3  # what was dark stays dark
+    assert np.abs(styled.astype(int) - photo).mean() > 8
+    if style == "a black and white photo":
+        assert np.ptp(styled.astype(int), axis=2).max() == 0
