@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import gradio as gr
 
@@ -103,7 +102,14 @@ def table(found: dict) -> str:
 
 
 def pictures(run: Run, found: dict) -> list[tuple[str, str]]:
-    return [(str(run.report / Path(row["file"])), row["prompt"]) for row in found["scores"]]
+    """Paths with their sentences, the things' names in place of the handles."""
+    shown = []
+    for row in found["scores"]:
+        text = row["prompt"]
+        for handle, name in zip(run.handles, run.names, strict=True):
+            text = text.replace(handle, name)
+        shown.append((str(run.report / row["file"]), text))
+    return shown
 
 
 def status(job: Job, line: Line) -> str:

@@ -90,6 +90,9 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
             gr.Markdown(words.PLACES_TITLE, elem_classes="caption")
             with gr.Row(elem_classes="chips places"):
                 places = [gr.Button(place, size="sm", min_width=60) for place in words.PLACES]
+            gr.Markdown(words.MANNERS_TITLE, elem_classes="caption")
+            with gr.Row(elem_classes="chips manners"):
+                manners = [gr.Button(manner, size="sm", min_width=60) for manner in words.MANNERS]
             count = gr.Slider(1, MOST_PICTURES, 4, step=1, label=words.COUNT, elem_id="count")
             with gr.Accordion(words.ADVANCED, open=False, elem_id="create-advanced"):
                 seed = gr.Number(0, label=words.SEED, info=words.SEED_INFO, precision=0, elem_id="seed")
@@ -144,15 +147,19 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
 
     start.click(at_desk(desks, ask), [token, prompt, count, seed, steps, guidance, negative], [*live, timer], **QUIET)
     stop.click(at_desk(desks, stop_now), [token], live, **QUIET)
-    create.changes.extend([
-        runs.input(at_desk(desks, choose_run), [token, runs], create.outputs, **QUIET),
-        bring.upload(at_desk(desks, bring_run), [token, bring], create.outputs, **QUIET),
-        forget.click(at_desk(desks, forget_run), [token], create.outputs, **QUIET),
-    ])
+    create.changes.extend(
+        [
+            runs.input(at_desk(desks, choose_run), [token, runs], create.outputs, **QUIET),
+            bring.upload(at_desk(desks, bring_run), [token, bring], create.outputs, **QUIET),
+            forget.click(at_desk(desks, forget_run), [token], create.outputs, **QUIET),
+        ]
+    )
     for chip in chips:
         chip.click(None, [prompt, chip], [prompt], js=INSERT, api_visibility="private")
     for button in places:
         button.click(at_desk(desks, place), [token, prompt, button], prompt, **QUIET)
+    for button in manners:
+        button.click(with_manner, [prompt, button], prompt, **QUIET)
     return create
 
 
@@ -195,6 +202,14 @@ def with_place(text: str, place: str, handles: tuple[str, ...]) -> str:
         if text.endswith(known):
             text = text[: -len(known)].rstrip(" ,")
     return f"{text} {place}"
+
+
+def with_manner(text: str, manner: str) -> str:
+    """The sentence for a picture made in another way: "a painting of …" instead of "a photo of …"."""
+    text = (text or "").strip()
+    for known in words.MANNERS:
+        text = text.removeprefix(f"{known} of ")
+    return f"{manner} of {text}"
 
 
 def gallery(desk: Desk) -> list[tuple[str, str]]:

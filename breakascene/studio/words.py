@@ -101,8 +101,11 @@ CHIPS = "Put a thing into the sentence:"
 PLACES_TITLE = "Somewhere new:"
 PLACES = [
     "at the beach", "in the snow", "on the grass", "in the desert", "on a wooden table",
-    "in front of a brick wall", "under the night sky", "under water",
+    "in front of a brick wall", "under the night sky", "under water", "in the forest", "in the street", "at sunset",
+    "in the kitchen",
 ]  # fmt: skip
+MANNERS_TITLE = "Made as:"
+MANNERS = ["a photo", "a black and white photo", "an old photo", "a pencil drawing", "a painting"]
 COUNT = "How many pictures"
 DRAW = "Draw"
 DRAW_STEPS = "Steps"

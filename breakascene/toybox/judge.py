@@ -1,7 +1,8 @@
 """The toybox's judge: a small transformers CLIPModel that knows every thing and place of the world.
 
 It stands in for CLIP and DINO in our measurements, so unlike the generator it trains on the held-out things too. It
-looks at whole scenes (against their captions and places) and at single regions, other pixels black (against names).
+looks at whole scenes (against their captions and places) and at single regions, other pixels black (against names),
+as they are drawn and as the toybox's segmenter cuts them.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from PIL import Image, ImageFilter
 from transformers import CLIPConfig, CLIPModel
 
 from breakascene.scene import square_cut
+from breakascene.segment import Segmenter
 from breakascene.toybox.places import EVERYWHERE
 from breakascene.toybox.sprites import picture
 from breakascene.toybox.training import TOYBOX, Part, pick_device, to_tensor
@@ -92,22 +94,47 @@ def drawn_region(rng, name: str) -> np.ndarray:
     return region(np.clip(noisy, 0, 255).astype(np.uint8), mask if mask.any() else np.ones_like(mask))
 
 
+def segmented_regions(rng, segmenter: Segmenter) -> list[tuple[str, np.ndarray]]:
+    """The things of a scene, now and then a soft one, as the segmenter cuts them after a click; bad cuts left out."""
+    scene = random_scene(rng, 128, EVERYTHING)
+    image = Image.fromarray(scene.pixels)
+    if rng.random() < 0.5:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
+    found = []
+    for name, mask in zip(scene.names, scene.masks, strict=True):
+        spots = np.argwhere(mask)
+        if len(spots) > 80:
+            y, x = spots[rng.integers(len(spots))]
+            for answer in segmenter.predict([(int(x), int(y))], [True], photo=image).masks:
+                if (answer & mask).sum() >= 0.6 * (answer | mask).sum():
+                    found.append((name, region(np.asarray(image), answer)))
+    return found
+
+
 def shrink(pixels: np.ndarray) -> np.ndarray:
     """A picture (H, W, 3) as the judge sees it whole: (64, 64, 3)."""
     return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
 def part(folder: Path) -> Part:
-    pool = []
+    pool, cut = [], {}
+    segmenter = Segmenter.load("toybox")
+
+    def region_of(rng, name: str) -> np.ndarray:
+        if name in cut and rng.random() < 0.5:
+            return cut[name][rng.integers(len(cut[name]))]
+        return drawn_region(rng, name)
 
     def loss(model, rng):
+        for name, pixels in segmented_regions(rng, segmenter):
+            cut[name] = [*cut.get(name, [])[-20:], pixels]
         pool.extend(random_scene(rng, 96, EVERYTHING) for _ in range(SCENES if len(pool) < 600 else 4))
         del pool[: max(0, len(pool) - 3000)]
         scenes = [pool[i] for i in rng.integers(0, len(pool), SCENES)]
         # Each region against the names of the others and some more: all 310 would cost more than they teach.
         asked = rng.choice(len(EVERYTHING), REGIONS + OTHERS, replace=False)
         places = torch.tensor([EVERYWHERE.index(s.place) for s in scenes], device=model.device)
-        pixels = [drawn_region(rng, EVERYTHING[i]) for i in asked[:REGIONS]] + [shrink(s.pixels) for s in scenes]
+        pixels = [region_of(rng, EVERYTHING[i]) for i in asked[:REGIONS]] + [shrink(s.pixels) for s in scenes]
         images = look(model, np.stack(pixels))
         texts = read(
             model,
