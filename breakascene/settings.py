@@ -65,9 +65,9 @@ class Settings:
 
 # (kind of base, preset) → what differs from the defaults above. Stable Diffusion's rates of `paper` are the paper's;
 # LoRA wants about a hundred times the rate of full weights, and a small base about ten times that of a large one.
-# A small base has shapes in its convolutions, and ties things to sizes: there LoRA reaches further, and half of the
-# steps look at arrangements. Chosen on two scenes, not yet tuned: see the table in toybox/README.md.
-SMALL = {"arranged": 0.5, "unet_layers": UNET_INNER}
+# A small base has shapes in its convolutions, and ties things to sizes and places: there LoRA reaches further, and nine
+# of ten steps look at arrangements. Chosen on two scenes, not yet tuned: see the table in toybox/README.md.
+SMALL = {"arranged": 0.9, "unet_layers": UNET_INNER}
 PRESETS = {
     ("large", "paper"): {"full": True},
     ("large", "light"): {"weight_rate": 1e-4, "late_handle_rate": 5e-5},

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from breakascene import losses
 from breakascene.base import Base
 from breakascene.scene import Scene, cutout
 
 ARRANGEMENTS = 48  # made once for a run
-SIZES = (0.65, 0.48, 0.38)  # the longer side of a cut-out as a share of the picture, with 1 to 3 of them
+# The longer side of a cut-out as a share of the picture, with 1 to 3 of them: about as the toybox draws things. Larger
+# ones, in any place, made the handles fit what the base cannot draw: patches instead of the thing.
+SIZES = (0.48, 0.46, 0.36)
 BATCH = 8  # pictures encoded at once
 
 
@@ -49,7 +51,7 @@ class Views:
 
 
 def arrange(cutouts: Sequence[Image.Image], size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Set one to three cut-outs on a plain colour at random sizes and places (Seg-Mix of MuDI, arXiv 2404.04243).
+    """Set one to three cut-outs side by side on a plain colour (after Seg-Mix of MuDI, arXiv 2404.04243).
 
     Returns pixels (size, size, 3) uint8 and what can be seen of each cut-out, (N, size, size) bool.
     """
@@ -57,12 +59,10 @@ def arrange(cutouts: Sequence[Image.Image], size: int, rng: np.random.Generator)
     picture = Image.new("RGB", (size, size), tuple(rng.integers(30, 240, 3).tolist()))
     masks = np.zeros((len(cutouts), size, size), bool)
     for slot, k in enumerate(rng.permutation(len(cutouts))[:count]):
-        scale = size * SIZES[count - 1] * rng.uniform(0.75, 1.15) / max(cutouts[k].size)
+        scale = size * SIZES[count - 1] * rng.uniform(0.9, 1.1) / max(cutouts[k].size)
         thing = cutouts[k].resize([max(2, round(side * scale)) for side in cutouts[k].size], Image.Resampling.LANCZOS)
-        if rng.random() < 0.5:
-            thing = ImageOps.mirror(thing)
-        middle = size * (slot + 0.5 + rng.uniform(-0.15, 0.15)) / count
-        corner = round(middle - thing.width / 2), round(size * rng.uniform(0.7, 0.97) - thing.height)
+        middle = size * (slot + 0.5 + rng.uniform(-0.06, 0.06)) / count
+        corner = round(middle - thing.width / 2), round(size * rng.uniform(0.82, 0.9) - thing.height)
         cover = Image.new("L", (size, size))
         cover.paste(thing.getchannel("A"), corner)
         picture.paste(thing, corner, thing)
