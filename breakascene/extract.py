@@ -19,7 +19,7 @@ from breakascene.errors import UserError
 from breakascene.files import require_writable
 from breakascene.handles import HandleEmbedding, initial_rows, places, taught, training_prompt
 from breakascene.prior import Prior, prior_latents
-from breakascene.scene import Scene
+from breakascene.scene import Scene, cutout
 from breakascene.settings import Settings, preset
 from breakascene.views import ARRANGEMENTS, Views
 
@@ -77,7 +77,7 @@ def extract(
         rng.set_state(saved.random)
     views = Views.of(scene, base, ARRANGEMENTS if settings.arranged else 0, settings.seed)
     history = list(saved.losses) if saved else []
-    rows = saved.tensors["handles"] if saved else initial_rows(base, scene.names)
+    rows = saved.tensors["handles"] if saved else first_rows(scene, base, settings)
     trainable, parameters, optimizer, stopped = None, {}, None, False
     clock = _Clock(settings)
 
@@ -136,6 +136,16 @@ def extract(
             if not stopped:
                 checkpoint.path_for(out).unlink(missing_ok=True)
     return concepts
+
+
+def first_rows(scene: Scene, base: Base, settings: Settings) -> torch.Tensor:
+    """Where the handles begin, (K, D) float32: at the words of their names (section 3.1) or, with settings.pictured on
+    a base that has a map of looks, at the codes of their cut-outs."""
+    rows = initial_rows(base, scene.names)
+    if settings.pictured and base.looks:
+        things = [cutout(scene, index) for index in range(len(scene.concepts))]
+        rows[: len(things)] = base.looks.codes(things, base.vae)
+    return rows
 
 
 def run_extraction(

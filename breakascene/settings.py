@@ -29,6 +29,7 @@ class Settings:
     preset: str = "light"
     full: bool = False  # train all weights in phase 2, not LoRA
     steps: tuple[int, int] = (400, 400)  # of phase 1 and phase 2; section 4: 400 each
+    pictured: bool = False  # begin the handles at the pictures of their things, where the base can read them; see looks
     handle_rate: float = 5e-4  # learning rate of the handles in phase 1; section 4
     weight_rate: float = 2e-6  # learning rate of the weights in phase 2; section 4
     late_handle_rate: float = 2e-6  # learning rate of the handles in phase 2; the authors' code has one rate for all
@@ -67,7 +68,7 @@ class Settings:
 # LoRA wants about a hundred times the rate of full weights, and a small base about ten times that of a large one.
 # A small base has shapes in its convolutions, and ties things to sizes and places: there LoRA reaches further, and nine
 # of ten steps look at arrangements. Chosen on two scenes, not yet tuned: see the table in toybox/README.md.
-SMALL = {"arranged": 0.9, "unet_layers": UNET_INNER}
+SMALL = {"pictured": True, "arranged": 0.9, "unet_layers": UNET_INNER}
 PRESETS = {
     ("large", "paper"): {"full": True},
     ("large", "light"): {"weight_rate": 1e-4, "late_handle_rate": 5e-5},

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from breakascene.looks import Looks, features
 from breakascene.toybox import looks
 from breakascene.toybox.generator import STAND_INS, Pool, Words, load_vae
 from breakascene.toybox.sprites import picture
@@ -20,25 +21,38 @@ def vae():
 
 
 @pytest.fixture(scope="module")
-def map_of_looks(vae):
-    return looks.Looks.of(vae, 256)
+def map_of_looks():
+    return Looks.load(TOYBOX)
 
 
-def test_pictures_that_look_alike_have_codes_that_lie_near(map_of_looks):
+def test_pictures_that_look_alike_have_codes_that_lie_near(vae, map_of_looks):
     names = TRAINING[:40]
-    codes = map_of_looks.codes([picture(name) for name in names])
+    codes = map_of_looks.codes([picture(name) for name in names], vae)
     leaning = [picture(name).rotate(4, Image.Resampling.BICUBIC, expand=True) for name in names]
-    nearest = torch.cdist(map_of_looks.codes(leaning), codes).argmin(1)
+    nearest = torch.cdist(map_of_looks.codes(leaning, vae), codes).argmin(1)
     assert (nearest == torch.arange(40)).float().mean() > 0.9
     assert codes.shape == (40, 256) and 0.5 < codes.std() < 1.5
 
 
-def test_new_things_come_from_training_things_only(monkeypatch):
+def test_a_map_of_looks_is_saved_and_read_as_it_was(vae, tmp_path):
+    seen = features([picture(name) for name in TRAINING[:20]], vae)
+    made = Looks.of(seen, 12)
+    made.save(tmp_path)
+    again = Looks.load(tmp_path)
+    assert made.axes.shape == (seen.shape[1], 12) and torch.allclose(again.axes, made.axes, atol=1e-3)
+    first = made.codes([picture(TRAINING[0])], vae)
+    assert torch.allclose(first, (seen[:1] - made.mean) @ made.axes, atol=1e-4)
+    assert Looks.load(tmp_path / "elsewhere") is None
+
+
+def test_new_things_come_from_no_held_out_thing(monkeypatch):
     used = []
     monkeypatch.setattr(looks, "picture", lambda name: used.append(name) or picture(name))
+    looks._things.cache_clear()
     rng = np.random.default_rng(0)
     made = [looks.variant(rng) for _ in range(40)]
-    assert not set(used) & set(HELD_OUT)
+    assert used and not set(used) & set(HELD_OUT)
+    looks._things.cache_clear()
     assert all(thing.mode == "RGBA" and thing.getchannel("A").getextrema()[1] > 200 for thing in made)
     again = looks.variant(np.random.default_rng(3))
     assert again.tobytes() == looks.variant(np.random.default_rng(3)).tobytes()

@@ -16,21 +16,23 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from transformers import CLIPTextModel
 
-from breakascene.toybox.looks import Looks, variant
+from breakascene.looks import Looks
+from breakascene.toybox.looks import toybox_looks, variant
 from breakascene.toybox.sprites import picture
 from breakascene.toybox.styles import STYLES, restyle
-from breakascene.toybox.training import Part, pick_device, to_tensor
+from breakascene.toybox.training import Part, half_is_fast, pick_device, to_tensor
 from breakascene.toybox.words import encode, text_config, tokenizer
 from breakascene.toybox.world import HELD_OUT, TRAINING, draw_scene, random_words, varied_caption
 
 SIZE = 128
-BATCH = 12
-RENEW = 3  # fresh scenes a step; a batch is drawn from the pool
+BATCH = 32
+RENEW = 5  # fresh scenes a step; a batch is drawn from the pool
 TIDY = 0.9  # share of tidy scenes (world.draw_scene)
-NEW = 0.35  # share of things that no list has (looks.variant)
+NEW = 0.5  # share of things that no list has (looks.variant)
 STYLED = 0.08  # share of scenes in a style
 STAND_INS = ("thing", "toy", "object", "figure")  # the words of new things in a caption, before their codes come in
 POOL = 20_000
@@ -76,7 +78,7 @@ def noise_schedule() -> DDPMScheduler:
 class Words(nn.Embedding):
     """The text encoder's word embedding, with room for words of things that no list has.
 
-    Ids from num_embeddings on stand for the rows of `fresh`, which are codes of pictures (looks.py), filled each step.
+    Ids from num_embeddings on stand for the rows of `fresh`, which are codes of pictures, filled each step.
     """
 
     def __init__(self, count: int, width: int, fresh: int):
@@ -88,7 +90,7 @@ class Words(nn.Embedding):
 
 
 @torch.no_grad()
-def visual_words(text_encoder: CLIPTextModel, looks: Looks) -> None:
+def visual_words(text_encoder: CLIPTextModel, looks: Looks, vae: AutoencoderKL) -> None:
     """Let the words begin as pictures: each thing's word as the code of how it looks.
 
     The layers begin small, so that the words come through. Where a thing has two words, they share it. Held-out things
@@ -99,7 +101,7 @@ def visual_words(text_encoder: CLIPTextModel, looks: Looks) -> None:
     rows = [tokenizer()(name, add_special_tokens=False).input_ids for name in TRAINING]
     words = sorted({word for row in rows for word in row})
     holds = torch.tensor([[float(word in row) for word in words] for row in rows])  # (things, words)
-    codes = looks.codes([picture(name) for name in TRAINING])
+    codes = looks.codes([picture(name) for name in TRAINING], vae)
     table[words] = torch.linalg.lstsq(holds, codes, driver="gelsd").solution
     unknown = {word for name in HELD_OUT for word in tokenizer()(name, add_special_tokens=False).input_ids}
     table[sorted(unknown.difference(words))] *= 0.1
@@ -151,7 +153,7 @@ class Pool:
         latents = self.vae.encode(to_tensor(np.stack(drawn), self.vae.device)).latent_dist.mean
         latents = latents * self.vae.config.scaling_factor
         unseen = [look for looks in new for look in looks.values()]
-        codes = iter(self.looks.codes(unseen) if unseen else ())
+        codes = iter(self.looks.codes(unseen, self.vae) if unseen else ())
         side = latents.shape[-1]
         for scene, latent, tidily, style, looks in zip(scenes, latents, tidy, styles, new, strict=True):
             cells = scene.masks.reshape(len(scene.names), side, SIZE // side, side, SIZE // side)
@@ -184,22 +186,27 @@ def part(folder: Path) -> Part:
     schedule = noise_schedule()
     alphas = schedule.alphas_cumprod.to(device)
     vae = load_vae(folder).to(device)
-    looks = Looks.of(vae, TEXT_WIDTH)
+    looks = toybox_looks(folder, vae, TEXT_WIDTH)
     generator, pool = Generator(), Pool(vae, looks)
-    visual_words(generator.text_encoder, looks)
+    visual_words(generator.text_encoder, looks, vae)
+    half = half_is_fast(device)
+    if half and device.type == "cpu":
+        generator.unet.set_attn_processor(AttnProcessor())  # the fused one's backward takes a third of a step in bf16
 
     def loss(model, rng):
         pool.add(rng, RENEW if pool.items else 512)
         latents, shares, ids, codes = pool.draw(rng, BATCH)
         if codes:
             model.text_encoder.get_input_embeddings().fresh[: len(codes)] = torch.stack(codes)
-        text = model.text_encoder(ids).last_hidden_state  # (B, 32, 256)
         times = torch.from_numpy(_times(rng, BATCH)).to(device)
         noise = torch.randn_like(latents)
         noisy = schedule.add_noise(latents, noise, times)
         goal = schedule.get_velocity(latents, noise, times)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            text = model.text_encoder(ids).last_hidden_state  # (B, 32, 256)
+            answer = model.unet(noisy, times, text).sample
         # Details count as much as colours.
-        error = (model.unet(noisy, times, text).sample - goal).square() / pool.power
+        error = (answer.float() - goal).square() / pool.power
         # No caption says what the ground looks like in detail: there the error is mostly noise to the gradient. But a
         # weight that knew where this scene's things are would teach the model to see things everywhere.
         weight = (0.2 + 1.8 * pool.usual) * (1 - alphas[times]).sqrt().view(-1, 1, 1, 1)
@@ -207,7 +214,7 @@ def part(folder: Path) -> Part:
         value = (error * weight).mean()
         return value, {"loss": float(value.detach()), "things": float(things[times >= 800].mean().nan_to_num(0.5))}
 
-    return Part("generator", generator, loss, export, shipped, rate=2e-4, decay=0.02, average=0.995)
+    return Part("generator", generator, loss, export, shipped, rate=3e-4, decay=0.02, average=0.997)
 
 
 def _times(rng, count: int) -> np.ndarray:
