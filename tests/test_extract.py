@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import assert_same_base, weights_of
+from PIL import Image
 
 from breakascene import checkpoint
+from breakascene.base import load_base
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.extract import (
     Settings,
     draw_subset,
     extract,
+    first_rows,
     preset,
     read_maps,
     run_extraction,
@@ -22,7 +25,8 @@ from breakascene.extract import (
 )
 from breakascene.handles import initial_rows, taught
 from breakascene.prior import prior_latents
-from breakascene.scene import make_scene
+from breakascene.scene import cutout, make_scene
+from breakascene.toybox.world import draw_scene
 from breakascene.views import Views
 
 
@@ -46,6 +50,28 @@ def assert_same(one: Concepts, two: Concepts):
 def whole_runs(tiny_base, scene):
     """An uninterrupted run of each kind, to compare with."""
     return {name: run_extraction(scene, tiny_base, short(tiny_base, name)) for name in ("light", "paper")}
+
+
+def test_handles_begin_at_their_names_or_at_their_pictures(tiny_base, scene):
+    toybox, wide = load_base("toybox", "cpu"), dataclasses.replace(scene, background=True)
+    named, pictured = (preset("light", toybox, pictured=pictured) for pictured in (False, True))
+    names = initial_rows(toybox, wide.names)
+    assert torch.equal(first_rows(wide, toybox, named), names)
+    rows = first_rows(wide, toybox, pictured)
+    codes = toybox.looks.codes([cutout(scene, index) for index in range(2)], toybox.vae)
+    assert torch.equal(rows[:2], codes) and torch.equal(rows[2], names[2])  # no picture of the background is cut out
+    # A base without a map of looks begins at the names.
+    assert torch.equal(first_rows(scene, tiny_base, pictured), initial_rows(tiny_base, scene.names))
+
+
+def test_a_known_thing_begins_near_its_own_word(tiny_base):
+    toybox = load_base("toybox", "cpu")
+    names = ("apple", "whale")
+    drawn = draw_scene(np.random.default_rng(4), 256, names, "on the grass", tidy=True)
+    known = make_scene(Image.fromarray(drawn.pixels), list(drawn.masks), list(names))
+    rows = first_rows(known, toybox, preset("light", toybox))
+    likeness = torch.cosine_similarity(rows[:, None], initial_rows(toybox, names)[None], dim=-1)
+    assert (likeness.diagonal() > 0.5).all() and likeness[0, 1] < 0.3 and likeness[1, 0] < 0.3
 
 
 def test_phase_1_changes_the_handles_and_nothing_else(tiny_base, scene):
