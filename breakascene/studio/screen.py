@@ -51,7 +51,7 @@ def at_desk(desks: Desks, act: Callable) -> Callable:
             except Exception as error:
                 if not isinstance(error, UserError):
                     log.exception("%s failed", act.__name__)
-                gr.Warning(words.sentence_for(error), title="")
+                gr.Warning(words.sentence_for(error), title=words.NOTICE)
             return gr.skip()
 
     # Not functools.wraps: Gradio would take the signature of act for the handler's

@@ -152,6 +152,7 @@ CHECK_ANSWERS = {"something else": "something else", "nothing": "nothing"}  # ev
 TAKE_REPORT = "Save the report"
 
 # What goes wrong, each with what to do
+NOTICE = "Please note"
 LINE_FULL = "Many people are waiting just now: please try again in a few minutes."
 LINE_YOURS_FULL = "You already have {n} jobs in line: let one finish first."
 JOB_UNKNOWN = "That job was not found: it may be from before a restart, so start it again."

@@ -161,6 +161,7 @@ CHECK_ANSWERS = {"something else": "別のもの", "nothing": "見えない"}
 TAKE_REPORT = "レポートを保存（英語）"
 
 # What goes wrong, each with what to do
+NOTICE = "お知らせ"
 LINE_FULL = "いま大勢の方がお待ちです。数分後にもう一度お試しください。"
 LINE_YOURS_FULL = "すでに {n} 件が順番待ちです。ひとつ終わるまでお待ちください。"
 JOB_UNKNOWN = "その作業は見つかりません。再起動の前のものかもしれないので、もう一度始めてください。"
