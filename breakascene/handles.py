@@ -33,10 +33,8 @@ def check_prompt(prompt: str, known_handles: Sequence[str]) -> None:
     """Raise UserError if the prompt has a word in angle brackets that is no known handle; it names those that are."""
     for word in _WORD.findall(prompt):
         if word not in known_handles:
-            if not known_handles:
-                raise UserError(f"{word} is an unknown handle: no run is in use.")
-            known = ", ".join(known_handles)
-            raise UserError("{word} is an unknown handle: this run knows {known}.", word=word, known=known)
+            known = f"this run knows {', '.join(known_handles)}" if known_handles else "no run is in use"
+            raise UserError(f"{word} is an unknown handle: {known}.")
 
 
 def places(base: Base, prompt: str, handles: Sequence[str]) -> list[list[int]]:
@@ -53,10 +51,9 @@ def places(base: Base, prompt: str, handles: Sequence[str]) -> list[list[int]]:
         spots = [i for i, other in enumerate(whole) if other == token]
         if spots and spots[-1] >= limit - 1:  # the last place belongs to the end mark
             raise UserError(
-                "The prompt is too long for {base}: {handle} is cut off after {limit} tokens. "
-                "Shorten the prompt or move the handle forward.",
-                base=base.name, handle=handle, limit=limit,
-            )  # fmt: skip
+                f"The prompt is too long for {base.name}: {handle} is cut off after {limit} tokens. "
+                "Shorten the prompt or move the handle forward."
+            )
         found.append(spots)
     return found
 

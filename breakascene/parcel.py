@@ -61,8 +61,7 @@ def _checked(concepts: Concepts, scene: Scene, base: Base) -> Concepts:
     """The same concepts if every value is of the kind and shape that extract gives. Raises UserError."""
     if concepts.fingerprint != base.fingerprint:
         raise UserError(
-            "These things were learned on another model ({base}): open the studio with that one.",
-            base=str(concepts.base)[:80],
+            f"These things were learned on another model ({str(concepts.base)[:80]}): open the studio with that one."
         )
     if concepts.handles != scene.handles or concepts.names != scene.names:
         raise _unsound("its words and masks do not belong together")
@@ -91,4 +90,4 @@ def _settings(values: dict) -> dict:
 
 
 def _unsound(why: str) -> UserError:
-    return UserError("This file cannot be brought back, {why}: choose a file that was saved here.", why=why)
+    return UserError(f"This file cannot be brought back, {why}: choose a file that was saved here.")
