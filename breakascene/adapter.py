@@ -40,11 +40,14 @@ def lora(base: Base, rank: int, seed: int, unet_layers: tuple[str, ...] = UNET_A
     """
     # alpha = rank, so that a file without alpha still means the same
     options = {"r": rank, "lora_alpha": rank, "lora_dropout": 0.0}
+    learning = [p for part in PARTS for p in getattr(base, part).parameters() if p.requires_grad]
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # peft draws the A matrices from the global generator
             inject_adapter_in_model(LoraConfig(target_modules=list(unet_layers), **options), base.unet)
             inject_adapter_in_model(LoraConfig(target_modules=list(TEXT_ATTENTION), **options), base.text_encoder)
+        for weight in learning:
+            weight.requires_grad_(True)  # peft freezes what it finds, the handles too
         layers = {
             f"{part}.{path}.weight": layer
             for part in PARTS

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from PIL import Image, ImageOps
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 SIDE = 72  # pixels: nine cells of the latents
@@ -57,7 +57,8 @@ def features(pictures: Sequence[Image.Image], vae: AutoencoderKL) -> torch.Tenso
     """Latents and share of each cell of the pictures, standing on the lower edge of a grey square. (N, F)"""
     alphas, pixels = [], []
     for sprite in pictures:
-        small = ImageOps.contain(sprite, (SIDE, SIDE), Image.Resampling.BICUBIC)
+        scale = SIDE / max(sprite.size)
+        small = sprite.resize([max(1, round(side * scale)) for side in sprite.size], Image.Resampling.BICUBIC)
         canvas = Image.new("RGBA", (SIDE, SIDE), (128, 128, 128, 0))
         canvas.paste(small, ((SIDE - small.width) // 2, SIDE - small.height))
         alphas.append(np.asarray(canvas.getchannel("A"), np.float32) / 255)

@@ -93,6 +93,15 @@ def test_phase_1_changes_the_handles_and_nothing_else(tiny_base, scene):
 
 
 @pytest.mark.parametrize("name", ["light", "paper"])
+def test_phase_2_goes_on_teaching_the_handles(tiny_base, scene, name):
+    def handles(rate):
+        settings = short(tiny_base, name, steps=(1, 3), late_handle_rate=rate, weight_rate=0.0)
+        return run_extraction(scene, tiny_base, settings).embeddings
+
+    assert (handles(1e-2) - handles(0.0)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["light", "paper"])
 def test_phase_2_changes_weights_and_the_base_comes_back(tiny_base, scene, whole_runs, name):
     before = weights_of(tiny_base)
     events = extract(scene, tiny_base, short(tiny_base, name))

@@ -45,6 +45,12 @@ def test_a_map_of_looks_is_saved_and_read_as_it_was(vae, tmp_path):
     assert Looks.load(tmp_path / "elsewhere") is None
 
 
+@pytest.mark.parametrize("size", [(1, 400), (400, 1)])
+def test_a_picture_as_thin_as_a_line_has_a_code(vae, map_of_looks, size):
+    line = map_of_looks.codes([Image.new("RGBA", size, (200, 30, 30, 255))], vae)
+    assert line.shape == (1, 256) and line.isfinite().all()
+
+
 def test_new_things_come_from_no_held_out_thing(monkeypatch):
     used = []
     monkeypatch.setattr(looks, "picture", lambda name: used.append(name) or picture(name))
