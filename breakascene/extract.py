@@ -17,7 +17,7 @@ from breakascene.checkpoint import Checkpoint
 from breakascene.concepts import Concepts, check_target
 from breakascene.errors import UserError
 from breakascene.files import require_writable
-from breakascene.handles import HandleEmbedding, initial_rows, places, taught, training_prompt
+from breakascene.handles import initial_rows, places, taught, training_prompt
 from breakascene.prior import Prior, prior_latents
 from breakascene.scene import Scene, cutout
 from breakascene.settings import Settings, preset
@@ -97,7 +97,7 @@ def extract(
                 if settings.prior_weight:
                     prior = prior_latents(base, settings.prior_count, stop)
                 trainable = undo.enter_context(_trainable(base, settings))
-            parameters = {"handles": words.rows, **(trainable.parameters if trainable else {})}
+            parameters = {"handles": words, **(trainable.parameters if trainable else {})}
             optimizer = _optimizer(words, trainable, settings)
             if saved and saved.step > first:
                 checkpoint.restore(saved, optimizer, parameters)
@@ -125,7 +125,7 @@ def extract(
             settings=settings.to_json(),
             steps=len(history),
             losses=tuple(history),
-            embeddings=words.rows.detach().cpu().float().clone(),
+            embeddings=words.detach().cpu().float().clone(),
             change=trainable.change() if trainable else {},
             leak=read_leak(base, views, scene.handles),
         )
@@ -262,13 +262,13 @@ def _trainable(base: Base, settings: Settings):
 
 
 def _optimizer(
-    words: HandleEmbedding, trainable: adapter.Trainable | None, settings: Settings
+    words: torch.nn.Parameter, trainable: adapter.Trainable | None, settings: Settings
 ) -> torch.optim.Optimizer:
     if trainable is None:
-        groups = [{"params": [words.rows], "lr": settings.handle_rate}]
+        groups = [{"params": [words], "lr": settings.handle_rate}]
     else:
         groups = [
-            {"params": [words.rows], "lr": settings.late_handle_rate},
+            {"params": [words], "lr": settings.late_handle_rate},
             {"params": list(trainable.parameters.values()), "lr": settings.weight_rate},
         ]
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, foreach=True)  # many small tensors

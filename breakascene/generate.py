@@ -95,7 +95,8 @@ def _draw(base: Base, records: Sequence[dict]) -> list[Image.Image]:
     first = records[0]
     return base.pipeline()(
         [record["prompt"] for record in records],
-        negative_prompt=[record["negative"] for record in records],
+        # SDXL draws away from nothing at all where nothing is named, and not from an empty prompt
+        negative_prompt=[record["negative"] for record in records] if first["negative"] else None,
         num_inference_steps=first["steps"],
         guidance_scale=first["guidance"],
         generator=[torch.Generator().manual_seed(record["seed"] + record["index"]) for record in records],

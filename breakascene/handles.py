@@ -1,6 +1,7 @@
 """The handles: words such as <asset0> that a run teaches to a base model."""
 
 import copy
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -59,24 +60,28 @@ def places(base: Base, prompt: str, handles: Sequence[str]) -> list[list[int]]:
 
 
 def initial_rows(base: Base, names: Sequence[str]) -> torch.Tensor:
-    """The start of each handle, section 3.1: the mean of the word embeddings of its name's pieces, (K, D) float32."""
-    table = base.text_encoder.get_input_embeddings().weight  # (V, D)
-    pieces = [base.tokenizer(name, add_special_tokens=False).input_ids for name in names]
-    rows = [table[ids].mean(0) if ids else table.mean(0) for ids in pieces]
-    return torch.stack(rows).detach().float()
+    """The start of each handle, section 3.1: the mean of the word embeddings of its name's pieces, (K, D) float32.
+
+    D is base.width: where there are two text encoders, the numbers for the second follow those for the first.
+    """
+    starts = []
+    for tokenizer, model in base.encoders:
+        table = model.get_input_embeddings().weight  # (V, d)
+        pieces = [tokenizer(name, add_special_tokens=False).input_ids for name in names]
+        starts.append(torch.stack([table[ids].mean(0) if ids else table.mean(0) for ids in pieces]))  # (K, d)
+    return torch.cat(starts, 1).detach().float()
 
 
 class HandleEmbedding(nn.Module):
     """A token embedding with a few rows of its own beside an untouched table.
 
-    forward: ids (B, T) → (B, T, D). Ids of handles take their row, all others the table's, so the rows are the only
-    parameters that training a handle needs.
+    forward: ids (B, T) → (B, T, d). Ids of handles take their row, all others the table's, so the rows are the only
+    parameters that training a handle needs. Of each row (K, D) it takes the d numbers from `start` on.
     """
 
-    def __init__(self, table: nn.Embedding, ids: Sequence[int], rows: torch.Tensor):
+    def __init__(self, table: nn.Embedding, ids: Sequence[int], rows: nn.Parameter, start: int):
         super().__init__()
-        self.table = table
-        self.rows = nn.Parameter(rows.to(table.weight.device, table.weight.dtype, copy=True))  # (K, D)
+        self.table, self.rows, self.start = table, rows, start
         self.register_buffer("ids", torch.tensor(ids, device=table.weight.device), persistent=False)  # (K,)
 
     @property
@@ -85,30 +90,34 @@ class HandleEmbedding(nn.Module):
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         match = input_ids[..., None] == self.ids  # (B, T, K)
-        ours = match.to(self.rows.dtype) @ self.rows  # (B, T, D); one term each, so exact
-        theirs = self.table(input_ids.clamp(max=self.table.num_embeddings - 1))  # (B, T, D)
+        rows = self.rows.narrow(1, self.start, self.table.embedding_dim)  # (K, d)
+        ours = match.to(rows.dtype) @ rows  # (B, T, d); one term each, so exact
+        theirs = self.table(input_ids.clamp(max=self.table.num_embeddings - 1))  # (B, T, d)
         return torch.where(match.any(-1, keepdim=True), ours, theirs)
 
 
 @contextmanager
-def taught(base: Base, handles: Sequence[str], rows: torch.Tensor) -> Iterator[HandleEmbedding]:
+def taught(base: Base, handles: Sequence[str], rows: torch.Tensor) -> Iterator[nn.Parameter]:
     """While the block runs, `base` knows the handles with these embeddings (K, D); afterwards it is as it was.
 
-    The tokenizer is a copy with the handles added, and the text encoder's table is wrapped, not changed. Yields the
-    wrapper, whose `rows` can be trained. Raises UserError for a handle that the tokenizer has already.
+    The tokenizers are copies with the handles added, and the text encoders' tables are wrapped, not changed. Yields the
+    embeddings in use, which can be trained. Raises UserError for a handle that a tokenizer has already.
     """
-    tokenizer, table = base.tokenizer, base.text_encoder.get_input_embeddings()
-    wider = copy.deepcopy(tokenizer)
-    for handle in handles:
+    encoders, tables = base.encoders, [encoder.model.get_input_embeddings() for encoder in base.encoders]
+    wider = tuple(encoder._replace(tokenizer=copy.deepcopy(encoder.tokenizer)) for encoder in encoders)
+    for tokenizer, handle in itertools.product((encoder.tokenizer for encoder in wider), handles):
         # Not normalized: matched as it is written, before the tokenizer lowers the case.
-        if not wider.add_tokens(AddedToken(handle, normalized=False)):
+        if not tokenizer.add_tokens(AddedToken(handle, normalized=False)):
             raise UserError(f"{base.name} has the word {handle} already: use a base without it.")
-    ids = [wider.convert_tokens_to_ids(handle) for handle in handles]
-    embedding = HandleEmbedding(table, ids, rows)
+    words = nn.Parameter(rows.to(base.device, base.dtype, copy=True))  # (K, D)
     try:
-        base.tokenizer = wider
-        base.text_encoder.set_input_embeddings(embedding)
-        yield embedding
+        base.encoders, start = wider, 0
+        for (tokenizer, model), table in zip(wider, tables, strict=True):
+            ids = tokenizer.convert_tokens_to_ids(list(handles))
+            model.set_input_embeddings(HandleEmbedding(table, ids, words, start))
+            start += table.embedding_dim
+        yield words
     finally:
-        base.tokenizer = tokenizer
-        base.text_encoder.set_input_embeddings(table)
+        base.encoders = encoders
+        for encoder, table in zip(encoders, tables, strict=True):
+            encoder.model.set_input_embeddings(table)

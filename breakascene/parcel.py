@@ -19,7 +19,7 @@ from breakascene.scene import Scene, read_folder
 from breakascene.settings import Settings
 
 PARTS = re.compile(r"manifest\.json|concepts\.safetensors|losses\.json|scene/(img\.png|names\.txt|mask[0-7]\.png)")
-MOST_BYTES = 400_000_000  # unpacked; a run on Stable Diffusion has about 60 MB
+MOST_BYTES = 400_000_000  # unpacked; a run on Stable Diffusion has about 60 MB, on SDXL 120 to 260
 MOST_STEPS = 100_000
 ODD = (AttributeError, TypeError, ValueError)  # of values that are not of the kind they should be
 
@@ -65,11 +65,10 @@ def _checked(concepts: Concepts, scene: Scene, base: Base) -> Concepts:
         )
     if concepts.handles != scene.handles or concepts.names != scene.names:
         raise _unsound("its words and masks do not belong together")
-    width = base.text_encoder.get_input_embeddings().weight.shape[1]
     tensors = [concepts.embeddings, *concepts.change.values()]
     if not all(t.dtype == torch.float32 and t.isfinite().all() for t in tensors):
         raise _unsound("it has values that are no numbers")
-    if concepts.embeddings.shape != (len(scene.handles), width) or not adapter.fits(base, concepts.change):
+    if concepts.embeddings.shape != (len(scene.handles), base.width) or not adapter.fits(base, concepts.change):
         raise _unsound("its weights do not fit the model")
     settings = _settings(concepts.settings)
     losses = [{str(name): float(value) for name, value in step.items()} for step in concepts.losses[:MOST_STEPS]]

@@ -6,10 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from PIL import Image
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from breakascene.base import Base, load_base
 from breakascene.scene import Scene, make_scene
@@ -17,7 +23,7 @@ from breakascene.scene import Scene, make_scene
 WORDS = "a photo of and at in on the dog cat car ball mug beach snow grass object".split()
 
 
-def small_tokenizer(length: int) -> CLIPTokenizer:
+def small_tokenizer(length: int, pad: str = "<|endoftext|>") -> CLIPTokenizer:
     """A CLIP tokenizer that knows WORDS whole and spells all others."""
     letters = sorted(ByteLevel.alphabet())
     vocab = {piece: i for i, piece in enumerate(letters + [f"{letter}</w>" for letter in letters])}
@@ -31,30 +37,39 @@ def small_tokenizer(length: int) -> CLIPTokenizer:
             vocab.setdefault(pieces[0], len(vocab))
     for mark in ("<|startoftext|>", "<|endoftext|>"):
         vocab[mark] = len(vocab)
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=length)
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=length, pad_token=pad)
 
 
-def save_base(folder: Path, length: int, latent: int, vae: int, scheduler: dict, unet: dict) -> Path:
-    """Save a model with random weights, the same each time, as a diffusers folder."""
+def text_config(tokenizer: CLIPTokenizer, **changes) -> CLIPTextConfig:
+    """CLIP's text encoder, two layers of 32 numbers; changes: fields to set otherwise."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    marks = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    length = {"max_position_embeddings": tokenizer.model_max_length}
+    return CLIPTextConfig(vocab_size=len(tokenizer), **{**sizes, **marks, **length, **changes})
+
+
+def save_base(
+    folder: Path,
+    length: int,
+    latent: int,
+    vae: int,
+    scheduler: dict,
+    unet: dict,
+    text: dict | None = None,
+    text_2: dict | None = None,
+    pad: str = "<|endoftext|>",
+) -> Path:
+    """Save a model with random weights, the same each time, as a diffusers folder; of the SDXL kind with `text_2`."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        tokenizer = small_tokenizer(length)
-        text_encoder = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                max_position_embeddings=length,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-            )
-        )
+        tokenizer = small_tokenizer(length, pad)
+        text_encoder = CLIPTextModel(text_config(tokenizer, **(text or {})))
         # CLIP's own initial embeddings are so near each other that all words would look alike
         torch.nn.init.normal_(text_encoder.get_input_embeddings().weight, std=0.5)
         parts = {
-            "unet": UNet2DConditionModel(sample_size=latent, cross_attention_dim=32, norm_num_groups=4, **unet),
+            "unet": UNet2DConditionModel(
+                **{"sample_size": latent, "cross_attention_dim": 32, "norm_num_groups": 4, **unet}
+            ),
             "vae": AutoencoderKL(
                 block_out_channels=(4,) * vae,
                 down_block_types=("DownEncoderBlock2D",) * vae,
@@ -64,15 +79,20 @@ def save_base(folder: Path, length: int, latent: int, vae: int, scheduler: dict,
                 scaling_factor=0.7,
             ),
             "scheduler": DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, **scheduler),
+            "tokenizer": tokenizer,
+            "text_encoder": text_encoder,
         }
-        StableDiffusionPipeline(
-            tokenizer=tokenizer,
-            text_encoder=text_encoder,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-            **parts,
-        ).save_pretrained(folder)
+        if text_2:
+            second = CLIPTextModelWithProjection(text_config(tokenizer, **text_2))
+            torch.nn.init.normal_(second.get_input_embeddings().weight, std=0.5)
+            # its tokenizer fills up with the id 0, whatever the first does
+            parts |= {"text_encoder_2": second, "tokenizer_2": small_tokenizer(length, "!")}
+            pipeline = StableDiffusionXLPipeline(**parts)
+        else:
+            pipeline = StableDiffusionPipeline(
+                **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+            )
+        pipeline.save_pretrained(folder)
     return folder
 
 
@@ -120,6 +140,55 @@ def sd_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sd2_folder(tmp_path_factory) -> Path:
+    """Stable Diffusion 2's architecture: OpenCLIP's text encoder, linear projections, velocity."""
+    return save_base(
+        tmp_path_factory.mktemp("sd2"),
+        length=77,
+        latent=32,
+        vae=3,
+        scheduler={"prediction_type": "v_prediction"},
+        text={"hidden_act": "gelu"},
+        pad="!",
+        unet={
+            "block_out_channels": (4, 8, 8, 8),
+            "layers_per_block": 2,
+            "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+            "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+            "attention_head_dim": (1, 2, 2, 2),
+            "use_linear_projection": True,
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def sdxl_folder(tmp_path_factory) -> Path:
+    """SDXL's architecture: two text encoders, cross-attention from half size down, told of summary and size."""
+    return save_base(
+        tmp_path_factory.mktemp("sdxl"),
+        length=77,
+        latent=32,
+        vae=3,
+        scheduler={"prediction_type": "epsilon"},
+        text={"eos_token_id": 2},  # as its configurations have it
+        text_2={"eos_token_id": 2, "hidden_size": 48, "hidden_act": "gelu", "projection_dim": 40},
+        unet={
+            "block_out_channels": (4, 8, 8),
+            "layers_per_block": 2,
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            "transformer_layers_per_block": (1, 1, 2),
+            "attention_head_dim": (1, 2, 2),
+            "use_linear_projection": True,
+            "cross_attention_dim": 32 + 48,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 40 + 6 * 8,
+        },
+    )
+
+
+@pytest.fixture(scope="session")
 def tiny_base(tiny_folder) -> Base:
     return load_base(tiny_folder, "cpu")
 
@@ -127,6 +196,16 @@ def tiny_base(tiny_folder) -> Base:
 @pytest.fixture(scope="session")
 def sd_base(sd_folder) -> Base:
     return load_base(sd_folder, "cpu")
+
+
+@pytest.fixture(scope="session")
+def sd2_base(sd2_folder) -> Base:
+    return load_base(sd2_folder, "cpu")
+
+
+@pytest.fixture(scope="session")
+def sdxl_base(sdxl_folder) -> Base:
+    return load_base(sdxl_folder, "cpu")
 
 
 @pytest.fixture(scope="session")
@@ -143,8 +222,8 @@ def weights_of(base: Base) -> dict[str, torch.Tensor]:
     """A copy of all weights, by name."""
     return {
         f"{part}.{name}": value.clone()
-        for part in ("text_encoder", "unet", "vae")
-        for name, value in getattr(base, part).state_dict().items()
+        for part, module in {**base.parts, "vae": base.vae}.items()
+        for name, value in module.state_dict().items()
     }
 
 
@@ -152,4 +231,4 @@ def assert_same_base(base: Base, before: dict[str, torch.Tensor]) -> None:
     now = weights_of(base)
     assert now.keys() == before.keys()
     assert all(torch.equal(now[name], before[name]) for name in before)
-    assert "<asset0>" not in base.tokenizer.get_vocab()
+    assert not any("<asset0>" in encoder.tokenizer.get_vocab() for encoder in base.encoders)

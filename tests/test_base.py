@@ -88,5 +88,5 @@ def test_folders_that_are_no_base(tmp_path, tiny_folder):
         load_base(broken, "cpu")
     index = json.loads((broken / "model_index.json").read_text())
     (broken / "model_index.json").write_text(json.dumps({**index, "text_encoder_2": ["transformers", "x"]}))
-    with pytest.raises(UserError, match="SDXL"):
+    with pytest.raises(UserError, match="for SDXL also tokenizer_2"):
         load_base(broken, "cpu")

@@ -252,15 +252,15 @@ def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):
     views, settings = Views.of(scene, tiny_base), short(tiny_base, attention_weight=1.0)
     direction = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
     with taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)) as words:
-        start = words.rows.detach().clone()
+        start = words.detach().clone()
 
         def loss(shift):
-            words.rows.data = start + shift * direction
+            words.data = start + shift * direction
             rng = torch.Generator().manual_seed(0)
             return step_loss(tiny_base, views, scene.handles, None, settings, rng)[0]
 
         loss(0).backward()
-        slope = (words.rows.grad * direction).sum().item()
+        slope = (words.grad * direction).sum().item()
         measured = (loss(1e-2).item() - loss(-1e-2).item()) / 2e-2
     assert abs(slope) > 1e-3
     assert math.isclose(slope, measured, rel_tol=0.02)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import gradio as gr
 
-from breakascene.base import Base, toybox_folder
+from breakascene.base import Base
 from breakascene.studio import api, check, create, extract_screen, models, pick, words
 from breakascene.studio.desk import Desk, Desks
 from breakascene.studio.jobs import Job, Line
 from breakascene.studio.screen import QUIET, at_desk
 from breakascene.studio.theme import CSS, THEME
+from breakascene.weights import toybox_folder
 
 log = logging.getLogger(__name__)
 

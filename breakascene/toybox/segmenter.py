@@ -266,4 +266,3 @@ def _innermost(region: np.ndarray) -> tuple[int, int]:
         left = peeled
     y, x = np.argwhere(left[0, 0].numpy() > 0)[0] - 1
     return int(x), int(y)
-
