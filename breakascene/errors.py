@@ -1,8 +1,24 @@
-"""The one exception that carries a sentence for the person at the screen."""
+"""The one exception that carries a sentence for the person at the screen, and a sentence that can be said anew."""
+
+
+class Sentence(str):
+    """A sentence that remembers its form and what was put in, so that the studio can say it in another language."""
+
+    def __new__(cls, form: str, **values):
+        sentence = super().__new__(cls, form.format(**values))
+        sentence.form, sentence.values = form, values
+        return sentence
+
+    def __getnewargs_ex__(self):  # pickled on its way out of a GPU process
+        return (self.form,), self.values
 
 
 class UserError(Exception):
     """A mistake or a lack that the user can mend; its text is one sentence that says how.
 
-    The command line prints it on stderr and exits with 2; the studio shows it as a notice.
+    The command line prints it on stderr and exits with 2; the studio shows it as a notice. With values the text is
+    the form of a Sentence, which the studio can say in another language.
     """
+
+    def __init__(self, text: str, **values):
+        super().__init__(Sentence(text, **values) if values else text)

@@ -34,8 +34,10 @@ def check_prompt(prompt: str, known_handles: Sequence[str]) -> None:
     """Raise UserError if the prompt has a word in angle brackets that is no known handle; it names those that are."""
     for word in _WORD.findall(prompt):
         if word not in known_handles:
-            known = f"this run knows {', '.join(known_handles)}" if known_handles else "no run is in use"
-            raise UserError(f"{word} is an unknown handle: {known}.")
+            if not known_handles:
+                raise UserError(f"{word} is an unknown handle: no run is in use.")
+            known = ", ".join(known_handles)
+            raise UserError("{word} is an unknown handle: this run knows {known}.", word=word, known=known)
 
 
 def places(base: Base, prompt: str, handles: Sequence[str]) -> list[list[int]]:
@@ -52,9 +54,10 @@ def places(base: Base, prompt: str, handles: Sequence[str]) -> list[list[int]]:
         spots = [i for i, other in enumerate(whole) if other == token]
         if spots and spots[-1] >= limit - 1:  # the last place belongs to the end mark
             raise UserError(
-                f"The prompt is too long for {base.name}: {handle} is cut off after {limit} tokens. "
-                "Shorten the prompt or move the handle forward."
-            )
+                "The prompt is too long for {base}: {handle} is cut off after {limit} tokens. "
+                "Shorten the prompt or move the handle forward.",
+                base=base.name, handle=handle, limit=limit,
+            )  # fmt: skip
         found.append(spots)
     return found
 

@@ -61,7 +61,8 @@ def _checked(concepts: Concepts, scene: Scene, base: Base) -> Concepts:
     """The same concepts if every value is of the kind and shape that extract gives. Raises UserError."""
     if concepts.fingerprint != base.fingerprint:
         raise UserError(
-            f"These things were learned on another model ({str(concepts.base)[:80]}): open the studio with that one."
+            "These things were learned on another model ({base}): open the studio with that one.",
+            base=str(concepts.base)[:80],
         )
     if concepts.handles != scene.handles or concepts.names != scene.names:
         raise _unsound("its words and masks do not belong together")
@@ -89,4 +90,4 @@ def _settings(values: dict) -> dict:
 
 
 def _unsound(why: str) -> UserError:
-    return UserError(f"This file cannot be brought back, {why}: choose a file that was saved here.")
+    return UserError("This file cannot be brought back, {why}: choose a file that was saved here.", why=why)

@@ -38,9 +38,15 @@ def read_photo(source: Source) -> Image.Image:
     image = _open(source)
     width, height = image.size
     if min(width, height) < MIN_SIDE:
-        raise UserError(f"{_label(source)} is only {width} × {height} pixels: use a photo of at least 16 × 16.")
+        raise UserError(
+            "{photo} is only {width} × {height} pixels: use a photo of at least 16 × 16.",
+            photo=_label(source), width=width, height=height,
+        )  # fmt: skip
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise UserError(f"{_label(source)} is {width} × {height} pixels, too long a strip: crop it around the things.")
+        raise UserError(
+            "{photo} is {width} × {height} pixels, too long a strip: crop it around the things.",
+            photo=_label(source), width=width, height=height,
+        )  # fmt: skip
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -132,16 +138,18 @@ class Scene:
                 )
             if area < MIN_AREA:
                 raise UserError(
-                    f"The mask of {handle} ({concept.name}) covers under 0.05 % of the photo: "
-                    "mark the whole thing, or crop the photo around it."
-                )
+                    "The mask of {handle} ({name}) covers under 0.05 % of the photo: "
+                    "mark the whole thing, or crop the photo around it.",
+                    handle=handle, name=concept.name,
+                )  # fmt: skip
         for i in range(count):
             for j in range(i):
                 if np.array_equal(self.concepts[i].mask, self.concepts[j].mask):
                     raise UserError(
-                        f"The masks of {self.handles[j]} ({self.concepts[j].name}) and {self.handles[i]} "
-                        f"({self.concepts[i].name}) are the same: drop one of them."
-                    )
+                        "The masks of {one} ({name}) and {other} ({other_name}) are the same: drop one of them.",
+                        one=self.handles[j], name=self.concepts[j].name,
+                        other=self.handles[i], other_name=self.concepts[i].name,
+                    )  # fmt: skip
         if self.background and self.masks()[-1].mean() < MIN_AREA:
             raise UserError("The masks cover the whole photo, nothing is left for the background: switch it off.")
 
@@ -264,7 +272,10 @@ def _label(source: Source) -> str:
 def _open(source: Source) -> Image.Image:
     """Open, check the size by the header, decode whole, turn upright, and bring deep modes to eight bits."""
     label = _label(source)
-    too_large = UserError(f"{label} has more than {MAX_PIXELS // 1_000_000} megapixels: make it smaller first.")
+    too_large = UserError(
+        "{photo} has more than {most} megapixels: make it smaller first.",
+        photo=label, most=MAX_PIXELS // 1_000_000,
+    )  # fmt: skip
     try:
         image = source if isinstance(source, Image.Image) else Image.open(source)
         if image.width * image.height > MAX_PIXELS:
@@ -280,9 +291,11 @@ def _open(source: Source) -> Image.Image:
     except PermissionError as error:
         raise UserError(f"{source} may not be read: change its rights or copy it.") from error
     except UnidentifiedImageError as error:
-        raise UserError(f"{label} is not a picture that can be read: use a JPEG, PNG or WebP file.") from error
+        raise UserError(
+            "{photo} is not a picture that can be read: use a JPEG, PNG or WebP file.", photo=label
+        ) from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
-        raise UserError(f"{label} is damaged or cut off: copy or download it again.") from error
+        raise UserError("{photo} is damaged or cut off: copy or download it again.", photo=label) from error
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -300,7 +313,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _clean(name: str) -> str:
     name = " ".join(name.split())
     if len(name) > 60 or re.search(r"[<>]", name):
-        raise UserError(f'The name "{name[:60]}" will not do: use a few plain words, without < and >.')
+        raise UserError('The name "{name}" will not do: use a few plain words, without < and >.', name=name[:60])
     return name or "object"
 
 

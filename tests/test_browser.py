@@ -44,11 +44,12 @@ def browser():
 
 
 @contextmanager
-def visitor(browser, address, width=1280, theme="light"):
+def visitor(browser, address, width=1280, theme="light", locale="en-GB"):
     """A visitor of their own on the open page, who asks no other machine for anything and meets no error."""
     context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=theme, accept_downloads=True, base_url=address
-    )
+        viewport={"width": width, "height": 900}, color_scheme=theme, accept_downloads=True, base_url=address,
+        locale=locale,
+    )  # fmt: skip
     page = context.new_page()
     page.set_default_timeout(WAIT)
     asked, errors = [], []
@@ -299,6 +300,58 @@ def test_mistakes_are_notices_and_nothing_is_lost(browser, address, tmp_path):
         expect(notice.last).to_contain_text("Nothing is picked yet")
         page.get_by_role("tab", name="1 · Pick").click()
         expect(page.locator("#canvas img")).to_be_visible()
+
+
+def in_english(page):
+    """The texts of the page, seen or hidden, with two or more English words in a row."""
+    texts = page.evaluate(
+        """window.gradio_config.components.flatMap(({props}) =>
+            [props.label, props.info, props.placeholder, props.value, ...(props.choices ?? []).map((c) => c[0])])"""
+    )
+    proper = "<code>.*?</code>|<(?!asset)[^>]*>|Stable Diffusion|Hugging Face|Break-A-Scene Studio"
+    texts = {re.sub(proper, "", text) for text in texts if isinstance(text, str)}
+    return {text for text in texts if re.search(r"[A-Za-z]{2,} [A-Za-z]{2,}", text)}
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(browser, address, width):
+    with visitor(browser, address, width, locale="ja-JP") as page:
+        expect(page.get_by_role("tab", name="1 · 選ぶ")).to_be_visible()
+        expect(page.get_by_role("heading", name="サンプルで試す")).to_be_visible()
+        expect(page.locator("html")).to_have_attribute("lang", "ja")
+        assert in_english(page) == {"a photo of <asset0> at the beach"}  # prompts are English
+        scene = open_sample(page)
+        expect(page.locator("#hint")).to_contain_text("クリックしてください")
+        click_on(page, scene, 0)
+        expect(page.locator("#hint")).to_contain_text("うまく選べたら")
+        name_thing(page, 0, "first toy")
+        page.get_by_role("button", name="元に戻す").click()
+        expect(page.locator("#hint")).to_contain_text("写真の中の first toy をクリックしてください")
+        page.get_by_role("button", name="元に戻す").click()
+        expect(page.locator(".toast-body").last).to_contain_text("元に戻せる操作はありません")
+        expect(page.locator(".toast-body").last).not_to_contain_text("Warning", use_inner_text=True)
+        expect(page.get_by_role("link", name="日本語")).to_have_count(1)
+        click_on(page, scene, 0)
+        shot(page, f"japanese-pick-{width}")
+        for language, name, heading in (("en", "English", "Things you picked"), ("ja", "日本語", "選んだもの")):
+            page.get_by_role("link", name=name).click()
+            expect(page.get_by_role("heading", name=heading)).to_be_visible()
+            expect(page.locator("html")).to_have_attribute("lang", language)
+            expect(page.locator("#canvas img")).to_be_visible()
+            expect(page.locator("#name-0 :is(input, textarea)")).to_have_value("first toy")
+            page.locator("#to-extract").click()
+            expect(page.locator("#picked figcaption")).to_have_text(["first toy"])
+            page.get_by_role("tab").first.click()
+        page.goto("/")  # the choice is remembered
+        expect(page.get_by_role("heading", name="選んだもの")).to_be_visible()
+        teach(page, 2, 0)
+        expect(page.locator("#status")).to_contain_text("できました。絵描きが覚えたもの：first toy", timeout=LONG)
+        shot(page, f"japanese-extract-{width}")
+        page.locator("#to-create").click()
+        page.get_by_role("button", name="雪の中で").click()
+        expect(page.locator("#prompt textarea")).to_have_value("a photo of <asset0> in the snow")
+        shot(page, f"japanese-create-{width}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

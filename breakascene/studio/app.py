@@ -6,10 +6,12 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from breakascene.base import Base
 from breakascene.studio import api, check, create, extract_screen, models, pick, words
 from breakascene.studio.desk import Desk, Desks
+from breakascene.studio.door import door, switch
 from breakascene.studio.jobs import Job, Line
 from breakascene.studio.screen import QUIET, at_desk
 from breakascene.studio.theme import CSS, THEME
@@ -40,6 +42,7 @@ def launch(host: str = "127.0.0.1", port: int | None = None, base: str = "auto",
         server_name=host, server_port=port, share=False, ssr_mode=False, quiet=True, prevent_thread_lock=True,
         theme=THEME, css=CSS, footer_links=[], max_file_size=MAX_UPLOAD, strict_cors=True, show_error=False,
         enable_monitoring=False, run_history=False, allowed_paths=[str(desks.folder)],
+        app_kwargs={"middleware": [Middleware(door)]},
     )  # fmt: skip
     if wait:
         print(words.OPEN.format(address=address), flush=True)
@@ -55,63 +58,74 @@ def on_space() -> bool:
 
 
 def build(desks: Desks, line: Line) -> gr.Blocks:
-    """The page, for models that are open (models.open_models)."""
+    """A page in each language, for models that are open (models.open_models)."""
     with gr.Blocks(title=words.TITLE, analytics_enabled=False, delete_cache=(3600, A_DAY), fill_width=False) as demo:
-        browser = gr.BrowserState("", storage_key="breakascene-desk", secret="kept-by-the-browser-only")
-        token = gr.State("")
-        seen = gr.State({})  # what this page has already shown of the running jobs
-        timer = gr.Timer(TICK, active=False)
-        gr.HTML(f'<h1>{words.TITLE}</h1><p class="hint">{words.TAGLINE}</p>', elem_id="head")
-        banner(models.base())
-        with gr.Tabs(elem_id="steps") as tabs:
-            with gr.Tab(words.TAB_PICK, id="pick"):
-                picking = pick.build(desks, token)
-            with gr.Tab(words.TAB_EXTRACT, id="extract") as extract_tab:
-                learning = extract_screen.build(desks, token, timer, line)
-            with gr.Tab(words.TAB_CREATE, id="create") as create_tab:
-                drawing = create.build(desks, token, timer, line)
-                checking = check.build(desks, token, timer, line)
-
-        def enter(kept, request: gr.Request):
-            desk = desks.enter(request.query_params.get("desk") or kept)
-            with desk.lock:
-                desk.prompted = None  # a new page starts with a sentence
-                page = [*picking.show(desk), *learning.show(desk), *drawing.show(desk), *checking.show(desk)]
-                at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) else "pick"
-                return [desk.token, desk.token, *page, gr.Timer(active=desk.busy()), gr.Tabs(selected=at)]
-
-        def tick(desk: Desk, shown: dict):
-            # First whether it goes on, then what there is to show: a job that ends in between is shown by the next tick
-            going = gr.skip() if desk.busy() else gr.Timer(active=False)
-            now = marks(desk, line)
-            if now == shown:
-                return [*[gr.skip()] * len(live), gr.skip(), going]
-            changed = {part for part in now if now[part] != shown.get(part)}
-            updates = learning.progress(desk) if "learning" in changed else [gr.skip()] * len(learning.live)
-            if "strips" not in changed:
-                updates[learning.live.index(learning.strips)] = gr.skip()
-            updates += drawing.show(desk) if "learned" in changed else [
-                *[gr.skip()] * (len(drawing.outputs) - len(drawing.live)),
-                *(drawing.progress(desk) if "drawing" in changed else [gr.skip()] * len(drawing.live)),
-            ]  # fmt: skip
-            new = changed & {"checking", "learned"}
-            updates += checking.show(desk) if new else [gr.skip()] * len(checking.outputs)
-            return [*updates, now, going]
-
-        live = [*learning.live, *drawing.outputs, *checking.outputs]
-        page = [*picking.outputs, *learning.outputs, *drawing.outputs, *checking.outputs]
-        demo.load(enter, [browser], [browser, token, *page, timer, tabs], **QUIET)
-        timer.tick(
-            at_desk(desks, tick), [token, seen], [*live, seen, timer], queue=False, **{**QUIET, "trigger_mode": "once"}
-        )
-        extract_tab.select(at_desk(desks, learning.show), [token], learning.outputs, **QUIET)
-        opened = create_tab.select(at_desk(desks, drawing.show), [token], drawing.outputs, **QUIET)
-        for event in (opened, *drawing.changes):
-            event.then(at_desk(desks, checking.show), [token], checking.outputs, **QUIET)
-        picking.next.click(lambda: gr.Tabs(selected="extract"), None, tabs, **QUIET)
-        learning.next.click(lambda: gr.Tabs(selected="create"), None, tabs, **QUIET)
+        page(demo, desks, line)
         api.build(desks, line)
+    for code, name in words.LANGUAGES.items():
+        if code != "en":
+            with words.speaking(code), demo.route(name, code):
+                page(demo, desks, line)
     return demo
+
+
+def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
+    """The page in the language that is spoken now (words.speaking)."""
+    language = words.language.get()
+    browser = gr.BrowserState("", storage_key="breakascene-desk", secret="kept-by-the-browser-only")
+    token = gr.State("")
+    seen = gr.State({})  # what this page has already shown of the running jobs
+    timer = gr.Timer(TICK, active=False)
+    gr.HTML(f'{switch()}<h1>{words.TITLE}</h1><p class="hint">{words.TAGLINE}</p>', elem_id="head")
+    banner(models.base())
+    with gr.Tabs(elem_id="steps") as tabs:
+        with gr.Tab(words.TAB_PICK, id="pick"):
+            picking = pick.build(desks, token)
+        with gr.Tab(words.TAB_EXTRACT, id="extract") as extract_tab:
+            learning = extract_screen.build(desks, token, timer, line)
+        with gr.Tab(words.TAB_CREATE, id="create") as create_tab:
+            drawing = create.build(desks, token, timer, line)
+            checking = check.build(desks, token, timer, line)
+
+    def enter(kept, request: gr.Request):
+        desk = desks.enter(request.query_params.get("desk") or kept)
+        with desk.lock, words.speaking(language):
+            desk.prompted = None  # a new page starts with a sentence
+            shown = [*picking.show(desk), *learning.show(desk), *drawing.show(desk), *checking.show(desk)]
+            at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) else "pick"
+            return [desk.token, desk.token, *shown, gr.Timer(active=desk.busy()), gr.Tabs(selected=at)]
+
+    def tick(desk: Desk, shown: dict):
+        # First whether it goes on, then what there is to show: a job that ends in between is shown by the next tick
+        going = gr.skip() if desk.busy() else gr.Timer(active=False)
+        now = marks(desk, line)
+        if now == shown:
+            return [*[gr.skip()] * len(live), gr.skip(), going]
+        changed = {part for part in now if now[part] != shown.get(part)}
+        updates = learning.progress(desk) if "learning" in changed else [gr.skip()] * len(learning.live)
+        if "strips" not in changed:
+            updates[learning.live.index(learning.strips)] = gr.skip()
+        updates += drawing.show(desk) if "learned" in changed else [
+            *[gr.skip()] * (len(drawing.outputs) - len(drawing.live)),
+            *(drawing.progress(desk) if "drawing" in changed else [gr.skip()] * len(drawing.live)),
+        ]  # fmt: skip
+        new = changed & {"checking", "learned"}
+        updates += checking.show(desk) if new else [gr.skip()] * len(checking.outputs)
+        return [*updates, now, going]
+
+    live = [*learning.live, *drawing.outputs, *checking.outputs]
+    everything = [*picking.outputs, *learning.outputs, *drawing.outputs, *checking.outputs]
+    demo.load(enter, [browser], [browser, token, *everything, timer, tabs], **QUIET)
+    demo.load(None, js=f"() => {{ document.documentElement.lang = '{language}'; }}", api_visibility="private")
+    timer.tick(
+        at_desk(desks, tick), [token, seen], [*live, seen, timer], queue=False, **{**QUIET, "trigger_mode": "once"}
+    )
+    extract_tab.select(at_desk(desks, learning.show), [token], learning.outputs, **QUIET)
+    opened = create_tab.select(at_desk(desks, drawing.show), [token], drawing.outputs, **QUIET)
+    for event in (opened, *drawing.changes):
+        event.then(at_desk(desks, checking.show), [token], checking.outputs, **QUIET)
+    picking.next.click(lambda: gr.Tabs(selected="extract"), None, tabs, **QUIET)
+    learning.next.click(lambda: gr.Tabs(selected="create"), None, tabs, **QUIET)
 
 
 def banner(base: Base) -> None:

@@ -95,9 +95,10 @@ def table(found: dict) -> str:
     answer = pages.table([words.CHECK_WHAT, words.CHECK_FIGURE], rows)
     if found["confusion"]:
         columns = [*found["confusion"], OTHER, NOTHING]
+        titles = [words.CHECK_ANSWERS.get(column, column) for column in columns]
         seen = [(name, *(f"{row[c]:.0%}" for c in columns)) for name, row in found["confusion"].items()]
         answer += f'<p class="caption">{escape(words.CHECK_CONFUSION)}</p>'
-        answer += pages.table([words.CHECK_ASKED, *columns], seen)
+        answer += pages.table([words.CHECK_ASKED, *titles], seen)
     return f'<div class="figures">{answer}</div>'
 
 

@@ -17,8 +17,6 @@ from breakascene.studio.screen import QUIET, at_desk, download_button
 CHIPS = MAX_CONCEPTS + 1  # the things and the background
 MOST_PICTURES, MOST_STEPS, LONGEST_PROMPT = 16, 100, 500
 
-NO_PICTURES_YET = f'<p class="hint">{words.EMPTY_GALLERY}</p>'
-
 # Puts a handle where the cursor stands in the sentence, as one would type it.
 INSERT = """(prompt, chip) => {
   const box = document.querySelector("#prompt textarea");
@@ -62,13 +60,13 @@ class Create:
         if run is None or desk.prompted == run.id:
             return gr.skip()
         desk.prompted = run.id
-        return with_place("", words.PLACES[0], run.handles)
+        return with_place("", next(iter(words.PLACES)), run.handles)
 
     def progress(self, desk: Desk) -> list:
         job = desk.drawing
         running = job is not None and not job.over
         return [
-            status(job, self.line) if job else NO_PICTURES_YET,
+            status(job, self.line) if job else no_pictures_yet(),
             gallery(desk),
             gr.Button(interactive=not running),
             gr.Button(words.STOPPING if running and job.stop_asked() else words.STOP, visible=running),
@@ -81,18 +79,18 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
         with gr.Column(scale=2, min_width=300):
             runs = gr.Dropdown([], label=words.RUN, visible=False, elem_id="runs")
             prompt = gr.Textbox(
-                label=words.PROMPT, placeholder=words.PROMPT_HINT, lines=2, max_lines=4, max_length=LONGEST_PROMPT,
-                elem_id="prompt",
+                label=words.PROMPT, info=words.PROMPT_INFO, placeholder=words.PROMPT_HINT, lines=2, max_lines=4,
+                max_length=LONGEST_PROMPT, elem_id="prompt",
             )  # fmt: skip
             gr.Markdown(words.CHIPS, elem_classes="caption")
             with gr.Row(elem_classes="chips"):
                 chips = [gr.Button(visible=False, size="sm", min_width=90, elem_id=f"chip-{i}") for i in range(CHIPS)]
             gr.Markdown(words.PLACES_TITLE, elem_classes="caption")
             with gr.Row(elem_classes="chips places"):
-                places = [gr.Button(place, size="sm", min_width=60) for place in words.PLACES]
+                places = {place: gr.Button(name, size="sm", min_width=60) for place, name in words.PLACES.items()}
             gr.Markdown(words.MANNERS_TITLE, elem_classes="caption")
             with gr.Row(elem_classes="chips manners"):
-                manners = [gr.Button(manner, size="sm", min_width=60) for manner in words.MANNERS]
+                manners = {manner: gr.Button(name, size="sm", min_width=60) for manner, name in words.MANNERS.items()}
             count = gr.Slider(1, MOST_PICTURES, 4, step=1, label=words.COUNT, elem_id="count")
             with gr.Accordion(words.ADVANCED, open=False, elem_id="create-advanced"):
                 seed = gr.Number(0, label=words.SEED, info=words.SEED_INFO, precision=0, elem_id="seed")
@@ -102,7 +100,7 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
             start = gr.Button(words.DRAW, variant="primary", elem_id="draw")
             stop = gr.Button(words.STOP, variant="stop", visible=False, elem_id="stop-drawing")
         with gr.Column(scale=3, min_width=320):
-            state = gr.HTML(NO_PICTURES_YET, elem_id="drawing")
+            state = gr.HTML(no_pictures_yet(), elem_id="drawing")
             pictures = gr.Gallery(
                 show_label=False, columns=4, height="auto", object_fit="contain", interactive=False,
                 buttons=["download", "fullscreen"], elem_id="pictures", min_width=200,
@@ -141,9 +139,9 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
         desk.forget_run()
         return create.show(desk)
 
-    def place(desk: Desk, text, where):
+    def handles(desk: Desk) -> tuple[str, ...]:
         run = desk.current_run()
-        return with_place(text, where, run.handles if run else ())
+        return run.handles if run else ()
 
     start.click(at_desk(desks, ask), [token, prompt, count, seed, steps, guidance, negative], [*live, timer], **QUIET)
     stop.click(at_desk(desks, stop_now), [token], live, **QUIET)
@@ -156,10 +154,11 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
     )
     for chip in chips:
         chip.click(None, [prompt, chip], [prompt], js=INSERT, api_visibility="private")
-    for button in places:
-        button.click(at_desk(desks, place), [token, prompt, button], prompt, **QUIET)
-    for button in manners:
-        button.click(with_manner, [prompt, button], prompt, **QUIET)
+    for place, button in places.items():
+        put = at_desk(desks, lambda desk, text, place=place: with_place(text, place, handles(desk)))
+        button.click(put, [token, prompt], prompt, **QUIET)
+    for manner, button in manners.items():
+        button.click(lambda text, manner=manner: with_manner(text, manner), [prompt], prompt, **QUIET)
     return create
 
 
@@ -210,6 +209,10 @@ def with_manner(text: str, manner: str) -> str:
     for known in words.MANNERS:
         text = text.removeprefix(f"{known} of ")
     return f"{manner} of {text}"
+
+
+def no_pictures_yet() -> str:
+    return f'<p class="hint">{words.EMPTY_GALLERY}</p>'
 
 
 def gallery(desk: Desk) -> list[tuple[str, str]]:

@@ -51,7 +51,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        made = time.strftime("%d %b %H:%M", time.localtime((self.folder / "manifest.json").stat().st_mtime))
+        made = time.strftime(words.DATE, time.localtime((self.folder / "manifest.json").stat().st_mtime))
         return f"{', '.join(self.names)} · {made}"
 
     def thumbnails(self) -> list[Path]:

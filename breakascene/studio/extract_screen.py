@@ -159,13 +159,13 @@ def summary(desk: Desk) -> str:
         scene = boards.to_scene(desk.board)
     except UserError as error:
         empty = desk.board.photo is None or all(thing.empty for thing in desk.board.things)
-        return f'<p class="notice">{words.EXTRACT_NOTHING if empty else charts.escape(str(error))}</p>'
+        return f'<p class="notice">{words.EXTRACT_NOTHING if empty else charts.escape(words.sentence_for(error))}</p>'
     cuts = [cutout(scene, i) for i in range(len(scene.handles))]
     return f'<p class="hint">{words.EXTRACT_READY}</p>{charts.thumbs(cuts, scene.names)}{notices(scene_advice(scene))}'
 
 
 def notices(sentences: Iterable[str]) -> str:
-    return "".join(f'<p class="notice">{charts.escape(sentence)}</p>' for sentence in sentences)
+    return "".join(f'<p class="notice">{charts.escape(words.told(sentence))}</p>' for sentence in sentences)
 
 
 def preset_choices() -> list[tuple[str, str]]:

@@ -162,7 +162,7 @@ class Line:
         try:
             result = job.context.run(job.work, job)
         except UserError as error:
-            return FAILED, str(error), None
+            return FAILED, words.sentence_for(error), None
         except BaseException as error:
             log.exception("job %s (%s) died", job.id, job.kind)
             return FAILED, words.sentence_for(error), None

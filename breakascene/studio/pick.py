@@ -89,7 +89,7 @@ def build(desks: Desks, token: gr.State) -> Pick:
         if folders:
             gr.Markdown(f"### {words.SAMPLES}")
             shelf = gr.Gallery(
-                [(str(next(f.glob("img.*"))), f.name.replace("-", " ").replace("_", " ")) for f in folders],
+                [(str(next(f.glob("img.*"))), words.SAMPLE_NAMES[f.name]) for f in folders],
                 show_label=False, columns=6, height="auto", allow_preview=False, object_fit="cover",
                 buttons=[], interactive=False, elem_id="samples",
             )  # fmt: skip

