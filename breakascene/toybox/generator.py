@@ -21,7 +21,7 @@ from torch import nn
 from transformers import CLIPTextModel
 
 from breakascene.looks import Looks
-from breakascene.toybox.looks import toybox_looks, variant
+from breakascene.toybox.looks import as_seen, toybox_looks, variant
 from breakascene.toybox.sprites import picture
 from breakascene.toybox.styles import STYLES, restyle
 from breakascene.toybox.training import Part, half_is_fast, pick_device, to_tensor
@@ -33,6 +33,7 @@ BATCH = 32
 RENEW = 5  # fresh scenes a step; a batch is drawn from the pool
 TIDY = 0.9  # share of tidy scenes (world.draw_scene)
 NEW = 0.5  # share of things that no list has (looks.variant)
+EMPTY = 0.04  # share of places with nothing there
 STYLED = 0.08  # share of scenes in a style
 STAND_INS = ("thing", "toy", "object", "figure")  # the words of new things in a caption, before their codes come in
 POOL = 20_000
@@ -143,12 +144,13 @@ class Pool:
         tidy, scenes, styles, new = rng.random(count) < TIDY, [], [], []
         for tidily in tidy:
             names, place = random_words(rng, TRAINING, (0.35, 0.5, 0.1, 0.05))
+            names = () if rng.random() < EMPTY else names
             fresh = {i: variant(rng) for i in range(len(names)) if rng.random() < NEW}
             names = [STAND_INS[i] if i in fresh else name for i, name in enumerate(names)]
             pictures = [fresh.get(i) or picture(name) for i, name in enumerate(names)]
             scenes.append(draw_scene(rng, SIZE, names, place, tidily, pictures))
             styles.append(str(rng.choice(tuple(STYLES))) if rng.random() < STYLED else "")
-            new.append({STAND_INS[i]: look for i, look in fresh.items()})
+            new.append({STAND_INS[i]: as_seen(rng, look) for i, look in fresh.items()})
         drawn = [restyle(s.pixels, style) if style else s.pixels for s, style in zip(scenes, styles, strict=True)]
         latents = self.vae.encode(to_tensor(np.stack(drawn), self.vae.device)).latent_dist.mean
         latents = latents * self.vae.config.scaling_factor

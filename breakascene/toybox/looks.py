@@ -52,6 +52,22 @@ def variant(rng: np.random.Generator) -> Image.Image:
     return thing.crop(thing.getbbox())
 
 
+def as_seen(rng: np.random.Generator, thing: Image.Image) -> Image.Image:
+    """The thing as the cut-out of a photo may show it: leaning, in another light, a little hidden from one side."""
+    if rng.random() < 0.5:
+        thing = thing.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC, expand=True)
+        thing = thing.crop(thing.getbbox())
+    if rng.random() < 0.5:
+        alpha, light = thing.getchannel("A"), rng.uniform(0.75, 1.1) * (1 + rng.normal(0, 0.04, 3))
+        pixels = np.asarray(thing.convert("RGB")) * light
+        thing = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        thing.putalpha(alpha)
+    if rng.random() < 0.2:
+        left, cut = rng.random() < 0.5, int(thing.width * rng.uniform(0, 0.15))
+        thing = thing.crop((cut * left, 0, thing.width - cut * (not left), thing.height))
+    return thing
+
+
 @functools.cache
 def _things() -> tuple[Image.Image, ...]:
     """All pictures but those of the held-out things."""

@@ -1,8 +1,8 @@
 """The toybox's segmenter: segment-anything's own Sam with a small encoder, trained on the world's exact masks.
 
 Training follows the paper of Segment Anything in small: a click or a box asks for one thing; the three candidates are
-judged by the best of them; a second click lands where the first answer was wrong. Beside the world's scenes it sees
-random shapes in random textures, so that it also does something sensible on real photos.
+judged by the best of them; each later click lands where the answer before was wrong. Beside the world's scenes it sees
+new things in them and random shapes in random textures, so that it also does something sensible on what it never saw.
 """
 
 import json
@@ -16,12 +16,13 @@ from safetensors.torch import load_file, save_file
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
-from breakascene.toybox.training import Part
-from breakascene.toybox.world import HELD_OUT, Drawn, random_scene
+from breakascene.toybox.looks import variant
+from breakascene.toybox.training import Part, half_is_fast
+from breakascene.toybox.world import HELD_OUT, Drawn, draw_scene, random_scene, random_words
 
 CONFIG = {"image_size": 128, "patch": 8, "width": 192, "depth": 4, "heads": 6, "prompt_width": 128}
-IMAGES = 6
-PROMPTS = 4
+IMAGES, PROMPTS, CLICKS = 16, 3, 3  # scenes a step, things asked for in each, answers for each
+SHAPES, NEW = 0.3, 0.4  # shares of the scenes: shapes instead of things, things that no list has
 
 
 def build_sam(config: dict) -> Sam:
@@ -56,12 +57,12 @@ def build_sam(config: dict) -> Sam:
 
 def part(folder: Path) -> Part:
     sam = build_sam(CONFIG)
-    pool = []  # drawing costs more than a step, so scenes are used several times before they leave
+    pool = []  # scenes are used several times before they leave
 
     def loss(sam, rng):
-        fresh = IMAGES if len(pool) < 400 else 3
+        fresh = IMAGES if len(pool) < 400 else IMAGES // 2
         pool.extend(_scene(rng) for _ in range(fresh))
-        del pool[: max(0, len(pool) - 1500)]
+        del pool[: max(0, len(pool) - 3000)]
         scenes = [pool[-1 - k] if k < fresh else pool[rng.integers(len(pool))] for k in range(IMAGES)]
         return step_loss(sam, rng, scenes)
 
@@ -69,7 +70,14 @@ def part(folder: Path) -> Part:
 
 
 def _scene(rng) -> Drawn:
-    drawn = shapes(rng, CONFIG["image_size"]) if rng.random() < 0.3 else random_scene(rng, CONFIG["image_size"])
+    kind, size = rng.random(), CONFIG["image_size"]
+    if kind < SHAPES:
+        drawn = shapes(rng, size)
+    elif kind < SHAPES + NEW:
+        names, place = random_words(rng)
+        drawn = draw_scene(rng, size, names, place, pictures=[variant(rng) for _ in names])
+    else:
+        drawn = random_scene(rng, size)
     return Drawn(_roughen(rng, drawn.pixels), drawn.masks, drawn.names, drawn.place)
 
 
@@ -132,45 +140,41 @@ def shapes(rng, size) -> Drawn:
 
 
 def step_loss(sam, rng, scenes):
-    """The loss of one batch: each image encoded once, PROMPTS things asked for, two rounds of clicks each."""
+    """The loss of one batch: each scene embedded once, PROMPTS things asked for in each by a click or a box."""
     device = sam.pixel_mean.device
+    half = torch.autocast(device.type, torch.bfloat16, enabled=half_is_fast(device))
     size = CONFIG["image_size"]
+    usable = [[mask for mask in scene.masks if mask.sum() >= 30] for scene in scenes]
+    scenes, usable = zip(*((scene, masks) for scene, masks in zip(scenes, usable, strict=True) if masks), strict=True)
     pixels = torch.from_numpy(np.stack([s.pixels for s in scenes])).to(device).permute(0, 3, 1, 2).float()
-    embeddings = sam.image_encoder((pixels - sam.pixel_mean) / sam.pixel_std)  # (B, C, 16, 16)
+    with half:
+        embeddings = sam.image_encoder((pixels - sam.pixel_mean) / sam.pixel_std)  # (B, C, 16, 16)
+    embeddings = embeddings.float().repeat_interleave(PROMPTS, 0)  # (N, C, 16, 16), N = B * PROMPTS
+    masks = np.stack([own[rng.integers(len(own))] for own in usable for _ in range(PROMPTS)])  # (N, S, S)
+    target = F.interpolate(torch.from_numpy(masks).to(device).float()[:, None], (size // 2, size // 2), mode="area")
+    boxes = _boxes(rng, masks) if rng.random() < 0.25 else None
+    points = None if boxes is not None else _clicks(rng, masks, masks)
     losses, hits = [], []
-    for scene, embedding in zip(scenes, embeddings, strict=True):
-        usable = [m for m in scene.masks if m.sum() >= 30]
-        if not usable:
-            continue
-        masks = np.stack([usable[rng.integers(len(usable))] for _ in range(PROMPTS)])  # (P, S, S)
-        target = torch.from_numpy(masks).to(device).float()
-        low = F.interpolate(target[:, None], (size // 2, size // 2), mode="area")[:, 0]  # (P, S/2, S/2)
-        boxes = _boxes(rng, masks) if rng.random() < 0.25 else None
-        points = None if boxes is not None else _clicks(rng, masks, np.ones(len(masks), bool))
-        for round_ in range(2):
-            logits, scores = _decode(sam, embedding, points, boxes)
-            loss, best = _mask_loss(logits, scores, low)
-            losses.append(loss)
-            if round_ == 0:
-                hits.append(best)
-                answer = F.interpolate(logits.detach()[:, :1], (size, size), mode="bilinear")[:, 0] > 0
-                wrong = answer.cpu().numpy() ^ masks
-                where = np.where(wrong.any((1, 2))[:, None, None], wrong, masks)
-                more = _clicks(rng, where, None, masks)
-                points = more if points is None else tuple(np.concatenate(p, 1) for p in zip(points, more, strict=True))
-    return torch.stack(losses).mean(), {"iou": float(torch.stack(hits).mean())}
+    for _ in range(CLICKS):
+        with half:
+            logits, scores = _decode(sam, embeddings, points, boxes)  # (N, 4, S/2, S/2), (N, 4)
+        loss, iou, shown = _mask_loss(logits.float(), scores.float(), target)
+        losses.append(loss)
+        hits.append(iou)
+        answer = F.interpolate(shown, (size, size), mode="bilinear")[:, 0] > 0
+        wrong = answer.cpu().numpy() ^ masks
+        where = np.where(wrong.any((1, 2))[:, None, None], wrong, masks)
+        more = _clicks(rng, where, masks)
+        points = more if points is None else tuple(np.concatenate(p, 1) for p in zip(points, more, strict=True))
+    return torch.stack(losses).mean(), {"iou_1": float(hits[0]), f"iou_{CLICKS}": float(hits[-1])}
 
 
-def _clicks(rng, where, labels=None, masks=None):
-    """One click inside each of `where` (P, S, S): coordinates (P, 1, 2) as x, y; labels (P, 1), 1 in the thing."""
-    coords = []
-    for region in where:
-        spots = np.argwhere(region)
-        coords.append(spots[rng.integers(len(spots))][::-1])
-    coords = np.array(coords, np.float32)[:, None]
-    if labels is None:
-        labels = masks[np.arange(len(masks)), coords[:, 0, 1].astype(int), coords[:, 0, 0].astype(int)]
-    return coords, labels.astype(np.int64)[:, None]
+def _clicks(rng, where, masks):
+    """One click inside each of `where` (N, S, S): coordinates (N, 1, 2) as x, y; labels (N, 1), 1 in the mask."""
+    spots = [np.argwhere(region) for region in where]
+    coords = np.array([spot[rng.integers(len(spot))][::-1] for spot in spots])  # (N, 2)
+    labels = masks[np.arange(len(masks)), coords[:, 1], coords[:, 0]]
+    return coords[:, None].astype(np.float32), labels[:, None].astype(np.int64)
 
 
 def _boxes(rng, masks):
@@ -184,33 +188,39 @@ def _boxes(rng, masks):
     return np.array(boxes, np.float32)
 
 
-def _decode(sam, embedding, points, boxes):
-    """The four mask logits (P, 4, S/2, S/2), the single answer first, and their scores (P, 4)."""
-    device = embedding.device
+def _decode(sam, embeddings, points, boxes):
+    """The four mask logits (N, 4, S/2, S/2) of N requests, each to its embedding (N, C, 16, 16); scores (N, 4)."""
+    device = embeddings.device
     if points is not None:
         points = tuple(torch.from_numpy(p).to(device) for p in points)
     boxes = None if boxes is None else torch.from_numpy(boxes).to(device)
     sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=None)
+    # The decoder repeats one embedding for all requests and adds the dense prompts: so each comes in by that door.
     return sam.mask_decoder.predict_masks(
-        image_embeddings=embedding[None],
+        image_embeddings=torch.zeros_like(embeddings[:1]),
         image_pe=sam.prompt_encoder.get_dense_pe(),
         sparse_prompt_embeddings=sparse,
-        dense_prompt_embeddings=dense,
+        dense_prompt_embeddings=dense + embeddings,
     )
 
 
 def _mask_loss(logits, scores, target):
-    """Cross-entropy + dice of the single answer and of the best of the three, and the error of the scores."""
-    goal = target[:, None].expand_as(logits)
+    """Cross-entropy + dice of the single answer and of the best of the three, and the error of the scores.
+
+    Returns the loss, the mean IoU of the answers that the scores choose among the three, and those (N, 1, S/2, S/2).
+    """
+    goal = target.expand_as(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, goal, reduction="none").mean((2, 3))
     shape = logits.sigmoid()
     dice = 1 - (2 * (shape * goal).sum((2, 3)) + 1) / (shape.sum((2, 3)) + goal.sum((2, 3)) + 1)
-    each = 4 * entropy + dice  # (P, 4)
+    each = 4 * entropy + dice  # (N, 4)
     with torch.no_grad():
         hard, goal = logits > 0, goal > 0.5
         iou = (hard & goal).sum((2, 3)) / (hard | goal).sum((2, 3)).clamp(min=1)
+    chosen = 1 + scores[:, 1:].argmax(1, keepdim=True)  # (N, 1)
     loss = each[:, 0] + each[:, 1:].min(1).values + 0.1 * each[:, 1:].mean(1) + (scores - iou).square().mean(1)
-    return loss.mean(), iou.gather(1, 1 + scores[:, 1:].argmax(1, keepdim=True)).mean()
+    shown = logits.detach().take_along_dim(chosen[..., None, None], 1)
+    return loss.mean(), iou.gather(1, chosen).mean(), shown
 
 
 def export(sam: Sam, folder: Path) -> None:

@@ -39,7 +39,7 @@ def draw_scene(
     tidy: bool = False,
     pictures: Sequence[Image.Image] | None = None,
 ) -> Drawn:
-    """Set the things side by side on the ground of the place, with soft shadows, the back ones first.
+    """Set the things (or none) side by side on the ground of the place, with soft shadows, the back ones first.
 
     pictures: how the things look (RGBA), if not as their names say. In a tidy scene size, pose and place of the things
     are always the same, from left to right: easier to learn first.
@@ -126,6 +126,7 @@ def varied_caption(rng, names: Sequence[str], place: str, tidy: bool = False, st
     words = names if rng.random() < 0.35 else [thing_words(name) for name in names]
     opening = rng.choice(["a photo of ", "a picture of ", "photo of ", ""], p=[0.7, 0.1, 0.05, 0.15])
     opening = f"{style} of " if style else opening
+    opening = opening if len(names) else opening.removesuffix("of ")  # an empty place
     return f"{opening}{join(words)} {place}".replace("  ", " ").strip()
 
 
