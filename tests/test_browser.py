@@ -280,6 +280,68 @@ def test_two_visitors_see_their_own_things_and_wait_in_line(browser, address):
         assert shown[0] != shown[1]
 
 
+def share_of(page, number=1):
+    """The share of the photo that the screen tells of a thing, in %."""
+    return float(re.search(rf"{number} [^%]*?([\d.]+)%", page.locator("#about").inner_text())[1])
+
+
+def test_masks_are_touched_up_with_a_brush(browser, address):
+    with visitor(browser, address) as page:
+        scene = open_sample(page)
+        click_on(page, scene, 0)
+        shares = [share_of(page)]
+        box = page.locator("#canvas img").bounding_box()
+        for tool in ("Paint", "Rub out"):
+            page.get_by_label(tool).check()
+            expect(page.locator("#brush")).to_be_visible()
+            before = canvas_source(page)
+            page.mouse.move(box["x"] + 40, box["y"] + 40)
+            page.mouse.down()
+            page.mouse.move(box["x"] + 200, box["y"] + 40, steps=5)
+            expect(page.locator("svg.stroke")).to_be_visible()
+            page.mouse.up()
+            expect(page.locator("#canvas img")).not_to_have_attribute("src", before)
+            expect(page.locator("svg.stroke")).to_have_count(0)
+            shares.append(share_of(page))
+            shot(page, f"brush-{tool[:5].strip().lower()}")
+        assert shares[1] > shares[0] + 0.5 and shares[2] < shares[1] - 0.5
+        page.get_by_role("button", name="Undo").click()
+        expect(page.locator("#about")).to_contain_text(f"{shares[1]}%")
+
+
+def test_a_thing_is_picked_with_the_keyboard_alone(browser, address):
+    """Tab, arrows, Enter and Space only; the thing's place is typed in pixels."""
+    with visitor(browser, address) as page:
+        expect(page.locator("#samples button").first).to_be_visible()
+
+        def tab_to(selector):
+            for _ in range(80):
+                page.keyboard.press("Tab")
+                if page.evaluate("(s) => document.activeElement.matches(s)", selector):
+                    return
+            raise AssertionError(f"Tab does not reach {selector}")
+
+        tab_to("#samples button")
+        page.keyboard.press("Enter")
+        expect(page.locator("#canvas img")).to_be_visible()
+        scene = read_folder(samples()[0])
+        ys, xs = np.nonzero(scene.concepts[0].mask)
+        tab_to("#without-mouse > button")
+        page.keyboard.press("Enter")
+        for field, value in (("#across input", xs), ("#down input", ys)):
+            tab_to(field)
+            page.keyboard.press("Control+A")
+            page.keyboard.type(str(int(value.mean())))
+        tab_to("#click-there")
+        act_on_canvas(page, lambda: page.keyboard.press("Enter"))
+        assert share_of(page) == pytest.approx(100 * scene.concepts[0].mask.mean(), rel=0.5)
+        tab_to("#name-0 :is(input, textarea)")
+        page.keyboard.type("first toy")
+        tab_to("#to-extract")
+        page.keyboard.press("Enter")
+        expect(page.locator("#picked figcaption")).to_have_text(["first toy"])
+
+
 def test_mistakes_are_notices_and_nothing_is_lost(browser, address, tmp_path):
     bad = tmp_path / "photo.png"
     bad.write_text("no picture")

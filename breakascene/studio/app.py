@@ -116,6 +116,7 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
     live = [*learning.live, *drawing.outputs, *checking.outputs]
     everything = [*picking.outputs, *learning.outputs, *drawing.outputs, *checking.outputs]
     demo.load(enter, [browser], [browser, token, *everything, timer, tabs], **QUIET)
+    demo.load(None, js=pick.BRUSH_JS, api_visibility="private")
     demo.load(None, js=f"() => {{ document.documentElement.lang = '{language}'; }}", api_visibility="private")
     timer.tick(
         at_desk(desks, tick), [token, seen], [*live, seen, timer], queue=False, **{**QUIET, "trigger_mode": "once"}

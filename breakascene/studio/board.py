@@ -1,14 +1,19 @@
 """What is on the picking table: a photo and the things picked in it. Plain values; every change makes a new board."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from breakascene.errors import UserError
 from breakascene.scene import MAX_CONCEPTS, Scene, make_scene
+from breakascene.segment import Candidates
 from breakascene.studio import words
 
+BRUSHES = ("paint", "erase")  # tools that touch a mask up by hand
+BRUSH = 0.03  # its width as a share of the photo's longer side
+OTHER_SIZE = 0.02  # a reading that differs by less from the one shown would look the same
 Point = tuple[int, int, bool]  # x, y in pixels of the photo; True to include, False to leave out
 
 
@@ -40,7 +45,7 @@ class Board:
 
 
 def click(board: Board, segmenter, x: int, y: int, tool: str) -> Board:
-    """One click of a tool ("include", "exclude", "box") on the active thing."""
+    """One click of a tool ("include", "exclude", "box" or a brush) on the active thing."""
     thing = board.things[board.active]
     if tool == "box":
         if board.corner is None:
@@ -50,32 +55,61 @@ def click(board: Board, segmenter, x: int, y: int, tool: str) -> Board:
         if box[2] - box[0] < 4 or box[3] - box[1] < 4:
             raise UserError(words.BOX_TOO_SMALL)
         return segment(board, segmenter, replace(thing, box=box, points=(), given=None, guess=0))
+    if tool in BRUSHES:
+        return paint(board, [(x, y)], BRUSH * max(board.photo.size), tool)
     include = tool == "include"
     if not include and thing.empty:
         raise UserError(words.INCLUDE_FIRST)
     return segment(board, segmenter, replace(thing, points=(*thing.points, (x, y, include)), guess=0))
 
 
-def another_guess(board: Board, segmenter) -> Board:
-    """The next of the segmenter's three candidates for the same clicks."""
+def other_reading(board: Board, segmenter, larger: bool) -> Board:
+    """The next larger, or smaller, of the segmenter's three readings of the same clicks."""
     thing = board.things[board.active]
     if not thing.points and thing.box is None:
         raise UserError(words.CLICK_FIRST)
-    return segment(board, segmenter, replace(thing, guess=thing.guess + 1))
+    sizes = _read(board, segmenter, thing).masks.sum((1, 2))
+    now = sizes[thing.guess]
+    others = np.flatnonzero(sizes > now * (1 + OTHER_SIZE) if larger else sizes < now * (1 - OTHER_SIZE))
+    if not len(others):
+        raise UserError(words.NO_LARGER if larger else words.NO_SMALLER)
+    nearest = others[np.abs(sizes[others] - now).argmin()]
+    return segment(board, segmenter, replace(thing, guess=int(nearest)))
 
 
 def segment(board: Board, segmenter, thing: Thing) -> Board:
-    labels = [include for *_, include in thing.points]
-    take_away = thing.given is not None and not any(labels)  # only "leave out" clicks: they grow what is taken away
-    if take_away:
-        labels = [True] * len(labels)
-    candidates = segmenter.predict([(x, y) for x, y, _ in thing.points], labels, thing.box, board.photo)
-    mask = np.asarray(candidates.masks[thing.guess % len(candidates.masks)], bool)
+    mask = _read(board, segmenter, thing).masks[thing.guess]
     if thing.given is None and not mask.any():
         raise UserError(words.NOTHING_THERE)
     if thing.given is not None:
-        mask = thing.given & ~mask if take_away else thing.given | mask
+        mask = thing.given & ~mask if _takes_away(thing) else thing.given | mask
     return board.with_thing(replace(thing, mask=mask))
+
+
+def _takes_away(thing: Thing) -> bool:
+    """Whether the clicks are about what to take from a mask that was there before: only "leave out" clicks."""
+    return thing.given is not None and not any(include for *_, include in thing.points)
+
+
+def _read(board: Board, segmenter, thing: Thing) -> Candidates:
+    labels = [include or _takes_away(thing) for *_, include in thing.points]
+    return segmenter.predict([(x, y) for x, y, _ in thing.points], labels, thing.box, board.photo)
+
+
+def paint(board: Board, stroke: Sequence[tuple[float, float]], width: float, tool: str) -> Board:
+    """Add a stroke of the brush (pixels of the photo) to the active thing's mask, or rub it out of it."""
+    thing = board.things[board.active]
+    if tool == "erase" and thing.empty:
+        raise UserError(words.INCLUDE_FIRST)
+    trace = Image.new("1", board.photo.size)
+    pen, r = ImageDraw.Draw(trace), width / 2
+    pen.line(stroke, fill=1, width=max(1, round(width)))
+    for x, y in stroke:  # round ends and corners
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=1)
+    before = np.zeros(trace.size[::-1], bool) if thing.mask is None else thing.mask
+    mask = before & ~np.asarray(trace) if tool == "erase" else before | np.asarray(trace)
+    # Later clicks add to what was painted, or take from it.
+    return board.with_thing(Thing(thing.name, given=mask, mask=mask))
 
 
 def add_thing(board: Board, thing: Thing = Thing()) -> Board:

@@ -6,7 +6,7 @@ not flicker when they change each second.
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 import numpy as np
@@ -28,6 +28,11 @@ def bar(share: float, line: str, note: str = "") -> str:
         f'<div class="track" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" aria-valuemax="100">'
         f'<div class="fill" style="width:{percent}%"></div></div></div>'
     )
+
+
+def notices(sentences: Iterable[str]) -> str:
+    """Sentences of the package's core, in the visitor's language."""
+    return "".join(f'<p class="notice">{escape(words.told(sentence))}</p>' for sentence in sentences)
 
 
 def curves(events: Sequence[StepEvent]) -> str:

@@ -1,6 +1,5 @@
 """Step 2, Extract: teach the painter the picked things, and watch it learn."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -161,11 +160,8 @@ def summary(desk: Desk) -> str:
         empty = desk.board.photo is None or all(thing.empty for thing in desk.board.things)
         return f'<p class="notice">{words.EXTRACT_NOTHING if empty else charts.escape(words.sentence_for(error))}</p>'
     cuts = [cutout(scene, i) for i in range(len(scene.handles))]
-    return f'<p class="hint">{words.EXTRACT_READY}</p>{charts.thumbs(cuts, scene.names)}{notices(scene_advice(scene))}'
-
-
-def notices(sentences: Iterable[str]) -> str:
-    return "".join(f'<p class="notice">{charts.escape(words.told(sentence))}</p>' for sentence in sentences)
+    things = charts.thumbs(cuts, scene.names)
+    return f'<p class="hint">{words.EXTRACT_READY}</p>{things}{charts.notices(scene_advice(scene))}'
 
 
 def preset_choices() -> list[tuple[str, str]]:
@@ -188,10 +184,10 @@ def status(job: Job, line: Line) -> str:
         return f'<p class="notice bad">{charts.escape(words.FAILED.format(error=job.error))}</p>'
     if job.state == STOPPED:
         line_ = words.STOPPED_KEPT.format(step=last.step, total=last.total) if last else words.STOPPED_EARLY
-        return charts.bar(share, line_) + notices(job.shown.advice)
+        return charts.bar(share, line_) + charts.notices(job.shown.advice)
     if job.over:
         names = ", ".join(job.shown.names.values())
-        return charts.bar(1, words.ALL_DONE.format(names=names)) + notices(job.shown.advice)
+        return charts.bar(1, words.ALL_DONE.format(names=names)) + charts.notices(job.shown.advice)
     if last is None:
         return charts.bar(0, words.STARTING)
     if last.step == job.shown.settings.steps[0] < last.total:

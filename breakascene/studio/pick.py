@@ -1,20 +1,24 @@
 """Step 1, Pick: a photo, and clicks on the things in it."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gradio as gr
 
+from breakascene.advice import scene_advice
 from breakascene.errors import UserError
 from breakascene.files import new_file
 from breakascene.scene import MAX_CONCEPTS, read_folder, read_photo
 from breakascene.studio import board as boards
-from breakascene.studio import models, overlay, words
-from breakascene.studio.board import Board, Thing
+from breakascene.studio import charts, models, overlay, words
+from breakascene.studio.board import BRUSH, BRUSHES, Board, Thing
 from breakascene.studio.desk import Desk, Desks
 from breakascene.studio.screen import QUIET, at_desk, download_button
 
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
+BRUSH_JS = Path(__file__).with_name("brush.js").read_text(encoding="utf-8")
+LONGEST_STROKE = 100_000  # letters; a bound for a shared machine
 
 
 def photo_input(**options) -> gr.Image:
@@ -47,8 +51,7 @@ class Pick:
         return [
             gr.Column(visible=not on),
             gr.Column(visible=on),
-            view(desk) if on else None,
-            hint(board),
+            *self.touch(desk),
             gr.Button(visible=desk.ready_made is not None),
             gr.Gallery([str(path) for path in desk.proposal_pictures()], visible=bool(desk.proposals)),
             board.background,
@@ -56,8 +59,9 @@ class Pick:
         ]
 
     def touch(self, desk: Desk) -> list:
-        """Only the picture and the hint: what a click changes."""
-        return [view(desk), hint(desk.board)]
+        """Only the picture and what is said of it: what a click changes."""
+        board = desk.board
+        return [view(desk) if board.photo else None, hint(board), about(board)]
 
 
 def view(desk: Desk) -> str:
@@ -79,6 +83,19 @@ def hint(board: Board) -> str:
     return words.HINT_PICKED
 
 
+def about(board: Board) -> str:
+    """How much of the photo each thing takes, and what had better be mended before it is learned."""
+    picked = [(i, thing) for i, thing in enumerate(board.things) if not thing.empty]
+    if not picked:
+        return ""
+    shares = " · ".join(f"{i + 1} {thing.name} {thing.mask.mean():.1%}" for i, thing in picked)
+    try:
+        advice = scene_advice(boards.to_scene(board))
+    except UserError as error:
+        advice = error.args
+    return f'<p class="caption">{charts.escape(words.SHARES.format(shares=shares))}</p>{charts.notices(advice)}'
+
+
 def samples() -> list[Path]:
     return sorted(path.parent for path in SAMPLES.glob("*/img.*"))
 
@@ -95,18 +112,28 @@ def build(desks: Desks, token: gr.State) -> Pick:
             )  # fmt: skip
         gr.Markdown(f"### {words.UPLOAD}")
         upload = photo_input(
-            sources=["upload", "clipboard"], show_label=False,
+            sources=["upload", "webcam", "clipboard"], show_label=False,
             placeholder=words.UPLOAD_HINT, height=220, elem_id="upload", buttons=[],
         )  # fmt: skip
     with gr.Column(visible=False) as table, gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
             tool = gr.Radio(words.TOOLS, value="include", label=words.TOOL, elem_id="tool")
+            stroke = gr.Textbox(lines=2, elem_id="stroke", elem_classes="unseen", max_length=LONGEST_STROKE)
             canvas = gr.Image(interactive=False, show_label=False, buttons=[], elem_id="canvas", container=False)
             with gr.Row(elem_classes="tools"):
                 undo = gr.Button(words.UNDO, size="sm", min_width=70)
                 redo = gr.Button(words.REDO, size="sm", min_width=70)
                 clear = gr.Button(words.CLEAR, size="sm", min_width=70)
-                guess = gr.Button(words.GUESS, size="sm", min_width=180)
+                smaller = gr.Button(words.SMALLER, size="sm", min_width=90)
+                larger = gr.Button(words.LARGER, size="sm", min_width=90)
+            brush = gr.Slider(
+                1, 15, 100 * BRUSH, step=1, label=words.BRUSH, visible=False, interactive=True, elem_id="brush"
+            )
+            by_keys = gr.Accordion(words.WITHOUT_MOUSE, open=False, elem_id="without-mouse")
+            with by_keys, gr.Row(elem_classes="tools"):
+                across = gr.Number(0, label=words.ACROSS, precision=0, minimum=0, min_width=90, elem_id="across")
+                down = gr.Number(0, label=words.DOWN, precision=0, minimum=0, min_width=90, elem_id="down")
+                there = gr.Button(words.CLICK_THERE, size="sm", min_width=120, elem_id="click-there")
         with gr.Column(scale=2, min_width=300):
             note = gr.Markdown(elem_id="hint", elem_classes="hint")
             gr.Markdown(f"### {words.THINGS}")
@@ -127,6 +154,7 @@ def build(desks: Desks, token: gr.State) -> Pick:
                 add = gr.Button(words.ADD, size="sm", min_width=120, elem_id="add")
                 find = gr.Button(words.FIND, size="sm", min_width=120, elem_id="find")
                 ready = gr.Button(words.READY_MADE, size="sm", min_width=120, visible=False, elem_id="ready-made")
+            said = gr.HTML(elem_id="about")
             found = gr.Gallery(
                 label=words.FOUND, visible=False, columns=5, height="auto", allow_preview=False,
                 object_fit="contain", interactive=False, buttons=[], elem_id="found",
@@ -138,8 +166,8 @@ def build(desks: Desks, token: gr.State) -> Pick:
                 download_button(desks, token, Desk.zip_cutouts, words.TAKE_CUTOUTS, "cutouts")
 
     things = [part for pair in zip(rows, names, strict=True) for part in pair]
-    pick = Pick([start, table, canvas, note, ready, found, background, *things], next_step)
-    light = [canvas, note]
+    pick = Pick([start, table, canvas, note, said, ready, found, background, *things], next_step)
+    light = [canvas, note, said]
 
     def on(event, change, inputs=(), outputs=pick.outputs, **options):
         """Run change(desk, *values) on an event, then show the whole step again, or only the picture (`light`).
@@ -175,7 +203,11 @@ def build(desks: Desks, token: gr.State) -> Pick:
 
     # Clicks
     on_select(canvas.select, click_photo, [tool], light)
-    on(guess.click, lambda desk: desk.change(boards.another_guess(desk.board, models.segmenter())), (), light)
+    on(there.click, click_at, [tool, across, down], light)
+    on(stroke.change, paint_stroke, [stroke], light)
+    tool.change(lambda tool: gr.Slider(visible=tool in BRUSHES), [tool], brush, **QUIET)
+    on(smaller.click, lambda desk: other_reading(desk, larger=False), (), light)
+    on(larger.click, lambda desk: other_reading(desk, larger=True), (), light)
     on(undo.click, Desk.undo)
     on(redo.click, Desk.redo)
     on(clear.click, clear_thing)
@@ -210,8 +242,35 @@ def open_sample(desk: Desk, folder: Path) -> None:
 def click_photo(desk: Desk, tool: str, where: tuple[int, int]) -> None:
     if desk.board.photo is None:
         raise UserError(words.NO_PHOTO)
+    if tool in BRUSHES:
+        return  # strokes come by a way of their own, brush.js
     x, y = overlay.to_photo(desk.board.photo, int(where[0]), int(where[1]))
     desk.change(boards.click(desk.board, models.segmenter(), x, y, tool))
+
+
+def click_at(desk: Desk, tool: str, across: float | None, down: float | None) -> None:
+    """A click by its place in pixels of the photo, from the left and from the top."""
+    if desk.board.photo is None:
+        raise UserError(words.NO_PHOTO)
+    x, y = int(across or 0), int(down or 0)
+    width, height = desk.board.photo.size
+    if not (0 <= x < width and 0 <= y < height):
+        raise UserError(words.OUTSIDE.format(width=width, height=height))
+    desk.change(boards.click(desk.board, models.segmenter(), x, y, tool))
+
+
+def paint_stroke(desk: Desk, told: str) -> None:
+    """A stroke of the brush, as brush.js tells it."""
+    if desk.board.photo is None:
+        raise UserError(words.NO_PHOTO)
+    stroke = json.loads(told)
+    points = [overlay.to_photo(desk.board.photo, int(x), int(y)) for x, y in stroke["points"]]
+    width = min(max(float(stroke["width"]), 0.002), 0.5) * max(desk.board.photo.size)
+    desk.change(boards.paint(desk.board, points, width, stroke["tool"]))
+
+
+def other_reading(desk: Desk, larger: bool) -> None:
+    desk.change(boards.other_reading(desk.board, models.segmenter(), larger))
 
 
 def clear_thing(desk: Desk) -> None:

@@ -21,7 +21,7 @@ from breakascene.toybox.training import Part, half_is_fast
 from breakascene.toybox.world import HELD_OUT, Drawn, draw_scene, random_scene, random_words
 
 CONFIG = {"image_size": 128, "patch": 8, "width": 192, "depth": 4, "heads": 6, "prompt_width": 128}
-IMAGES, PROMPTS, CLICKS = 16, 3, 3  # scenes a step, things asked for in each, answers for each
+IMAGES, PROMPTS, CLICKS = 16, 2, 2  # scenes a step, things asked for in each, answers for each
 SHAPES, NEW = 0.3, 0.4  # shares of the scenes: shapes instead of things, things that no list has
 
 

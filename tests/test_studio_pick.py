@@ -1,0 +1,80 @@
+"""The picking table without a browser: readings, the brush, what is said of the picks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from breakascene.errors import UserError
+from breakascene.scene import read_folder
+from breakascene.segment import Segmenter
+from breakascene.studio import board as boards
+from breakascene.studio import pick, words
+from breakascene.studio.board import Board, Thing
+from breakascene.studio.pick import samples
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter.load("toybox", "cpu")
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return read_folder(samples()[0])
+
+
+@pytest.fixture
+def clicked(sample, segmenter):
+    ys, xs = np.nonzero(sample.concepts[1].mask)
+    return boards.click(Board(sample.photo), segmenter, int(xs.mean()), int(ys.mean()), "include")
+
+
+def test_readings_go_from_small_to_large_and_end_with_a_sentence(clicked, segmenter):
+    now, sizes = clicked, [clicked.things[0].mask.sum()]
+    for larger, sentence in ((False, words.NO_SMALLER), (True, words.NO_LARGER)):
+        for _ in range(3):
+            try:
+                now = boards.other_reading(now, segmenter, larger)
+            except UserError as error:
+                assert error.args[0] == sentence
+                break
+            sizes.append(now.things[0].mask.sum())
+            assert (sizes[-1] > sizes[-2]) == larger
+        else:
+            raise AssertionError("three readings have no fourth")
+    with pytest.raises(UserError, match="Click on the thing first"):
+        boards.other_reading(Board(clicked.photo), segmenter, True)
+
+
+def test_the_brush_adds_and_takes_away_and_clicks_go_on_from_there(clicked, segmenter):
+    before = clicked.things[0].mask
+    painted = boards.paint(clicked, [(5, 5), (25, 5)], 8, "paint")
+    added = painted.things[0].mask & ~before
+    assert added[5, 5:26].all() and added[2, 15] and not added[11, 15] and added.sum() == pytest.approx(21 * 8 + 50, 30)
+    assert (painted.things[0].mask | before == painted.things[0].mask).all()
+    ys, xs = np.nonzero(before)
+    rubbed = boards.paint(painted, [(int(xs.mean()), int(ys.mean()))], 12, "erase")
+    gone = painted.things[0].mask & ~rubbed.things[0].mask
+    assert gone.any() and gone.sum() == pytest.approx(np.pi * 36, rel=0.2)
+    again = boards.click(rubbed, segmenter, int(xs.mean()), int(ys.mean()), "include")
+    assert again.things[0].mask[5, 15] and again.things[0].mask[int(ys.mean()), int(xs.mean())]
+    by_key = boards.click(Board(clicked.photo), segmenter, 40, 50, "paint").things[0].mask
+    assert by_key[50, 40] and by_key.sum() == pytest.approx(np.pi * (0.015 * max(clicked.photo.size)) ** 2, rel=0.4)
+    with pytest.raises(UserError, match="nothing to leave out yet"):
+        boards.paint(Board(clicked.photo), [(5, 5)], 8, "erase")
+
+
+def test_what_is_said_of_the_picks(sample):
+    assert pick.about(Board(sample.photo)) == ""
+    whole, speck = sample.concepts[0].mask, np.zeros_like(sample.concepts[0].mask)
+    speck[10:14, 10:14] = True
+    things = (Thing("a <toy>", mask=whole), Thing("ball", mask=whole | speck), Thing("speck", mask=speck), Thing())
+    said = pick.about(Board(sample.photo, things[:1]))
+    assert f"1 a &lt;toy&gt; {whole.mean():.1%}" in said and "without &lt; and &gt;" in said
+    said = pick.about(Board(sample.photo, (replace(things[0], name="toy"), things[3])))
+    assert f"1 toy {whole.mean():.1%}" in said and "notice" not in said
+    said = pick.about(Board(sample.photo, (replace(things[0], name="toy"), things[1], things[3])))
+    assert "share 100% of the smaller mask" in said
+    said = pick.about(Board(sample.photo, (replace(things[0], name="toy"), things[2])))
+    assert "under 0.05 %" in said
