@@ -15,7 +15,6 @@ from breakascene.studio.door import door, switch
 from breakascene.studio.jobs import Job, Line
 from breakascene.studio.screen import QUIET, at_desk
 from breakascene.studio.theme import CSS, THEME
-from breakascene.weights import toybox_folder
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +90,7 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
         desk = desks.enter(request.query_params.get("desk") or kept)
         with desk.lock, words.speaking(language):
             desk.prompted = None  # a new page starts with a sentence
+            desk.album.choose(None)
             shown = [*picking.show(desk), *learning.show(desk), *drawing.show(desk), *checking.show(desk)]
             at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) else "pick"
             return [desk.token, desk.token, *shown, gr.Timer(active=desk.busy()), gr.Tabs(selected=at)]
@@ -130,7 +130,7 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
 
 def banner(base: Base) -> None:
     """Which base model is at work, plainly, and the one setting that changes it."""
-    if Path(base.name) == toybox_folder() or base.name == "toybox":
+    if models.is_toybox():
         what, switch = words.TOYBOX_BANNER, words.TOYBOX_SWITCH
     else:
         name = Path(base.name).name if Path(base.name).is_dir() else base.name
