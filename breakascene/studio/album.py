@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,9 +100,11 @@ class Album:
             return set()
 
 
-def contact_sheet(pictures: Iterable[Path], records: Iterable[dict], columns: int) -> Image.Image:
-    # In English whatever the visitor's language: Pillow's own font has no Japanese letters
-    captions = [f"{sentence(record)} · {seed_of(record)}" for record in records]
+def contact_sheet(pictures: Sequence[Path], records: Sequence[dict], columns: int) -> Image.Image:
+    """Each picture with its sentence, and its seed where the seeds are not all the same."""
+    captions, seeds = [sentence(record) for record in records], [seed_of(record) for record in records]
+    if len(set(seeds)) > 1:
+        captions = [f"{caption} · {seed}" for caption, seed in zip(captions, seeds, strict=True)]
     return plots.sheet([Image.open(picture) for picture in pictures], captions, columns)
 
 

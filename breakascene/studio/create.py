@@ -133,7 +133,7 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
             drawn = pictures.build(desks, token)
 
     with gr.Accordion(words.KEPT_RUNS, open=False, elem_id="kept-runs"):
-        with gr.Row(equal_height=True):
+        with gr.Row(equal_height=False):
             name = gr.Textbox(label=words.RUN_NAME, max_length=LONGEST_NAME, scale=3, elem_id="run-name")
             rename = gr.Button(words.RENAME_RUN, size="sm", scale=1, min_width=100, elem_id="rename-run")
         with gr.Row():
