@@ -13,6 +13,7 @@ from breakascene.errors import UserError
 from breakascene.extract import preset, run_extraction
 from breakascene.generate import read_record
 from breakascene.studio import album, create, models, sentence, words_en, words_ja
+from breakascene.studio import board as boards
 from breakascene.studio.album import Album
 from breakascene.studio.desk import Desk, Desks
 from breakascene.studio.jobs import DONE, STOPPED, Line
@@ -214,6 +215,14 @@ def test_a_selection_is_taken_away_with_its_sheet_and_records(shelf):
     assert [(row["file"], int(row["seed"]) + int(row["index"])) for row in rows] == [(first.name, 42), (third.name, 40)]
     with pytest.raises(UserError, match="no pictures to download"):
         shelf.zip([], "none.zip")
+
+
+def test_a_run_gives_its_photo_and_picks_back(desk, scene):
+    desk.reopen_run()
+    found = boards.to_scene(desk.board)
+    assert found.handles == scene.handles and found.names == scene.names
+    assert np.array_equal(np.asarray(found.photo), np.asarray(scene.photo))
+    assert all(np.array_equal(a.mask, b.mask) for a, b in zip(found.concepts, scene.concepts, strict=True))
 
 
 def test_a_run_takes_a_name_and_gives_it_back(desk):

@@ -49,6 +49,10 @@ class Album:
         """What the gallery holds: all pictures, or the favourites alone."""
         return self.favourites() if self.only_favourites else self.pictures()
 
+    def show_all(self) -> None:
+        """All pictures small, none large."""
+        self.only_favourites, self.chosen = False, None
+
     def choose(self, name: str | None) -> None:
         """See a picture large, or none; a name that is not of this album is none."""
         self.chosen = name if name in {path.name for path in self.pictures()} else None
@@ -64,6 +68,8 @@ class Album:
         with new_file(self.folder / "favourites.json") as draft:
             draft.write_text(json.dumps(sorted(names)), encoding="utf-8")
         self.only_favourites = self.only_favourites and bool(names)
+        if self.only_favourites and self.chosen not in names:
+            self.chosen = None
 
     def lay_beside(self) -> None:
         """Lay the chosen picture side by side with others, or take it away again."""

@@ -113,6 +113,10 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
         updates += checking.show(desk) if new else [gr.skip()] * len(checking.outputs)
         return [*updates, now, going]
 
+    def reopen(desk: Desk):
+        desk.reopen_run()
+        return [*picking.show(desk), gr.Tabs(selected="pick")]
+
     live = [*learning.live, *drawing.outputs, *checking.outputs]
     everything = [*picking.outputs, *learning.outputs, *drawing.outputs, *checking.outputs]
     demo.load(enter, [browser], [browser, token, *everything, timer, tabs], **QUIET)
@@ -125,6 +129,7 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
     for event in (opened, *drawing.changes):
         event.then(at_desk(desks, checking.show), [token], checking.outputs, **QUIET)
     picking.next.click(lambda: gr.Tabs(selected="extract"), None, tabs, **QUIET)
+    drawing.reopen.click(at_desk(desks, reopen), [token], [*picking.outputs, tabs], **QUIET)
     learning.next.click(lambda: gr.Tabs(selected="create"), None, tabs, **QUIET)
 
 

@@ -1,5 +1,6 @@
 """Step 3, Create: a sentence with the handles in it becomes pictures."""
 
+import json
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,12 @@ INSERT = """(prompt, chip) => {
   return before + word + after;
 }"""
 
+# Says on the button how many pictures the sheet would have.
+SHEET_LABEL = """(prompt, things, places, tries) => {
+  const lines = prompt.split("\\n").filter((line) => line.trim()).length;
+  return LABEL.replace("{n}", lines * Math.max(1, places.length) * Math.max(1, things.length) * tries);
+}"""
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -46,6 +53,7 @@ class Create:
     outputs: list
     live: list
     pictures: Pictures
+    reopen: gr.Button  # leads back to step 1
     line: Line
     changes: list  # events after which another run may be the current one
 
@@ -80,7 +88,7 @@ class Create:
         things = sentence.things_of(run.handles)
         return gr.CheckboxGroup([(names[thing], thing) for thing in things], value=things)
 
-    def progress(self, desk: Desk) -> list:
+    def progress(self, desk: Desk, follow: bool = True) -> list:
         job = desk.drawing
         running = job is not None and not job.over
         return [
@@ -88,7 +96,7 @@ class Create:
             gr.Button(interactive=not running),
             gr.Button(interactive=not running),
             gr.Button(words.STOPPING if running and job.stop_asked() else words.STOP, visible=running),
-            *self.pictures.show(desk),
+            *self.pictures.show(desk, follow),
         ]
 
 
@@ -127,7 +135,7 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
                     named, value=[place for _, place in named[:4]], label=words.SHEET_PLACES, elem_id="sheet-places"
                 )
                 tries = gr.Slider(1, 4, 1, step=1, label=words.SHEET_TRIES, elem_id="sheet-tries")
-                start_sheet = gr.Button(words.SHEET_DRAW, variant="primary", elem_id="draw-sheet")
+                start_sheet = gr.Button(words.SHEET_DRAW.format(n=1), variant="primary", elem_id="draw-sheet")
         with gr.Column(scale=3, min_width=320):
             state = gr.HTML(no_pictures_yet(), elem_id="drawing")
             drawn = pictures.build(desks, token)
@@ -137,12 +145,13 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
             name = gr.Textbox(label=words.RUN_NAME, max_length=LONGEST_NAME, scale=3, elem_id="run-name")
             rename = gr.Button(words.RENAME_RUN, size="sm", scale=1, min_width=100, elem_id="rename-run")
         with gr.Row():
+            reopen = gr.Button(words.REOPEN_RUN, size="sm", elem_id="reopen-run")
             download_button(desks, token, Desk.pack_run, words.TAKE_RUN, "take-run")
             bring = gr.UploadButton(words.BRING_RUN, file_types=[".zip"], size="sm", elem_id="bring-run")
             forget = gr.Button(words.FORGET_RUN, size="sm", elem_id="forget-run")
 
     live = [state, start, start_sheet, stop, *drawn.outputs]
-    create = Create([nothing, table, runs, prompt, *chips, things, name, *live], live, drawn, line, [])
+    create = Create([nothing, table, runs, prompt, *chips, things, name, *live], live, drawn, reopen, line, [])
     settings = [seed, keep, steps, guidance, negative]  # for all pictures of a drawing
 
     def current_run(desk: Desk) -> Run:
@@ -154,13 +163,13 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
     def ask(desk: Desk, text, number, seed_value, kept, *rest):
         seed_value = pick_seed(seed_value, kept)
         begin(desk, line, current_run(desk), text, number, seed_value, *rest)
-        return [*create.progress(desk), seed_value, gr.Timer(active=True)]
+        return [*create.progress(desk, follow=False), seed_value, gr.Timer(active=True)]
 
     def ask_sheet(desk: Desk, text, chosen_things, chosen_places, number, seed_value, kept, *rest):
         run, seed_value = current_run(desk), pick_seed(seed_value, kept)
         rows = sentence.rows_and_columns(text, chosen_things, chosen_places, run.handles)
         begin_sheet(desk, line, run, rows, number, seed_value, *rest)
-        return [*create.progress(desk), seed_value, gr.Timer(active=True)]
+        return [*create.progress(desk, follow=False), seed_value, gr.Timer(active=True)]
 
     def stop_now(desk: Desk):
         if desk.drawing:
@@ -211,6 +220,9 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
     on_runs(bring.upload, lambda desk, file: desk.bring_run(file, models.base()), bring)
     on_runs(forget.click, Desk.forget_run)
     on_runs(rename.click, Desk.rename_run, name)
+    label = SHEET_LABEL.replace("LABEL", json.dumps(words.SHEET_DRAW))
+    for event in (prompt.change, things.change, where.change, tries.change):
+        event(None, [prompt, things, where, tries], [start_sheet], js=label, api_visibility="private")
     for chip in chips:
         chip.click(None, [prompt, chip], [prompt], js=INSERT, api_visibility="private")
     for place, button in places.items():
@@ -266,6 +278,7 @@ def _begin(
 
     desk.drawing = line.put(desk.token, "generate", work)
     desk.drawing.shown = drawing
+    desk.album.show_all()  # so that the new pictures are seen
     return desk.drawing
 
 

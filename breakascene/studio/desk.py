@@ -173,6 +173,13 @@ class Desk:
         except FileNotFoundError:
             return {}
 
+    def reopen_run(self) -> None:
+        """Put the photo and the picks of the current run back on the table."""
+        run = self.current_run()
+        if run is None:
+            raise UserError(words.RUN_UNKNOWN)
+        self.start_over(boards.from_scene(read_folder(run.folder / "scene")))
+
     def pack_run(self) -> Path:
         run = self.current_run()
         if run is None:

@@ -22,13 +22,15 @@ class Pictures:
     again: gr.Button  # wants the seed of the chosen picture
     use: gr.Button  # wants all its settings
 
-    def show(self, desk: Desk) -> list:
+    def show(self, desk: Desk, follow: bool = False) -> list:
+        """All of it; `follow`: while pictures come in, when a large view stays as it is unless its picture moves."""
         album, shown = desk.album, desk.album.shown()
         favourites = {path.name for path in album.favourites()}
-        names = [path.name for path in shown]
         beside = [album.pictures_folder / name for name in album.beside]
         texts = differences([read_record(path) for path in beside])
         sheet = has_sheet(desk)
+        place = place_of(album)
+        large = {} if follow and place is None else {"selected_index": place}
         return [
             gr.Column(visible=sheet),
             str(album.sheet) if sheet else None,
@@ -36,7 +38,7 @@ class Pictures:
             # Paths, never images: the files go out as they are, with the records inside
             gr.Gallery(
                 [(str(path), STAR * (path.name in favourites) + caption(path)) for path in shown],
-                selected_index=names.index(album.chosen) if album.chosen in names else None,
+                **large,
             ),
             *self.panel(album),
             gr.Column(visible=bool(beside)),
@@ -97,7 +99,8 @@ def build(desks: Desks, token: gr.State) -> Pictures:
 
     def choose(desk: Desk, value: dict | None):
         desk.album.choose(Path(value["image"]["path"]).name if value else None)
-        return pictures.panel(desk.album)
+        # The large view once more: a new picture may have moved it just now
+        return [gr.Gallery(selected_index=place_of(desk.album)), *pictures.panel(desk.album)]
 
     def filter_by(desk: Desk, value: str):
         desk.album.only_favourites = value == FAVOURITES
@@ -116,8 +119,8 @@ def build(desks: Desks, token: gr.State) -> Pictures:
     def see(where: gr.SelectData, token):
         return choosing(token, where.value)
 
-    gallery.select(see, [token], panel, **QUIET)
-    gallery.preview_close(lambda token: choosing(token, None), [token], panel, **QUIET)
+    gallery.select(see, [token], [gallery, *panel], **QUIET)
+    gallery.preview_close(lambda token: choosing(token, None), [token], [gallery, *panel], **QUIET)
     which.input(at_desk(desks, filter_by), [token, which], outputs, **QUIET)
     on(mark.click, Album.mark)
     on(lay.click, Album.lay_beside)
@@ -129,6 +132,12 @@ def has_sheet(desk: Desk) -> bool:
     """Whether the last drawing was a contact sheet, and it is there."""
     job = desk.drawing
     return job is not None and job.over and job.state != FAILED and bool(job.shown.columns and job.events)
+
+
+def place_of(album: Album) -> int | None:
+    """Where the chosen picture stands in the gallery."""
+    names = [path.name for path in album.shown()]
+    return names.index(album.chosen) if album.chosen in names else None
 
 
 def caption(picture: Path) -> str:
