@@ -38,12 +38,14 @@ def generate(
     steps: int = 20,
     guidance: float | None = None,
     negative: str = "",
+    paired: bool = False,
 ) -> Iterator[Picture]:
     """Draw `count` pictures of each prompt, in order, with DPM-Solver++; they come a few at a time.
 
     concepts: whose handles the prompts may use; None for the bare base. guidance: 1 or below for none; by default
-    what suits the base. Picture `index`, counted over all prompts, comes from seed + index alone, so it is the same
-    whatever is drawn with it (up to the last digits of the arithmetic). Its record has prompt, negative, seed, index,
+    what suits the base. Picture `index` comes from seed + index alone, so it is the same whatever is drawn with it (up
+    to the last digits of the arithmetic). It is counted over all prompts; with `paired` anew for each prompt, so that
+    what differs between two prompts' pictures is due to the prompts. Its record has prompt, negative, seed, index,
     steps, guidance, base, fingerprint, run (the concepts' id or None), handles and versions.
     Between pictures the base is as it was.
     Raises UserError for an unknown handle, one that is cut off, an empty prompt, or concepts of another base.
@@ -75,8 +77,9 @@ def generate(
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
     records = [
-        {"prompt": prompt, "seed": seed, "index": index, **common}
-        for index, prompt in enumerate(prompt for prompt in prompts for _ in range(count))
+        {"prompt": prompt, "seed": seed, "index": i if paired else row * count + i, **common}
+        for row, prompt in enumerate(prompts)
+        for i in range(count)
     ]
 
     def draw() -> Iterator[Picture]:

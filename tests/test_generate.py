@@ -54,6 +54,15 @@ def test_picture_k_is_the_same_whatever_the_batch(tiny_base, concepts, monkeypat
     assert abs(batched[0] - batched[1]).max() > 10
 
 
+def test_paired_prompts_are_drawn_from_the_same_seeds(tiny_base, concepts):
+    prompts = ["<asset0>", "<asset1>", "<asset0>"]
+    pictures = list(generate(tiny_base, concepts, prompts, count=2, seed=8, steps=3, paired=True))
+    assert [(p.record["prompt"], p.record["index"]) for p in pictures] == [(p, i) for p in prompts for i in (0, 1)]
+    drawn = arrays(pictures)
+    assert abs(drawn[0] - drawn[4]).max() <= 1 and abs(drawn[1] - drawn[5]).max() <= 1
+    assert abs(drawn[0] - drawn[1]).max() > 10 and abs(drawn[0] - drawn[2]).max() > 1
+
+
 def test_prompt_negative_guidance_and_seed_matter(tiny_base, concepts):
     def draw(prompt="<asset0>", **options):
         return arrays(generate(tiny_base, concepts, [prompt], **{"steps": 3, **options}))[0]

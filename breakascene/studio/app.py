@@ -15,7 +15,6 @@ from breakascene.studio.door import door, switch
 from breakascene.studio.jobs import Job, Line
 from breakascene.studio.screen import QUIET, at_desk
 from breakascene.studio.theme import CSS, THEME
-from breakascene.weights import toybox_folder
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +90,7 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
         desk = desks.enter(request.query_params.get("desk") or kept)
         with desk.lock, words.speaking(language):
             desk.prompted = None  # a new page starts with a sentence
+            desk.album.choose(None)
             shown = [*picking.show(desk), *learning.show(desk), *drawing.show(desk), *checking.show(desk)]
             at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) else "pick"
             return [desk.token, desk.token, *shown, gr.Timer(active=desk.busy()), gr.Tabs(selected=at)]
@@ -113,6 +113,10 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
         updates += checking.show(desk) if new else [gr.skip()] * len(checking.outputs)
         return [*updates, now, going]
 
+    def reopen(desk: Desk):
+        desk.reopen_run()
+        return [*picking.show(desk), gr.Tabs(selected="pick")]
+
     live = [*learning.live, *drawing.outputs, *checking.outputs]
     everything = [*picking.outputs, *learning.outputs, *drawing.outputs, *checking.outputs]
     demo.load(enter, [browser], [browser, token, *everything, timer, tabs], **QUIET)
@@ -126,12 +130,13 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
     for event in (opened, *drawing.changes):
         event.then(at_desk(desks, checking.show), [token], checking.outputs, **QUIET)
     picking.next.click(lambda: gr.Tabs(selected="extract"), None, tabs, **QUIET)
+    drawing.reopen.click(at_desk(desks, reopen), [token], [*picking.outputs, tabs], **QUIET)
     learning.next.click(lambda: gr.Tabs(selected="create"), None, tabs, **QUIET)
 
 
 def banner(base: Base) -> None:
     """Which base model is at work, plainly, and the one setting that changes it."""
-    if Path(base.name) == toybox_folder() or base.name == "toybox":
+    if models.is_toybox():
         what, switch = words.TOYBOX_BANNER, words.TOYBOX_SWITCH
     else:
         name = Path(base.name).name if Path(base.name).is_dir() else base.name

@@ -146,6 +146,12 @@ def keep_names(old: Board, new: Board) -> Board:
     return replace(new, things=tuple(replace(t, name=o.name) for t, o in zip(new.things, old.things, strict=True)))
 
 
+def from_scene(scene: Scene) -> Board:
+    """The scene's photo with its things picked: to_scene's way back."""
+    things = tuple(Thing(concept.name, given=concept.mask, mask=concept.mask) for concept in scene.concepts)
+    return Board(scene.photo, things, background=scene.background)
+
+
 def to_scene(board: Board) -> Scene:
     """The scene of the things that have a mask; things that were added but never clicked are left aside."""
     if board.photo is None:

@@ -1,5 +1,7 @@
 """Step 3, Create: a sentence with the handles in it becomes pictures."""
 
+import json
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +11,16 @@ from breakascene.errors import UserError
 from breakascene.generate import read_record, save_picture
 from breakascene.handles import check_prompt
 from breakascene.scene import MAX_CONCEPTS
-from breakascene.studio import charts, models, words
-from breakascene.studio.desk import Desk, Desks, Run
+from breakascene.studio import charts, models, pictures, sentence, words
+from breakascene.studio.album import seed_of
+from breakascene.studio.desk import LONGEST_NAME, Desk, Desks, Run
 from breakascene.studio.jobs import FAILED, WAITING, Job, Line
+from breakascene.studio.pictures import Pictures
 from breakascene.studio.screen import QUIET, at_desk, download_button
 
 CHIPS = MAX_CONCEPTS + 1  # the things and the background
-MOST_PICTURES, MOST_STEPS, LONGEST_PROMPT = 16, 100, 500
+MOST_PICTURES, MOST_ON_SHEET, MOST_STEPS, LONGEST_PROMPT = 16, 48, 100, 500
+SEEDS = 1_000_000  # new ones are below, short enough to be noted
 
 # Puts a handle where the cursor stands in the sentence, as one would type it.
 INSERT = """(prompt, chip) => {
@@ -28,16 +33,37 @@ INSERT = """(prompt, chip) => {
   return before + word + after;
 }"""
 
+# Says on the button how many pictures the sheet would have.
+SHEET_LABEL = """(prompt, things, places, tries) => {
+  const lines = prompt.split("\\n").filter((line) => line.trim()).length;
+  return LABEL.replace("{n}", lines * Math.max(1, places.length) * Math.max(1, things.length) * tries);
+}"""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What the screen needs to know of a drawing besides its pictures."""
+
+    count: int
+    columns: int = 0  # of the contact sheet, if it makes one
+
 
 @dataclass(frozen=True)
 class Create:
     outputs: list
     live: list
+    pictures: Pictures
+    reopen: gr.Button  # leads back to step 1
     line: Line
     changes: list  # events after which another run may be the current one
 
-    def show(self, desk: Desk) -> list:
+    def show(self, desk: Desk, text: str | None = None) -> list:
+        """The whole step, with this sentence, if one is given, else with the visitor's."""
         runs, run = desk.runs(), desk.current_run()
+        first = run is not None and desk.prompted != run.id
+        if first:  # a sentence to begin with for each new run; after that the sentence is the visitor's
+            desk.prompted = run.id
+            text = text or sentence.with_place("", next(iter(sentence.places())), run.handles)
         chips = []
         for i in range(CHIPS):
             there = run is not None and i < len(run.handles)
@@ -50,26 +76,27 @@ class Create:
             gr.Markdown(visible=run is None),
             gr.Column(visible=run is not None),
             gr.Dropdown([(r.title, r.id) for r in runs], value=run and run.id, visible=len(runs) > 1),
-            self.first_prompt(desk, run),
+            gr.skip() if text is None else text,
             *chips,
+            self.things(run) if first else gr.skip(),
+            gr.skip() if run is None else run.called,
             *self.progress(desk),
         ]
 
-    def first_prompt(self, desk: Desk, run: Run | None):
-        """A sentence to begin with for each new run; after that the sentence is the visitor's."""
-        if run is None or desk.prompted == run.id:
-            return gr.skip()
-        desk.prompted = run.id
-        return with_place("", next(iter(words.PLACES)), run.handles)
+    def things(self, run: Run):
+        names = dict(zip(run.handles, run.names, strict=True))
+        things = sentence.things_of(run.handles)
+        return gr.CheckboxGroup([(names[thing], thing) for thing in things], value=things)
 
-    def progress(self, desk: Desk) -> list:
+    def progress(self, desk: Desk, follow: bool = True) -> list:
         job = desk.drawing
         running = job is not None and not job.over
         return [
             status(job, self.line) if job else no_pictures_yet(),
-            gallery(desk),
+            gr.Button(interactive=not running),
             gr.Button(interactive=not running),
             gr.Button(words.STOPPING if running and job.stop_asked() else words.STOP, visible=running),
+            *self.pictures.show(desk, follow),
         ]
 
 
@@ -87,149 +114,185 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
                 chips = [gr.Button(visible=False, size="sm", min_width=90, elem_id=f"chip-{i}") for i in range(CHIPS)]
             gr.Markdown(words.PLACES_TITLE, elem_classes="caption")
             with gr.Row(elem_classes="chips places"):
-                places = {place: gr.Button(name, size="sm", min_width=60) for place, name in words.PLACES.items()}
+                places = {place: gr.Button(name, size="sm", min_width=60) for place, name in sentence.places().items()}
             gr.Markdown(words.MANNERS_TITLE, elem_classes="caption")
             with gr.Row(elem_classes="chips manners"):
-                manners = {manner: gr.Button(name, size="sm", min_width=60) for manner, name in words.MANNERS.items()}
+                manners = {way: gr.Button(name, size="sm", min_width=60) for way, name in sentence.manners().items()}
             count = gr.Slider(1, MOST_PICTURES, 4, step=1, label=words.COUNT, elem_id="count")
-            with gr.Accordion(words.ADVANCED, open=False, elem_id="create-advanced"):
-                seed = gr.Number(0, label=words.SEED, info=words.SEED_INFO, precision=0, elem_id="seed")
+            with gr.Accordion(words.ADVANCED, open=False, elem_id="create-advanced") as advanced:
+                seed = gr.Number(None, label=words.SEED, info=words.SEED_INFO, precision=0, elem_id="seed")
+                keep = gr.Checkbox(False, label=words.KEEP_SEED, elem_id="keep-seed")
                 steps = gr.Slider(1, MOST_STEPS, 20, step=1, label=words.DRAW_STEPS, elem_id="draw-steps")
                 guidance = gr.Slider(1, 20, models.base().guidance, step=0.5, label=words.GUIDANCE)
                 negative = gr.Textbox(label=words.NEGATIVE, max_lines=2, max_length=LONGEST_PROMPT)
             start = gr.Button(words.DRAW, variant="primary", elem_id="draw")
             stop = gr.Button(words.STOP, variant="stop", visible=False, elem_id="stop-drawing")
+            with gr.Accordion(words.SHEET, open=False, elem_id="sheet-options"):
+                gr.Markdown(words.SHEET_HINT, elem_classes="hint")
+                things = gr.CheckboxGroup([], label=words.SHEET_THINGS, elem_id="sheet-things")
+                named = [(name, place) for place, name in sentence.places().items()]
+                where = gr.CheckboxGroup(
+                    named, value=[place for _, place in named[:4]], label=words.SHEET_PLACES, elem_id="sheet-places"
+                )
+                tries = gr.Slider(1, 4, 1, step=1, label=words.SHEET_TRIES, elem_id="sheet-tries")
+                start_sheet = gr.Button(words.SHEET_DRAW.format(n=1), variant="primary", elem_id="draw-sheet")
         with gr.Column(scale=3, min_width=320):
             state = gr.HTML(no_pictures_yet(), elem_id="drawing")
-            pictures = gr.Gallery(
-                show_label=False, columns=4, height="auto", object_fit="contain", interactive=False,
-                buttons=["download", "fullscreen"], elem_id="pictures", min_width=200,
-            )  # fmt: skip
-            download_button(desks, token, Desk.zip_pictures, words.ZIP, "zip")
+            drawn = pictures.build(desks, token)
 
-    with gr.Accordion(words.KEPT_RUNS, open=False, elem_id="kept-runs"), gr.Row():
-        download_button(desks, token, Desk.pack_run, words.TAKE_RUN, "take-run")
-        bring = gr.UploadButton(words.BRING_RUN, file_types=[".zip"], size="sm", elem_id="bring-run")
-        forget = gr.Button(words.FORGET_RUN, size="sm", elem_id="forget-run")
+    with gr.Accordion(words.KEPT_RUNS, open=False, elem_id="kept-runs"):
+        with gr.Row(equal_height=False):
+            name = gr.Textbox(label=words.RUN_NAME, max_length=LONGEST_NAME, scale=3, elem_id="run-name")
+            rename = gr.Button(words.RENAME_RUN, size="sm", scale=1, min_width=100, elem_id="rename-run")
+        with gr.Row():
+            reopen = gr.Button(words.REOPEN_RUN, size="sm", elem_id="reopen-run")
+            download_button(desks, token, Desk.pack_run, words.TAKE_RUN, "take-run")
+            bring = gr.UploadButton(words.BRING_RUN, file_types=[".zip"], size="sm", elem_id="bring-run")
+            forget = gr.Button(words.FORGET_RUN, size="sm", elem_id="forget-run")
 
-    live = [state, pictures, start, stop]
-    create = Create([nothing, table, runs, prompt, *chips, *live], live, line, [])
+    live = [state, start, start_sheet, stop, *drawn.outputs]
+    create = Create([nothing, table, runs, prompt, *chips, things, name, *live], live, drawn, reopen, line, [])
+    settings = [seed, keep, steps, guidance, negative]  # for all pictures of a drawing
 
-    def ask(desk: Desk, text, number, seed_value, steps_value, guidance_value, negative_value):
+    def current_run(desk: Desk) -> Run:
         run = desk.current_run()
         if run is None:
             raise UserError(words.CREATE_NOTHING)
-        begin(desk, line, run, text, number, seed_value, steps_value, guidance_value, negative_value)
-        return [*create.progress(desk), gr.Timer(active=True)]
+        return run
+
+    def ask(desk: Desk, text, number, seed_value, kept, *rest):
+        seed_value = pick_seed(seed_value, kept)
+        begin(desk, line, current_run(desk), text, number, seed_value, *rest)
+        return [*create.progress(desk, follow=False), seed_value, gr.Timer(active=True)]
+
+    def ask_sheet(desk: Desk, text, chosen_things, chosen_places, number, seed_value, kept, *rest):
+        run, seed_value = current_run(desk), pick_seed(seed_value, kept)
+        rows = sentence.rows_and_columns(text, chosen_things, chosen_places, run.handles)
+        begin_sheet(desk, line, run, rows, number, seed_value, *rest)
+        return [*create.progress(desk, follow=False), seed_value, gr.Timer(active=True)]
 
     def stop_now(desk: Desk):
         if desk.drawing:
             desk.drawing.ask_stop()
         return create.progress(desk)
 
-    def choose_run(desk: Desk, run):
+    def again(desk: Desk):
+        number = seed_of(read_record(desk.album.chosen_picture()))
+        gr.Info(words.SEED_KEPT.format(seed=number), title="")
+        return [1, number, True, gr.Accordion(open=True)]
+
+    def use_settings(desk: Desk):
+        record = read_record(desk.album.chosen_picture())
+        found = [run.id for run in desk.runs() if run.concepts == record["run"]]
+        if not found:
+            raise UserError(words.THINGS_FORGOTTEN)
+        desk.run = found[0]
+        gr.Info(words.SETTINGS_USED, title="")
+        values = [1, seed_of(record), True, record["steps"], record["guidance"], record["negative"]]
+        return [*create.show(desk, record["prompt"]), *values]
+
+    def on_runs(event, change, *inputs):
+        """An event after which the runs, or the one in use, may be others."""
+
+        def act(desk: Desk, *values):
+            change(desk, *values)
+            return create.show(desk)
+
+        create.changes.append(event(at_desk(desks, act), [token, *inputs], create.outputs, **QUIET))
+
+    def choose_run(desk: Desk, run: str) -> None:
         desk.run = run
-        return create.show(desk)
-
-    def bring_run(desk: Desk, file):
-        desk.bring_run(file, models.base())
-        return create.show(desk)
-
-    def forget_run(desk: Desk):
-        desk.forget_run()
-        return create.show(desk)
 
     def handles(desk: Desk) -> tuple[str, ...]:
         run = desk.current_run()
         return run.handles if run else ()
 
-    start.click(at_desk(desks, ask), [token, prompt, count, seed, steps, guidance, negative], [*live, timer], **QUIET)
+    on_draw = {"outputs": [*live, seed, timer], **QUIET}
+    start.click(at_desk(desks, ask), [token, prompt, count, *settings], **on_draw)
+    start_sheet.click(at_desk(desks, ask_sheet), [token, prompt, things, where, tries, *settings], **on_draw)
     stop.click(at_desk(desks, stop_now), [token], live, **QUIET)
-    create.changes.extend(
-        [
-            runs.input(at_desk(desks, choose_run), [token, runs], create.outputs, **QUIET),
-            bring.upload(at_desk(desks, bring_run), [token, bring], create.outputs, **QUIET),
-            forget.click(at_desk(desks, forget_run), [token], create.outputs, **QUIET),
-        ]
+    seed.input(lambda: True, None, keep, **QUIET)  # whoever types a seed wants that one
+    drawn.again.click(at_desk(desks, again), [token], [count, seed, keep, advanced], **QUIET)
+    create.changes.append(
+        drawn.use.click(at_desk(desks, use_settings), [token], [*create.outputs, count, *settings], **QUIET)
     )
+    on_runs(runs.input, choose_run, runs)
+    on_runs(bring.upload, lambda desk, file: desk.bring_run(file, models.base()), bring)
+    on_runs(forget.click, Desk.forget_run)
+    on_runs(rename.click, Desk.rename_run, name)
+    label = SHEET_LABEL.replace("LABEL", json.dumps(words.SHEET_DRAW))
+    for event in (prompt.change, things.change, where.change, tries.change):
+        event(None, [prompt, things, where, tries], [start_sheet], js=label, api_visibility="private")
     for chip in chips:
         chip.click(None, [prompt, chip], [prompt], js=INSERT, api_visibility="private")
     for place, button in places.items():
-        put = at_desk(desks, lambda desk, text, place=place: with_place(text, place, handles(desk)))
+        put = at_desk(desks, lambda desk, text, place=place: sentence.with_place(text, place, handles(desk)))
         button.click(put, [token, prompt], prompt, **QUIET)
     for manner, button in manners.items():
-        button.click(lambda text, manner=manner: with_manner(text, manner), [prompt], prompt, **QUIET)
+        button.click(lambda text, manner=manner: sentence.with_manner(text, manner), [prompt], prompt, **QUIET)
     return create
 
 
 def begin(desk: Desk, line: Line, run: Run, prompt, count, seed, steps, guidance, negative) -> Job:
     """Put a drawing in line; what is wrong with the sentence is said at once, before the wait."""
-    prompt, negative = " ".join((prompt or "").split()), " ".join((negative or "").split())
-    if not prompt:
+    prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MOST_PICTURES)
+    return _begin(desk, line, run, [prompt], Drawing(count), count, seed, steps, guidance, negative)
+
+
+def begin_sheet(desk: Desk, line: Line, run: Run, rows: list[list[str]], tries, seed, steps, guidance, negative) -> Job:
+    """The same for a contact sheet of sentences, `tries` pictures of each, the first of each from the same seed."""
+    prompts, tries = [prompt for row in rows for prompt in row], max(int(tries or 1), 1)
+    drawing = Drawing(len(prompts) * tries, columns=len(rows[0]) * tries)
+    if drawing.count > MOST_ON_SHEET:
+        raise UserError(words.SHEET_LARGE.format(n=drawing.count, most=MOST_ON_SHEET))
+    return _begin(desk, line, run, prompts, drawing, tries, seed, steps, guidance, negative)
+
+
+def _begin(
+    desk: Desk, line: Line, run: Run, prompts: list[str], drawing: Drawing, count, seed, steps, guidance, negative
+) -> Job:
+    negative = " ".join((negative or "").split())
+    if not all(prompts):
         raise UserError(words.NO_PROMPT)
-    if max(len(prompt), len(negative)) > LONGEST_PROMPT:
+    if max(map(len, [*prompts, negative])) > LONGEST_PROMPT:
         raise UserError(words.PROMPT_LONG.format(most=LONGEST_PROMPT))
-    check_prompt(prompt, run.handles)
-    check_prompt(negative, run.handles)
+    for prompt in (*prompts, negative):
+        check_prompt(prompt, run.handles)
     if desk.drawing and not desk.drawing.over:
         raise UserError(words.ALREADY_DRAWING)
     options = {
-        "count": min(max(int(count or 1), 1), MOST_PICTURES),
+        "count": count,
         "seed": abs(int(seed or 0)) % 2**31,
         "steps": min(max(int(steps or 20), 1), MOST_STEPS),
         "guidance": None if guidance is None else float(guidance),
         "negative": negative,
+        "paired": bool(drawing.columns),
     }
 
     def work(job: Job) -> list[Path]:
-        for picture in models.draw(run.folder, [prompt], job.flag, **options):
-            job.say(save_picture(picture, desk.pictures_folder))
+        for picture in models.draw(run.folder, prompts, job.flag, **options):
+            job.say(save_picture(picture, desk.album.pictures_folder))
+        if drawing.columns and job.events:
+            desk.album.save_sheet(job.events, drawing.columns)
         return list(job.events)
 
     desk.drawing = line.put(desk.token, "generate", work)
-    desk.drawing.shown = options["count"]
+    desk.drawing.shown = drawing
+    desk.album.show_all()  # so that the new pictures are seen
     return desk.drawing
 
 
-def with_place(text: str, place: str, handles: tuple[str, ...]) -> str:
-    """The sentence with another place: it replaces one of the known places, or is added at the end."""
-    text = (text or "").strip().rstrip(".")
-    if not text:
-        things = [handle for handle in handles if handle != "<background>"]
-        text = f"a photo of {' and '.join(things[:2])}"
-    for known in words.PLACES:
-        if text.endswith(known):
-            text = text[: -len(known)].rstrip(" ,")
-    return f"{text} {place}"
-
-
-def with_manner(text: str, manner: str) -> str:
-    """The sentence for a picture made in another way: "a painting of …" instead of "a photo of …"."""
-    text = (text or "").strip()
-    for known in words.MANNERS:
-        text = text.removeprefix(f"{known} of ")
-    return f"{manner} of {text}"
+def pick_seed(seed: float | None, kept: bool) -> int:
+    """The seed that is kept, or a new one."""
+    return abs(int(seed)) % 2**31 if kept and seed is not None else secrets.randbelow(SEEDS)
 
 
 def no_pictures_yet() -> str:
     return f'<p class="hint">{words.EMPTY_GALLERY}</p>'
 
 
-def gallery(desk: Desk) -> list[tuple[str, str]]:
-    """Paths, never images: the files go out as they are, with the records inside."""
-    return [(str(path), caption(read_record(path))) for path in desk.pictures()]
-
-
-def caption(record: dict) -> str:
-    """The sentence with plain names in place of the handles."""
-    text = record["prompt"]
-    for handle, name in record["handles"].items():
-        text = text.replace(handle, name)
-    return f"{text} · {words.SEED.lower()} {record['seed'] + record['index']}"
-
-
 def status(job: Job, line: Line) -> str:
-    drawn, count = len(job.events), job.shown
+    drawn, count = len(job.events), job.shown.count
     if job.state == WAITING:
         return charts.bar(0, words.WAITING.format(n=line.place(job)))
     if job.state == FAILED:

@@ -4,8 +4,7 @@ A desk is found by a token that nobody can guess. The browser keeps it, so a rel
 comes back to the same desk; runs and pictures lie on disk and outlive a restart of the studio.
 """
 
-import csv
-import io
+import json
 import re
 import secrets
 import shutil
@@ -18,21 +17,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from breakascene import checkpoint, parcel, plots
+from breakascene import checkpoint, parcel
 from breakascene.base import Base
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.files import new_file
-from breakascene.generate import read_record
 from breakascene.scene import cutout, read_folder
 from breakascene.studio import board as boards
 from breakascene.studio import words
+from breakascene.studio.album import Album
 from breakascene.studio.board import Board
 from breakascene.studio.jobs import Job
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 UNDO_DEPTH = 100
-COLUMNS = ("prompt", "negative", "seed", "index", "steps", "guidance", "base", "fingerprint", "run")  # of records.csv
+LONGEST_NAME = 60  # of a run, in letters
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ class Run:
     folder: Path
     handles: tuple[str, ...]
     names: tuple[str, ...]
+    name: str = ""  # that the visitor gave it
 
     @property
     def report(self) -> Path:
@@ -52,7 +52,16 @@ class Run:
     @property
     def title(self) -> str:
         made = time.strftime(words.DATE, time.localtime((self.folder / "manifest.json").stat().st_mtime))
-        return f"{', '.join(self.names)} · {made}"
+        return f"{self.called} · {made}"
+
+    @property
+    def called(self) -> str:
+        return self.name or ", ".join(self.names)
+
+    @property
+    def concepts(self) -> str:
+        """The id that pictures drawn with it have in their records."""
+        return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))["id"]
 
     def thumbnails(self) -> list[Path]:
         """A small cut-out of each thing, in the order of the handles; drawn once."""
@@ -85,6 +94,9 @@ class Desk:
     run: str | None = None  # the run that step 3 draws with
     prompted: str | None = None  # the run for which a first sentence was put on the page
     used: float = field(default_factory=time.time)
+
+    def __post_init__(self):
+        self.album = Album(self.folder)
 
     def change(self, board: Board) -> None:
         """Put a new board on the table; the old one can be had back."""
@@ -130,13 +142,14 @@ class Desk:
 
     def runs(self) -> list[Run]:
         """The desk's runs, newest first; what cannot be read is left out."""
-        found = []
+        found, given = [], self._run_names()
         for manifest in (self.folder / "runs").glob("*/manifest.json"):
             try:
                 concepts = Concepts.load(manifest.parent)
             except UserError:
                 continue
-            run = Run(manifest.parent.name, manifest.parent, tuple(concepts.handles), tuple(concepts.names))
+            folder = manifest.parent
+            run = Run(folder.name, folder, concepts.handles, concepts.names, given.get(folder.name, ""))
             found.append((manifest.stat().st_mtime, run))
         return [run for _, run in sorted(found, key=lambda pair: -pair[0])]
 
@@ -144,11 +157,34 @@ class Desk:
         runs = self.runs()
         return next((run for run in runs if run.id == self.run), runs[0] if runs else None)
 
+    def rename_run(self, name: str) -> None:
+        """Call the current run by a name; an empty one brings back the names of its things."""
+        run = self.current_run()
+        if run is None:
+            raise UserError(words.RUN_UNKNOWN)
+        names = {**self._run_names(), run.id: " ".join(name.split())[:LONGEST_NAME]}
+        with new_file(self.folder / "names.json") as draft:
+            draft.write_text(json.dumps(names), encoding="utf-8")
+
+    def _run_names(self) -> dict[str, str]:
+        """By id, beside the runs: a run that goes on learning is written anew."""
+        try:
+            return json.loads((self.folder / "names.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+
+    def reopen_run(self) -> None:
+        """Put the photo and the picks of the current run back on the table."""
+        run = self.current_run()
+        if run is None:
+            raise UserError(words.RUN_UNKNOWN)
+        self.start_over(boards.from_scene(read_folder(run.folder / "scene")))
+
     def pack_run(self) -> Path:
         run = self.current_run()
         if run is None:
             raise UserError(words.RUN_UNKNOWN)
-        path = self.folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', ' '.join(run.names)).strip('-')[:60] or 'things'}.zip"
+        path = self.folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', run.called).strip('-')[:60] or 'things'}.zip"
         parcel.pack(run.folder, path)
         return path
 
@@ -168,34 +204,6 @@ class Desk:
         shutil.rmtree(run.report, ignore_errors=True)
         checkpoint.path_for(run.folder).unlink(missing_ok=True)  # of a run that was stopped
         self.run = None
-
-    @property
-    def pictures_folder(self) -> Path:
-        return self.folder / "pictures"
-
-    def pictures(self) -> list[Path]:
-        """All pictures drawn at this desk, newest first."""
-        return sorted(self.pictures_folder.glob("*.png"), key=lambda path: (path.stat().st_mtime_ns, path.name))[::-1]
-
-    def zip_pictures(self) -> Path:
-        """All pictures, with a contact sheet and their records as a table."""
-        pictures = self.pictures()
-        if not pictures:
-            raise UserError(words.NO_PICTURES)
-        records = [read_record(picture) for picture in pictures]
-        prompts = [f"{record['prompt']} · {record['seed'] + record['index']}" for record in records]
-        sheet = plots.sheet([Image.open(picture) for picture in pictures], prompts, columns=4)
-        path = self.folder / "pictures.zip"
-        with new_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
-            for picture in pictures:
-                archive.write(picture, picture.name)
-            with archive.open("contact-sheet.png", "w") as file:
-                sheet.save(file, "PNG")
-            with archive.open("records.csv", "w") as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
-                table = csv.DictWriter(text, ["file", *COLUMNS], extrasaction="ignore")
-                table.writeheader()
-                table.writerows({"file": p.name, **record} for p, record in zip(pictures, records, strict=True))
-        return path
 
     def zip_report(self) -> Path:
         """The report of the current run: a page, its pictures, scores.json."""

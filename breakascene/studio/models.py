@@ -15,6 +15,7 @@ from breakascene.extract import Settings, StepEvent, extract, preset
 from breakascene.generate import Picture, generate
 from breakascene.scene import Scene
 from breakascene.segment import Segmenter
+from breakascene.weights import toybox_folder
 
 try:
     import spaces  # only there on a Space
@@ -38,6 +39,11 @@ def open_models(base: str = "auto") -> None:
 
 def base() -> Base:
     return _loaded["base"]
+
+
+def is_toybox() -> bool:
+    """Whether the base is the one that comes with the studio."""
+    return base().name == "toybox" or Path(base().name) == toybox_folder()
 
 
 def segmenter() -> Segmenter:

@@ -233,10 +233,8 @@ def open_photo(desk: Desk, path: str | None) -> None:
 
 
 def open_sample(desk: Desk, folder: Path) -> None:
-    scene = read_folder(folder)
-    things = tuple(Thing(concept.name, given=concept.mask, mask=concept.mask) for concept in scene.concepts)
-    board = Board(scene.photo)
-    desk.start_over(board, ready_made=replace(board, things=things, background=scene.background))
+    ready_made = boards.from_scene(read_folder(folder))
+    desk.start_over(Board(ready_made.photo), ready_made)
 
 
 def click_photo(desk: Desk, tool: str, where: tuple[int, int]) -> None:

@@ -25,9 +25,11 @@ SAVE = """(file) => {
 }"""
 
 
-def download_button(desks: Desks, token: gr.State, make: Callable[[Desk], Path], label: str, name: str) -> gr.Button:
+def download_button(
+    desks: Desks, token: gr.State, make: Callable[[Desk], Path], label: str, name: str, visible: bool = True
+) -> gr.Button:
     """A button that makes a file and hands it over at one click; Gradio's own hands over what it had before."""
-    button = gr.Button(label, size="sm", elem_id=name)
+    button = gr.Button(label, size="sm", min_width=150, visible=visible, elem_id=name)
     file = gr.File(elem_classes="unseen")  # its link is wanted, not its looks
     made = button.click(at_desk(desks, lambda desk: str(make(desk))), [token], file, **QUIET)
     made.success(None, [file], None, js=SAVE, api_visibility="private")

@@ -123,16 +123,67 @@ MANNERS = {
     manner: manner
     for manner in ("a photo", "a black and white photo", "an old photo", "a pencil drawing", "a painting")
 }
+WIDE_PLACES = {  # for a base that has seen the whole world: a place with its light
+    "on a white studio background, soft light": "white studio",
+    "on a marble counter in the morning light": "marble counter",
+    "on a wooden table in a cosy café": "café table",
+    "in a bright living room": "living room",
+    "on a picnic blanket in a park": "picnic in a park",
+    "on a beach at sunset": "beach at sunset",
+    "on a mossy rock in a forest": "forest rock",
+    "in the snow in front of mountains": "snow and mountains",
+    "on a city street at night, neon lights": "city at night",
+    "on a flower meadow in spring": "spring meadow",
+    "under water, rays of light": "under water",
+    "floating in space among stars": "in space",
+}
+WIDE_MANNERS = {
+    "a photo": "a photo",
+    "a close-up photo": "a close-up",
+    "a black and white photo": "black and white",
+    "a watercolour painting": "watercolour",
+    "an oil painting": "oil painting",
+    "a pencil drawing": "pencil drawing",
+    "a picture-book illustration": "picture book",
+    "a 3D render": "3D render",
+}
 COUNT = "How many pictures"
 DRAW = "Draw"
 DRAW_STEPS = "Steps"
 GUIDANCE = "Guidance scale (how closely to follow the sentence)"
 NEGATIVE = "Negative prompt (what to keep out)"
-SEED_INFO = "The same seed draws the same picture again."
+GUIDANCE_SHORT, WITHOUT = "guidance", "without"
+SEED_INFO = "The same seed draws the same picture again. Each drawing takes a new one, unless it is kept."
+KEEP_SEED = "Keep this seed"
+SEED_KEPT = "Seed {seed} is kept now, under Advanced: change the sentence as you like, then draw."
+SETTINGS_USED = "The sentence and all settings are those of that picture now."
 DRAWING = "Drawing picture {n} of {count}…"
-DREW = "{n} of {count} drawn. Click a picture to see it large and download it."
+DREW = "{n} of {count} drawn. Click a picture to see it large, keep it or draw on from it."
+SHEET = "Contact sheet: each thing in each place"
+SHEET_HINT = (
+    "Draws your sentence for every thing and place ticked here, and puts the pictures on one sheet to compare. "
+    "Write several sentences, one a line, for several rows."
+)
+SHEET_THINGS = "Things, side by side"
+SHEET_PLACES = "Places, one below the other (none: as in your sentence)"
+SHEET_TRIES = "Tries of each"
+SHEET_DRAW = "Draw the sheet ({n} in all)"
+TAKE_SHEET = "Download the sheet"
+ALL_PICTURES, FAVOURITES = "All pictures", "Favourites"
+MARK, UNMARK = "☆ Make it a favourite", "★ No longer a favourite"
+BESIDE, NOT_BESIDE = "Put side by side", "Take from side by side"
+BESIDE_TITLE = "Side by side:"
+BESIDE_HINT = "Now choose another picture to put beside it."
+BESIDE_CLEAR = "Clear side by side"
+TAKE_PICTURE = "Download this picture"
+AGAIN = "Again with this seed"
+USE_SETTINGS = "Use these settings"
+ZIP_FAVOURITES = "Download favourites (zip)"
 ZIP = "Download all (zip)"
-KEPT_RUNS = "Keep, bring back or forget your things"
+KEPT_RUNS = "Name, keep, bring back or forget your things"
+REOPEN_RUN = "Open their photo again"
+RUN_NAME = "What you call them"
+RENAME_RUN = "Rename"
 TAKE_RUN = "Save these things as a file"
 BRING_RUN = "Bring things back from a file"
 FORGET_RUN = "Forget these things"
@@ -185,6 +236,11 @@ ALREADY_CHECKING = "The check is already on its way: wait until it is done, or s
 NO_REPORT = "There is no report yet: press “Check it” first."
 PROMPT_LONG = "That sentence is too long: keep it under {most} letters."
 NO_PROMPT = "Say what to draw first, for example: a photo of <asset0> at the beach."
+SHEET_NO_THING = "There is no thing in your sentence to take turns: press a thing's button first, or untick all things."
+SHEET_MANY_THINGS = "Several things have parts of their own in your sentence: leave one of them, or untick all things."
+SHEET_LARGE = "That would be {n} pictures, and a sheet holds {most}: tick fewer things or places."
+NO_PICTURE_CHOSEN = "No picture is chosen: click on one first."
+THINGS_FORGOTTEN = "The things of that picture are not here any more: bring them back from their file first."
 NO_PICTURES = "There are no pictures to download yet: draw some first."
 OUT_OF_MEMORY = "The machine ran out of memory: choose the light preset or fewer pictures, and try again."
 DISK_FULL = "The disk is full: free some space and try again; your photo and picks are still here."

@@ -132,16 +132,67 @@ MANNERS = {
     "a pencil drawing": "鉛筆画",
     "a painting": "絵の具の絵",
 }
+WIDE_PLACES = {
+    "on a white studio background, soft light": "白いスタジオで",
+    "on a marble counter in the morning light": "大理石の台で",
+    "on a wooden table in a cosy café": "カフェの机で",
+    "in a bright living room": "明るい居間で",
+    "on a picnic blanket in a park": "公園のピクニックで",
+    "on a beach at sunset": "夕日の浜辺で",
+    "on a mossy rock in a forest": "森の岩の上で",
+    "in the snow in front of mountains": "雪山の前で",
+    "on a city street at night, neon lights": "夜の街で",
+    "on a flower meadow in spring": "春の花畑で",
+    "under water, rays of light": "水の中で",
+    "floating in space among stars": "宇宙で",
+}
+WIDE_MANNERS = {
+    "a photo": "写真",
+    "a close-up photo": "接写",
+    "a black and white photo": "白黒写真",
+    "a watercolour painting": "水彩画",
+    "an oil painting": "油絵",
+    "a pencil drawing": "鉛筆画",
+    "a picture-book illustration": "絵本の絵",
+    "a 3D render": "3D CG",
+}
 COUNT = "絵の枚数"
 DRAW = "描く"
 DRAW_STEPS = "ステップ数"
 GUIDANCE = "ガイダンススケール（文にどれだけ忠実に描くか）"
 NEGATIVE = "ネガティブプロンプト（描きたくないもの、英語で）"
-SEED_INFO = "同じシードなら、同じ絵になります。"
+GUIDANCE_SHORT, WITHOUT = "ガイダンス", "除くもの"
+SEED_INFO = "同じシードなら、同じ絵になります。固定しなければ、描くたびに新しくなります。"
+KEEP_SEED = "このシードに固定"
+SEED_KEPT = "シードを {seed} に固定しました（詳細設定）。文を変えて、もう一度描いてみましょう。"
+SETTINGS_USED = "文と設定を、その絵のとおりにしました。"
 DRAWING = "{count} 枚中 {n} 枚目を描いています…"
-DREW = "{count} 枚中 {n} 枚を描きました。絵をクリックすると、大きく見たり保存したりできます。"
+DREW = "{count} 枚中 {n} 枚を描きました。絵をクリックすると、大きく見たり、残したり、続きを描いたりできます。"
+SHEET = "一覧表：ものと場所の組み合わせを比べる"
+SHEET_HINT = (
+    "下で選んだものと場所のすべての組み合わせで文を描き、1 枚の表にして比べます。"
+    "文を 1 行に 1 つずつ書くと、その数だけ段が増えます。"
+)
+SHEET_THINGS = "横に並べるもの"
+SHEET_PLACES = "縦に並べる場所（選ばなければ文のまま）"
+SHEET_TRIES = "それぞれ描く枚数"
+SHEET_DRAW = "一覧表を描く（全 {n} 枚）"
+TAKE_SHEET = "一覧表を保存"
+ALL_PICTURES, FAVOURITES = "すべての絵", "お気に入り"
+MARK, UNMARK = "☆ お気に入りにする", "★ お気に入りから外す"
+BESIDE, NOT_BESIDE = "並べて比べる", "比べるのをやめる"
+BESIDE_TITLE = "並べて比べる："
+BESIDE_HINT = "隣に並べる絵を、もうひとつ選んでください。"
+BESIDE_CLEAR = "並べた絵を片付ける"
+TAKE_PICTURE = "この絵を保存"
+AGAIN = "このシードでもう一度"
+USE_SETTINGS = "この絵の設定を使う"
+ZIP_FAVOURITES = "お気に入りを保存（zip）"
 ZIP = "まとめて保存（zip）"
-KEPT_RUNS = "覚えたものの保存・読み込み・削除"
+KEPT_RUNS = "覚えたものの名前・保存・読み込み・削除"
+REOPEN_RUN = "写真をもう一度開く"
+RUN_NAME = "呼び名"
+RENAME_RUN = "名前を変える"
 TAKE_RUN = "覚えたものをファイルに保存"
 BRING_RUN = "ファイルから読み込む"
 FORGET_RUN = "これらを忘れてもらう"
@@ -194,6 +245,15 @@ ALREADY_CHECKING = "いま調べているところです。終わるまで待つ
 NO_REPORT = "まだレポートがありません。先に「調べる」を押してください。"
 PROMPT_LONG = "文が長すぎます。{most} 文字以内にしてください。"
 NO_PROMPT = "先に何を描くかを入れてください。例：a photo of <asset0> at the beach"
+SHEET_NO_THING = (
+    "入れ替えるものが文にありません。先にもののボタンを押すか、横に並べるものの選択をすべて外してください。"
+)
+SHEET_MANY_THINGS = (
+    "文の中の別々のところにものがあります。ひとつだけにするか、横に並べるものの選択をすべて外してください。"
+)
+SHEET_LARGE = "{n} 枚になります。一覧表は {most} 枚までなので、ものか場所を減らしてください。"
+NO_PICTURE_CHOSEN = "絵が選ばれていません。先に絵をクリックしてください。"
+THINGS_FORGOTTEN = "その絵のものは、もう覚えていません。先にファイルから読み込んでください。"
 NO_PICTURES = "保存できる絵がまだありません。先に描いてください。"
 OUT_OF_MEMORY = "メモリーが足りなくなりました。「丁寧に」にするか絵の枚数を減らして、もう一度お試しください。"
 DISK_FULL = "ディスクがいっぱいです。空きを作って、もう一度お試しください。写真と選んだものは残っています。"
