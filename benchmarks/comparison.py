@@ -1,11 +1,13 @@
 """The paper's comparison (section 4.2, figure 5) on ToyBench: python -m benchmarks.comparison --out runs/comparison
 
-Every method on every scene. Each result is kept in the folder, so a run that was stopped goes on where it was, and
-several may fill one folder together. summary.json, scatter.png and grid.png stand for the scenes that all methods have.
+Every method on every scene. Each result is kept in the folder, so that a run that was stopped goes on where it was; on
+several cores let runs of different methods fill one folder, then run all for the table. summary.json, scatter.png and
+grid.png show the scenes done so far.
 """
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -59,13 +61,14 @@ def compare(found: dict[str, list[dict]], chosen: dict[str, Settings]) -> dict:
 
 
 def grid(out: Path, bench: Bench, found: dict[str, list[dict]]) -> Image.Image:
-    """Photos above, below them a row of pictures for each method."""
+    """Photos with their masks above, below them a row of pictures for each method."""
     scenes = range(min(SHOWN_SCENES, len(next(iter(found.values())))))
     pictures, captions = [], []
     for index in scenes:
         scene = bench.scene(index)
         pictures += [scene.photo, plots.overlay(scene.photo, scene.masks())]
-        captions += ["photo", ", ".join(scene.names)]
+        below = f"below: {scene.names[0]} {bench.places[0]}, two things {bench.places[-1]}"
+        captions += [", ".join(scene.names), below]
     for name in found:
         for index in scenes:
             pictures += [Image.open(picture(place_of(out, name, index), number)) for number in (0, 1)]
@@ -90,6 +93,11 @@ def write(out: Path, bench: Bench, found: dict[str, list[dict]], chosen: dict[st
     with new_file(out / "grid.png") as draft:
         grid(out, bench, found).save(draft)
     return table
+
+
+def as_row(name: str, cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return f"| {name:17} | " + " | ".join(f"{cell:17}" for cell in cells) + " |"
 
 
 def as_text(value: Interval | None) -> str:
@@ -121,9 +129,9 @@ def measure(
             line = f"identity {done['identity']:.3f}, prompt {done['prompt']:.3f}, {sum(done['seconds']):.0f} s"
             print(f"scene {index} {name}: {line}", flush=True)
         table = write(out, bench, found, chosen)
-    print(f"\n{'':18}" + "".join(f"{key:>22}" for key in FIGURES))
+    print("", as_row("method", FIGURES), "|---" * (len(FIGURES) + 1) + "|", sep="\n")
     for name, row in table.items():
-        print(f"{name:18}" + "".join(f"{as_text(row[key]):>22}" for key in FIGURES))
+        print(as_row(name, [as_text(row[key]) for key in FIGURES]))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from breakascene.segment import Segmenter
 from breakascene.settings import Settings
 from breakascene.toybox.judge import Judge, load_judge
 
-FIGURES = ("identity", "prompt", "right", "together_right", "place", "mixed")  # of evaluate.summary
+# Those of evaluate.summary, and how much of the handles' attention to the photo falls outside their masks
+FIGURES = ("identity", "prompt", "right", "together_right", "place", "mixed", "leak")
 RESAMPLES = 2000
 
 Interval = tuple[float, float, float]  # mean, and the lower and upper end of the 95 % interval
@@ -65,7 +66,7 @@ def trial(lab: Lab, bench: Bench, index: int, settings: Settings, path: Path, sh
         judge=lab.judge,
         count=bench.count,
     ):
-        if score.prompt_text in shown and score.prompt_text not in {other.prompt_text for other in scores}:
+        if score.prompt_text in shown and len(scores) % bench.count == 0:
             with new_file(picture(path, shown.index(score.prompt_text))) as draft:
                 score.picture.image.save(draft)
         scores.append(score)
