@@ -74,16 +74,17 @@ def _unwrap(model: nn.Module) -> None:
 
 
 @contextmanager
-def whole(base: Base, rank: int) -> Iterator[Trainable]:
-    """Let all weights of the UNet and the text encoders be trained; the block's end gives them their old values again.
+def whole(base: Base, rank: int, ends: tuple[str, ...] = ("",)) -> Iterator[Trainable]:
+    """Let the weights of the UNet and the text encoders be trained; the block's end gives them their old values again.
 
-    The table of words stays as it is: only the handles' rows are taught. The change is cut to `rank`.
+    ends: how the names of the weights that take part end; all do by default. The table of words stays as it is: only
+    the handles' rows are taught. The change is cut to `rank`.
     """
     parameters = {
         f"{part}.{path}": weight
         for part, module in base.parts.items()
         for path, weight in module.named_parameters()
-        if "token_embedding" not in path
+        if "token_embedding" not in path and path.endswith(ends)
     }
     before = {name: weight.data for name, weight in parameters.items()}
     try:

@@ -75,7 +75,7 @@ def extract(
     rng = torch.Generator().manual_seed(settings.seed)
     if saved:
         rng.set_state(saved.random)
-    views = Views.of(scene, base, ARRANGEMENTS if settings.arranged else 0, settings.seed)
+    views = Views.of(scene, base, ARRANGEMENTS if settings.arranged else 0, settings.seed, settings.flip_arranged)
     history = list(saved.losses) if saved else []
     rows = saved.tensors["handles"] if saved else first_rows(scene, base, settings)
     trainable, parameters, optimizer, stopped = None, {}, None, False
@@ -225,8 +225,11 @@ def draw_view(views: Views, settings: Settings, rng: torch.Generator) -> tuple[i
 
 
 def draw_subset(count: int, union_sampling: bool, rng: torch.Generator) -> list[int]:
-    """Union sampling, section 3.2: how many concepts uniformly from 1..count, then which and in what order."""
-    size = 1 + int(torch.randint(count, (), generator=rng)) if union_sampling else count
+    """Union sampling, section 3.2: how many concepts uniformly from 1..count, then which and in what order.
+
+    Without it a single one, as in the ablation of section 4.1.
+    """
+    size = 1 + int(torch.randint(count, (), generator=rng)) if union_sampling else 1
     return torch.randperm(count, generator=rng)[:size].tolist()
 
 
@@ -257,7 +260,7 @@ def _photo_maps(base: Base, views: Views, handles: Sequence[str]) -> torch.Tenso
 
 def _trainable(base: Base, settings: Settings):
     if settings.full:
-        return adapter.whole(base, settings.rank)
+        return adapter.whole(base, settings.rank, settings.full_weights)
     return adapter.lora(base, settings.rank, settings.seed, settings.unet_layers)
 
 

@@ -1,6 +1,7 @@
 """Pictures about a run, drawn with Pillow: masks over the photo, loss curves, sheets of pictures with captions."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -13,6 +14,8 @@ INK, FAINT = "#222222", "#dddddd"
 CAPTION = 15  # font size in pixels
 CURVE = (720, 150)  # width and height of one panel
 LEFT, TOP = 60, 30  # room for the numbers and the title of a panel
+SQUARE = (640, 480)  # width and height of a scatter plot without its legend
+LEGEND = 190  # width of its legend
 FINE = 2  # drawn this much larger and shrunk, for smooth lines
 
 
@@ -76,6 +79,66 @@ def loss_curves(losses: Sequence[dict[str, float]], turn: int) -> Image.Image:
         values = np.array([losses[step - 1][name] for step in steps])
         _panel(image, i * height * FINE, name, steps, values, len(losses), turn, COLOURS[(5, 6, 2, 7)[i % 4]])
     return image.resize((width, height * max(1, len(names))), Image.Resampling.LANCZOS)
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A mark with error bars in a scatter plot. x, y: (mean, low, high). Dots of a group have one outline."""
+
+    name: str
+    group: str
+    x: tuple[float, float, float]
+    y: tuple[float, float, float]
+
+
+def scatter(dots: Sequence[Dot], x_name: str, y_name: str) -> Image.Image:
+    """Each dot with bars from its low to its high ends, on axes that just hold them, and a legend beside it."""
+    width, height = SQUARE
+    image = Image.new("RGB", ((width + LEGEND) * FINE, height * FINE), "white")
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(13 * FINE)
+    x_ticks, y_ticks = _ticks([dot.x for dot in dots]), _ticks([dot.y for dot in dots])
+    groups = list(dict.fromkeys(dot.group for dot in dots))
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        across, up = ((v - t[0]) / (t[-1] - t[0]) for v, t in ((x, x_ticks), (y, y_ticks)))
+        return (LEFT + (width - LEFT - 15) * across) * FINE, (height - 45 - (height - 75) * up) * FINE
+
+    for x in x_ticks:
+        pen.line([at(x, y_ticks[0]), at(x, y_ticks[-1])], FAINT, FINE)
+        pen.text((at(x, 0)[0], (height - 38) * FINE), f"{x:.4g}", INK, font, anchor="mt")
+    for y in y_ticks:
+        pen.line([at(x_ticks[0], y), at(x_ticks[-1], y)], FAINT, FINE)
+        pen.text(((LEFT - 8) * FINE, at(0, y)[1]), f"{y:.4g}", INK, font, anchor="rm")
+    pen.text((at(x_ticks[-1], 0)[0], (height - 8) * FINE), x_name, INK, font, anchor="rs")
+    pen.text((LEFT * FINE, 4 * FINE), y_name, INK, font)
+    for i, dot in enumerate(dots):
+        colour, outline = COLOURS[i % len(COLOURS)], groups.index(dot.group)
+        pen.line([at(dot.x[1], dot.y[0]), at(dot.x[2], dot.y[0])], colour, FINE)
+        pen.line([at(dot.x[0], dot.y[1]), at(dot.x[0], dot.y[2])], colour, FINE)
+        _mark(pen, at(dot.x[0], dot.y[0]), outline, colour)
+        key = (width + 8) * FINE, (25 + 22 * i) * FINE
+        _mark(pen, key, outline, colour)
+        pen.text((key[0] + 14 * FINE, key[1]), dot.name, INK, font, anchor="lm")
+    return image.resize((width + LEGEND, height), Image.Resampling.LANCZOS)
+
+
+def _ticks(intervals: Sequence[tuple[float, float, float]]) -> list[float]:
+    """Round numbers, a few, from the lowest end or below it to the highest or above it."""
+    low, high = min(low for _, low, _ in intervals), max(high for _, _, high in intervals)
+    rough = max(high - low, 1e-3) / 5
+    unit = 10.0 ** np.floor(np.log10(rough))
+    step = unit * next(times for times in (1, 2, 5, 10) if times * unit >= rough)
+    first, last = int(np.floor(low / step)), int(np.ceil(high / step))
+    return [float(step * k) for k in range(first, max(last, first + 1) + 1)]
+
+
+def _mark(pen: ImageDraw.ImageDraw, centre: tuple[float, float], outline: int, colour: str) -> None:
+    """A disc, then polygons of 4, 3, 5, … corners, by the number of the outline."""
+    radius = 6 * FINE
+    if outline == 0:
+        pen.circle(centre, radius, fill=colour, outline=INK)
+    else:
+        pen.regular_polygon((*centre, radius * 1.25), (4, 3, 5, 6)[(outline - 1) % 4], fill=colour, outline=INK)
 
 
 def smooth(values: np.ndarray, window: int = 25) -> np.ndarray:

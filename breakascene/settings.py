@@ -28,6 +28,7 @@ class Settings:
 
     preset: str = "light"
     full: bool = False  # train all weights in phase 2, not LoRA
+    full_weights: tuple[str, ...] = ("",)  # ends of names of the weights that `full` trains; every name ends in ""
     steps: tuple[int, int] = (400, 400)  # of phase 1 and phase 2; section 4: 400 each
     pictured: bool = False  # begin the handles at the pictures of their things, where the base can read them; see looks
     handle_rate: float = 5e-4  # learning rate of the handles in phase 1; section 4
@@ -37,10 +38,11 @@ class Settings:
     rank: int = 16  # of the LoRA, or what a full change is cut to: a result stays small
     unet_layers: tuple[str, ...] = UNET_ATTENTION  # ends of names of the UNet layers that carry LoRA
     batch: int = 1  # subsets a step; one, as in the authors' code
-    union_sampling: bool = True  # draw a random subset of the concepts each step; section 3.2
+    union_sampling: bool = True  # draw a random subset of the concepts each step, not just one; section 3.2
     masked: bool = True  # reconstruct only inside the masks; section 3.2
     flip: bool = True  # mirror photo and masks half of the time
     arranged: float = 0.0  # share of steps that look at cut-outs arranged anew instead of the photo; see views
+    flip_arranged: bool = False  # mirror half of the arrangements
     attention_weight: float = 1e-2  # λ_attn; section 3.3
     prior_weight: float = 1.0  # as in DreamBooth
     prior_count: int = 96  # pictures drawn once for a base; the authors' code draws 100

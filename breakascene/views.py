@@ -29,12 +29,15 @@ class Views:
     shown: tuple[tuple[int, ...], ...]  # for each picture the concepts in it
 
     @classmethod
-    def of(cls, scene: Scene, base: Base, arrangements: int = 0, seed: int = 0) -> "Views":
+    def of(cls, scene: Scene, base: Base, arrangements: int = 0, seed: int = 0, flip: bool = False) -> "Views":
+        """Encode the photo, its mirror image and so many arrangements; half of these are mirrored with `flip`."""
         square, rng = scene.square(base.image_size), np.random.default_rng(seed)
         pictures = [(square.pixels, square.masks), (square.pixels[:, ::-1], square.masks[..., ::-1])]
         cutouts = [cutout(scene, index) for index in range(len(scene.concepts))]
         for _ in range(arrangements):
             pixels, masks = arrange(cutouts, base.image_size, rng)
+            if flip and rng.random() < 0.5:
+                pixels, masks = pixels[:, ::-1], masks[..., ::-1]
             unseen = np.zeros((int(scene.background), *masks.shape[1:]), bool)  # the photo's background is not there
             pictures.append((pixels, np.concatenate([masks, unseen])))
         pixels = np.stack([pixels for pixels, _ in pictures])

@@ -1,0 +1,75 @@
+"""The methods of the paper's comparison (section 4.1, figure 5) as settings of one loop.
+
+Each differs from the preset `paper` only in what is named here, and begins at the same handles. The baselines see what
+the paper gives them: random subsets of the concepts on plain colours, mirrored half of the time, and the plain loss.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from breakascene.base import Base
+from breakascene.settings import Settings, preset
+
+RATES = Path(__file__).with_name("rates.json")  # {method: times its rates}, what benchmarks.rates found
+
+# A handle of Stable Diffusion begins at a word that draws its kind of thing. The toybox has no such word for a thing
+# that it has never seen; the code of the cut-out is the nearest to it, and the same start for all keeps it fair.
+START = {"pictured": True}
+CUT_OUTS = {"arranged": 1.0, "flip_arranged": True, "masked": False, "attention_weight": 0.0}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to extract: what it changes of a preset. The budget of steps is that of the preset, however it is split."""
+
+    group: str  # "ours", "baseline" or "ablation"
+    change: Callable[[Settings], dict] = lambda paper: {}
+    preset: str = "paper"
+
+
+METHODS = {
+    "paper": Method("ours"),  # the whole method, as published
+    "light": Method("ours", preset="light"),  # what our users get
+    "quick": Method("ours", preset="quick"),
+    # What the start alone is worth, before any step.
+    "start": Method("start", lambda paper: {"steps": (0, 0)}),
+    # Textual inversion teaches the handles only: all steps are of phase 1.
+    "TI-m": Method("baseline", lambda paper: {**CUT_OUTS, "steps": (paper.total, 0)}),
+    # DreamBooth teaches all weights from the first step, held back by the prior; its words learn at the same rate.
+    "DB-m": Method("baseline", lambda paper: {**CUT_OUTS, "steps": (0, paper.total)}),
+    # Custom Diffusion teaches keys and values of the cross-attention and the words. So few weights want a larger rate:
+    # its authors train them at 1e-5, this paper's train all at 2e-6.
+    "CD-m": Method(
+        "baseline",
+        lambda paper: {
+            **CUT_OUTS,
+            "steps": (0, paper.total),
+            "full_weights": ("attn2.to_k.weight", "attn2.to_v.weight"),
+            "weight_rate": 5 * paper.weight_rate,
+            "late_handle_rate": 5 * paper.late_handle_rate,
+        },
+    ),
+    # The ablations keep the rates of `paper`. Without phase 1 all steps are of phase 2.
+    "no phase 1": Method("ablation", lambda paper: {"steps": (0, paper.total)}),
+    "no masked loss": Method("ablation", lambda paper: {"masked": False}),
+    "no attention loss": Method("ablation", lambda paper: {"attention_weight": 0.0}),
+    "no union sampling": Method("ablation", lambda paper: {"union_sampling": False}),
+}
+
+
+def settings(name: str, base: Base, share: float = 1.0, times: float | None = None) -> Settings:
+    """The settings of a method on a base.
+
+    share: of the steps, for a shorter run. times: what its learning rates are multiplied by; as found by the search
+    where None, and an ablation as `paper`.
+    """
+    method = METHODS[name]
+    whole = preset(method.preset, base, **START)
+    whole = replace(whole, **method.change(whole))
+    if times is None:
+        found = json.loads(RATES.read_text(encoding="utf-8")) if RATES.is_file() else {}
+        times = found.get("paper" if method.group == "ablation" else name, 1.0)
+    rates = {rate: times * getattr(whole, rate) for rate in ("handle_rate", "weight_rate", "late_handle_rate")}
+    return replace(whole, **rates, steps=tuple(round(share * steps) for steps in whole.steps))
