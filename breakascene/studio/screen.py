@@ -45,6 +45,8 @@ def at_desk(desks: Desks, act: Callable) -> Callable:
     language = words.language.get()
 
     def handler(token, *values):
+        if not token:
+            return gr.skip()  # a click before the page has its desk
         with words.speaking(language):
             try:
                 desk: Desk = desks.get(token)
