@@ -29,10 +29,11 @@ from breakascene import losses
 from breakascene.attention import token_maps
 from breakascene.base import Base, load_base
 from breakascene.demo import sample_scene
-from breakascene.extract import draw_subset, preset, run_extraction
+from breakascene.extract import preset, run_extraction
 from breakascene.handles import initial_rows, training_prompt
 from breakascene.prior import prior_latents
 from breakascene.settings import PRESET_NAMES, PRIOR_PROMPTS, Settings
+from breakascene.step import draw_subset
 
 WARM = 2  # first steps of a phase, left out
 

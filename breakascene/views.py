@@ -15,7 +15,7 @@ ARRANGEMENTS = 48  # made once for a run
 # The longer side of a cut-out as a share of the picture, with 1 to 3 of them: about as the toybox draws things. Larger
 # ones, in any place, made the handles fit what the base cannot draw: patches instead of the thing.
 SIZES = (0.48, 0.46, 0.36)
-BATCH = 8  # pictures encoded at once
+PIXELS_AT_ONCE = 8 * 128**2  # encoded in one go; the VAE's memory would set the peak of a whole run
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,8 @@ class Views:
             unseen = np.zeros((int(scene.background), *masks.shape[1:]), bool)  # the photo's background is not there
             pictures.append((pixels, np.concatenate([masks, unseen])))
         pixels = np.stack([pixels for pixels, _ in pictures])
-        latents = [base.encode(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+        batch = max(1, PIXELS_AT_ONCE // base.image_size**2)
+        latents = [base.encode(pixels[start : start + batch]) for start in range(0, len(pixels), batch)]
         mean, std = (torch.cat(parts) for parts in zip(*latents, strict=True))
         solid = [torch.tensor(masks.copy(), dtype=torch.float32, device=base.device) for _, masks in pictures]
         return cls(

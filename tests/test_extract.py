@@ -10,12 +10,12 @@ from conftest import assert_same_base, weights_of
 from PIL import Image
 
 from breakascene import checkpoint
+from breakascene.attention import Recorder
 from breakascene.base import load_base
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.extract import (
     Settings,
-    draw_subset,
     extract,
     first_rows,
     preset,
@@ -26,12 +26,18 @@ from breakascene.extract import (
 from breakascene.handles import initial_rows, taught
 from breakascene.prior import prior_latents
 from breakascene.scene import cutout, make_scene
+from breakascene.step import draw_subset
 from breakascene.toybox.world import draw_scene
 from breakascene.views import Views
 
 
 def short(base, name="light", **changes):
     return preset(name, base, **{"steps": (3, 3), "prior_count": 2, "arranged": 0.0, **changes})
+
+
+def step(base, views, handles, prior, settings, rng):
+    with Recorder(base.unet, base.attention_layers, settings.batch) as seen:
+        return step_loss(base, views, handles, prior, settings, rng, seen)
 
 
 def stop_after(steps):
@@ -224,7 +230,7 @@ def test_photo_and_masks_are_flipped_together(tiny_base, scene):
     with torch.no_grad(), taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)):
         for seed in range(10):
             rng = torch.Generator().manual_seed(seed)
-            _, figures, _, _ = step_loss(tiny_base, views, scene.handles, None, settings, rng)
+            _, figures, _, _ = step(tiny_base, views, scene.handles, None, settings, rng)
             found.append(figures["reconstruction"])
     assert max(found) < 100 and 0 < found.count(0.0) < 10
 
@@ -235,7 +241,7 @@ def test_total_is_the_weighted_sum_and_parts_can_be_left_out(tiny_base, scene):
 
     def loss(prior, settings):
         rng = torch.Generator().manual_seed(2)
-        total, figures, leaks, drawn = step_loss(tiny_base, views, scene.handles, prior, settings, rng)
+        total, figures, leaks, drawn = step(tiny_base, views, scene.handles, prior, settings, rng)
         assert math.isclose(total.item(), figures["total"]) and leaks.keys() == set(drawn)
         return figures
 
@@ -257,7 +263,7 @@ def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):
         def loss(shift):
             words.data = start + shift * direction
             rng = torch.Generator().manual_seed(0)
-            return step_loss(tiny_base, views, scene.handles, None, settings, rng)[0]
+            return step(tiny_base, views, scene.handles, None, settings, rng)[0]
 
         loss(0).backward()
         slope = (words.grad * direction).sum().item()

@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 from test_extract import short
 
-from breakascene.extract import draw_view, run_extraction
+from breakascene.extract import run_extraction
+from breakascene.step import draw_view
 from breakascene.views import Views, arrange
 
 
