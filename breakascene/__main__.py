@@ -153,6 +153,10 @@ def extract(
     ] = "light",
     steps: Annotated[str | None, typer.Option(metavar="N1,N2", help="Steps of the two phases.")] = None,
     base: Base = "auto",
+    memory: Annotated[
+        Literal["auto", "fast", "lean", "least"],
+        typer.Option(help="auto: the quickest way that fits; lean keeps less and takes longer, least rounds as well."),
+    ] = "auto",
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
 ):
@@ -182,7 +186,7 @@ def extract(
     first, second = settings.steps
     print(f"Learning {', '.join(scene.handles)} on {model.name}: {first} + {second} steps.", flush=True)
     with _stop_on_interrupt() as stopped, _progress() as tell:
-        concepts = run_extraction(scene, model, settings, out, tell, resume=resume, stop=stopped)
+        concepts = run_extraction(scene, model, settings, out, tell, memory=memory, resume=resume, stop=stopped)
     if concepts.steps < settings.total:
         print(f"Stopped after {concepts.steps} of {settings.total} steps; usable as it is, and --resume goes on.")
     for line in run_advice(concepts):
@@ -353,10 +357,13 @@ def _progress() -> Iterator[Callable]:
     from breakascene.demo import clock
 
     live = sys.stdout.isatty()
-    shown = False
+    shown, memory = False, None
 
     def tell(event) -> None:
-        nonlocal shown
+        nonlocal shown, memory
+        if event.memory != memory:
+            memory = event.memory
+            print(f"\r\x1b[K{memory}" if live else memory, flush=True)
         last = event.step == event.total
         loss = event.losses["total"]
         left = clock(event.seconds_left)

@@ -1,11 +1,10 @@
 """What learns in a run and how it steps: LoRA or all weights, AdamW, its state for a checkpoint.
 
-Adam's state is told in the fields of torch.optim.AdamW, "step", "exp_avg" and "exp_avg_sq", whichever kind steps: a run
-may be saved with one kind and go on with the other.
+There are two kinds of AdamW, PyTorch's and one that remembers in 8 bits; a run may be saved with one and go on with the
+other.
 """
 
 import logging
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cache
 from importlib.util import find_spec
@@ -19,6 +18,7 @@ from breakascene.settings import Settings
 BLOCK = 256  # numbers that share a scale in bitsandbytes' state
 SMALLEST = 2**16  # numbers; smaller weights, the handles among them, keep Adam's state whole
 MOMENTS = (("exp_avg", 1), ("exp_avg_sq", 2))  # with their numbers in bitsandbytes
+FIELDS = ("step", *(f"{moment}{part}" for moment, _ in MOMENTS for part in ("", "_scale", "_code")))
 
 
 def trainable(base: Base, settings: Settings) -> AbstractContextManager[adapter.Trainable]:
@@ -56,25 +56,27 @@ def _bitsandbytes():
 
 
 def adam_state(optimizer: torch.optim.Optimizer, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Adam's state by "adam.<field>.<parameter name>"; nothing before the first step."""
+    """Adam's state by "adam.<field>.<parameter name>"; nothing before the first step.
+
+    Fields as in torch.optim.AdamW: "step", "exp_avg", "exp_avg_sq". Where a moment is in 8 bits, the latter are uint8,
+    and with them go "<moment>_scale", one for each BLOCK numbers, and "<moment>_code", (256,), what each byte means.
+    """
     return {
         f"adam.{field}.{name}": value
         for name, parameter in parameters.items()
-        for field, value in _fields(optimizer.state.get(parameter, {}))
+        for field, value in _fields(optimizer.state.get(parameter, {})).items()
     }
 
 
-def _fields(state: dict) -> Iterator[tuple[str, torch.Tensor]]:
+def _fields(state: dict) -> dict[str, torch.Tensor]:
     if "state1" not in state:
-        yield from state.items()
-        return
-    yield "step", torch.tensor(float(state["step"]))
+        return state
+    fields = {"step": torch.tensor(float(state["step"]))}
     for field, number in MOMENTS:
-        value = state[f"state{number}"]
-        if value.dtype == torch.uint8:
-            scale, code = state[f"absmax{number}"], state[f"qmap{number}"]
-            value = _bitsandbytes().functional.dequantize_blockwise(value, absmax=scale, code=code, blocksize=BLOCK)
-        yield field, value.cpu()  # one after another: all of them, whole, may not fit on the GPU
+        fields[field] = state[f"state{number}"]
+        if fields[field].dtype == torch.uint8:
+            fields |= {f"{field}_scale": state[f"absmax{number}"], f"{field}_code": state[f"qmap{number}"].clone()}
+    return fields
 
 
 @torch.no_grad()
@@ -84,16 +86,16 @@ def restore(
     """Put saved values, of parameters and of adam_state, into the parameters and the optimizer that steps them."""
     for name, parameter in parameters.items():
         parameter.copy_(tensors[name])
-        fields = {field: tensors.get(f"adam.{field}.{name}") for field in ("step", "exp_avg", "exp_avg_sq")}
-        if fields["step"] is None:
+        fields = {field: tensors[key] for field in FIELDS if (key := f"adam.{field}.{name}") in tensors}
+        if "step" not in fields:
             continue
         if "fused" not in optimizer.defaults:
             _restore_eight_bit(optimizer, parameter, fields)
             continue
         # Adam counts its steps on the CPU whatever the device of the weights, but not where one kernel does all
-        fields["step"] = fields["step"].to(parameter.device if optimizer.defaults["fused"] else "cpu", copy=True)
-        fields |= {field: fields[field].to(parameter, copy=True) for field, _ in MOMENTS}
-        optimizer.state[parameter].update(fields)
+        step = fields["step"].to(parameter.device if optimizer.defaults["fused"] else "cpu", copy=True)
+        moments = {field: _widened(fields, field).to(parameter, copy=True) for field, _ in MOMENTS}
+        optimizer.state[parameter].update({"step": step, **moments})
 
 
 def _restore_eight_bit(optimizer: torch.optim.Optimizer, parameter: torch.Tensor, fields: dict) -> None:
@@ -101,9 +103,23 @@ def _restore_eight_bit(optimizer: torch.optim.Optimizer, parameter: torch.Tensor
     state = optimizer.state[parameter]
     state["step"] = int(fields["step"])
     for field, number in MOMENTS:
-        value = fields[field].to(parameter)
-        if state[f"state{number}"].dtype == torch.uint8:
-            code = state[f"qmap{number}"]
-            value, scales = _bitsandbytes().functional.quantize_blockwise(value, code=code, blocksize=BLOCK)
-            state[f"absmax{number}"].copy_(scales.absmax)
+        value, scale = fields[field], fields.get(f"{field}_scale")
+        if state[f"state{number}"].dtype != torch.uint8:
+            value = _widened(fields, field)
+        elif scale is None:
+            value, made = _bitsandbytes().functional.quantize_blockwise(
+                value.to(parameter.device), code=state[f"qmap{number}"], blocksize=BLOCK
+            )
+            scale = made.absmax
         state[f"state{number}"].copy_(value)
+        if scale is not None:
+            state[f"absmax{number}"].copy_(scale)
+
+
+def _widened(fields: dict[str, torch.Tensor], field: str) -> torch.Tensor:
+    """A moment as plain numbers."""
+    value = fields[field]
+    if value.dtype != torch.uint8:
+        return value
+    scales = fields[f"{field}_scale"].repeat_interleave(BLOCK)[: value.numel()]
+    return fields[f"{field}_code"][value.long()] * scales.view_as(value)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from pictures import listing, save_mask
 from PIL import Image
 from safetensors.torch import save_file
@@ -158,6 +159,23 @@ def test_presets_reach_the_run(files, tiny_folder):
     call(*extract_words(files, tiny_folder, "--preset", "paper", "--steps", "0,1", "--out", files / "run"))
     settings = Concepts.load(files / "run").settings
     assert settings["preset"] == "paper" and settings["full"] and settings["steps"] == [0, 1]
+
+
+def test_how_memory_is_used_is_said_and_kept(files, tiny_folder, monkeypatch):
+    said = call(*extract_words(files, tiny_folder, "--steps", "1,0", "--memory", "lean", "--out", files / "run"))
+    assert re.search(r"^Memory: lean, .*; about 0\.\d GB of [\d.]+ GB\.$", said, re.M)
+    assert json.loads((files / "run" / "manifest.json").read_text())["memory"] == "lean"
+    forward = UNet2DConditionModel.forward
+
+    def fails(unet, *args, **kwargs):
+        if torch.is_grad_enabled() and unet.device.type == "cpu" and not unet.is_gradient_checkpointing:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(unet, *args, **kwargs)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", fails)
+    said = call(*extract_words(files, tiny_folder, "--steps", "1,0", "--out", files / "other"))
+    assert "Memory ran out with fast; going on with lean" in said
+    assert Concepts.load(files / "other").memory == "lean"
 
 
 def test_overlapping_masks_are_told_and_taken(files, tiny_folder, scene):

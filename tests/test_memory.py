@@ -206,9 +206,41 @@ def test_eight_bits_are_near_and_resume_to_the_same_end(tiny_base, scene, fast_r
     assert whole.memory == "least" and totals[0] == pytest.approx(totals[1], rel=0.02)
     part = run_extraction(scene, tiny_base, settings, out, memory="least", stop=stop_after(5))
     assert part.steps == 5
-    saved = checkpoint.load(checkpoint.path_for(out), checkpoint.identity(scene, tiny_base, settings))
-    assert {key.split(".")[1] for key in saved.tensors if key.startswith("adam.")} == {"step", "exp_avg", "exp_avg_sq"}
     assert_same(run_extraction(scene, tiny_base, settings, out, memory="least", resume=True), whole)
+
+
+def test_eight_bit_state_goes_over_to_whole_state_and_back(eight_bit):
+    def made(kind, size):
+        weight = torch.nn.Parameter(torch.randn(size, generator=torch.Generator().manual_seed(0)))
+        words = torch.nn.Parameter(weight.detach()[:1, :5].clone())
+        return {"words": words, "unet.weight": weight}, learning.adamw(words, {"w": weight}, Settings(), kind)
+
+    def state(parameters, optimizer):
+        return {**{name: p.detach() for name, p in parameters.items()}, **learning.adam_state(optimizer, parameters)}
+
+    parameters, optimizer = made(True, (9, 301))
+    for _ in range(3):
+        sum(((p - 0.5) ** 2).sum() for p in parameters.values()).backward()
+        optimizer.step()
+    narrow = state(parameters, optimizer)
+    moved, whole = made(False, (9, 301))
+    learning.restore(narrow, whole, moved)
+    wide = state(moved, whole)
+    for field, number in learning.MOMENTS:
+        kept = optimizer.state[parameters["unet.weight"]]
+        told = learning._bitsandbytes().functional.dequantize_blockwise(
+            kept[f"state{number}"], absmax=kept[f"absmax{number}"], code=kept[f"qmap{number}"], blocksize=256
+        )
+        assert torch.equal(wide[f"adam.{field}.unet.weight"], told)
+        assert torch.equal(wide[f"adam.{field}.words"], narrow[f"adam.{field}.words"])
+    assert torch.equal(moved["unet.weight"], parameters["unet.weight"])
+    back, again = made(True, (9, 301))
+    learning.restore(wide, again, back)
+    for field, _ in learning.MOMENTS:
+        returned = learning._widened(learning._fields(again.state[back["unet.weight"]]), field)
+        exact = wide[f"adam.{field}.unet.weight"]
+        assert (returned - exact).abs().max() < 0.02 * exact.abs().max()
+    assert again.state[back["words"]]["step"] == 3
 
 
 def test_eight_bits_are_what_is_left_when_memory_runs_out_twice(tiny_base, scene, monkeypatch, eight_bit):
