@@ -49,6 +49,8 @@ def identity(scene: Scene, base: Base, settings: Settings) -> dict:
     """What makes a run this run: two runs with the same identity have the same losses."""
     digest = hashlib.sha256(scene.photo.tobytes())
     digest.update(scene.masks().tobytes())
+    for other in scene.also:
+        digest.update(repr(other.names).encode() + other.photo.tobytes() + other.masks().tobytes())
     return {
         "photo and masks": digest.hexdigest(),
         "names": list(scene.names),

@@ -22,11 +22,11 @@ from breakascene.handles import initial_rows, places, taught, training_prompt
 from breakascene.memory import Choice, choose, ran_out, rest, sparing, thriftier
 from breakascene.prior import prior_latents
 from breakascene.scene import Scene, cutout
-from breakascene.settings import Settings, preset
+from breakascene.settings import FEW, Settings, adapted, preset
 from breakascene.step import step_loss
 from breakascene.views import ARRANGEMENTS, Views
 
-__all__ = ["Settings", "StepEvent", "extract", "preset", "read_maps", "run_extraction"]
+__all__ = ["Settings", "StepEvent", "adapted", "extract", "preset", "read_maps", "run_extraction"]
 
 PREVIEW_STEPS = 8
 PHASE_2_COST = 3.0  # a step of phase 2 in steps of phase 1, to foretell the time left until one has been measured
@@ -114,7 +114,8 @@ class _Run:
         rng = torch.Generator().manual_seed(settings.seed)
         if saved:
             rng.set_state(saved.random)
-        views = Views.of(scene, base, ARRANGEMENTS if settings.arranged else 0, settings.seed)
+        arrangements = round(ARRANGEMENTS * max(1, len(scene.concepts) / FEW)) if settings.arranged else 0
+        views = Views.of(scene, base, arrangements, settings.seed)
         history = list(saved.losses) if saved else []
         rows = saved.tensors["handles"] if saved else first_rows(scene, base, settings)
         trainable, parameters, optimizer, stopped = None, {}, None, False

@@ -33,6 +33,11 @@ def step_loss(
     spread = torch.randn((len(drawn), *views.mean.shape[1:]), generator=rng).to(base.device)
     latents = views.mean[picked] + views.std[picked] * spread  # (B, C, h, w), a draw of the posterior
     masks = [views.masks[view, subset] for view, subset in drawn]
+    if settings.area_weight:  # by the root, because the loss squares it
+        masks = [
+            mask * area_weights(views, view, subset, settings.area_weight).sqrt()[:, None, None]
+            for mask, (view, subset) in zip(masks, drawn, strict=True)
+        ]
     union = torch.stack([mask.amax(0, keepdim=True) for mask in masks])  # (B, 1, h, w)
     if prior:
         chosen = torch.randint(len(prior.prompts), (settings.batch,), generator=rng).tolist()
@@ -64,16 +69,34 @@ def step_loss(
 
 
 def draw_view(views: Views, settings: Settings, rng: torch.Generator) -> tuple[int, list[int]]:
-    """Which picture a step looks at and which concepts of it: the photo or its mirror image, or an arrangement."""
+    """Which picture a step looks at and which concepts of it: a photo or its mirror image, or an arrangement."""
+    arranged = 2 * views.photos
     if settings.arranged and torch.rand((), generator=rng) < settings.arranged:
-        view = 2 + int(torch.randint(len(views.shown) - 2, (), generator=rng))
+        view = arranged + int(torch.randint(len(views.shown) - arranged, (), generator=rng))
         shown = views.shown[view]
         return view, [shown[i] for i in torch.randperm(len(shown), generator=rng)]
-    subset = draw_subset(len(views.shown[0]), settings.union_sampling, rng)
-    return int(torch.randint(2, (), generator=rng)) if settings.flip else 0, subset
+    photo = 2 * int(torch.randint(views.photos, (), generator=rng)) if views.photos > 1 else 0
+    shown = views.shown[photo]
+    chances = views.areas[photo, list(shown)].cpu() ** -settings.balance if settings.balance else None
+    subset = [shown[i] for i in draw_subset(len(shown), settings.union_sampling, rng, chances)]
+    return photo + (int(torch.randint(2, (), generator=rng)) if settings.flip else 0), subset
 
 
-def draw_subset(count: int, union_sampling: bool, rng: torch.Generator) -> list[int]:
-    """Union sampling, section 3.2: how many concepts uniformly from 1..count, then which and in what order."""
+def draw_subset(
+    count: int, union_sampling: bool, rng: torch.Generator, chances: torch.Tensor | None = None
+) -> list[int]:
+    """Union sampling, section 3.2: how many concepts uniformly from 1..count, then which and in what order.
+
+    chances: (count,), how readily each is picked; all alike by default, as in the paper.
+    """
     size = 1 + int(torch.randint(count, (), generator=rng)) if union_sampling else count
-    return torch.randperm(count, generator=rng)[:size].tolist()
+    if chances is None:
+        return torch.randperm(count, generator=rng)[:size].tolist()
+    return torch.multinomial(chances, size, generator=rng).tolist()
+
+
+def area_weights(views: Views, view: int, subset: Sequence[int], power: float) -> torch.Tensor:
+    """How much a cell of each concept counts, (k,): with power 1 all concepts of the picture weigh alike in sum."""
+    areas = views.areas[view]
+    middle = areas[list(views.shown[view])].log().mean().exp()
+    return (middle / areas[list(subset)]) ** power

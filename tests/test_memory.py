@@ -142,6 +142,17 @@ def test_auto_takes_the_quickest_way_that_fits(tiny_base, monkeypatch):
         memory.choose("tiny", tiny_base, settings)
 
 
+def test_the_studio_shows_what_each_preset_needs(tiny_base, monkeypatch):
+    from breakascene.studio import models
+    from breakascene.studio.extract_screen import preset_choices
+
+    monkeypatch.setattr(models, "_loaded", {"base": tiny_base})
+    needs = {name: memory.estimate(tiny_base, preset(name, tiny_base), FAST) for _, name in preset_choices()}
+    for label, name in preset_choices():
+        assert label.endswith(f"· about {needs[name] / 1e9:.1f} GB of memory")
+    assert len(needs) == 3
+
+
 @pytest.mark.parametrize("kind", ["tiny_base", "sd_base", "sd2_base", "sdxl_base"])
 def test_what_is_counted_without_values_is_what_a_real_step_keeps(request, kind):
     base = request.getfixturevalue(kind)

@@ -65,6 +65,7 @@ PRESETS = {
     "paper": ("Everything", "as in the paper: slow, wants the most memory"),
 }
 TAKES = "{time} here"
+NEEDS = "about {gigabytes:.1f} GB of memory"
 ADVANCED = "Advanced"
 STEPS_1 = "Phase 1: steps for the handles alone"
 STEPS_2 = "Phase 2: steps for the model as well"
