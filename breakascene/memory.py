@@ -28,7 +28,8 @@ from breakascene.base import Base
 from breakascene.errors import UserError
 from breakascene.settings import Settings
 
-ROOM = 1.15  # on top of the estimate: gradients on their way, and memory lost between blocks
+ROOM = 1.15  # on top of the tensors: gradients on their way, and memory lost between blocks
+ASIDE = 250_000_000  # bytes that libraries take for themselves
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,12 @@ def _at_hand() -> list[Way]:
 
 def ran_out(error: BaseException) -> bool:
     """Whether an error says that memory is used up, of the GPU or of the CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")  # of CUDA, of PyTorch on a CPU, of its libraries
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes that can still be had on the device; what PyTorch holds in reserve counts."""
+    """Bytes that can still be had on the device; what PyTorch holds in reserve counts as free."""
     gc.collect()
     if device.type != "cuda":
         return psutil.virtual_memory().available
@@ -139,7 +141,8 @@ def estimate(base: Base, settings: Settings, way: Way) -> int:
         kept = _kept_for_backward(twin, pictures, settings.batch, way.recompute)
     number = 4 + (2 if way.eight_bit else 8) + (2 * cuda if settings.full else 4)  # bytes
     # On CUDA a part of what is kept lies in halves, but not norms and what goes into them.
-    return int(ROOM * (frozen + number * sum(p.numel() for p in taught.values()) + kept * (0.75 if cuda else 1)))
+    tensors = frozen + number * sum(p.numel() for p in taught.values()) + kept * (0.75 if cuda else 1)
+    return int(ROOM * tensors) + ASIDE
 
 
 def _twin(base: Base) -> Base:

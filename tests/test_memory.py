@@ -114,6 +114,24 @@ def test_memory_that_runs_out_in_every_way_is_said_and_the_run_can_go_on(
     assert_same(run_extraction(scene, tiny_base, short(tiny_base), out, resume=True), fast_runs["light"])
 
 
+@pytest.mark.parametrize(
+    ("error", "lack"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+            True,
+        ),
+        (MemoryError(), True),
+        (RuntimeError("shapes do not match"), False),
+    ],
+)
+def test_what_lack_of_memory_looks_like(error, lack):
+    assert memory.ran_out(error) == lack
+
+
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny_base, scene, monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("shapes do not match")
