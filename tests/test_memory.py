@@ -171,6 +171,18 @@ def test_the_studio_shows_what_each_preset_needs(tiny_base, monkeypatch):
     assert len(needs) == 3
 
 
+def test_the_studio_says_that_memory_ran_out(tiny_base, scene, monkeypatch):
+    from breakascene.studio import extract_screen, words
+    from breakascene.studio.jobs import RUNNING, Job
+
+    run_out(tiny_base, monkeypatch, 1)
+    events = list(extract(scene, tiny_base, short(tiny_base, steps=(3, 0)), memory="fast"))
+    for event in events:
+        job = Job("id", "owner", "extract", None, None, None, None, RUNNING, events=[event])
+        job.shown = extract_screen.Shown({}, None, scene, short(tiny_base), None)
+        assert (words.MEMORY_LOW in extract_screen.status(job, None)) == (event.step > 1)
+
+
 @pytest.mark.parametrize("kind", ["tiny_base", "sd_base", "sd2_base", "sdxl_base"])
 def test_what_is_counted_without_values_is_what_a_real_step_keeps(request, kind):
     base = request.getfixturevalue(kind)

@@ -198,4 +198,5 @@ def status(job: Job, line: Line) -> str:
         return charts.bar(0, words.STARTING)
     if last.step == job.shown.settings.steps[0] < last.total:
         return charts.bar(share, words.RECALLING)
-    return charts.bar(share, words.PHASE[last.phase], words.LEFT.format(left=words.duration(last.seconds_left)))
+    told = f'<p class="notice">{words.MEMORY_LOW}</p>' if last.memory and last.memory.after else ""
+    return charts.bar(share, words.PHASE[last.phase], words.LEFT.format(left=words.duration(last.seconds_left))) + told
