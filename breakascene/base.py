@@ -176,6 +176,7 @@ class Base:
 
         Both (B, C, h, w) float32 on the model's device.
         """
+        self.vae.to(self.device)
         images = torch.tensor(pixels).permute(0, 3, 1, 2).to(self.device, self.vae.dtype) / 127.5 - 1  # in -1..1
         posterior = self.vae.encode(images).latent_dist
         scale, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0

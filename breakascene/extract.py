@@ -65,11 +65,11 @@ def extract(
     """Learn the concepts of a scene. Yields an event after each step; the generator's return value is the Concepts.
 
     out: a folder for the result; a checkpoint lies beside it until all steps are done. memory: "auto" or a way of
-    memory.WAYS; where memory runs out, the run goes on in the next more sparing way. resume: go on from the
-    checkpoint. stop: asked between steps; once true, what has been learned so far is returned (and saved).
-    preview_every, maps_every, save_every: steps between pictures, attention maps, checkpoints; 0 for never. None of
-    them changes the outcome, which scene, base and settings decide (bit for bit on one CPU), but for memory="least",
-    which rounds Adam's state.
+    memory.WAYS; where memory runs out, the run goes on in the next more sparing way, from where it was or, if weights
+    were moving, from its checkpoint (from the start without one). resume: go on from the checkpoint. stop: asked
+    between steps; once true, what has been learned so far is returned (and saved). preview_every, maps_every,
+    save_every: steps between pictures, attention maps, checkpoints; 0 for never. None of them changes the outcome,
+    which scene, base and settings decide (bit for bit on one CPU), but for memory="least", which rounds Adam's state.
     The base is in use until the generator ends or is closed, and is then as it was.
     Raises UserError if `out` cannot be written, the run to resume is another, the prompt of all is too long, or memory
     ran out in the most sparing way too.
@@ -147,31 +147,33 @@ class _Run:
                 if keeps:
                     self.save(state())  # from here on a killed run can go on
                 rest(base)
-                while len(history) < last and not (stopped := self.stop()):
-                    started = time.perf_counter()
-                    try:
-                        with Recorder(base.unet, base.attention_layers, samples=settings.batch) as seen:
+                whole = True  # but while the weights move
+                try:
+                    while len(history) < last and not (stopped := self.stop()):
+                        started = time.perf_counter()
+                        with Recorder(base.unet, base.attention_layers, settings.batch) as seen:
                             loss, figures, leaks, drawn = step_loss(
                                 base, views, scene.handles, prior, settings, rng, seen
                             )
                             loss.backward()  # in here, for where memory is lean the layers run again
-                    except (RuntimeError, MemoryError) as error:
-                        if ran_out(error):
-                            self.last = partial(_same, state().apart())  # nothing has moved since the step before
-                        raise
-                    optimizer.step()
-                    optimizer.zero_grad()
-                    history.append(figures)
-                    before = rng.get_state()
-                    step = len(history)
-                    seconds, left = clock.step(phase, step, time.perf_counter() - started)
-                    if keeps and step % self.save_every == 0:
-                        self.save(state())
-                    previews = _previews(base, scene.handles, settings) if _due(step, self.preview_every) else None
-                    maps = read_maps(base, views, scene.handles) if _due(step, self.maps_every) else None
-                    yield StepEvent(
-                        phase, step, settings.total, figures, leaks, seconds, left, drawn, previews, maps, choice
-                    )
+                        whole = False
+                        optimizer.step()
+                        optimizer.zero_grad()
+                        history.append(figures)
+                        before, whole = rng.get_state(), True
+                        step = len(history)
+                        seconds, left = clock.step(phase, step, time.perf_counter() - started)
+                        if keeps and step % self.save_every == 0:
+                            self.save(state())
+                        previews = _previews(base, scene.handles, settings) if _due(step, self.preview_every) else None
+                        maps = read_maps(base, views, scene.handles) if _due(step, self.maps_every) else None
+                        yield StepEvent(
+                            phase, step, settings.total, figures, leaks, seconds, left, drawn, previews, maps, choice
+                        )
+                except (RuntimeError, MemoryError) as error:
+                    if whole and ran_out(error):
+                        self.last = partial(_same, state().apart())
+                    raise
             concepts = Concepts(
                 handles=scene.handles,
                 names=scene.names,

@@ -12,7 +12,6 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import psutil
 import torch
@@ -119,13 +118,19 @@ def weight_bytes(base: Base) -> int:
     return sum(p.numel() * p.element_size() for module in base.parts.values() for p in module.parameters())
 
 
-@lru_cache(maxsize=64)
 def estimate(base: Base, settings: Settings, way: Way) -> int:
     """Bytes that a run needs at its peak, with the base's weights, on the base's device.
 
     Counted on a twin of the base without values: what a step keeps for its backward pass, and what a learning number
     costs: its gradient, Adam's two, and itself (LoRA) or its half for the arithmetic (all weights, on CUDA).
     """
+    key = base.fingerprint, base.device.type, settings, way
+    if key not in _estimates:
+        _estimates[key] = _count(base, settings, way)
+    return _estimates[key]
+
+
+def _count(base: Base, settings: Settings, way: Way) -> int:
     cuda, twin = base.device.type == "cuda", _twin(base)
     halves = {id(w) for m in twin.parts.values() for w in _halvable(m)} if cuda and not settings.full else set()
     frozen = sum(p.numel() * (2 if id(p) in halves else 4) for m in twin.parts.values() for p in m.parameters())
@@ -143,6 +148,9 @@ def estimate(base: Base, settings: Settings, way: Way) -> int:
     # On CUDA a part of what is kept lies in halves, but not norms and what goes into them.
     tensors = frozen + number * sum(p.numel() for p in taught.values()) + kept * (0.75 if cuda else 1)
     return int(ROOM * tensors) + ASIDE
+
+
+_estimates: dict[tuple, int] = {}  # counting takes about a second
 
 
 def _twin(base: Base) -> Base:

@@ -102,6 +102,21 @@ def test_memory_that_runs_out_while_weights_move_costs_the_steps_since_the_last_
     assert [event.step for event in events] == [1, 2, 3, 4, *((4, 5, 6) if kept else range(1, 7))]
 
 
+def test_memory_that_runs_out_over_a_picture_costs_no_step(tiny_base, scene, fast_runs, monkeypatch):
+    decode, calls = tiny_base.vae.decode, itertools.count()
+
+    def fails(*args, **kwargs):
+        if next(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(*args, **kwargs)
+
+    monkeypatch.setattr(tiny_base.vae, "decode", fails)
+    events = []
+    work = extract(scene, tiny_base, short(tiny_base), memory="fast", preview_every=2)
+    assert_same(run_through(work, events.append), fast_runs["light"])
+    assert [event.step for event in events] == [1, 2, 3, 5, 6] and events[-1].previews
+
+
 def test_memory_that_runs_out_in_every_way_is_said_and_the_run_can_go_on(
     tiny_base, scene, fast_runs, tmp_path, monkeypatch, no_eight_bit
 ):
