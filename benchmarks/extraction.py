@@ -29,16 +29,17 @@ from breakascene import losses
 from breakascene.attention import token_maps
 from breakascene.base import Base, load_base
 from breakascene.demo import sample_scene
-from breakascene.extract import draw_subset, preset, run_extraction
+from breakascene.extract import preset, run_extraction
 from breakascene.handles import initial_rows, training_prompt
 from breakascene.prior import prior_latents
 from breakascene.settings import PRESET_NAMES, PRIOR_PROMPTS, Settings
+from breakascene.step import draw_subset
 
 WARM = 2  # first steps of a phase, left out
 
 
 class _Peak:
-    """The most memory above what was in use at the start, in bytes, while a block runs: of the GPU, else resident."""
+    """The most memory in bytes while a block runs: all of the GPU's, else resident and above that at the start."""
 
     def __init__(self, device: torch.device):
         self.device, self.bytes = device, 0
@@ -157,7 +158,7 @@ def reference(base: Base, scene, settings: Settings, count: int, prior_pictures:
     return times[0], times[1]
 
 
-def ours(base: Base, scene, settings: Settings, count: int, out: Path) -> tuple[list, list]:
+def ours(base: Base, scene, settings: Settings, count: int, out: Path, memory: str) -> tuple[list, list]:
     """`count` steps of each phase through `extract`; returns the seconds of each."""
     seconds = {1: [], 2: []}
     run_extraction(
@@ -166,6 +167,7 @@ def ours(base: Base, scene, settings: Settings, count: int, out: Path) -> tuple[
         replace(settings, steps=(count, count)),
         out,
         on_event=lambda event: seconds[event.phase].append(event.seconds),
+        memory=memory,
         save_every=0,
     )
     return seconds[1], seconds[2]
@@ -192,6 +194,7 @@ def size_of(folder: Path) -> int:
 def measure(
     base_name: Annotated[str, typer.Option("--base")] = "toybox",
     count: Annotated[int, typer.Option("--steps", help="Measured steps of each phase.")] = 20,
+    memory: Annotated[str, typer.Option(help="How ours uses it: auto, fast, lean or least.")] = "auto",
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
     """Print a table of the public way and our presets, and the ratios between them."""
@@ -203,7 +206,7 @@ def measure(
             settings, out = preset(name, base), Path(folder) / name
             begun = time.perf_counter()
             with _Peak(base.device) as peak:
-                times = ours(base, scene, settings, count, out)
+                times = ours(base, scene, settings, count, out, memory)
             before = time.perf_counter() - begun - sum(map(sum, times))  # encoding and saving
             table[name] = row(times, settings.steps, peak.bytes, size_of(out), before)
         settings = preset("paper", base)

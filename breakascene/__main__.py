@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -148,16 +149,24 @@ def extract(
         list[str] | None, typer.Option(metavar="FILE[:NAME]", help="A mask and what it shows; one for each thing.")
     ] = None,
     background: Annotated[bool, typer.Option("--background", help="Learn the rest as <background>.")] = False,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder with another photo of things with the same names: img.png, mask0.png, names.txt."),
+    ] = None,
     preset: Annotated[
         Literal["quick", "light", "paper"], typer.Option(help="quick: fewer steps; light: LoRA; paper: all weights.")
     ] = "light",
     steps: Annotated[str | None, typer.Option(metavar="N1,N2", help="Steps of the two phases.")] = None,
     base: Base = "auto",
+    memory: Annotated[
+        Literal["auto", "fast", "lean", "least"],
+        typer.Option(help="auto: the quickest way that fits; lean keeps less and takes longer, least rounds as well."),
+    ] = "auto",
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
 ):
     """Learn the things in a photo: each gets a word (<asset0>, …) for prompts. Ctrl-C keeps what is learned so far."""
-    changes = {"seed": seed}
+    changes = {}
     if steps is not None:
         first, second = (int(n) for n in parse_numbers(steps, 2, "--steps", "N1,N2", whole=True))
         if first < 0 or second < 0 or first + second == 0:
@@ -167,22 +176,23 @@ def extract(
     if (out / "manifest.json").is_file() and not resume:
         raise UserError(f"There is a run in {out} already: choose another --out, or go on with it by --resume.")
     from breakascene.advice import run_advice, scene_advice
-    from breakascene.scene import read_scene
+    from breakascene.scene import read_folder, read_scene
 
-    scene = read_scene(photo, [parse_mask(text) for text in mask or []], background)
+    others = [read_folder(folder) for folder in also or []]
+    scene = read_scene(photo, [parse_mask(text) for text in mask or []], background, others)
     for line in scene_advice(scene):
         print(line)
     from breakascene.concepts import check_target
+    from breakascene.extract import adapted, run_extraction
     from breakascene.extract import preset as settings_of
-    from breakascene.extract import run_extraction
 
     check_target(out)
     model = _load_base(base)
-    settings = settings_of(preset, model, **changes)
+    settings = replace(adapted(settings_of(preset, model, seed=seed), scene), **changes)
     first, second = settings.steps
     print(f"Learning {', '.join(scene.handles)} on {model.name}: {first} + {second} steps.", flush=True)
     with _stop_on_interrupt() as stopped, _progress() as tell:
-        concepts = run_extraction(scene, model, settings, out, tell, resume=resume, stop=stopped)
+        concepts = run_extraction(scene, model, settings, out, tell, memory=memory, resume=resume, stop=stopped)
     if concepts.steps < settings.total:
         print(f"Stopped after {concepts.steps} of {settings.total} steps; usable as it is, and --resume goes on.")
     for line in run_advice(concepts):
@@ -353,10 +363,13 @@ def _progress() -> Iterator[Callable]:
     from breakascene.demo import clock
 
     live = sys.stdout.isatty()
-    shown = False
+    shown, memory = False, None
 
     def tell(event) -> None:
-        nonlocal shown
+        nonlocal shown, memory
+        if event.memory != memory:
+            memory = event.memory
+            print(f"\r\x1b[K{memory}" if live else memory, flush=True)
         last = event.step == event.total
         loss = event.losses["total"]
         left = clock(event.seconds_left)

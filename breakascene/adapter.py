@@ -58,6 +58,8 @@ def lora(base: Base, rank: int, seed: int, unet_layers: tuple[str, ...] = UNET_A
         for name, layer in layers.items():
             parameters[f"{name}.A"] = layer.lora_A["default"].weight
             parameters[f"{name}.B"] = layer.lora_B["default"].weight
+        for weight in parameters.values():
+            weight.data = weight.data.float()  # peft takes the base's kind, but small steps need all digits
         yield Trainable(parameters, lambda: {name: _kept(p.flatten(1)) for name, p in parameters.items()})
     finally:
         for module in base.parts.values():
@@ -80,28 +82,33 @@ def whole(base: Base, rank: int, ends: tuple[str, ...] = ("",)) -> Iterator[Trai
     ends: how the names of the weights that take part end; all do by default. The table of words stays as it is: only
     the handles' rows are taught. The change is cut to `rank`.
     """
-    parameters = {
+    parameters = all_weights(base, ends)
+    before = {name: weight.data.to("cpu") for name, weight in parameters.items()}  # where there is room for it
+    try:
+        for name, weight in parameters.items():
+            weight.data = before[name].to(weight.device, copy=True)
+            weight.requires_grad_(True)
+        yield Trainable(parameters, lambda: _difference(before, parameters, rank))
+    finally:
+        for name, weight in parameters.items():
+            weight.data = before[name].to(weight.device)
+            weight.requires_grad_(False).grad = None
+
+
+def all_weights(base: Base, ends: tuple[str, ...] = ("",)) -> dict[str, nn.Parameter]:
+    """The weights of UNet and text encoders whose names end so, by name; not the table of words."""
+    return {
         f"{part}.{path}": weight
         for part, module in base.parts.items()
         for path, weight in module.named_parameters()
         if "token_embedding" not in path and path.endswith(ends)
     }
-    before = {name: weight.data for name, weight in parameters.items()}
-    try:
-        for weight in parameters.values():
-            weight.data = weight.data.clone()
-            weight.requires_grad_(True)
-        yield Trainable(parameters, lambda: _difference(before, parameters, rank))
-    finally:
-        for name, weight in parameters.items():
-            weight.data = before[name]
-            weight.requires_grad_(False).grad = None
 
 
 def _difference(before: dict[str, torch.Tensor], now: dict[str, nn.Parameter], rank: int) -> Change:
     change = {}
     for name, weight in now.items():
-        difference = weight.detach().float() - before[name].float()
+        difference = weight.detach().float() - before[name].to(weight.device).float()
         if difference.ndim < 2:
             change[f"{name}.diff"] = _kept(difference)
         else:

@@ -145,17 +145,20 @@ class Base:
         if not self.xl:
             return {"encoder_hidden_states": read[0].last_hidden_state}
         whole = (self.image_size, self.image_size)  # photos come as squares of just this size
-        sizes = torch.tensor([[*whole, 0, 0, *whole]], device=self.device, dtype=self.dtype)
+        sizes = torch.tensor([[*whole, 0, 0, *whole]], device=self.device, dtype=torch.float32)
         return {
             # the last layer is left out, as in SDXL's training
             "encoder_hidden_states": torch.cat([one.hidden_states[-2] for one in read], -1),
             "added_cond_kwargs": {"text_embeds": read[-1].text_embeds, "time_ids": sizes.expand(len(prompts), -1)},
         }
 
+    def autocast(self) -> torch.autocast:
+        """A block that computes in bfloat16 where the chip is made for it, on CUDA; the weights stay as they are."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         """The UNet's prediction for noisy latents (B, C, h, w) at timesteps (B,) under B prompts: (B, C, h, w)."""
-        # bfloat16 where the chip is made for it; the weights stay as they are
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with self.autocast():
             return self.unet(noisy, timesteps, **self.conditions(prompts)).sample
 
     def noised(
@@ -173,13 +176,18 @@ class Base:
 
         Both (B, C, h, w) float32 on the model's device.
         """
+        self.vae.to(self.device)
         images = torch.tensor(pixels).permute(0, 3, 1, 2).to(self.device, self.vae.dtype) / 127.5 - 1  # in -1..1
         posterior = self.vae.encode(images).latent_dist
         scale, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0
         return (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
 
     def pipeline(self) -> StableDiffusionPipeline | StableDiffusionXLPipeline:
-        """A diffusers pipeline of the same modules, with DPM-Solver++; made anew on each call, which costs little."""
+        """A diffusers pipeline of the same modules, with DPM-Solver++; made anew on each call, which costs little.
+
+        The VAE is brought to the device of the others, if it lay elsewhere.
+        """
+        self.vae.to(self.device)
         scheduler = DPMSolverMultistepScheduler.from_config(
             self.scheduler.config,
             algorithm_type="dpmsolver++",

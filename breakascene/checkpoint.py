@@ -5,7 +5,7 @@ One safetensors file holds the tensors and, in its header, the JSON part, so tha
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from breakascene.settings import Settings
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after a step. tensors: "handles", weights by name, and Adam's state as "adam.<field>.<name>"."""
+    """The state after a step. tensors: "handles", weights by name, and Adam's state as learning.adam_state gives it."""
 
     phase: int
     losses: list[dict[str, float]]  # one for each step done
@@ -32,6 +32,11 @@ class Checkpoint:
     @property
     def step(self) -> int:
         return len(self.losses)
+
+    def apart(self) -> "Checkpoint":
+        """The same with tensors of its own, on the CPU, that no further step changes."""
+        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.tensors.items()}
+        return replace(self, losses=list(self.losses), tensors=tensors)
 
 
 def path_for(out: Path | str) -> Path:
@@ -44,6 +49,8 @@ def identity(scene: Scene, base: Base, settings: Settings) -> dict:
     """What makes a run this run: two runs with the same identity have the same losses."""
     digest = hashlib.sha256(scene.photo.tobytes())
     digest.update(scene.masks().tobytes())
+    for other in scene.also:
+        digest.update(repr(other.names).encode() + other.photo.tobytes() + other.masks().tobytes())
     return {
         "photo and masks": digest.hexdigest(),
         "names": list(scene.names),
@@ -86,25 +93,3 @@ def load(path: Path, wanted: dict) -> Checkpoint:
         )
     random = tensors.pop("random")
     return Checkpoint(header["phase"], header["losses"], there, tensors, random)
-
-
-def adam_state(optimizer: torch.optim.Optimizer, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Adam's state by "adam.<field>.<parameter name>"; nothing before the first step."""
-    return {
-        f"adam.{field}.{name}": value
-        for name, parameter in parameters.items()
-        for field, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-@torch.no_grad()
-def restore(state: Checkpoint, optimizer: torch.optim.Optimizer, parameters: dict[str, torch.Tensor]) -> None:
-    """Put saved values into the parameters and the optimizer that steps them."""
-    for name, parameter in parameters.items():
-        parameter.copy_(state.tensors[name])
-    saved = [key.split(".", 2) for key in state.tensors if key.startswith("adam.")]
-    for _, field, name in saved:
-        value = state.tensors[f"adam.{field}.{name}"]
-        target = parameters[name]
-        # Adam counts its steps on the CPU whatever the device of the weights
-        optimizer.state[target][field] = value.clone() if field == "step" else value.to(target, copy=True)

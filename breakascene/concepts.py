@@ -38,6 +38,7 @@ class Concepts:
     embeddings: torch.Tensor  # (K, D) float32; on SDXL those for its two text encoders side by side
     change: adapter.Change
     leak: dict[str, float] = field(default_factory=dict)  # by handle: share of its attention outside its mask, 0..1
+    memory: str = ""  # how the run used it at its end, see memory.WAYS
 
     @property
     def seed(self) -> int:
@@ -67,6 +68,7 @@ class Concepts:
             "steps": self.steps,
             "settings": self.settings,
             "leak": self.leak,
+            "memory": self.memory,
         }
         try:
             with new_folder(folder) as draft:
@@ -100,6 +102,7 @@ class Concepts:
                 embeddings=tensors.pop("handles"),
                 change=tensors,
                 leak=manifest.get("leak", {}),  # runs of before it was measured have none
+                memory=manifest.get("memory", ""),
             )
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise UserError(f"{folder} is not a run folder or is damaged: extract again.") from error

@@ -15,6 +15,7 @@ from breakascene.base import Base
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.files import new_file
+from breakascene.memory import MEMORY_NAMES
 from breakascene.scene import Scene, read_folder
 from breakascene.settings import Settings
 
@@ -76,7 +77,9 @@ def _checked(concepts: Concepts, scene: Scene, base: Base) -> Concepts:
     leak = {handle: float(concepts.leak[handle]) for handle in scene.handles if handle in concepts.leak}
     if not all(math.isfinite(value) for step in losses for value in step.values()):
         raise _unsound("it has values that are no numbers")
-    return replace(concepts, base=base.name, settings=settings, steps=len(losses), losses=tuple(losses), leak=leak)
+    known = {"settings": settings, "steps": len(losses), "losses": tuple(losses), "leak": leak}
+    memory = concepts.memory if concepts.memory in MEMORY_NAMES else ""
+    return replace(concepts, base=base.name, memory=memory, **known)
 
 
 def _settings(values: dict) -> dict:

@@ -50,13 +50,14 @@ def prior_latents(base: Base, count: int, stop: Callable[[], bool] = lambda: Fal
             return None
         batch = prompts[start : start + BATCH]
         generators = [torch.Generator().manual_seed(start + i) for i in range(len(batch))]
-        latents = pipeline(
-            batch,
-            num_inference_steps=DRAW_STEPS,
-            guidance_scale=base.guidance,
-            generator=generators,
-            output_type="latent",
-        ).images
+        with base.autocast():
+            latents = pipeline(
+                batch,
+                num_inference_steps=DRAW_STEPS,
+                guidance_scale=base.guidance,
+                generator=generators,
+                output_type="latent",
+            ).images
         drawn.append(latents.float())
     latents = torch.cat(drawn)  # (N, C, h, w)
     try:

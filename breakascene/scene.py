@@ -4,7 +4,8 @@ import re
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,12 +92,14 @@ class Concept:
 class Scene:
     """An upright RGB photo with one to eight concepts, and the rest of it as a concept of its own if wanted.
 
-    Make one with make_scene, read_scene or read_folder, which check it.
+    `also` holds further photos of some of the same concepts, which have the same names there. Make one with make_scene,
+    read_scene or read_folder, which check it.
     """
 
     photo: Image.Image
     concepts: tuple[Concept, ...]
     background: bool = False
+    also: tuple["Scene", ...] = ()
 
     @property
     def handles(self) -> tuple[str, ...]:
@@ -108,6 +111,11 @@ class Scene:
     def names(self) -> tuple[str, ...]:
         """The plain names, in the order of the handles; the background's is "background"."""
         return tuple(concept.name for concept in self.concepts) + ("background",) * self.background
+
+    def photos(self) -> list[tuple["Scene", list[int]]]:
+        """Each photo as a scene, this one first, with the numbers of its concepts among the handles of this one."""
+        others = [(other, [self.names.index(name) for name in other.names]) for other in self.also]
+        return [(self, list(range(len(self.handles)))), *others]
 
     def masks(self) -> np.ndarray:
         """All masks in the order of the handles, (K, H, W) bool; the background is what no other mask holds."""
@@ -150,6 +158,15 @@ class Scene:
                         one=self.handles[j], name=self.concepts[j].name,
                         other=self.handles[i], other_name=self.concepts[i].name,
                     )  # fmt: skip
+        for name in (name for other in self.also for name in other.names):
+            if self.names.count(name) != 1:
+                raise UserError(
+                    'A further photo shows "{name}", which is not the name of just one thing in the first: '
+                    "give a thing the same name in every photo, and each thing another.",
+                    name=name,
+                )  # fmt: skip
+        if any(len(set(other.names)) < len(other.names) for other in self.also):
+            raise UserError("A further photo shows the same thing twice: mark it once in each photo.")
         if self.background and self.masks()[-1].mean() < MIN_AREA:
             raise UserError("The masks cover the whole photo, nothing is left for the background: switch it off.")
 
@@ -195,32 +212,40 @@ class Square:
 
 
 def make_scene(
-    photo: Image.Image, masks: list[np.ndarray], names: list[str] | None = None, background: bool = False
+    photo: Image.Image,
+    masks: list[np.ndarray],
+    names: list[str] | None = None,
+    background: bool = False,
+    also: Sequence[Scene] = (),
 ) -> Scene:
     """Make a checked scene of a photo and (H, W) bool masks; a missing or empty name becomes "object".
 
-    Raises UserError as read_photo and Scene.check do.
+    also: further photos of things with the same names. Raises UserError as read_photo and Scene.check do.
     """
     names = list(names or []) + [""] * (len(masks) - len(names or []))
     concepts = (
         Concept(_clean(name), np.array(mask, dtype=bool, copy=True)) for mask, name in zip(masks, names, strict=True)
     )
-    scene = Scene(read_photo(photo), tuple(concepts), background)
+    further = tuple(replace(one, also=()) for other in also for one, _ in other.photos())
+    scene = Scene(read_photo(photo), tuple(concepts), background, further)
     scene.check()
     return scene
 
 
-def read_scene(photo: Source, masks: list[tuple[Source, str]], background: bool = False) -> Scene:
+def read_scene(
+    photo: Source, masks: list[tuple[Source, str]], background: bool = False, also: Sequence[Scene] = ()
+) -> Scene:
     """Read a photo and its masks, each with a name ("" for "object"), as a checked scene. Raises UserError."""
     image = read_photo(photo)
     arrays = [read_mask(source, image.size) for source, _ in masks]
-    return make_scene(image, arrays, [name for _, name in masks], background)
+    return make_scene(image, arrays, [name for _, name in masks], background, also)
 
 
 def read_folder(folder: Path | str) -> Scene:
     """Read img.jpg or img.png with mask0.png, mask1.png, … and, if it is there, names.txt with a name a line.
 
-    One line more than masks, "background", switches the background on. Raises UserError.
+    One line more than masks, "background", switches the background on. Folders also00, also01, … in it, of the same
+    layout, are further photos. Raises UserError.
     """
     folder = Path(folder)
     photos = [path for suffix in ("jpg", "jpeg", "png") if (path := folder / f"img.{suffix}").is_file()]
@@ -236,7 +261,8 @@ def read_folder(folder: Path | str) -> Scene:
         raise UserError(f"{listed} has {len(names)} names for {len(numbers)} masks: give each mask one line.")
     names += [""] * (len(numbers) - len(names))
     masks = [(folder / f"mask{number}.png", name) for number, name in zip(numbers, names, strict=True)]
-    return read_scene(photos[0], masks, background)
+    also = [read_folder(other) for other in sorted(folder.glob("also[0-9][0-9]"))]
+    return read_scene(photos[0], masks, background, also)
 
 
 def save_scene(scene: Scene, folder: Path | str) -> None:
@@ -245,6 +271,8 @@ def save_scene(scene: Scene, folder: Path | str) -> None:
         scene.photo.save(draft / "img.png")
         for i, concept in enumerate(scene.concepts):
             Image.fromarray(concept.mask.astype(np.uint8) * 255).save(draft / f"mask{i}.png")
+        for i, other in enumerate(scene.also):
+            save_scene(other, draft / f"also{i:02}")
         (draft / "names.txt").write_text("".join(f"{name}\n" for name in scene.names), encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from breakascene.adapter import UNET_ATTENTION, UNET_INNER
 from breakascene.base import Base
 from breakascene.errors import UserError
+from breakascene.scene import Scene
 
 # Prior pictures keep the base from forgetting (section 3.1): plain scenes that both the toybox and SD know.
 PRIOR_PROMPTS = (
@@ -39,7 +40,9 @@ class Settings:
     unet_layers: tuple[str, ...] = UNET_ATTENTION  # ends of names of the UNet layers that carry LoRA
     batch: int = 1  # subsets a step; one, as in the authors' code
     union_sampling: bool = True  # draw a random subset of the concepts each step, not just one; section 3.2
+    balance: float = 0.0  # draw small concepts more often, each by area ** -balance; the paper draws all alike
     masked: bool = True  # reconstruct only inside the masks; section 3.2
+    area_weight: float = 0.0  # 1 lets small concepts weigh as much as large ones in the masked loss; the paper: by area
     flip: bool = True  # mirror photo and masks half of the time
     arranged: float = 0.0  # share of steps that look at cut-outs arranged anew instead of the photo; see views
     flip_arranged: bool = False  # mirror half of the arrangements
@@ -85,6 +88,8 @@ PRESETS = {
         "late_handle_rate": 1e-3,
     },
 }
+FEW = 4  # concepts that the presets' steps are meant for
+UNEVEN = 8  # times as large as the smallest: from there on a small concept is drowned
 PRESET_NAMES = ("light", "quick", "paper")
 
 
@@ -100,3 +105,15 @@ def preset(name: str, base: Base, **changes) -> Settings:
     # A small base draws its prior pictures on a CPU, and has less to forget.
     count = {"prior_count": 24} if base.small else {}
     return replace(Settings(preset=name), **{**count, **PRESETS[kind, name], **changes})
+
+
+def adapted(settings: Settings, scene: Scene) -> Settings:
+    """The settings for this scene: more steps for many concepts, which share them; small ones drawn more often beside
+    large ones. The preset `paper` stays as the paper has it.
+    """
+    if settings.preset == "paper":
+        return settings
+    share = min(max(1, len(scene.handles) / FEW), 2)
+    areas = [concept.mask.mean() for concept in scene.concepts]
+    balance = 0.5 if max(areas) > UNEVEN * min(areas) else settings.balance
+    return replace(settings, steps=tuple(round(share * steps) for steps in settings.steps), balance=balance)

@@ -1,4 +1,4 @@
-"""What the steps of a run look at: the photo, its mirror image, and its cut-outs arranged anew."""
+"""What the steps of a run look at: each photo, its mirror image, and the cut-outs arranged anew."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,33 +15,42 @@ ARRANGEMENTS = 48  # made once for a run
 # The longer side of a cut-out as a share of the picture, with 1 to 3 of them: about as the toybox draws things. Larger
 # ones, in any place, made the handles fit what the base cannot draw: patches instead of the thing.
 SIZES = (0.48, 0.46, 0.36)
-BATCH = 8  # pictures encoded at once
+PIXELS_AT_ONCE = 8 * 128**2  # encoded in one go; the VAE's memory would set the peak of a whole run
 
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """N pictures as the model sees them: the photo, its mirror image, then arrangements. K concepts."""
+    """N pictures as the model sees them: each photo and its mirror image, then arrangements. K concepts."""
 
     mean: torch.Tensor  # (N, C, h, w) of the VAE's posterior
     std: torch.Tensor  # (N, C, h, w)
     masks: torch.Tensor  # (N, K, h, w) in 0..1, at latent size
     cells: torch.Tensor  # (N, K, s, s) in 0..1, at the size of the attention maps, each with peak 1
     shown: tuple[tuple[int, ...], ...]  # for each picture the concepts in it
+    photos: int = 1  # the photo with number i is picture 2i, its mirror image 2i + 1
 
     @classmethod
     def of(cls, scene: Scene, base: Base, arrangements: int = 0, seed: int = 0, flip: bool = False) -> "Views":
-        """Encode the photo, its mirror image and so many arrangements; half of these are mirrored with `flip`."""
-        square, rng = scene.square(base.image_size), np.random.default_rng(seed)
-        pictures = [(square.pixels, square.masks), (square.pixels[:, ::-1], square.masks[..., ::-1])]
-        cutouts = [cutout(scene, index) for index in range(len(scene.concepts))]
+        """Encode the photos, their mirror images and so many arrangements; half of these are mirrored with `flip`."""
+        rng, pictures = np.random.default_rng(seed), []
+        cutouts: list[list[Image.Image]] = [[] for _ in scene.handles]  # of each concept in all photos
+        for photo, where in scene.photos():
+            square = photo.square(base.image_size)
+            masks = np.zeros((len(scene.handles), *square.masks.shape[1:]), bool)
+            masks[where] = square.masks
+            pictures += [(square.pixels, masks), (square.pixels[:, ::-1], masks[..., ::-1])]
+            for index, k in zip(range(len(photo.concepts)), where, strict=False):
+                cutouts[k].append(cutout(photo, index))
         for _ in range(arrangements):
-            pixels, masks = arrange(cutouts, base.image_size, rng)
+            things = [some[int(rng.integers(len(some))) if len(some) > 1 else 0] for some in cutouts if some]
+            pixels, masks = arrange(things, base.image_size, rng)
             if flip and rng.random() < 0.5:
                 pixels, masks = pixels[:, ::-1], masks[..., ::-1]
             unseen = np.zeros((int(scene.background), *masks.shape[1:]), bool)  # the photo's background is not there
             pictures.append((pixels, np.concatenate([masks, unseen])))
         pixels = np.stack([pixels for pixels, _ in pictures])
-        latents = [base.encode(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+        batch = max(1, PIXELS_AT_ONCE // base.image_size**2)
+        latents = [base.encode(pixels[start : start + batch]) for start in range(0, len(pixels), batch)]
         mean, std = (torch.cat(parts) for parts in zip(*latents, strict=True))
         solid = [torch.tensor(masks.copy(), dtype=torch.float32, device=base.device) for _, masks in pictures]
         return cls(
@@ -50,7 +59,13 @@ class Views:
             torch.stack([losses.shrink(masks, base.latent_size) for masks in solid]),
             torch.stack([losses.to_peak(losses.shrink(masks, base.attention_size)) for masks in solid]),
             tuple(tuple(np.flatnonzero(masks.any((1, 2))).tolist()) for _, masks in pictures),
+            len(scene.also) + 1,
         )
+
+    @property
+    def areas(self) -> torch.Tensor:
+        """The share of each picture that each concept covers, (N, K)."""
+        return self.masks.mean((2, 3))
 
 
 def arrange(cutouts: Sequence[Image.Image], size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -19,9 +19,9 @@ def test_layers_of_stable_diffusions_unet(latent, side, down, up):
     ]
 
 
-def test_layers_have_as_many_queries_as_chosen(tiny_base, sd_base):
-    for base, count in ((tiny_base, 3), (sd_base, 5)):
-        assert len(base.attention_layers) == count
+def test_layers_have_as_many_queries_as_chosen(tiny_base, sd_base, sd2_base, sdxl_base):
+    for base, count in ((tiny_base, 3), (sd_base, 5), (sd2_base, 5), (sdxl_base, 5)):
+        assert len(base.attention_layers) == count and base.attention_size == 16
         noisy = torch.randn(2, 4, base.latent_size, base.latent_size)
         with Recorder(base.unet, base.attention_layers) as seen:
             base.predict(noisy, torch.tensor([5, 5]), ["a dog", "a cat"])

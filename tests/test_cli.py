@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from pictures import listing, save_mask
 from PIL import Image
 from safetensors.torch import save_file
@@ -24,7 +25,7 @@ from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.extract import StepEvent, preset
 from breakascene.generate import read_record
-from breakascene.scene import read_folder
+from breakascene.scene import make_scene, read_folder, save_scene
 from breakascene.toybox.segmenter import build_sam
 
 ROOT = Path(__file__).parent.parent
@@ -158,6 +159,50 @@ def test_presets_reach_the_run(files, tiny_folder):
     call(*extract_words(files, tiny_folder, "--preset", "paper", "--steps", "0,1", "--out", files / "run"))
     settings = Concepts.load(files / "run").settings
     assert settings["preset"] == "paper" and settings["full"] and settings["steps"] == [0, 1]
+
+
+def test_another_photo_of_the_same_things(files, tiny_folder, scene):
+    save_scene(
+        make_scene(scene.photo.transpose(Image.Transpose.ROTATE_90), [np.rot90(scene.concepts[1].mask)], ["mug"]),
+        files / "turned",
+    )
+    options = ["--steps", "2,0", "--also", files / "turned"]
+    call(*extract_words(files, tiny_folder, *options, "--out", files / "run"))
+    kept = read_folder(files / "run" / "scene")
+    assert kept.names == ("ball", "mug") and [other.names for other in kept.also] == [("mug",)]
+    (files / "turned" / "names.txt").write_text("cup\n")
+    words = extract_words(files, tiny_folder, *options, "--out", files / "other")
+    refused = CliRunner().invoke(app, [str(word) for word in words])
+    assert refused.exit_code == 2 and 'shows "cup"' in refused.stderr and not (files / "other").exists()
+
+
+def test_many_things_get_more_steps_unless_they_are_said(files, tiny_folder):
+    masks = []
+    for k in range(8):
+        mask = np.zeros((160, 160), bool)
+        mask[100 - 8 * k : 110, 20 * k : 20 * k + 10 + k] = True
+        masks += ["--mask", f"{save_mask(files / f'{k}.png', mask)}:thing {k}"]
+    words = ["extract", files / "photo.png", *masks, "--base", tiny_folder, "--preset", "quick"]
+    call(*words, "--steps", "1,0", "--out", files / "run")
+    settings = Concepts.load(files / "run").settings
+    assert settings["steps"] == [1, 0] and settings["balance"] == 0.5
+
+
+def test_how_memory_is_used_is_said_and_kept(files, tiny_folder, monkeypatch):
+    said = call(*extract_words(files, tiny_folder, "--steps", "1,0", "--memory", "lean", "--out", files / "run"))
+    assert re.search(r"^Memory: lean, .*; about 0\.\d GB of [\d.]+ GB\.$", said, re.M)
+    assert json.loads((files / "run" / "manifest.json").read_text())["memory"] == "lean"
+    forward = UNet2DConditionModel.forward
+
+    def fails(unet, *args, **kwargs):
+        if torch.is_grad_enabled() and unet.device.type == "cpu" and not unet.is_gradient_checkpointing:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(unet, *args, **kwargs)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", fails)
+    said = call(*extract_words(files, tiny_folder, "--steps", "1,0", "--out", files / "other"))
+    assert "Memory ran out with fast; going on with lean" in said
+    assert Concepts.load(files / "other").memory == "lean"
 
 
 def test_overlapping_masks_are_told_and_taken(files, tiny_folder, scene):

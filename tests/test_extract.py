@@ -9,13 +9,13 @@ import torch
 from conftest import assert_same_base, weights_of
 from PIL import Image
 
-from breakascene import checkpoint
+from breakascene import checkpoint, learning
+from breakascene.attention import Recorder
 from breakascene.base import load_base
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.extract import (
     Settings,
-    draw_subset,
     extract,
     first_rows,
     preset,
@@ -26,12 +26,18 @@ from breakascene.extract import (
 from breakascene.handles import initial_rows, taught
 from breakascene.prior import prior_latents
 from breakascene.scene import cutout, make_scene
+from breakascene.step import draw_subset
 from breakascene.toybox.world import draw_scene
 from breakascene.views import Views
 
 
 def short(base, name="light", **changes):
     return preset(name, base, **{"steps": (3, 3), "prior_count": 2, "arranged": 0.0, **changes})
+
+
+def step(base, views, handles, prior, settings, rng):
+    with Recorder(base.unet, base.attention_layers, settings.batch) as seen:
+        return step_loss(base, views, handles, prior, settings, rng, seen)
 
 
 def stop_after(steps):
@@ -225,7 +231,7 @@ def test_photo_and_masks_are_flipped_together(tiny_base, scene):
     with torch.no_grad(), taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)):
         for seed in range(10):
             rng = torch.Generator().manual_seed(seed)
-            _, figures, _, _ = step_loss(tiny_base, views, scene.handles, None, settings, rng)
+            _, figures, _, _ = step(tiny_base, views, scene.handles, None, settings, rng)
             found.append(figures["reconstruction"])
     assert max(found) < 100 and 0 < found.count(0.0) < 10
 
@@ -236,7 +242,7 @@ def test_total_is_the_weighted_sum_and_parts_can_be_left_out(tiny_base, scene):
 
     def loss(prior, settings):
         rng = torch.Generator().manual_seed(2)
-        total, figures, leaks, drawn = step_loss(tiny_base, views, scene.handles, prior, settings, rng)
+        total, figures, leaks, drawn = step(tiny_base, views, scene.handles, prior, settings, rng)
         assert math.isclose(total.item(), figures["total"]) and leaks.keys() == set(drawn)
         return figures
 
@@ -258,13 +264,64 @@ def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):
         def loss(shift):
             words.data = start + shift * direction
             rng = torch.Generator().manual_seed(0)
-            return step_loss(tiny_base, views, scene.handles, None, settings, rng)[0]
+            return step(tiny_base, views, scene.handles, None, settings, rng)[0]
 
         loss(0).backward()
         slope = (words.grad * direction).sum().item()
         measured = (loss(1e-2).item() - loss(-1e-2).item()) / 2e-2
     assert abs(slope) > 1e-3
     assert math.isclose(slope, measured, rel_tol=0.02)
+
+
+def test_prior_term_is_the_error_on_the_prior_pictures_under_their_prompts(tiny_base, scene):
+    """Drawn by hand in the order of the step: the picture's place, the noise, the timestep."""
+    views, prior = Views.of(scene, tiny_base), prior_latents(tiny_base, 3)
+    settings, shape = short(tiny_base, union_sampling=False, flip=False), (1, 4, 16, 16)
+    with torch.no_grad(), taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)):
+        for seed in range(5):
+            rng = torch.Generator().manual_seed(seed)
+            found = step(tiny_base, views, scene.handles, prior, settings, rng)[1]["prior"]
+            rng.manual_seed(seed)
+            torch.randperm(3, generator=rng), torch.randn(shape, generator=rng)
+            chosen = int(torch.randint(3, (1,), generator=rng))
+            noise = torch.randn((2, *shape[1:]), generator=rng)[1:]
+            t = torch.randint(1000, (2,), generator=rng)[1:]
+            kept = tiny_base.scheduler.alphas_cumprod[t].double()
+            noisy = (kept.sqrt() * prior.latents[[chosen]] + (1 - kept).sqrt() * noise).float()
+            velocity = (kept.sqrt() * noise - (1 - kept).sqrt() * prior.latents[[chosen]]).numpy()
+            told = tiny_base.predict(noisy, t, [prior.prompts[chosen]]).numpy()
+            assert math.isclose(found, np.mean((told - velocity) ** 2), rel_tol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["light", "paper"])
+def test_gradient_of_the_weights_by_finite_differences(tiny_base, scene, name):
+    """Along a random direction over all that phase 2 teaches, all three losses at work."""
+    settings = short(tiny_base, name, attention_weight=1.0)
+    views, prior = Views.of(scene, tiny_base), prior_latents(tiny_base, 2)
+    generator = torch.Generator().manual_seed(0)
+    with (
+        taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)),
+        learning.trainable(tiny_base, settings) as trainable,
+    ):
+        start = {key: weight.detach().clone() for key, weight in trainable.parameters.items()}
+        if name == "light":  # LoRA begins at zero, where half of its gradient is nothing
+            start = {
+                key: weight + 0.05 * torch.randn(weight.shape, generator=generator) for key, weight in start.items()
+            }
+        direction = {key: torch.randn(weight.shape, generator=generator) for key, weight in start.items()}
+
+        def loss(shift):
+            for key, weight in trainable.parameters.items():
+                weight.data = start[key] + shift * direction[key]
+            return step(tiny_base, views, scene.handles, prior, settings, torch.Generator().manual_seed(0))[0]
+
+        loss(0).backward()
+        slope = sum(
+            (w.grad * direction[key]).sum().item() for key, w in trainable.parameters.items() if w.grad is not None
+        )
+        measured = (loss(2e-4).item() - loss(-2e-4).item()) / 4e-4
+    assert abs(slope) > 1e-2
+    assert math.isclose(slope, measured, rel_tol=0.03)
 
 
 def test_attention_loss_is_what_draws_the_handles_to_their_masks(tiny_base, scene):

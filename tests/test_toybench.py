@@ -15,7 +15,8 @@ from benchmarks.methods import METHODS, settings
 from benchmarks.toybench import ASKED, ELSEWHERE, SMALL, TOYBENCH, TUNING
 from benchmarks.trials import FIGURES, interval
 from breakascene import plots
-from breakascene.extract import draw_view, extract, run_extraction
+from breakascene.extract import extract, run_extraction
+from breakascene.step import draw_view
 from breakascene.toybox.world import HELD_OUT
 from breakascene.views import Views
 

@@ -1,10 +1,17 @@
+import math
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_extract import short
+from test_extract import short, step
 
-from breakascene.extract import draw_view, run_extraction
+from breakascene import checkpoint
+from breakascene.extract import adapted, preset, run_extraction
+from breakascene.handles import initial_rows, taught
+from breakascene.scene import make_scene, read_folder
+from breakascene.step import area_weights, draw_view
 from breakascene.views import Views, arrange
 
 
@@ -48,6 +55,129 @@ def test_views_hold_photo_mirror_and_arrangements(tiny_base, scene):
         assert tuple(np.flatnonzero(masks.amax((1, 2)).numpy())) == shown
     again = Views.of(scene, tiny_base, 10, seed=1)
     assert torch.equal(views.mean, again.mean) and not torch.equal(views.mean, Views.of(scene, tiny_base, 10, 2).mean)
+
+
+@pytest.fixture
+def two_photos(scene):
+    """The scene, and a second photo of its ball alone, small and low on a green ground."""
+    y, x = np.mgrid[:160, :160]
+    disc = (x - 100) ** 2 + (y - 120) ** 2 < 20**2
+    pixels = np.zeros((160, 160, 3), np.uint8) + np.uint8((90, 160, 90))
+    pixels[disc] = (220, 30, 40)
+    other = make_scene(Image.fromarray(pixels), [disc], ["ball"])
+    masks, names = [concept.mask for concept in scene.concepts], [concept.name for concept in scene.concepts]
+    return make_scene(scene.photo, masks, names, True, [other])
+
+
+def test_further_photos_are_further_views(tiny_base, scene, two_photos):
+    one, two = Views.of(scene, tiny_base), Views.of(two_photos, tiny_base)
+    assert torch.allclose(two.mean[:2], one.mean, atol=1e-3)  # batches of other sizes round otherwise
+    assert torch.equal(two.masks[:2], one.masks) and two.photos == 2
+    assert two.shown == ((0, 1, 2), (0, 1, 2), (0,), (0,))
+    square = two_photos.also[0].square(128)
+    mean, _ = tiny_base.encode(square.pixels[None])
+    assert torch.allclose(two.mean[2:3], mean, atol=1e-3)
+    assert torch.equal(two.masks[3], two.masks[2].flip(-1)) and not two.masks[2, 1:].any()
+
+
+def test_steps_look_at_all_photos_and_only_at_what_they_show(tiny_base, two_photos):
+    views, rng = Views.of(two_photos, tiny_base, 6), torch.Generator().manual_seed(0)
+    drawn = [draw_view(views, short(tiny_base), rng) for _ in range(2000)]
+    assert all(abs(np.mean([view == photo for view, _ in drawn]) - 0.25) < 0.03 for photo in range(4))
+    assert all(subset == [0] for view, subset in drawn if view > 1)
+    arranged = [draw_view(views, short(tiny_base, arranged=1.0), rng)[0] for _ in range(200)]
+    assert set(arranged) == set(range(4, 10))
+
+
+def test_arrangements_take_cutouts_of_all_photos(tiny_base, two_photos, monkeypatch):
+    taken = []
+
+    def watched(things, *rest):
+        taken.append(things)
+        return arrange(things, *rest)
+
+    monkeypatch.setattr("breakascene.views.arrange", watched)
+    Views.of(two_photos, tiny_base, 20)
+    sizes = {things[0].size for things in taken}
+    assert sizes == {(59, 59), (39, 39)} and all(len(things) == 2 for things in taken)  # the ball of either photo
+
+
+def test_a_run_with_two_photos(tiny_base, scene, two_photos, tmp_path):
+    settings = short(tiny_base, arranged=0.3)
+    concepts = run_extraction(two_photos, tiny_base, settings, tmp_path / "run")
+    assert concepts.handles == scene.handles
+    assert concepts.losses == run_extraction(two_photos, tiny_base, settings).losses
+    assert concepts.losses != run_extraction(scene, tiny_base, settings).losses
+    identity = checkpoint.identity(two_photos, tiny_base, settings)
+    assert checkpoint.identity(read_folder(tmp_path / "run" / "scene"), tiny_base, settings) == identity
+    assert checkpoint.identity(scene, tiny_base, settings) != identity
+
+
+def test_small_concepts_are_drawn_more_often_when_balanced(tiny_base, scene):
+    views, rng = Views.of(scene, tiny_base), torch.Generator().manual_seed(0)
+    areas = views.areas[0].numpy()
+    assert areas[2] > 4 * areas[0]  # the background
+    settings = short(tiny_base, balance=1.0)
+    subsets = [subset for _, subset in (draw_view(views, settings, rng) for _ in range(3000))]
+    sizes = Counter(map(len, subsets))
+    assert all(abs(sizes[size] / 3000 - 1 / 3) < 0.03 for size in (1, 2, 3))  # how many stays as in the paper
+    alone = Counter(subset[0] for subset in subsets if len(subset) == 1)
+    expected = (1 / areas) / (1 / areas).sum()
+    for k in range(3):
+        assert abs(alone[k] / sizes[1] - expected[k]) < 0.04
+
+
+def test_area_weights_make_all_concepts_weigh_alike(tiny_base, scene):
+    views = Views.of(scene, tiny_base)
+    for view in (0, 1):
+        weights = area_weights(views, view, [2, 0], 1.0)
+        totals = weights * views.areas[view, [2, 0]]
+        assert torch.allclose(totals[0], totals[1]) and weights[0] < 1 < weights[1]
+    assert torch.equal(area_weights(views, 0, [0, 1, 2], 0.0), torch.ones(3))
+
+
+def test_area_weight_raises_the_loss_of_a_small_concept_by_its_weight(tiny_base, scene):
+    views = Views.of(scene, tiny_base)
+    losses = {}
+    with torch.no_grad(), taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)):
+        for power in (0.0, 1.0):
+            for seed in range(30):
+                settings = short(tiny_base, area_weight=power, flip=False)
+                found = step(tiny_base, views, scene.handles, None, settings, torch.Generator().manual_seed(seed))
+                losses[power, seed] = found[1]["reconstruction"], found[3]
+    singles = [seed for seed in range(30) if len(losses[0.0, seed][1]) == 1]
+    assert singles
+    for seed in singles:
+        (plain, drawn), (weighed, _) = losses[0.0, seed], losses[1.0, seed]
+        weight = area_weights(views, 0, [scene.handles.index(drawn[0])], 1.0).item()
+        assert math.isclose(weighed, weight * plain, rel_tol=1e-4)
+
+
+def many(count):
+    """As many things of uneven sizes, in a row."""
+    masks = np.zeros((count, 160, 160), bool)
+    for k, mask in enumerate(masks):
+        mask[100 - 8 * k : 110, 20 * k : 20 * k + 10 + k] = True
+    pixels = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    return make_scene(Image.fromarray(pixels), list(masks), [f"thing {k}" for k in range(count)], background=True)
+
+
+@pytest.mark.parametrize("count", [5, 6, 7, 8])
+def test_five_to_eight_concepts_are_learned(tiny_base, count):
+    scene, seen = many(count), set()
+    settings = short(tiny_base, "quick", steps=(8, 4), arranged=0.5, balance=0.5, batch=2)
+    concepts = run_extraction(scene, tiny_base, settings, on_event=lambda event: seen.update(event.handles))
+    assert seen == set(scene.handles) == set(concepts.leak) and len(seen) == count + 1
+    assert all(math.isfinite(value) for losses in concepts.losses for value in losses.values())
+
+
+def test_the_default_adapts_to_many_and_to_uneven_concepts(tiny_base, scene):
+    light, paper = preset("light", tiny_base), preset("paper", tiny_base)
+    assert adapted(light, scene) == light  # three concepts, nearly alike
+    assert adapted(light, many(5)).steps == (600, 600) and adapted(light, many(8)).steps == (800, 800)
+    assert adapted(light, many(5)).balance == 0.0 and adapted(light, many(8)).balance == 0.5
+    assert adapted(paper, many(8)) == paper
+    assert len(paper.steps) == 2 and paper.balance == paper.area_weight == 0.0
 
 
 def test_share_of_arranged_steps(tiny_base, scene):

@@ -71,7 +71,7 @@ def build(desks: Desks, line: Line) -> None:
             raise UserError(words.API_NAMES)
         scene = make_scene(image, arrays, names[: len(arrays)], bool(background))
         wanted = _numbers(steps, 2, words.API_STEPS) or (None, None)
-        settings = extract_screen.make_settings(preset, *wanted, seed)
+        settings = extract_screen.make_settings(scene, preset, *wanted, seed)
         job = extract_screen.begin(desk, line, scene, settings)
         for events in _watch(job):
             if events:

@@ -10,7 +10,7 @@ from breakascene import checkpoint
 from breakascene.advice import run_advice, scene_advice
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
-from breakascene.extract import Settings, StepEvent, preset
+from breakascene.extract import Settings, StepEvent, adapted, preset
 from breakascene.scene import Scene, cutout
 from breakascene.studio import board as boards
 from breakascene.studio import charts, models, words
@@ -87,7 +87,7 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Extract
 
     def ask(desk: Desk, preset_name, steps_1, steps_2, seed_value):
         scene = boards.to_scene(desk.board)
-        begin(desk, line, scene, make_settings(preset_name, steps_1, steps_2, seed_value))
+        begin(desk, line, scene, make_settings(scene, preset_name, steps_1, steps_2, seed_value))
         return [*screen.show(desk), gr.Timer(active=True)]
 
     def stop_now(desk: Desk):
@@ -108,9 +108,9 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Extract
     return screen
 
 
-def make_settings(name: str, first: float | None, second: float | None, seed: float | None) -> Settings:
-    """The preset's settings, with the steps and the seed that were asked for; None leaves a phase as it is."""
-    settings = preset(name, models.base(), seed=int(seed or 0))
+def make_settings(scene: Scene, name: str, first: float | None, second: float | None, seed: float | None) -> Settings:
+    """The preset's settings for the scene, with the steps and seed asked for; None leaves a phase as it is."""
+    settings = adapted(preset(name, models.base(), seed=int(seed or 0)), scene)
     steps = tuple(own if n is None else int(n) for n, own in zip((first, second), settings.steps, strict=True))
     if not all(0 <= n <= MAX_STEPS for n in steps) or not any(steps):
         raise UserError(words.STEPS_BAD.format(most=MAX_STEPS))
@@ -165,13 +165,15 @@ def summary(desk: Desk) -> str:
 
 
 def preset_choices() -> list[tuple[str, str]]:
-    """The presets with how long they take, once this machine has shown how fast it is."""
+    """The presets with the memory they need here, and how long they take once this machine has shown how fast it is."""
     choices = []
     for name in PRESETS:
         title, what = words.PRESETS[name]
         seconds = models.expected_seconds(name)
         takes = f" · {words.TAKES.format(time=words.duration(seconds))}" if seconds else ""
-        choices.append((f"{title}: {what}{takes}", name))
+        memory = models.expected_memory(name)
+        needs = f" · {words.NEEDS.format(gigabytes=memory / 1e9)}" if memory else ""
+        choices.append((f"{title}: {what}{takes}{needs}", name))
     return choices
 
 
@@ -192,4 +194,5 @@ def status(job: Job, line: Line) -> str:
         return charts.bar(0, words.STARTING)
     if last.step == job.shown.settings.steps[0] < last.total:
         return charts.bar(share, words.RECALLING)
-    return charts.bar(share, words.PHASE[last.phase], words.LEFT.format(left=words.duration(last.seconds_left)))
+    told = f'<p class="notice">{words.MEMORY_LOW}</p>' if last.memory and last.memory.after else ""
+    return charts.bar(share, words.PHASE[last.phase], words.LEFT.format(left=words.duration(last.seconds_left))) + told

@@ -7,7 +7,7 @@ models here, and give their results back by yielding.
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from breakascene import scorecard
+from breakascene import memory, scorecard
 from breakascene.base import Base, load_base
 from breakascene.concepts import Concepts
 from breakascene.evaluate import load_eyes
@@ -92,3 +92,8 @@ def expected_seconds(name: str) -> float | None:
     if None in paces:
         return None
     return sum(steps * pace for steps, pace in zip(settings.steps, paces, strict=True))
+
+
+def expected_memory(name: str) -> int | None:
+    """Bytes that a preset needs here, the way a run would choose by itself; None before the models are open."""
+    return memory.choose("auto", base(), preset(name, base())).needs if "base" in _loaded else None

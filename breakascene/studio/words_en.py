@@ -72,6 +72,8 @@ PRESETS = {
     "paper": ("Everything", "as in the paper: slow, wants the most memory"),
 }
 TAKES = "{time} here"
+MEMORY_LOW = "Memory ran out, so the work goes on in a way that needs less of it. Nothing is lost; it takes longer."
+NEEDS = "about {gigabytes:.1f} GB of memory"
 ADVANCED = "Advanced"
 STEPS_1 = "Phase 1: steps for the handles alone"
 STEPS_2 = "Phase 2: steps for the model as well"

@@ -72,6 +72,10 @@ PRESETS = {
     "paper": ("すべて", "論文のとおりに。時間とメモリーを最も使います"),
 }
 TAKES = "ここでは{time}"
+MEMORY_LOW = (
+    "メモリが足りなくなったので、より少ないメモリで続けています。失われたものはありませんが、時間がかかります。"
+)
+NEEDS = "メモリ約 {gigabytes:.1f} GB"
 ADVANCED = "詳細設定"
 STEPS_1 = "第 1 段階：ハンドル（<asset0> など）だけのステップ数"
 STEPS_2 = "第 2 段階：モデルも学習するステップ数"
@@ -261,6 +265,15 @@ UNEXPECTED = "こちらで問題が起きました（詳細は記録にありま
 
 # Sentences of the package's core, as they stand there -> in this language (words.told)
 CORE = {
+    "Memory ran out even in the most sparing way: close other programs, or take a smaller base or a preset "
+    "with LoRA, light or quick.": (
+        "いちばん節約しても、メモリが足りませんでした。ほかのプログラムを閉じるか、小さいモデルまたは軽い学習方法を選んでください。"
+    ),
+    'A further photo shows "{name}", which is not the name of just one thing in the first: '
+    "give a thing the same name in every photo, and each thing another.": (
+        "追加の写真にある「{name}」は、最初の写真のただ一つのものの名前ではありません。"
+        "同じものにはどの写真でも同じ名前を、ちがうものにはちがう名前をつけてください。"
+    ),
     "{photo} is only {width} × {height} pixels: use a photo of at least 16 × 16.": (
         "{photo} は {width} × {height} ピクセルしかありません。16 × 16 以上の写真を使ってください。"
     ),
