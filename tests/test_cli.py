@@ -185,7 +185,7 @@ def test_many_things_get_more_steps_unless_they_are_said(files, tiny_folder):
     words = ["extract", files / "photo.png", *masks, "--base", tiny_folder, "--preset", "quick"]
     call(*words, "--steps", "1,0", "--out", files / "run")
     settings = Concepts.load(files / "run").settings
-    assert settings["steps"] == [1, 0] and settings["balance"] == 0.5
+    assert settings["steps"] == [1, 0] and settings["area_weight"] == 1.0
 
 
 def test_how_memory_is_used_is_said_and_kept(files, tiny_folder, monkeypatch):

@@ -165,7 +165,7 @@ def many(count):
 @pytest.mark.parametrize("count", [5, 6, 7, 8])
 def test_five_to_eight_concepts_are_learned(tiny_base, count):
     scene, seen = many(count), set()
-    settings = short(tiny_base, "quick", steps=(8, 4), arranged=0.5, balance=0.5, batch=2)
+    settings = short(tiny_base, "quick", steps=(8, 4), arranged=0.5, balance=0.5, area_weight=1.0, batch=2)
     concepts = run_extraction(scene, tiny_base, settings, on_event=lambda event: seen.update(event.handles))
     assert seen == set(scene.handles) == set(concepts.leak) and len(seen) == count + 1
     assert all(math.isfinite(value) for losses in concepts.losses for value in losses.values())
@@ -175,7 +175,7 @@ def test_the_default_adapts_to_many_and_to_uneven_concepts(tiny_base, scene):
     light, paper = preset("light", tiny_base), preset("paper", tiny_base)
     assert adapted(light, scene) == light  # three concepts, nearly alike
     assert adapted(light, many(5)).steps == (600, 600) and adapted(light, many(8)).steps == (800, 800)
-    assert adapted(light, many(5)).balance == 0.0 and adapted(light, many(8)).balance == 0.5
+    assert adapted(light, many(5)).area_weight == 0.0 and adapted(light, many(8)).area_weight == 1.0
     assert adapted(paper, many(8)) == paper
     assert len(paper.steps) == 2 and paper.balance == paper.area_weight == 0.0
 
