@@ -1,61 +1,29 @@
 """The command line. It turns words into calls; heavy modules are imported by the commands that need them."""
 
-import errno
 import os
-import re
-import signal
-import socket
-import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from typer.core import TyperGroup
-from typer.exceptions import TyperException
 
 from breakascene.errors import UserError
-from breakascene.files import new_file, new_folder, require_writable
-
-MISTAKE = 2  # exit status
-
-
-class Plain(TyperGroup):
-    """A command group that tells the user's mistakes, and a full disk or memory, in one line on stderr."""
-
-    def main(self, *args, standalone_mode: bool = True, **extra):
-        try:
-            status = super().main(*args, standalone_mode=False, **extra)
-        except Exception as error:
-            if not (line := explain(error)):
-                raise
-            print(" ".join(line.split()), file=sys.stderr)
-            status = MISTAKE
-        sys.exit(status or 0)
-
-
-def explain(error: Exception) -> str:
-    """The sentence for what the person at the terminal can mend; "" for a fault of the program."""
-    text = str(error)
-    if isinstance(error, UserError):
-        return text
-    if isinstance(error, TyperException):
-        said = error.format_message().replace("Value error, ", "").rstrip(".")
-        return f"{said}: see --help."
-    inner = re.search(r"\(os error (\d+)\)", text)  # how safetensors tells what the system said
-    code = error.errno if isinstance(error, OSError) else int(inner[1]) if inner else None
-    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "The disk is full: free some space and run the command again."
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        file = getattr(error, "filename", None) or "A file"
-        return f"{file} may not be written or read: change its rights or choose another place."
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return "Memory ran out: close other programs, or use a smaller photo or base."
-    return ""
-
+from breakascene.files import new_file, require_writable
+from breakascene.terminal import (
+    Plain,
+    mask_picture,
+    open_base,
+    parse_mask,
+    parse_numbers,
+    parse_point,
+    progress,
+    read_lines,
+    require_empty,
+    require_free,
+    stop_on_interrupt,
+    write_all,
+)
 
 app = typer.Typer(
     cls=Plain,
@@ -89,14 +57,14 @@ def demo(
     """Take a sample scene through the whole chain: pictures and a page that shows them in OUT."""
     require_writable(out, "folder")
     if not ((out / "index.html").is_file() and (out / "run" / "manifest.json").is_file()):
-        _require_empty(out)
+        require_empty(out)
     from breakascene import demo as chain
     from breakascene.extract import preset
 
     scene = chain.sample_scene()
     print("Loading the toybox.", flush=True)
-    base = _load_base("toybox")
-    with _progress() as tell:
+    base = open_base("toybox")
+    with progress() as tell:
         chain.run(scene, base, preset("light", base), out, lambda line: print(line, flush=True), tell)
     print(f"Done: open {out / 'index.html'} in a browser.")
 
@@ -117,10 +85,10 @@ def segment(
         raise UserError("Say where the thing is with --point X,Y or --box X0,Y0,X1,Y1, or give --auto alone.")
     require_writable(out, "folder" if auto else "file")
     if auto:
-        _require_empty(out)
+        require_empty(out)
     elif out.suffix.lower() != ".png":
         raise UserError(f"The mask is written as a PNG: name it {out.stem}.png.")
-    from breakascene.scene import read_photo
+    from breakascene.reading import read_photo
 
     image = read_photo(photo)
     from breakascene.segment import Segmenter, check_clicks
@@ -130,14 +98,14 @@ def segment(
         check_clicks(image.size, points, labels, corners)
     segmenter = Segmenter.load(sam)
     if auto:
-        _write_all(segmenter.auto(image), image, out)
+        write_all(segmenter.auto(image), image, out)
         return
     found = segmenter.predict(points, labels, corners, photo=image)
     mask = found.masks[0]  # (H, W)
     if not mask.any():
         raise UserError("Nothing was found there: try another point, or a box around the thing.")
     with new_file(out) as draft:
-        _mask_picture(mask).save(draft)
+        mask_picture(mask).save(draft)
     print(f"{out}: {mask.mean():.1%} of the photo, score {found.scores[0]:.2f}")
 
 
@@ -187,11 +155,11 @@ def extract(
     from breakascene.extract import preset as settings_of
 
     check_target(out)
-    model = _load_base(base)
+    model = open_base(base)
     settings = replace(adapted(settings_of(preset, model, seed=seed), scene), **changes)
     first, second = settings.steps
     print(f"Learning {', '.join(scene.handles)} on {model.name}: {first} + {second} steps.", flush=True)
-    with _stop_on_interrupt() as stopped, _progress() as tell:
+    with stop_on_interrupt() as stopped, progress() as tell:
         concepts = run_extraction(scene, model, settings, out, tell, memory=memory, resume=resume, stop=stopped)
     if concepts.steps < settings.total:
         print(f"Stopped after {concepts.steps} of {settings.total} steps; usable as it is, and --resume goes on.")
@@ -224,7 +192,7 @@ def generate(
     from breakascene.generate import save_picture
 
     pictures = draw(
-        _load_base(base or concepts.base),
+        open_base(base or concepts.base),
         concepts,
         [prompt],
         count=count,
@@ -251,14 +219,14 @@ def evaluate(
 ):
     """Measure runs: prompt and identity similarity, what each thing came out as, on a page with all pictures."""
     require_writable(out, "folder")
-    _require_empty(out)
+    require_empty(out)
     from breakascene import scorecard
     from breakascene.concepts import Concepts
     from breakascene.evaluate import load_eyes
     from breakascene.extract import run_through
 
-    lines = _read_lines(prompts) if prompts else []
-    model = _load_base(base or Concepts.load(runs[0]).base)
+    lines = read_lines(prompts) if prompts else []
+    model = open_base(base or Concepts.load(runs[0]).base)
     eyes = [load_eyes(name, model.device) for name in (clip, dino)]
     work = scorecard.write(runs, model, out, *eyes, lines, count, seed=seed, guidance=guidance)
     found = run_through(work, lambda event: print(f"{event[2]} ({event[0]} of {event[1]})", flush=True))
@@ -273,135 +241,14 @@ def studio(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets others in.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; if left out, a free one from 7860.")] = None,
     base: Base = "auto",
+    mcp: Annotated[bool, typer.Option("--mcp", help="Offer the chain as MCP tools as well.")] = False,
 ):
     """Open the studio in the browser."""
     if port is not None:
-        _require_free(host, port)
+        require_free(host, port)
     from breakascene.studio.app import launch
 
-    launch(host, port, base)
-
-
-def parse_numbers(text: str, count: int, option: str, form: str, whole: bool = False) -> list[float]:
-    """Read numbers with commas between them. Raises UserError that shows the right form."""
-    try:
-        numbers = [int(part) if whole else float(part) for part in text.split(",")]
-        if len(numbers) == count and all(abs(n) < 1e9 for n in numbers):  # false for nan too
-            return numbers
-    except ValueError:
-        pass
-    raise UserError(f'{option} "{text}" cannot be read: write {form}, numbers with commas and no spaces.')
-
-
-def parse_point(text: str) -> tuple[float, float, bool]:
-    """Read "X,Y" or "X,Y,-" as x, y and whether the point is in the thing."""
-    inside = not text.endswith(",-")
-    x, y = parse_numbers(text.removesuffix(",-").removesuffix(",+"), 2, "--point", "X,Y or X,Y,-")
-    return x, y, inside
-
-
-def parse_mask(text: str) -> tuple[Path, str]:
-    """Read "FILE" or "FILE:NAME"; a file whose own name has a colon is taken as it is."""
-    file, colon, name = text.rpartition(":")
-    return (Path(file), name) if colon and not Path(text).exists() else (Path(text), "")
-
-
-def _load_base(name: str):
-    from transformers.utils.logging import disable_progress_bar
-
-    from breakascene.base import load_base
-
-    disable_progress_bar()  # of reading local weights; a download still shows one
-    return load_base(name)
-
-
-def _read_lines(file: Path) -> list[str]:
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read as text: give a text file with a prompt a line.") from error
-    if not lines:
-        raise UserError(f"{file} has no prompts: write one a line.")
-    return lines
-
-
-def _require_empty(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"The folder {folder} has other files in it: choose a new or empty one for --out.")
-
-
-def _require_free(host: str, port: int) -> None:
-    try:
-        with socket.create_server((host, port)):
-            pass
-    except OSError as error:
-        raise UserError(f"Port {port} on {host} cannot be had: choose another --port.") from error
-
-
-def _mask_picture(mask):
-    import numpy as np
-    from PIL import Image
-
-    return Image.fromarray(mask.astype(np.uint8) * 255)
-
-
-def _write_all(masks, photo, out: Path) -> None:
-    from breakascene.plots import overlay
-
-    if not masks:
-        raise UserError("Nothing was found: mark the things with --point or --box.")
-    with new_folder(out) as draft:
-        for i, mask in enumerate(masks):
-            _mask_picture(mask).save(draft / f"mask{i}.png")
-        overlay(photo, masks).save(draft / "overlay.png")
-    print(f"{out}: {len(masks)} masks, largest first, and overlay.png")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable]:
-    """Give a function that shows a StepEvent: one line that renews itself on a terminal, else a line every 50 steps."""
-    from breakascene.demo import clock
-
-    live = sys.stdout.isatty()
-    shown, memory = False, None
-
-    def tell(event) -> None:
-        nonlocal shown, memory
-        if event.memory != memory:
-            memory = event.memory
-            print(f"\r\x1b[K{memory}" if live else memory, flush=True)
-        last = event.step == event.total
-        loss = event.losses["total"]
-        left = clock(event.seconds_left)
-        line = f"phase {event.phase}, step {event.step} of {event.total}, loss {loss:.3f}, {left} left"
-        if live:
-            print(f"\r\x1b[K{line}", end="\n" if last else "", flush=True)
-            shown = not last
-        elif last or event.step % 50 == 0:
-            print(line, flush=True)
-
-    try:
-        yield tell
-    finally:
-        if shown:
-            print()
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C once asks to stop after this step; twice ends at once."""
-    asked = False
-
-    def ask(*_) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)
+    launch(host, port, base, mcp=mcp)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ PRESETS = {
     ("small", "light"): {**SMALL, "handle_rate": 1e-2, "weight_rate": 5e-4, "late_handle_rate": 5e-4},
     ("small", "quick"): {
         **SMALL,
-        "steps": (100, 150),
+        "steps": (30, 60),
         "handle_rate": 2e-2,
         "weight_rate": 1e-3,
         "late_handle_rate": 1e-3,

@@ -10,7 +10,7 @@ from breakascene.studio import launch
 
 
 @contextmanager
-def running_studio(data: Path) -> Iterator[str]:
+def running_studio(data: Path, **options) -> Iterator[str]:
     """Serve the studio on the base at hand (the toybox, unless BREAKASCENE_BASE says otherwise); gives its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -18,7 +18,7 @@ def running_studio(data: Path) -> Iterator[str]:
     before = os.environ.get("BREAKASCENE_DATA")
     os.environ["BREAKASCENE_DATA"] = str(data)
     try:
-        demo = launch(port=port, wait=False)
+        demo = launch(port=port, wait=False, **options)
     finally:
         os.environ.pop("BREAKASCENE_DATA")
         if before is not None:

@@ -16,8 +16,9 @@ from pictures import listing, save_blank_png, save_mask
 from safetensors import SafetensorError
 from typer.testing import CliRunner
 
-from breakascene.__main__ import Plain, app
+from breakascene.__main__ import app
 from breakascene.extract import Settings, run_extraction
+from breakascene.terminal import Plain
 
 ROOT = Path(__file__).parent.parent
 

@@ -20,12 +20,13 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from breakascene import demo, plots
-from breakascene.__main__ import _progress, app, parse_mask, parse_point
+from breakascene.__main__ import app
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.extract import StepEvent, preset
 from breakascene.generate import read_record
 from breakascene.scene import make_scene, read_folder, save_scene
+from breakascene.terminal import parse_mask, parse_point, progress
 from breakascene.toybox.segmenter import build_sam
 
 ROOT = Path(__file__).parent.parent
@@ -242,7 +243,7 @@ def test_progress_is_one_line_on_a_terminal_and_few_elsewhere(monkeypatch):
     event = StepEvent(1, 1, 120, {"total": 0.5}, {}, 0.1, 75, ("<asset0>",))
     for screen, breaks, lines in ((Terminal(), 1, 120), (io.StringIO(), 3, 3)):
         monkeypatch.setattr(sys, "stdout", screen)
-        with _progress() as tell:
+        with progress() as tell:
             for step in range(1, 121):
                 tell(replace(event, step=step))
         said = screen.getvalue()

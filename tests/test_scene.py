@@ -8,15 +8,8 @@ from pictures import save_blank_png
 from PIL import Image
 
 from breakascene.errors import UserError
-from breakascene.scene import (
-    cutout,
-    make_scene,
-    read_folder,
-    read_mask,
-    read_photo,
-    read_scene,
-    save_scene,
-)
+from breakascene.reading import read_mask, read_photo
+from breakascene.scene import cutout, make_scene, read_folder, read_scene, save_scene
 
 RED, GREEN, BLUE = (200, 30, 20), (20, 180, 40), (10, 60, 210)
 

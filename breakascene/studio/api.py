@@ -14,7 +14,8 @@ from PIL import Image
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.files import new_file
-from breakascene.scene import make_scene, read_mask, read_photo
+from breakascene.reading import read_mask, read_photo
+from breakascene.scene import make_scene
 from breakascene.studio import create, extract_screen, models, words
 from breakascene.studio.desk import Desk, Desks, Run
 from breakascene.studio.jobs import FAILED, Job, Line
@@ -28,13 +29,14 @@ def build(desks: Desks, line: Line) -> None:
     """Endpoints need components for their inputs and outputs; these are never rendered on the page."""
     with gr.Group(visible=False):
         photo = photo_input(label="photo")
-        points = gr.JSON(label="points")  # [[x, y, include], …] in pixels of the photo
-        box = gr.JSON(label="box")  # [x0, y0, x1, y1] or null
+        click = {"type": "array", "items": {"type": "number"}}
+        points = json_input("points", "[[x, y, 1 on the thing or 0 beside it], …] in pixels of the photo", click)
+        box = json_input("box", "[x0, y0, x1, y1] in pixels of the photo", {"type": "number"})
         masks = gr.File(label="masks", file_count="multiple")
-        names = gr.JSON(label="names")  # ["fox", "mushroom"]
+        names = json_input("names", 'what the things are called: ["fox", "mushroom"]', {"type": "string"})
         background = gr.Checkbox(label="background")
         preset = gr.Textbox("quick", label="preset")
-        steps = gr.JSON(label="steps")  # [phase 1, phase 2] or null for the preset's
+        steps = json_input("steps", "[phase 1, phase 2], else the preset's", {"type": "integer"})
         seed = gr.Number(0, label="seed", precision=0)
         run = gr.Textbox(label="run")
         prompt = gr.Textbox(label="prompt")
@@ -108,7 +110,8 @@ def build(desks: Desks, line: Line) -> None:
         own = inspect.signature(act)
         request = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         handler.__signature__ = own.replace(parameters=[request, *list(own.parameters.values())[1:]])
-        handler.__annotations__, handler.__doc__ = {"request": gr.Request}, act.__doc__
+        handler.__annotations__ = {"request": gr.Request}
+        handler.__name__, handler.__doc__ = act.__name__, act.__doc__  # of the tool, for MCP
         return handler
 
     button.click(answer(segment), [photo, points, box], [mask, scores], api_name="segment", **OPTIONS)
@@ -120,6 +123,14 @@ def build(desks: Desks, line: Line) -> None:
         answer(generate), [run, prompt, count, seed, drawing_steps, guidance, negative], pictures,
         api_name="generate", **OPTIONS,
     )  # fmt: skip
+
+
+def json_input(label: str, meaning: str, items: dict) -> gr.JSON:
+    """A list, with a schema that says so: MCP has no use for Gradio's own, which allows anything."""
+    schema = {"type": "array", "items": items, "description": meaning}
+    part = gr.JSON(label=label)
+    part.api_info = lambda: schema
+    return part
 
 
 def _watch(job: Job, often: float = 0.5) -> Iterator[list]:

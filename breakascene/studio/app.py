@@ -3,12 +3,14 @@
 import logging
 import os
 from html import escape
+from importlib.util import find_spec
 from pathlib import Path
 
 import gradio as gr
 from starlette.middleware import Middleware
 
 from breakascene.base import Base
+from breakascene.errors import UserError
 from breakascene.studio import api, check, create, extract_screen, models, pick, words
 from breakascene.studio.desk import Desk, Desks
 from breakascene.studio.door import door, switch
@@ -23,11 +25,16 @@ MAX_UPLOAD = "40mb"
 A_DAY = 24 * 3600
 
 
-def launch(host: str = "127.0.0.1", port: int | None = None, base: str = "auto", *, wait: bool = True) -> gr.Blocks:
+def launch(
+    host: str = "127.0.0.1", port: int | None = None, base: str = "auto", *, mcp: bool = False, wait: bool = True
+) -> gr.Blocks:
     """Load the models and serve the studio; returns at once, with the running app, if not told to wait.
 
-    Raises UserError if the base cannot be had.
+    mcp: offer the endpoints of api.py as tools of the Model Context Protocol as well.
+    Raises UserError if the base, or the package that MCP needs, cannot be had.
     """
+    if mcp and find_spec("mcp") is None:
+        raise UserError(words.NO_MCP.format(version=gr.__version__))
     models.open_models(base)
     if host not in ("127.0.0.1", "localhost", "::1") and not on_space():
         log.warning(words.NOT_LOCAL.format(host=host))
@@ -41,7 +48,7 @@ def launch(host: str = "127.0.0.1", port: int | None = None, base: str = "auto",
         server_name=host, server_port=port, share=False, ssr_mode=False, quiet=True, prevent_thread_lock=True,
         theme=THEME, css=CSS, footer_links=[], max_file_size=MAX_UPLOAD, strict_cors=True, show_error=False,
         enable_monitoring=False, run_history=False, allowed_paths=[str(desks.folder)],
-        app_kwargs={"middleware": [Middleware(door)]},
+        app_kwargs={"middleware": [Middleware(door)]}, mcp_server=mcp,
     )  # fmt: skip
     if wait:
         print(words.OPEN.format(address=address), flush=True)

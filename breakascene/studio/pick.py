@@ -9,7 +9,8 @@ import gradio as gr
 from breakascene.advice import scene_advice
 from breakascene.errors import UserError
 from breakascene.files import new_file
-from breakascene.scene import MAX_CONCEPTS, read_folder, read_photo
+from breakascene.reading import read_photo
+from breakascene.scene import MAX_CONCEPTS, read_folder
 from breakascene.studio import board as boards
 from breakascene.studio import charts, models, overlay, words
 from breakascene.studio.board import BRUSH, BRUSHES, Board, Thing

@@ -18,6 +18,7 @@ TITLE = "Break-A-Scene Studio"
 UNNAMED = "object"  # a name lends its word to the model, and that reads English
 REMOVE = "✕"
 OPEN = "The studio is open: {address} (Ctrl-C closes it)"
+NO_MCP = 'The MCP server needs one more package: pip install "gradio[mcp]=={version}", or start without --mcp.'
 NOT_LOCAL = (
     "The studio is open to every machine that can reach {host}, without a password: "
     "use --host 127.0.0.1 to keep it to this one."
