@@ -58,6 +58,7 @@ def extract(
     memory: str = "auto",
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    wanted: Callable[[], bool] = lambda: False,
     preview_every: int = 0,
     maps_every: int = 0,
     save_every: int = 100,
@@ -67,9 +68,10 @@ def extract(
     out: a folder for the result; a checkpoint lies beside it until all steps are done. memory: "auto" or a way of
     memory.WAYS; where memory runs out, the run goes on in the next more sparing way, from where it was or, if weights
     were moving, from its checkpoint (from the start without one). resume: go on from the checkpoint. stop: asked
-    between steps; once true, what has been learned so far is returned (and saved). preview_every, maps_every,
-    save_every: steps between pictures, attention maps, checkpoints; 0 for never. None of them changes the outcome,
-    which scene, base and settings decide (bit for bit on one CPU), but for memory="least", which rounds Adam's state.
+    between steps; once true, what has been learned so far is returned (and saved). wanted: asked after each step
+    whether its event shall have pictures and attention maps. preview_every, maps_every, save_every: steps between
+    pictures, attention maps, checkpoints; 0 for never. None of them changes the outcome, which scene, base and settings
+    decide (bit for bit on one CPU), but for memory="least", which rounds Adam's state.
     The base is in use until the generator ends or is closed, and is then as it was.
     Raises UserError if `out` cannot be written, the run to resume is another, the prompt of all is too long, or memory
     ran out in the most sparing way too.
@@ -79,7 +81,7 @@ def extract(
         check_target(require_writable(out, "folder"))
     elif resume:
         raise UserError("There is nothing to resume without a run folder: give --out.")
-    run = _Run(scene, base, settings, out, identity, stop, preview_every, maps_every, save_every)
+    run = _Run(scene, base, settings, out, identity, stop, wanted, preview_every, maps_every, save_every)
     saved = checkpoint.load(checkpoint.path_for(out), identity) if resume else None
     choice = choose(memory, base, settings)
     while True:
@@ -102,6 +104,7 @@ class _Run:
     out: Path | str | None
     identity: dict
     stop: Callable[[], bool]
+    wanted: Callable[[], bool]
     preview_every: int
     maps_every: int
     save_every: int
@@ -165,8 +168,11 @@ class _Run:
                         seconds, left = clock.step(phase, step, time.perf_counter() - started)
                         if keeps and step % self.save_every == 0:
                             self.save(state())
-                        previews = _previews(base, scene.handles, settings) if _due(step, self.preview_every) else None
-                        maps = read_maps(base, views, scene.handles) if _due(step, self.maps_every) else None
+                        draw, look = _due(step, self.preview_every), _due(step, self.maps_every)
+                        if self.wanted():
+                            draw = look = True
+                        previews = _previews(base, scene.handles, settings) if draw else None
+                        maps = read_maps(base, views, scene.handles) if look else None
                         yield StepEvent(
                             phase, step, settings.total, figures, leaks, seconds, left, drawn, previews, maps, choice
                         )

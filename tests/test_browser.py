@@ -202,12 +202,31 @@ def test_a_stopped_extraction_goes_on_to_its_end(browser, address):
         expect(page.locator("#go-on")).to_be_hidden()
         teach(page, 100, 1)
         expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
+        page.locator("#glance").click()
+        expect(page.locator("#strips img").nth(1)).to_be_visible(timeout=LONG)
         page.locator("#stop").click()
         expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+        shot(page, "stopped")
         page.locator("#go-on").click()
         expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
         expect(page.locator("#go-on")).to_be_hidden()
         expect(page.locator("#to-create")).to_be_visible()
+
+
+def test_what_was_half_learned_can_be_forgotten(browser, address):
+    with visitor(browser, address) as page:
+        open_sample(page)
+        use_ready_made(page)
+        teach(page, 100, 1)
+        expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
+        page.locator("#stop").click()
+        page.locator("#discard").click(timeout=LONG)
+        expect(page.locator("#discard")).to_be_hidden()
+        expect(page.locator("#to-create")).to_be_hidden()
+        expect(page.locator("#status")).not_to_contain_text("Stopped")
+        page.reload()
+        page.get_by_role("tab", name="3 · Create").click()
+        expect(page.get_by_text("Nothing is learned yet")).to_be_visible()
 
 
 def test_things_are_taken_away_forgotten_brought_back_renamed_and_reopened(browser, address, tmp_path):

@@ -121,11 +121,14 @@ def test_phase_2_changes_weights_and_the_base_comes_back(tiny_base, scene, whole
 
 @pytest.mark.parametrize("name", ["light", "paper"])
 def test_same_seed_same_run_whatever_is_looked_at(tiny_base, scene, whole_runs, name):
-    seen = []
+    seen, asked = [], itertools.count(1)
     again = run_extraction(
-        scene, tiny_base, short(tiny_base, name), on_event=seen.append, preview_every=6, maps_every=3
-    )
+        scene, tiny_base, short(tiny_base, name), on_event=seen.append, preview_every=6, maps_every=3,
+        wanted=lambda: next(asked) == 2,
+    )  # fmt: skip
     assert_same(again, whole_runs[name])
+    assert [event.step for event in seen if event.previews] == [2, 6]
+    assert [event.step for event in seen if event.maps] == [2, 3, 6]
     assert list(seen[5].previews) == list(scene.handles)
     assert all(image.size == (128, 128) for image in seen[5].previews.values())
     assert seen[0].maps is None and seen[2].maps["<asset1>"].shape == (16, 16)

@@ -198,12 +198,17 @@ class Desk:
         run = self.current_run()
         if run is None:
             raise UserError(words.RUN_UNKNOWN)
+        self.discard(run.folder)
+
+    def discard(self, folder: Path) -> None:
+        """Take a run away, with its report and, if it was stopped, its checkpoint."""
         if self.busy():
             raise UserError(words.ALREADY_DRAWING)
-        shutil.rmtree(run.folder)
-        shutil.rmtree(run.report, ignore_errors=True)
-        checkpoint.path_for(run.folder).unlink(missing_ok=True)  # of a run that was stopped
-        self.run = None
+        for path in (folder, folder.with_name(f"{folder.name}-report")):
+            shutil.rmtree(path, ignore_errors=True)
+        checkpoint.path_for(folder).unlink(missing_ok=True)
+        if self.run == folder.name:
+            self.run = None
 
     def zip_report(self) -> Path:
         """The report of the current run: a page, its pictures, scores.json."""

@@ -58,6 +58,8 @@ class ExtractScreen:
                 variant="secondary" if desk.run else "primary",
             ),
             gr.Button(words.STOPPING if running and job.stop_asked() else words.STOP, visible=running),
+            gr.Button(visible=running and bool(job.events)),
+            gr.Button(visible=can_go_on(job)),
             gr.Button(visible=can_go_on(job)),
             gr.Button(visible=desk.run is not None and not running),
         ]
@@ -76,13 +78,15 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Extract
                 seed = gr.Number(0, label=words.SEED, precision=0)
             start = gr.Button(words.EXTRACT, variant="primary", elem_id="extract")
             stop = gr.Button(words.STOP, variant="stop", visible=False, elem_id="stop")
+            glance = gr.Button(words.GLANCE, visible=False, elem_id="glance")
             go_on = gr.Button(words.GO_ON, visible=False, elem_id="go-on")
+            discard = gr.Button(words.DISCARD, visible=False, elem_id="discard")
             next_step = gr.Button(words.TO_CREATE, variant="primary", visible=False, elem_id="to-create")
         with gr.Column(scale=3, min_width=320, elem_id="progress"):
             state = gr.HTML(elem_id="status")
             curves = gr.HTML(elem_id="curves")
             strips = gr.HTML(elem_id="strips")
-    live = [state, curves, strips, start, stop, go_on, next_step]
+    live = [state, curves, strips, start, stop, glance, go_on, discard, next_step]
     screen = ExtractScreen([picked, how, *live], live, next_step, strips, line)
 
     def ask(desk: Desk, preset_name, steps_1, steps_2, seed_value):
@@ -102,6 +106,19 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Extract
         begin(desk, line, before.shown.scene, before.shown.settings, before)
         return [*screen.show(desk), gr.Timer(active=True)]
 
+    def glance_now(desk: Desk):
+        if desk.learning and not desk.learning.over:
+            desk.learning.glance.touch()
+
+    def discard_now(desk: Desk):
+        if not can_go_on(desk.learning):
+            raise UserError(words.NOTHING_TO_DISCARD)
+        desk.discard(desk.learning.shown.run)
+        desk.learning = None
+        return screen.show(desk)
+
+    glance.click(at_desk(desks, glance_now), [token], None, **QUIET)
+    discard.click(at_desk(desks, discard_now), [token], screen.outputs, **QUIET)
     go_on.click(at_desk(desks, go_on_now), [token], [*screen.outputs, timer], **QUIET)
     start.click(at_desk(desks, ask), [token, how, first, second, seed], [*screen.outputs, timer], **QUIET)
     stop.click(at_desk(desks, stop_now), [token], live, **QUIET)
@@ -132,7 +149,7 @@ def begin(desk: Desk, line: Line, scene: Scene, settings: Settings, before: Job 
     run = before.shown.run if before else desk.new_run_folder()
 
     def work(job: Job) -> str | None:
-        for event in models.learn(scene, settings, run, job.flag, resume=before is not None):
+        for event in models.learn(scene, settings, run, job.flag, job.glance, before is not None):
             if before and not job.events:
                 for old in before.events:
                     if old.step < event.step:

@@ -63,6 +63,11 @@ class Job:
     def stop_asked(self) -> bool:
         return self.flag.exists()
 
+    @property
+    def glance(self) -> Path:
+        """The job is asked to show how far it is when this file exists; whoever shows it takes the file away."""
+        return self.flag.with_name(f"{self.flag.name}-glance")
+
 
 class Line:
     """Runs jobs one after another. Owners take turns: whoever was served longest ago comes first."""
@@ -155,6 +160,7 @@ class Line:
             with self._changed:
                 job.state, job.error, job.result, job.finished = state, error, result, time.time()
                 job.flag.unlink(missing_ok=True)
+                job.glance.unlink(missing_ok=True)
                 self._changed.notify_all()
 
     def _run(self, job: Job) -> tuple[str, str, Any]:

@@ -51,11 +51,23 @@ def segmenter() -> Segmenter:
 
 
 @on_gpu(EXTRACT_SECONDS)
-def learn(scene: Scene, settings: Settings, run: Path, flag: Path, resume: bool = False) -> Iterator[StepEvent]:
-    """Extract into the folder `run`, or go on there; once the file `flag` exists, stop and keep what is there."""
+def learn(
+    scene: Scene, settings: Settings, run: Path, flag: Path, glance: Path, resume: bool = False
+) -> Iterator[StepEvent]:
+    """Extract into the folder `run`, or go on there; once the file `flag` exists, stop and keep what is there.
+
+    When the file `glance` exists, the next event has previews and maps, and the file goes.
+    """
     often = max(1, sum(settings.steps) // 8)
-    looks = {"preview_every": often, "maps_every": max(1, often // 2)}
+    looks = {"preview_every": often, "maps_every": max(1, often // 2), "wanted": lambda: _taken(glance)}
     yield from extract(scene, base(), settings, run, resume=resume, stop=flag.exists, **looks)
+
+
+def _taken(file: Path) -> bool:
+    """Whether the file was there; it is gone now."""
+    there = file.exists()
+    file.unlink(missing_ok=True)
+    return there
 
 
 @on_gpu(DRAW_SECONDS)
