@@ -381,7 +381,7 @@ def test_two_visitors_see_their_own_things_and_wait_in_line(browser, address):
 
 def share_of(page, number=1):
     """The share of the photo that the screen tells of a thing, in %."""
-    return float(re.search(rf"{number} [^%]*?([\d.]+)%", page.locator("#about").inner_text())[1])
+    return float(re.search(rf"{number}( [^:]*)?: ([\d.]+)%", page.locator("#about").inner_text())[2])
 
 
 def test_masks_are_touched_up_with_a_brush(browser, address):

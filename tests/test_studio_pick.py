@@ -71,9 +71,9 @@ def test_what_is_said_of_the_picks(sample):
     speck[10:14, 10:14] = True
     things = (Thing("a <toy>", mask=whole), Thing("ball", mask=whole | speck), Thing("speck", mask=speck), Thing())
     said = pick.about(Board(sample.photo, things[:1]))
-    assert f"1 a &lt;toy&gt; {whole.mean():.1%}" in said and "without &lt; and &gt;" in said
+    assert f"1 a &lt;toy&gt;: {whole.mean():.1%}" in said and "without &lt; and &gt;" in said
     said = pick.about(Board(sample.photo, (replace(things[0], name="toy"), things[3])))
-    assert f"1 toy {whole.mean():.1%}" in said and "notice" not in said
+    assert f"1 toy: {whole.mean():.1%}" in said and "notice" not in said
     said = pick.about(Board(sample.photo, (replace(things[0], name="toy"), things[1], things[3])))
     assert "share 100% of the smaller mask" in said
     said = pick.about(Board(sample.photo, (replace(things[0], name="toy"), things[2])))

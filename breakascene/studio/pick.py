@@ -89,7 +89,7 @@ def about(board: Board) -> str:
     picked = [(i, thing) for i, thing in enumerate(board.things) if not thing.empty]
     if not picked:
         return ""
-    shares = " · ".join(f"{i + 1} {thing.name} {thing.mask.mean():.1%}" for i, thing in picked)
+    shares = " · ".join(f"{i + 1} {thing.name}".strip() + f": {thing.mask.mean():.1%}" for i, thing in picked)
     try:
         advice = scene_advice(boards.to_scene(board))
     except UserError as error:

@@ -1,0 +1,44 @@
+"""How long a click takes until its mask can be seen: python -m benchmarks.clicks
+
+The work of the studio's handler for one click (segmenter, picture of the masks, what is said of them), embedding apart,
+on photos of several sizes; the median over many clicks, and for scale the time to embed a photo.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from breakascene.scene import read_folder
+from breakascene.segment import Segmenter
+from breakascene.studio import board as boards
+from breakascene.studio.board import Board
+from breakascene.studio.desk import Desk
+from breakascene.studio.pick import about, hint, samples, view
+
+SIZES = (256, 1024, 4000)  # pixels of the longer side; the last is what a phone takes
+CLICKS = 30
+
+
+def measure() -> None:
+    segmenter, photo = Segmenter.load(), read_folder(samples()[0]).photo
+    for size in SIZES:
+        large = photo.resize((size, size * 3 // 4))
+        started = time.perf_counter()
+        segmenter.set_image(large)
+        embedding, rng, times = time.perf_counter() - started, np.random.default_rng(0), []
+        with tempfile.TemporaryDirectory() as folder:
+            desk = Desk("benchmark", Path(folder), board=Board(large))
+            for _ in range(CLICKS):
+                x, y = rng.integers(large.width), rng.integers(large.height)
+                started = time.perf_counter()
+                desk.change(boards.click(Board(large), segmenter, int(x), int(y), "include"))
+                view(desk), hint(desk.board), about(desk.board)
+                times.append(time.perf_counter() - started)
+        print(f"{large.width} × {large.height}: a click {1000 * median(times):.0f} ms, embedding {embedding:.2f} s")
+
+
+if __name__ == "__main__":
+    measure()
