@@ -1,5 +1,6 @@
 """The command line. It turns words into calls; heavy modules are imported by the commands that need them."""
 
+import logging
 import os
 import warnings
 from dataclasses import replace
@@ -48,6 +49,7 @@ def start(context: typer.Context) -> None:
     warnings.simplefilter("ignore")
     for library in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on a CPU it misses kernels that are not used here
 
 
 @app.command()

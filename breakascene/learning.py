@@ -4,9 +4,7 @@ There are two kinds of AdamW, PyTorch's and one that remembers in 8 bits; a run 
 other.
 """
 
-import logging
 from contextlib import AbstractContextManager
-from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -36,7 +34,9 @@ def adamw(
     if weights:
         groups.append({"params": list(weights.values()), "lr": settings.weight_rate})
     if eight_bit:
-        return _bitsandbytes().optim.AdamW8bit(groups, weight_decay=settings.weight_decay, min_8bit_size=SMALLEST)
+        import bitsandbytes
+
+        return bitsandbytes.optim.AdamW8bit(groups, weight_decay=settings.weight_decay, min_8bit_size=SMALLEST)
     # There are many small tensors. On CUDA one kernel steps them all, without the copies that foreach makes.
     kind = "fused" if words.device.type == "cuda" else "foreach"
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, **{kind: True})
@@ -45,14 +45,6 @@ def adamw(
 def eight_bit_at_hand() -> bool:
     """Whether the library for 8-bit state is installed; it steps on a CPU as on CUDA."""
     return find_spec("bitsandbytes") is not None
-
-
-@cache
-def _bitsandbytes():
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on a CPU it misses kernels that are not used here
-    import bitsandbytes
-
-    return bitsandbytes
 
 
 def adam_state(optimizer: torch.optim.Optimizer, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -107,7 +99,9 @@ def _restore_eight_bit(optimizer: torch.optim.Optimizer, parameter: torch.Tensor
         if state[f"state{number}"].dtype != torch.uint8:
             value = _widened(fields, field)
         elif scale is None:
-            value, made = _bitsandbytes().functional.quantize_blockwise(
+            import bitsandbytes
+
+            value, made = bitsandbytes.functional.quantize_blockwise(
                 value.to(parameter.device), code=state[f"qmap{number}"], blocksize=BLOCK
             )
             scale = made.absmax
