@@ -266,6 +266,8 @@ def test_eight_bits_are_near_and_resume_to_the_same_end(tiny_base, scene, fast_r
 
 
 def test_eight_bit_state_goes_over_to_whole_state_and_back(eight_bit):
+    import bitsandbytes
+
     def made(kind, size):
         weight = torch.nn.Parameter(torch.randn(size, generator=torch.Generator().manual_seed(0)))
         words = torch.nn.Parameter(weight.detach()[:1, :5].clone())
@@ -284,7 +286,7 @@ def test_eight_bit_state_goes_over_to_whole_state_and_back(eight_bit):
     wide = state(moved, whole)
     for field, number in learning.MOMENTS:
         kept = optimizer.state[parameters["unet.weight"]]
-        told = learning._bitsandbytes().functional.dequantize_blockwise(
+        told = bitsandbytes.functional.dequantize_blockwise(
             kept[f"state{number}"], absmax=kept[f"absmax{number}"], code=kept[f"qmap{number}"], blocksize=256
         )
         assert torch.equal(wide[f"adam.{field}.unet.weight"], told)
