@@ -159,6 +159,8 @@ class _Run:
                                 base, views, scene.handles, prior, settings, rng, seen
                             )
                             loss.backward()  # in here, for where memory is lean the layers run again
+                        if phase == 2 and settings.falling:
+                            learning.set_rates(optimizer, settings, (last - len(history)) / settings.steps[1])
                         whole = False
                         optimizer.step()
                         optimizer.zero_grad()

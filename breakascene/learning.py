@@ -42,6 +42,12 @@ def adamw(
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, **{kind: True})
 
 
+def set_rates(optimizer: torch.optim.Optimizer, settings: Settings, left: float) -> None:
+    """Set the rates of phase 2 to what is `left` of them, 1..0."""
+    for group, rate in zip(optimizer.param_groups, (settings.late_handle_rate, settings.weight_rate), strict=True):
+        group["lr"] = left * rate
+
+
 def eight_bit_at_hand() -> bool:
     """Whether the library for 8-bit state is installed; it steps on a CPU as on CUDA."""
     return find_spec("bitsandbytes") is not None

@@ -35,6 +35,7 @@ class Settings:
     handle_rate: float = 5e-4  # learning rate of the handles in phase 1; section 4
     weight_rate: float = 2e-6  # learning rate of the weights in phase 2; section 4
     late_handle_rate: float = 2e-6  # learning rate of the handles in phase 2; the authors' code has one rate for all
+    falling: bool = False  # let the rates of phase 2 fall to 0 along a line; the authors' code keeps them
     weight_decay: float = 1e-2  # of AdamW, as in the authors' code
     rank: int = 16  # of the LoRA, or what a full change is cut to: a result stays small
     unet_layers: tuple[str, ...] = UNET_ATTENTION  # ends of names of the UNet layers that carry LoRA
@@ -43,6 +44,7 @@ class Settings:
     balance: float = 0.0  # draw small concepts more often, each by area ** -balance; the paper draws all alike
     masked: bool = True  # reconstruct only inside the masks; section 3.2
     area_weight: float = 0.0  # 1 lets small concepts weigh as much as large ones in the masked loss; the paper: by area
+    even_channels: bool = False  # each channel of the latents counts alike, by its power; the paper: details count less
     flip: bool = True  # mirror photo and masks half of the time
     arranged: float = 0.0  # share of steps that look at cut-outs arranged anew instead of the photo; see views
     flip_arranged: bool = False  # mirror half of the arrangements

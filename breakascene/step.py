@@ -51,7 +51,8 @@ def step_loss(
     own = len(subsets)
     prediction = base.predict(noisy, timesteps, prompts)
     mask = union if settings.masked else torch.ones_like(union)  # (B, 1, h, w)
-    reconstruction = losses.masked_loss(prediction[:own], target[:own], mask)
+    scale = views.power.rsqrt() if settings.even_channels else 1.0
+    reconstruction = losses.masked_loss(scale * prediction[:own], scale * target[:own], mask)
     attention, leaks = 0.0, {}
     for attended, prompt, (view, subset) in zip(seen.mean(), prompts, drawn, strict=False):
         names = [handles[k] for k in subset]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,9 +13,10 @@ from breakascene.base import Base
 from breakascene.scene import Scene, cutout
 
 ARRANGEMENTS = 48  # made once for a run
-# The longer side of a cut-out as a share of the picture, with 1 to 3 of them: about as the toybox draws things. Larger
-# ones, in any place, made the handles fit what the base cannot draw: patches instead of the thing.
-SIZES = (0.48, 0.46, 0.36)
+# The longer side of a cut-out as a share of the picture, with 1 to 3 of them, and where its feet stand: as the toybox
+# draws things. Other sizes and places made the handles fit what that base cannot draw, patches instead of the thing; some
+# play about these, a tenth of the size or a cell of the latents, took the thing's details.
+SIZES, FEET = (0.46, 0.46, 0.34), 0.86
 PIXELS_AT_ONCE = 8 * 128**2  # encoded in one go; the VAE's memory would set the peak of a whole run
 
 
@@ -62,6 +64,12 @@ class Views:
             len(scene.also) + 1,
         )
 
+    @cached_property
+    def power(self) -> torch.Tensor:
+        """The mean square of each channel of the latents where the concepts are, (1, C, 1, 1)."""
+        shares = self.masks.amax(1, keepdim=True)  # (N, 1, h, w)
+        return (self.mean.square() * shares).sum((0, 2, 3), keepdim=True) / shares.sum()
+
     @property
     def areas(self) -> torch.Tensor:
         """The share of each picture that each concept covers, (N, K)."""
@@ -77,10 +85,10 @@ def arrange(cutouts: Sequence[Image.Image], size: int, rng: np.random.Generator)
     picture = Image.new("RGB", (size, size), tuple(rng.integers(30, 240, 3).tolist()))
     masks = np.zeros((len(cutouts), size, size), bool)
     for slot, k in enumerate(rng.permutation(len(cutouts))[:count]):
-        scale = size * SIZES[count - 1] * rng.uniform(0.9, 1.1) / max(cutouts[k].size)
+        scale = size * SIZES[count - 1] / max(cutouts[k].size)
         thing = cutouts[k].resize([max(2, round(side * scale)) for side in cutouts[k].size], Image.Resampling.LANCZOS)
-        middle = size * (slot + 0.5 + rng.uniform(-0.06, 0.06)) / count
-        corner = round(middle - thing.width / 2), round(size * rng.uniform(0.82, 0.9) - thing.height)
+        middle = size * (slot + 0.5) / count
+        corner = round(middle - thing.width / 2), round(size * FEET - thing.height)
         cover = Image.new("L", (size, size))
         cover.paste(thing.getchannel("A"), corner)
         picture.paste(thing, corner, thing)

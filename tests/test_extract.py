@@ -24,6 +24,7 @@ from breakascene.extract import (
     step_loss,
 )
 from breakascene.handles import initial_rows, taught
+from breakascene.learning import set_rates
 from breakascene.prior import prior_latents
 from breakascene.scene import cutout, make_scene
 from breakascene.step import draw_subset
@@ -256,6 +257,39 @@ def test_total_is_the_weighted_sum_and_parts_can_be_left_out(tiny_base, scene):
         assert loss(None, settings).keys() == {"total", "reconstruction", "attention"}
         masked, unmasked = loss(None, settings), loss(None, dataclasses.replace(settings, masked=False))
         assert unmasked["reconstruction"] > masked["reconstruction"]
+
+
+def test_even_channels_count_by_their_power_in_the_concepts(tiny_base, scene):
+    views, settings = Views.of(scene, tiny_base), short(tiny_base, even_channels=True)
+    masks, latents = views.masks.amax(1).numpy(), views.mean.numpy()
+    power = np.array([np.average(latents[:, c] ** 2, weights=masks) for c in range(latents.shape[1])])
+    np.testing.assert_allclose(views.power.flatten(), power, rtol=1e-4)
+
+    def loss(settings, scales):
+        found = dataclasses.replace(views, mean=views.mean)
+        found.__dict__["power"] = torch.tensor(scales, dtype=torch.float32).view(1, -1, 1, 1)
+        rng = torch.Generator().manual_seed(2)
+        return step(tiny_base, found, scene.handles, None, settings, rng)[1]["reconstruction"]
+
+    with torch.no_grad(), taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)):
+        alone = [loss(settings, [1.0 if c == only else 1e12 for c in range(len(power))]) for only in range(len(power))]
+        assert math.isclose(loss(settings, power), sum(alone / power), rel_tol=1e-4)
+        assert math.isclose(loss(dataclasses.replace(settings, even_channels=False), power), sum(alone), rel_tol=1e-4)
+
+
+def test_falling_rates_end_at_nothing(tiny_base, scene, monkeypatch):
+    rates = []
+
+    def watched(optimizer, settings, left):
+        set_rates(optimizer, settings, left)
+        rates.append([group["lr"] for group in optimizer.param_groups])
+
+    monkeypatch.setattr("breakascene.learning.set_rates", watched)
+    settings = short(tiny_base, steps=(1, 4), weight_rate=4e-3, late_handle_rate=8e-3, falling=True)
+    run_extraction(scene, tiny_base, settings)
+    np.testing.assert_allclose(rates, np.outer([4, 3, 2, 1], [2e-3, 1e-3]))
+    run_extraction(scene, tiny_base, dataclasses.replace(settings, falling=False))
+    assert len(rates) == 4
 
 
 def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):

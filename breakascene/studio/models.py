@@ -25,7 +25,8 @@ except ImportError:
 EXTRACT_SECONDS, DRAW_SECONDS, CHECK_SECONDS = 240, 60, 120  # of GPU time that a Space is asked for
 
 _loaded: dict[str, Base | Segmenter] = {}
-_pace: dict[tuple[bool, int], float] = {}  # (all weights?, phase) -> seconds a step, of the last run on this machine
+# (all weights?, subsets a step, phase) -> seconds a step, of the last run on this machine
+_pace: dict[tuple[bool, int, int], float] = {}
 
 
 def on_gpu(seconds: int) -> Callable:
@@ -91,7 +92,7 @@ def check(run: Path, out: Path, flag: Path) -> Iterator[tuple[int, int, str]]:
 
 def note_pace(settings: Settings, event: StepEvent) -> None:
     """Remember how long a step takes here: a running average, so that one hiccup does not count."""
-    key = (settings.full, event.phase)
+    key = (settings.full, settings.batch, event.phase)
     _pace[key] = 0.9 * _pace.get(key, event.seconds) + 0.1 * event.seconds
 
 
