@@ -25,7 +25,7 @@ except ImportError:
 EXTRACT_SECONDS, DRAW_SECONDS, CHECK_SECONDS = 240, 60, 120  # of GPU time that a Space is asked for
 
 _loaded: dict[str, Base | Segmenter] = {}
-# (all weights?, subsets a step, phase) -> seconds a step, of the last run on this machine
+# (do all weights move?, subsets a step, phase) -> seconds a step, of the last run on this machine
 _pace: dict[tuple[bool, int, int], float] = {}
 
 
@@ -92,7 +92,7 @@ def check(run: Path, out: Path, flag: Path) -> Iterator[tuple[int, int, str]]:
 
 def note_pace(settings: Settings, event: StepEvent) -> None:
     """Remember how long a step takes here: a running average, so that one hiccup does not count."""
-    key = (settings.full, settings.batch, event.phase)
+    key = (settings.full and event.phase == 2, settings.batch, event.phase)
     _pace[key] = 0.9 * _pace.get(key, event.seconds) + 0.1 * event.seconds
 
 
@@ -101,7 +101,8 @@ def expected_seconds(name: str) -> float | None:
     if "base" not in _loaded:
         return None
     settings = preset(name, base())
-    paces = [_pace.get((settings.full, phase), _pace.get((False, phase)) if phase == 1 else None) for phase in (1, 2)]
+    # in phase 1 all weights rest, so there other presets have the same pace
+    paces = [_pace.get((settings.full and phase == 2, settings.batch, phase)) for phase in (1, 2)]
     if None in paces:
         return None
     return sum(steps * pace for steps, pace in zip(settings.steps, paces, strict=True))
