@@ -33,7 +33,7 @@ from breakascene.views import Views
 
 
 def short(base, name="light", **changes):
-    return preset(name, base, **{"steps": (3, 3), "prior_count": 2, "arranged": 0.0, **changes})
+    return preset(name, base, **{"steps": (3, 3), "batch": 1, "prior_count": 2, "arranged": 0.0, **changes})
 
 
 def step(base, views, handles, prior, settings, rng):
