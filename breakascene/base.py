@@ -129,7 +129,7 @@ class Base:
     @property
     def guidance(self) -> float:
         """The guidance scale that suits it."""
-        return 2.5 if self.small else 5.0 if self.xl else 7.5
+        return 1.5 if self.small else 5.0 if self.xl else 7.5
 
     def tokens(self, prompts: Sequence[str]) -> torch.Tensor:
         """Token ids of the prompts by the first tokenizer: (B, T) on the model's device."""

@@ -33,7 +33,7 @@ def test_pictures_and_their_records(tiny_base, concepts):
         "seed": 5,
         "index": 0,
         "steps": 3,
-        "guidance": 2.5,
+        "guidance": 1.5,
         "base": tiny_base.name,
         "fingerprint": tiny_base.fingerprint,
         "run": concepts.id,
