@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from breakascene.lettering import font_for, wrap
 from breakascene.scene import Scene
 
 # Okabe and Ito's colours, told apart with any kind of colour vision.
@@ -41,14 +42,14 @@ def scene_overlay(scene: Scene) -> Image.Image:
         if i < len(scene.concepts):
             y = view.height + 4 + i * line
             pen.rectangle((4, y + 2, 4 + CAPTION, y + 2 + CAPTION), fill=COLOURS[i % len(COLOURS)])
-            pen.text((CAPTION + 12, y), f"{handle}  {name}", INK, ImageFont.load_default(CAPTION))
+            pen.text((CAPTION + 12, y), f"{handle}  {name}", INK, font_for(scene.names, CAPTION))
     return image
 
 
 def sheet(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int, side: int = 256) -> Image.Image:
     """A contact sheet: pictures fitted into squares of `side` pixels, each with its caption below, row by row."""
-    font = ImageFont.load_default(CAPTION)
-    wrapped = [_wrap(caption, font, side) for caption in captions]
+    font = font_for(captions, CAPTION)
+    wrapped = [wrap(caption, font, side) for caption in captions]
     text = max(map(len, wrapped)) * (CAPTION + 5) + 8
     gap = 10
     rows = -(-len(pictures) // columns)
@@ -178,14 +179,3 @@ def _panel(
         x, y = at(*pair)
         pen.ellipse((x - 1, y - 1, x + 1, y + 1), fill=colour)
     pen.line([at(*pair) for pair in zip(steps, mean, strict=True)], colour, 2 * FINE, joint="curve")
-
-
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines

@@ -4,8 +4,11 @@ On a Hugging Face ZeroGPU Space the decorated functions run in another process: 
 models here, and give their results back by yielding.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+import torch
 
 from breakascene import memory, scorecard
 from breakascene.base import Base, load_base
@@ -24,7 +27,11 @@ except ImportError:
 
 EXTRACT_SECONDS, DRAW_SECONDS, CHECK_SECONDS = 240, 60, 120  # of GPU time that a Space is asked for
 
+STEP_COST = 3.0  # a step in forward passes over its pictures: there, back, the maps, the weights
+TIMED = 4  # pictures in the pass that is timed
+
 _loaded: dict[str, Base | Segmenter] = {}
+_forward: float | None = None  # seconds for a picture, timed when the models were opened
 # (do all weights move?, subsets a step, phase) -> seconds a step, of the last run on this machine
 _pace: dict[tuple[bool, int, int], float] = {}
 
@@ -34,8 +41,21 @@ def on_gpu(seconds: int) -> Callable:
 
 
 def open_models(base: str = "auto") -> None:
+    global _forward
     _loaded["base"] = load_base(base)
     _loaded["segmenter"] = Segmenter.load()
+    _forward = None if spaces else _time_forward(_loaded["base"])  # a Space has its GPU only while it is asked for
+
+
+@torch.no_grad()
+def _time_forward(base: Base) -> float:
+    noisy = torch.randn(TIMED, base.unet.config.in_channels, base.latent_size, base.latent_size, device=base.device)
+    seconds = []
+    for _ in range(3):  # the first is slow
+        begun = time.perf_counter()
+        base.predict(noisy, torch.full((TIMED,), 500, device=base.device), [""] * TIMED).cpu()  # waits for the GPU
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds) / TIMED
 
 
 def base() -> Base:
@@ -92,20 +112,31 @@ def check(run: Path, out: Path, flag: Path) -> Iterator[tuple[int, int, str]]:
 
 def note_pace(settings: Settings, event: StepEvent) -> None:
     """Remember how long a step takes here: a running average, so that one hiccup does not count."""
-    key = (settings.full and event.phase == 2, settings.batch, event.phase)
+    key = _kind(settings, event.phase)
     _pace[key] = 0.9 * _pace.get(key, event.seconds) + 0.1 * event.seconds
 
 
 def expected_seconds(name: str) -> float | None:
-    """How long a preset takes on this machine, or None before a run like it has shown."""
+    """How long a preset takes on this machine: as runs have shown, before one by the forward pass that was timed.
+
+    None where neither is known.
+    """
     if "base" not in _loaded:
         return None
-    settings = preset(name, base())
-    # in phase 1 all weights rest, so there other presets have the same pace
-    paces = [_pace.get((settings.full and phase == 2, settings.batch, phase)) for phase in (1, 2)]
-    if None in paces:
-        return None
-    return sum(steps * pace for steps, pace in zip(settings.steps, paces, strict=True))
+    settings, seconds = preset(name, base()), 0.0
+    for phase, steps in enumerate(settings.steps, 1):
+        if (pace := _pace.get(_kind(settings, phase))) is None:
+            if _forward is None:
+                return None
+            pictures = settings.batch * (2 if phase == 2 and settings.prior_weight else 1)
+            pace = STEP_COST * pictures * _forward
+        seconds += steps * pace
+    return seconds
+
+
+def _kind(settings: Settings, phase: int) -> tuple[bool, int, int]:
+    """Steps of a kind take the same time; in phase 1 all weights rest, whatever the preset."""
+    return settings.full and phase == 2, settings.batch, phase
 
 
 def expected_memory(name: str) -> int | None:

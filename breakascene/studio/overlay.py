@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from breakascene.lettering import font_for, has_letters
 from breakascene.studio.board import Board
 
 # Okabe and Ito's eight colours, which people with any kind of colour vision tell apart; labels carry numbers as well.
@@ -64,10 +65,10 @@ def _inside(mask: np.ndarray) -> tuple[float, float]:
 
 
 def _label(pen: ImageDraw.ImageDraw, size: Sequence[int], x: float, y: float, text: str, colour: str) -> None:
-    font = ImageFont.load_default(22)
     text = text.strip()
-    if not text.isascii():  # the font that comes with Pillow has Latin letters only
+    if not has_letters(text):
         text = text.split(" ")[0]
+    font = font_for([text], 22)
     x0, y0, x1, y1 = pen.textbbox((0, 0), text, font=font)
     width, height = x1 - x0, y1 - y0
     x = min(max(x - width / 2, 12), size[0] - width - 12)
