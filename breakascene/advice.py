@@ -12,8 +12,8 @@ ASTRAY = 0.8  # of a handle's attention; a good run on the toybox has 0.6, one t
 def scene_advice(scene: Scene) -> list[str]:
     """One sentence for each thing that is tiny in what the model will see, and for each two masks that overlap."""
     found = []
-    masks = scene.square(256).masks  # (K, 256, 256); any size will do for shares
-    for handle, name, share in zip(scene.handles, scene.names, masks.mean((1, 2)), strict=True):
+    masks = scene.square_masks(256)  # any size will do for shares
+    for handle, name, share in zip(scene.handles, scene.names, masks.mean((1, 2)), strict=False):
         if share < SMALL:
             found.append(
                 Sentence(

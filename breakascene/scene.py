@@ -111,12 +111,17 @@ class Scene:
     def square(self, size: int) -> "Square":
         """Cut the square that a model of `size` pixels learns from; see Square."""
         box = _square_box(self, size)
-        masks = [_fit(concept.mask, box, size, pad="constant") for concept in self.concepts]
+        masks = list(self.square_masks(size))
         valid = _fit(np.ones(self.photo.size[::-1], bool), box, size, pad="constant")
         if self.background:
             masks.append(valid & ~np.any(masks, axis=0))
         pixels = _fit(np.asarray(self.photo), box, size, pad="edge")
         return Square(pixels, np.stack(masks), box, valid, self.photo.size)
+
+    def square_masks(self, size: int) -> np.ndarray:
+        """The concepts' masks in that square alone, (K, size, size) bool, without the background's."""
+        box = _square_box(self, size)
+        return np.stack([_fit(concept.mask, box, size, pad="constant") for concept in self.concepts])
 
 
 @dataclass(frozen=True, eq=False)

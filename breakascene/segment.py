@@ -24,6 +24,7 @@ TOYBOX_FOLDER = Path(__file__).parent.parent / "assets" / "toybox" / "segmenter"
 HUB_REPO = "ybelkada/segment-anything"  # Meta's three files, unchanged
 HUB_FILES = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
 WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # of the image encoder: tells the kind of a checkpoint
+VIEW = 1024  # pixels of the longer side that SAM sees; masks of a larger photo would only take time
 REMEMBERED = 4  # embeddings kept; 4 MB each for SAM
 SAME = 0.9  # two masks with this overlap (IoU) are one thing
 
@@ -80,7 +81,7 @@ class Segmenter:
     def set_image(self, photo: Image.Image) -> None:
         """Make `photo` (RGB) the one that clicks are about; embeds it unless it is one of the last few."""
         with self._lock:
-            pixels = np.asarray(photo.convert("RGB"))  # (H, W, 3)
+            pixels = np.asarray(_view(photo, VIEW))  # (h, w, 3)
             key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
             predictor = self._predictor
             if key not in self._remembered:
@@ -108,12 +109,16 @@ class Segmenter:
         Raises UserError for a point or box outside the photo, or with nothing that says where the thing is.
         """
         with self._lock:
-            box = check_clicks(self._current(photo).size, points, labels, box)
+            size = self._current(photo).size
+            box = check_clicks(size, points, labels, box)
+            scale = self._predictor.original_size[1] / size[0]
             masks, scores, _ = self._predictor.predict(
-                point_coords=np.array(points, np.float64) if points else None,  # (N, 2)
+                point_coords=scale * np.array(points, np.float64) if points else None,  # (N, 2)
                 point_labels=np.array(labels, np.int64) if points else None,  # (N,)
-                box=np.array(box, np.float64) if box else None,  # (4,)
+                box=scale * np.array(box, np.float64) if box else None,  # (4,)
             )
+        if scale < 1:
+            masks = np.stack([_enlarge(mask, size) for mask in masks])
         order = np.argsort(-scores, kind="stable")
         return Candidates(masks[order], scores[order].astype(np.float64))
 
@@ -124,8 +129,7 @@ class Segmenter:
             encoder = self.sam.image_encoder
             small = encoder.img_size < 1024
             # The generator holds 3 full-size masks a point; a photo larger than the model sees only costs memory.
-            scale = min(1.0, (4 * encoder.img_size if small else 1024) / max(photo.size))
-            view = photo.convert("RGB").resize([max(1, round(side * scale)) for side in photo.size])
+            view = _view(photo, 4 * encoder.img_size if small else VIEW)
             generator = SamAutomaticMaskGenerator(
                 self.sam,
                 points_per_side=8 if small else 32,  # a click for two patches, as in SAM
@@ -137,11 +141,17 @@ class Segmenter:
         return [_enlarge(mask, photo.size) for mask in _distinct(found)]
 
     def _current(self, photo: Image.Image | None) -> Image.Image:
-        if photo is not None:
+        if photo is not None and photo is not self._photo:  # the very same one needs no second look at its pixels
             self.set_image(photo)
         if self._photo is None:
             raise RuntimeError("set_image comes first")
         return self._photo
+
+
+def _view(photo: Image.Image, side: int) -> Image.Image:
+    """The photo in RGB, its longer side at most so long."""
+    scale = min(1.0, side / max(photo.size))
+    return photo.convert("RGB").resize([max(1, round(length * scale)) for length in photo.size])
 
 
 def check_clicks(size: tuple[int, int], points: list[Point], labels: list[bool], box: Box | None) -> Box | None:
