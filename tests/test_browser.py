@@ -1,6 +1,7 @@
 """The whole chain in a real browser, as a visitor walks it. Each wait is for something to be seen, not for a time."""
 
 import csv
+import io
 import re
 import shutil
 import zipfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import save_blank_png
 from PIL import Image
 from studio_server import running_studio
 
@@ -461,6 +463,42 @@ def test_mistakes_are_notices_and_nothing_is_lost(browser, address, tmp_path):
         expect(notice.last).to_contain_text("Nothing is picked yet")
         page.get_by_role("tab", name="1 · Pick").click()
         expect(page.locator("#canvas img")).to_be_visible()
+
+
+def test_ten_bad_uploads_get_a_sentence_each_and_then_a_good_one_opens(browser, address, tmp_path):
+    good = io.BytesIO()
+    Image.effect_noise((300, 200), 60).save(good, "JPEG")
+    unread, cut = "not a picture that can be read", "damaged or cut off"
+    bad = {
+        "text.png": (b"no picture", unread),
+        "empty.jpg": (b"", unread),
+        "page.png": (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", unread),
+        "archive.png": (b"PK\x03\x04" + bytes(100), unread),
+        "header.jpg": (b"\xff\xd8\xff\xe0" + bytes(100), unread),
+        "cut.jpg": (good.getvalue()[:4000], cut),
+        "cut.png": (as_png(300, 200)[:60], cut),
+        "bomb.png": (save_blank_png(tmp_path / "blank.png", 20_000, 20_000).read_bytes(), "more than 40 megapixels"),
+        "tiny.png": (as_png(10, 10), "at least 16"),
+        "strip.png": (as_png(2000, 20), "too long a strip"),
+    }
+    with visitor(browser, address) as page:
+        for name, (content, sentence) in bad.items():
+            (tmp_path / name).write_bytes(content)
+            page.locator("#upload input[type=file]").set_input_files(tmp_path / name)
+            expect(page.locator(".toast-body")).to_have_count(1)
+            expect(page.locator(".toast-body")).to_contain_text(sentence)
+            page.locator(".toast-close").click()
+            expect(page.locator(".toast-body")).to_have_count(0)
+            expect(page.locator("#upload img")).to_have_count(0)
+        (tmp_path / "good.jpg").write_bytes(good.getvalue())
+        page.locator("#upload input[type=file]").set_input_files(tmp_path / "good.jpg")
+        expect(page.locator("#canvas img")).to_be_visible()
+
+
+def as_png(width, height):
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), "red").save(out, "PNG")
+    return out.getvalue()
 
 
 def in_english(page):
