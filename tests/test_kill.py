@@ -18,7 +18,7 @@ def learn(folder, scene, out, begun):
     """What each process does: begin, or go on where a killed one was."""
     torch.set_num_threads(1)  # the machine is busy enough
     base = load_base(folder)
-    settings = preset("light", base, steps=(12, 12), prior_count=2, arranged=0.0)
+    settings = preset("light", base, steps=(12, 12), batch=1, prior_count=2, arranged=0.0)
     resume = checkpoint.path_for(out).exists()
     begun.set()
     run_extraction(scene, base, settings, out, resume=resume, save_every=1)

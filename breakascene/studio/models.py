@@ -18,6 +18,7 @@ from breakascene.extract import Settings, StepEvent, extract, preset
 from breakascene.generate import Picture, generate
 from breakascene.scene import Scene
 from breakascene.segment import Segmenter
+from breakascene.settings import PRESET_NAMES
 from breakascene.weights import toybox_folder
 
 try:
@@ -27,11 +28,11 @@ except ImportError:
 
 EXTRACT_SECONDS, DRAW_SECONDS, CHECK_SECONDS = 240, 60, 120  # of GPU time that a Space is asked for
 
-STEP_COST = 3.0  # a step in forward passes over its pictures: there, back, the maps, the weights
-TIMED = 4  # pictures in the pass that is timed
+# A step in forward passes over its pictures: there, back, the maps; and with all weights moving, theirs.
+STEP_COST = {False: 3.7, True: 5.0}
 
 _loaded: dict[str, Base | Segmenter] = {}
-_forward: float | None = None  # seconds for a picture, timed when the models were opened
+_forward: dict[int, float] = {}  # pictures -> seconds of a pass over them, timed when the models were opened
 # (do all weights move?, subsets a step, phase) -> seconds a step, of the last run on this machine
 _pace: dict[tuple[bool, int, int], float] = {}
 
@@ -41,21 +42,27 @@ def on_gpu(seconds: int) -> Callable:
 
 
 def open_models(base: str = "auto") -> None:
-    global _forward
     _loaded["base"] = load_base(base)
     _loaded["segmenter"] = Segmenter.load()
-    _forward = None if spaces else _time_forward(_loaded["base"])  # a Space has its GPU only while it is asked for
+    if not spaces:  # a ZeroGPU Space has its GPU only while it is asked for
+        sizes = {_pictures(preset(name, _loaded["base"]), phase) for name in PRESET_NAMES for phase in (1, 2)}
+        _forward.update({size: _time_forward(_loaded["base"], size) for size in sizes})
 
 
 @torch.no_grad()
-def _time_forward(base: Base) -> float:
-    noisy = torch.randn(TIMED, base.unet.config.in_channels, base.latent_size, base.latent_size, device=base.device)
-    seconds = []
+def _time_forward(base: Base, pictures: int) -> float:
+    side, seconds = base.latent_size, []
+    noisy = torch.randn(pictures, base.unet.config.in_channels, side, side, device=base.device)
     for _ in range(3):  # the first is slow
         begun = time.perf_counter()
-        base.predict(noisy, torch.full((TIMED,), 500, device=base.device), [""] * TIMED).cpu()  # waits for the GPU
+        base.predict(noisy, torch.full((pictures,), 500, device=base.device), [""] * pictures).cpu()  # waits for a GPU
         seconds.append(time.perf_counter() - begun)
-    return min(seconds) / TIMED
+    return min(seconds)
+
+
+def _pictures(settings: Settings, phase: int) -> int:
+    """How many pictures a step looks at: in phase 2 as many of the prior's."""
+    return settings.batch * (2 if phase == 2 and settings.prior_weight else 1)
 
 
 def base() -> Base:
@@ -117,7 +124,7 @@ def note_pace(settings: Settings, event: StepEvent) -> None:
 
 
 def expected_seconds(name: str) -> float | None:
-    """How long a preset takes on this machine: as runs have shown, before one by the forward pass that was timed.
+    """How long a preset takes on this machine: as runs have shown, before one by the passes that were timed.
 
     None where neither is known.
     """
@@ -126,10 +133,9 @@ def expected_seconds(name: str) -> float | None:
     settings, seconds = preset(name, base()), 0.0
     for phase, steps in enumerate(settings.steps, 1):
         if (pace := _pace.get(_kind(settings, phase))) is None:
-            if _forward is None:
+            if not _forward:
                 return None
-            pictures = settings.batch * (2 if phase == 2 and settings.prior_weight else 1)
-            pace = STEP_COST * pictures * _forward
+            pace = STEP_COST[settings.full and phase == 2] * _forward[_pictures(settings, phase)]
         seconds += steps * pace
     return seconds
 
