@@ -160,6 +160,7 @@ def test_the_whole_chain(browser, address, tmp_path):
         page.locator("#create-advanced > button").click()
         page.locator("#draw-steps input[type=number]").fill("3")
         page.locator("#draw-steps input[type=number]").press("Tab")
+        expect(page.locator("#draw-steps input[type=range]")).to_have_value("3")  # the page has taken it in
         page.locator("#draw").click()
         expect(page.locator("#drawing")).to_contain_text("2 of 2 drawn", timeout=LONG)
         expect(page.locator("#pictures .grid-container img")).to_have_count(2)
