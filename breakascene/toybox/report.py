@@ -21,9 +21,7 @@ from breakascene.toybox.judge import Judge, load_judge, region
 from breakascene.toybox.world import EVERYTHING, PLACES, TRAINING, caption, random_scene
 
 SEED = 2024
-GUIDANCE = (
-    2.5  # words that the base has always known bear more than those of a run: two things 54 % of 100, at 1.5 42 %
-)
+GUIDANCE = 2.5  # known words bear more than those of a run: two things 54 % of 100, at the base's own 1.5 42 %
 
 
 def recognized(judge: Judge, finder: Segmenter, image: Image.Image) -> set[str]:
