@@ -37,9 +37,8 @@ def adamw(
         import bitsandbytes
 
         return bitsandbytes.optim.AdamW8bit(groups, weight_decay=settings.weight_decay, min_8bit_size=SMALLEST)
-    # There are many small tensors. On CUDA one kernel steps them all, without the copies that foreach makes.
-    kind = "fused" if words.device.type == "cuda" else "foreach"
-    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, **{kind: True})
+    # One kernel steps all of the many tensors, on CUDA and on a CPU, without the copies that other kinds make.
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, settings: Settings, left: float) -> None:
@@ -90,8 +89,7 @@ def restore(
         if "fused" not in optimizer.defaults:
             _restore_eight_bit(optimizer, parameter, fields)
             continue
-        # Adam counts its steps on the CPU whatever the device of the weights, but not where one kernel does all
-        step = fields["step"].to(parameter.device if optimizer.defaults["fused"] else "cpu", copy=True)
+        step = fields["step"].to(parameter.device, copy=True)
         moments = {field: _widened(fields, field).to(parameter, copy=True) for field, _ in MOMENTS}
         optimizer.state[parameter].update({"step": step, **moments})
 

@@ -10,7 +10,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
-from breakascene.toybox.training import Part, to_tensor
+from breakascene.toybox.training import Part, half_is_fast, to_tensor
 from breakascene.toybox.world import EVERYTHING, TRAINING, random_scene
 
 SIZE = 128
@@ -99,8 +99,10 @@ def part(folder: Path) -> Part:
 
 def loss(vae, rng):
     x = to_tensor(crops(rng, BATCH), vae.device)
-    posterior = vae.encode(x).latent_dist
-    near, square = distance(vae.decode(posterior.sample()).sample, x)
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=half_is_fast(x.device)):
+        posterior = vae.encode(x).latent_dist
+        y = vae.decode(posterior.sample()).sample
+    near, square = distance(y.float(), x)
     spread = posterior.kl().mean() / posterior.mean[0].numel()
     return near + 2e-4 * spread, {"psnr": decibels(square), "kl": float(spread.detach())}
 
@@ -130,9 +132,11 @@ def decoder_part(folder: Path) -> Part:
 
     def loss(vae, rng):
         x = to_tensor(crops(rng, BATCH), vae.device)
-        z = vae.encode(x).latent_dist.mean
-        amount = torch.from_numpy(rng.uniform(0, 0.4, (len(z), 1, 1, 1))).to(z) / vae.config.scaling_factor
-        near, square = distance(vae.decode(z + amount * torch.randn_like(z)).sample, x)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half_is_fast(x.device)):
+            z = vae.encode(x).latent_dist.mean
+            amount = torch.from_numpy(rng.uniform(0, 0.4, (len(z), 1, 1, 1))).to(z) / vae.config.scaling_factor
+            y = vae.decode(z + amount * torch.randn_like(z)).sample
+        near, square = distance(y.float(), x)
         return near, {"psnr": decibels(square)}
 
     return Part("decoder", vae, loss, export, shipped, rate=5e-4, decay=0.0, average=0.995)

@@ -44,7 +44,7 @@ def pick_device() -> torch.device:
 
 def half_is_fast(device: torch.device) -> bool:
     """Whether bfloat16 pays: on a GPU, and on a CPU with AMX; on others it is many times slower than float32."""
-    return device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
+    return device.type == "cuda" or any(torch.cpu.get_capabilities().get(kind) for kind in ("amx_bf16", "avx512_bf16"))
 
 
 def train(
