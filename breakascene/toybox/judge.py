@@ -1,8 +1,8 @@
 """The toybox's judge: a small transformers CLIPModel that knows every thing and place of the world.
 
 It stands in for CLIP and DINO in our measurements, so unlike the generator it trains on the held-out things too. It
-looks at whole scenes (against their captions and places) and at single regions, other pixels black (against names),
-as they are drawn and as the toybox's segmenter cuts them.
+looks at whole scenes (against their captions, places and styles) and at single regions, other pixels black (against
+names), as they are drawn and as the toybox's segmenter cuts them.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,15 @@ from breakascene.scene import square_cut
 from breakascene.segment import Segmenter
 from breakascene.toybox.places import EVERYWHERE
 from breakascene.toybox.sprites import picture
+from breakascene.toybox.styles import STYLES, restyle
 from breakascene.toybox.training import TOYBOX, Part, pick_device, to_tensor
 from breakascene.toybox.words import text_config, tokenizer
-from breakascene.toybox.world import EVERYTHING, caption, place_thing, random_scene, varied_caption
+from breakascene.toybox.world import EVERYTHING, Drawn, caption, place_thing, random_scene, varied_caption
 
 SIDE = 64
 REGIONS, SCENES, OTHERS = 32, 8, 64
+STYLED = 0.4  # share of the scenes that are in a style
+MANNERS = ("a photo", *STYLES)
 
 
 def build() -> CLIPModel:
@@ -116,6 +119,13 @@ def shrink(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
+def _whole(rng) -> tuple[np.ndarray, Drawn, int]:
+    """A scene as the judge sees it, (64, 64, 3), the scene, and which of MANNERS it is in."""
+    scene = random_scene(rng, 96, EVERYTHING)
+    manner = int(rng.integers(1, len(MANNERS))) if rng.random() < STYLED else 0
+    return shrink(restyle(scene.pixels, MANNERS[manner]) if manner else scene.pixels), scene, manner
+
+
 def part(folder: Path) -> Part:
     pool, cut = [], {}
     segmenter = Segmenter.load("toybox")
@@ -128,25 +138,31 @@ def part(folder: Path) -> Part:
     def loss(model, rng):
         for name, pixels in segmented_regions(rng, segmenter):
             cut[name] = [*cut.get(name, [])[-20:], pixels]
-        pool.extend(random_scene(rng, 96, EVERYTHING) for _ in range(SCENES if len(pool) < 600 else 4))
+        pool.extend(_whole(rng) for _ in range(SCENES if len(pool) < 600 else 4))
         del pool[: max(0, len(pool) - 3000)]
-        scenes = [pool[i] for i in rng.integers(0, len(pool), SCENES)]
+        shrunk, scenes, manners = zip(*(pool[i] for i in rng.integers(0, len(pool), SCENES)), strict=True)
         # Each region against the names of the others and some more: all 310 would cost more than they teach.
         asked = rng.choice(len(EVERYTHING), REGIONS + OTHERS, replace=False)
         places = torch.tensor([EVERYWHERE.index(s.place) for s in scenes], device=model.device)
-        pixels = [region_of(rng, EVERYTHING[i]) for i in asked[:REGIONS]] + [shrink(s.pixels) for s in scenes]
+        styles = torch.tensor(manners, device=model.device)
+        pixels = [region_of(rng, EVERYTHING[i]) for i in asked[:REGIONS]] + list(shrunk)
         images = look(model, np.stack(pixels))
         texts = read(
             model,
             [name_text(EVERYTHING[i]) for i in asked]
             + [place_text(place) for place in EVERYWHERE]
-            + [varied_caption(rng, scene.names, scene.place) for scene in scenes],
+            + list(MANNERS)
+            + [
+                varied_caption(rng, scene.names, scene.place, style=MANNERS[manner] if manner else "")
+                for scene, manner in zip(scenes, manners, strict=True)
+            ],
         )
         scale = model.logit_scale.exp()
-        by_name, by_place, by_caption = texts.split([len(asked), len(EVERYWHERE), SCENES])
+        by_name, by_place, by_style, by_caption = texts.split([len(asked), len(EVERYWHERE), len(MANNERS), SCENES])
         answers = scale * images[:REGIONS] @ by_name.T
         goal = torch.arange(REGIONS, device=model.device)
         value = F.cross_entropy(answers, goal) + 0.3 * F.cross_entropy(scale * images[REGIONS:] @ by_place.T, places)
+        value = value + 0.2 * F.cross_entropy(scale * images[REGIONS:] @ by_style.T, styles)
         pairs = scale * images[REGIONS:] @ by_caption.T
         same = torch.arange(SCENES, device=model.device)
         value = value + 0.15 * (F.cross_entropy(pairs, same) + F.cross_entropy(pairs.T, same))
@@ -167,26 +183,34 @@ def shipped(folder: Path) -> dict[str, torch.Tensor]:
 
 @dataclass
 class Judge:
-    """Names things and places. Made by load_judge."""
+    """Names things, places and styles. Made by load_judge."""
 
     model: CLIPModel
     names: torch.Tensor  # (310, 128)
     places: torch.Tensor  # (20, 128)
+    manners: torch.Tensor  # (5, 128)
 
     @torch.no_grad()
     def name(self, regions: Sequence[np.ndarray]) -> list[str]:
         """The likeliest thing, among all, for each region (64, 64, 3) made by region()."""
         return [EVERYTHING[i] for i in (look(self.model, np.stack(regions)) @ self.names.T).argmax(1)]
 
-    @torch.no_grad()
     def place(self, pictures: Sequence[np.ndarray]) -> list[str]:
         """The likeliest place for each picture (H, W, 3) uint8."""
-        features = look(self.model, np.stack([shrink(p) for p in pictures]))
-        return [EVERYWHERE[i] for i in (features @ self.places.T).argmax(1)]
+        return self._likeliest(pictures, EVERYWHERE, self.places)
+
+    def style(self, pictures: Sequence[np.ndarray]) -> list[str]:
+        """What each picture (H, W, 3) uint8 is most like, of MANNERS: "a photo" or a style."""
+        return self._likeliest(pictures, MANNERS, self.manners)
+
+    @torch.no_grad()
+    def _likeliest(self, pictures: Sequence[np.ndarray], words: Sequence[str], features: torch.Tensor) -> list[str]:
+        seen = look(self.model, np.stack([shrink(picture) for picture in pictures]))
+        return [words[i] for i in (seen @ features.T).argmax(1)]
 
 
 @torch.no_grad()
 def load_judge(device=None) -> Judge:
     model = CLIPModel.from_pretrained(TOYBOX / "judge", dtype=torch.float32).eval().to(device or pick_device())
     names = read(model, [name_text(name) for name in EVERYTHING])
-    return Judge(model, names, read(model, [place_text(place) for place in EVERYWHERE]))
+    return Judge(model, names, read(model, [place_text(place) for place in EVERYWHERE]), read(model, MANNERS))

@@ -4,6 +4,7 @@ Fresh scenes and fixed seeds. In a drawn picture a thing counts as recognized wh
 things each found region shows, names it for one of the regions that the segmenter finds by itself.
 """
 
+import itertools
 import json
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from breakascene.generate import generate
 from breakascene.segment import Segmenter
 from breakascene.toybox import autoencoder, segmenter
 from breakascene.toybox.judge import Judge, load_judge, region
+from breakascene.toybox.styles import STYLES
 from breakascene.toybox.world import EVERYTHING, PLACES, TRAINING, caption, random_scene
 
 SEED = 2024
@@ -63,6 +65,18 @@ def drawn_figures(base: Base, judge: Judge, finder: Segmenter, things: int, coun
     return {f"things_{things}": float(np.mean(whole)), f"place_{things}": float(np.mean(right))}
 
 
+def style_figures(base: Base, judge: Judge, things: int, count: int) -> dict[str, float]:
+    """Draw the prompts in the four styles in turn: the share that the judge sees in the style asked for."""
+    asked = [
+        (style, caption(*words).replace("a photo", style, 1))
+        for words, style in zip(prompts_of(things, count), itertools.cycle(STYLES), strict=False)
+    ]
+    drawn = generate(base, None, [prompt for _, prompt in asked], seed=SEED, guidance=GUIDANCE)
+    seen = judge.style([np.asarray(p.image) for p in drawn])
+    right = [style == answer for (style, _), answer in zip(asked, seen, strict=True)]
+    return {f"style_{things}": float(np.mean(right))}
+
+
 def sheet(base: Base, rows: int = 4, columns: int = 6) -> Image.Image:
     """A sheet of pictures with their prompts: one thing, then two, then three."""
     asked = [row for things, share in ((1, 2), (2, 1), (3, 1)) for row in prompts_of(things)[: columns * share]]
@@ -88,6 +102,8 @@ def report(
     }
     for things in (1, 2, 3):
         figures |= drawn_figures(base, judge, finder, things, count)
+    for things in (1, 2):
+        figures |= style_figures(base, judge, things, count // 2)
     sheet(base).save(sheet_file)
     for name, value in figures.items():
         print(f"{name:14} {value:.3f}")

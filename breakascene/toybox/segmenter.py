@@ -43,6 +43,7 @@ class Stem(nn.Module):
             nn.Conv2d(128, width, self.proj.stride[0] // 4, self.proj.stride[0] // 4),
         )
         nn.init.zeros_(self.edges[-1].weight)
+        nn.init.zeros_(self.edges[-1].bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (self.proj(x) + self.edges(x)).permute(0, 2, 3, 1)  # (B, h, w, width)
