@@ -6,6 +6,7 @@ import os
 import pickle
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 from segment_anything.modeling import Sam
 
+from breakascene.edges import around_clicks, drawn_to_edges
 from breakascene.errors import UserError
 from breakascene.scene import MIN_AREA
 
@@ -24,8 +26,9 @@ TOYBOX_FOLDER = Path(__file__).parent.parent / "assets" / "toybox" / "segmenter"
 HUB_REPO = "ybelkada/segment-anything"  # Meta's three files, unchanged
 HUB_FILES = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
 WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # of the image encoder: tells the kind of a checkpoint
-VIEW = 1024  # pixels of the longer side that SAM sees; masks of a larger photo would only take time
+SAM_SIDE = 1024  # pixels of the longer side that SAM sees; masks of a larger photo would only take time
 REMEMBERED = 4  # embeddings kept; 4 MB each for SAM
+CERTAIN = 4.0  # the logit of a pixel that the automatic masks hold
 SAME = 0.9  # two masks with this overlap (IoU) are one thing
 
 Point = tuple[float, float]
@@ -50,6 +53,8 @@ class Segmenter:
     def __init__(self, sam: Sam, name: str = "sam"):
         self.name = name
         self.sam = sam.eval().requires_grad_(False)
+        self.side = sam.image_encoder.img_size  # of the photo as the model sees it
+        self.small = self.side < SAM_SIDE
         self._predictor = SamPredictor(sam)
         self._remembered: OrderedDict[str, tuple[torch.Tensor, tuple[int, int]]] = OrderedDict()
         self._photo: Image.Image | None = None
@@ -81,7 +86,7 @@ class Segmenter:
     def set_image(self, photo: Image.Image) -> None:
         """Make `photo` (RGB) the one that clicks are about; embeds it unless it is one of the last few."""
         with self._lock:
-            pixels = np.asarray(_view(photo, VIEW))  # (h, w, 3)
+            pixels = np.asarray(_view(photo, self.side))  # (h, w, 3)
             key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
             predictor = self._predictor
             if key not in self._remembered:
@@ -93,7 +98,7 @@ class Segmenter:
             predictor.features, predictor.input_size = self._remembered[key]
             predictor.original_size = pixels.shape[:2]
             predictor.is_image_set = True
-            self._photo = photo
+            self._photo, self._pixels = photo, pixels
 
     def predict(
         self,
@@ -112,33 +117,34 @@ class Segmenter:
             size = self._current(photo).size
             box = check_clicks(size, points, labels, box)
             scale = self._predictor.original_size[1] / size[0]
-            masks, scores, _ = self._predictor.predict(
-                point_coords=scale * np.array(points, np.float64) if points else None,  # (N, 2)
+            spots = scale * np.array(points, np.float64).reshape(-1, 2)  # (N, 2)
+            logits, scores, _ = self._predictor.predict(
+                point_coords=spots if points else None,
                 point_labels=np.array(labels, np.int64) if points else None,  # (N,)
                 box=scale * np.array(box, np.float64) if box else None,  # (4,)
+                return_logits=True,
             )
-        if scale < 1:
-            masks = np.stack([_enlarge(mask, size) for mask in masks])
+            if self.small:
+                logits = drawn_to_edges(self._pixels, logits + around_clicks(self._pixels, spots, labels))
         order = np.argsort(-scores, kind="stable")
-        return Candidates(masks[order], scores[order].astype(np.float64))
+        return Candidates(_masks(logits[order], size), scores[order].astype(np.float64))
 
     def auto(self, photo: Image.Image | None = None) -> list[np.ndarray]:
         """Find all things in the photo: (H, W) bool masks, largest first, each thing once; may be empty."""
         with self._lock:
             photo = self._current(photo)
-            encoder = self.sam.image_encoder
-            small = encoder.img_size < 1024
-            # The generator holds 3 full-size masks a point; a photo larger than the model sees only costs memory.
-            view = _view(photo, 4 * encoder.img_size if small else VIEW)
             generator = SamAutomaticMaskGenerator(
                 self.sam,
-                points_per_side=8 if small else 32,  # a click for two patches, as in SAM
+                points_per_side=8 if self.small else 32,  # a click for two patches, as in SAM
                 points_per_batch=16,
-                pred_iou_thresh=0.4 if small else 0.88,
-                stability_score_thresh=0.65 if small else 0.95,
+                pred_iou_thresh=0.4 if self.small else 0.88,
+                stability_score_thresh=0.65 if self.small else 0.95,
             )
-            found = [record["segmentation"] for record in generator.generate(np.asarray(view))]
-        return [_enlarge(mask, photo.size) for mask in _distinct(found)]
+            found = [record["segmentation"] for record in generator.generate(self._pixels)]
+            logits = CERTAIN * (2 * np.array(found, np.float32).reshape(-1, *self._pixels.shape[:2]) - 1)
+            if self.small:
+                logits = drawn_to_edges(self._pixels, logits)
+        return _distinct(_masks(logits, photo.size))
 
     def _current(self, photo: Image.Image | None) -> Image.Image:
         if photo is not None and photo is not self._photo:  # the very same one needs no second look at its pixels
@@ -176,7 +182,7 @@ def check_clicks(size: tuple[int, int], points: list[Point], labels: list[bool],
     return x0, y0, x1, y1
 
 
-def _distinct(masks: list[np.ndarray]) -> list[np.ndarray]:
+def _distinct(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Largest first, without specks and without those that an earlier one equals."""
     kept: list[np.ndarray] = []
     for mask in sorted(masks, key=lambda mask: mask.sum(), reverse=True):
@@ -185,9 +191,12 @@ def _distinct(masks: list[np.ndarray]) -> list[np.ndarray]:
     return kept
 
 
-def _enlarge(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    picture = Image.fromarray(mask.astype(np.uint8) * 255)
-    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR)) > 127
+def _masks(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Logits (N, h, w) as masks (N, H, W) for a photo of `size`, width and height."""
+    if logits.shape[:0:-1] != size:
+        layers = [Image.fromarray(layer.astype(np.float32)).resize(size, Image.Resampling.BILINEAR) for layer in logits]
+        logits = np.array([np.asarray(layer) for layer in layers], np.float32).reshape(-1, *size[::-1])
+    return logits > 0
 
 
 def _read_folder(folder: Path) -> Sam:
