@@ -23,13 +23,19 @@ ROUNDS = 6
 CLICK, CLICK_NEAR, CLICK_ALIKE = 20.0, 8.0, 0.08  # logit, pixels, of 0..1 in colour
 
 
+def neighbours() -> list[tuple[int, int]]:
+    """The pixels that a pixel listens to, as (dy, dx): a wide grid, and those that touch it, or else the four grids
+    that interleave would decide apart."""
+    grid, near = range(-REACH * STRIDE, REACH * STRIDE + 1, STRIDE), range(-1, 2)
+    return sorted({(dy, dx) for some in (grid, near) for dy in some for dx in some} - {(0, 0)})
+
+
 @torch.no_grad()
 def drawn_to_edges(pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """Refine masks. pixels: (H, W, 3) uint8; logits (N, H, W), above 0 in the mask; returns logits (N, H, W)."""
     height, width = pixels.shape[:2]
     margin = REACH * STRIDE
-    steps = range(-margin, margin + 1, STRIDE)
-    around = [(dy, dx) for dy in steps for dx in steps if (dy, dx) != (0, 0)]
+    around = neighbours()
     windows = [np.s_[..., margin + dy : margin + dy + height, margin + dx : margin + dx + width] for dy, dx in around]
 
     def padded(values: torch.Tensor) -> torch.Tensor:

@@ -141,7 +141,9 @@ class Segmenter:
                 stability_score_thresh=0.65 if self.small else 0.95,
             )
             found = [record["segmentation"] for record in generator.generate(self._pixels)]
-            logits = CERTAIN * (2 * np.array(found, np.float32).reshape(-1, *self._pixels.shape[:2]) - 1)
+            if not found:
+                return []
+            logits = CERTAIN * (2 * np.stack(found).astype(np.float32) - 1)  # (N, h, w)
             if self.small:
                 logits = drawn_to_edges(self._pixels, logits)
         return _distinct(_masks(logits, photo.size))
@@ -195,7 +197,7 @@ def _masks(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Logits (N, h, w) as masks (N, H, W) for a photo of `size`, width and height."""
     if logits.shape[:0:-1] != size:
         layers = [Image.fromarray(layer.astype(np.float32)).resize(size, Image.Resampling.BILINEAR) for layer in logits]
-        logits = np.array([np.asarray(layer) for layer in layers], np.float32).reshape(-1, *size[::-1])
+        logits = np.stack([np.asarray(layer) for layer in layers])
     return logits > 0
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from breakascene.base import load_base
 from breakascene.segment import Segmenter
-from breakascene.toybox import autoencoder, judge, segmenter
+from breakascene.toybox import autoencoder, generator, judge, segmenter
 from breakascene.toybox.places import EVERYWHERE, draw_place
 from breakascene.toybox.pretrain import ROOMS, pretrain
 from breakascene.toybox.report import judge_accuracy
@@ -108,8 +108,10 @@ def test_innermost_is_the_middle_of_a_disc():
 
 @pytest.mark.parametrize("part", ROOMS)
 def test_each_part_is_pretrained_from_zero_and_goes_on(part, tmp_path):
-    if part in ("generator", "decoder"):
+    if part in ("generator", "decoder", "judge"):
         autoencoder.export(autoencoder.build(), tmp_path)
+    if part == "decoder":
+        generator.export(generator.Generator(), tmp_path)
     for _ in range(2):
         pretrain(part, minutes=0.02, out=tmp_path, states=tmp_path / "states")
     state = torch.load(tmp_path / "states" / f"{part}.pt", weights_only=True)

@@ -4,18 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, DDIMScheduler
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
+from breakascene.base import load_base
 from breakascene.toybox.training import Part, half_is_fast, to_tensor
-from breakascene.toybox.world import EVERYTHING, TRAINING, random_scene
+from breakascene.toybox.world import EVERYTHING, TRAINING, caption, random_scene
 
 SIZE = 128
 CROP = 64
 BATCH = 8
+REDRAWN_STEPS = 12  # of a whole drawing; of these the last few are done
 
 
 def build() -> AutoencoderKL:
@@ -122,24 +124,53 @@ def decibels(square: torch.Tensor) -> float:
 
 
 def decoder_part(folder: Path) -> Part:
-    """The decoder alone, taught to smooth what a generator leaves: its latents come with noise of 0 to 0.4 deviations.
+    """The decoder alone, taught to mend what the generator leaves: half of its latents were noised and drawn anew.
 
     The encoder stays, so a generator that was trained on its latents stays good.
     """
-    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    vae = load_vae(folder)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
+    painter = load_base(folder)
+
+    @torch.no_grad()
+    def redrawn(rng, latents, captions):
+        """Latents (B, C, h, w) from some way into the noise and back in a few steps."""
+        steps = DDIMScheduler.from_config(painter.scheduler.config)
+        steps.set_timesteps(REDRAWN_STEPS)
+        times = steps.timesteps[-int(rng.integers(1, REDRAWN_STEPS * 2 // 3)) :]
+        latents = painter.scheduler.add_noise(latents, torch.randn_like(latents), times[:1])
+        text = painter.conditions(captions)
+        for time in times:
+            latents = steps.step(painter.unet(latents, time, **text).sample, time, latents).prev_sample
+        return latents
 
     def loss(vae, rng):
-        x = to_tensor(crops(rng, BATCH), vae.device)
+        drawn = [random_scene(rng, SIZE, TRAINING) for _ in range(BATCH)]
+        x = to_tensor(np.stack([scene.pixels for scene in drawn]), vae.device)
+        half = BATCH // 2
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half_is_fast(x.device)):
             z = vae.encode(x).latent_dist.mean
-            amount = torch.from_numpy(rng.uniform(0, 0.4, (len(z), 1, 1, 1))).to(z) / vae.config.scaling_factor
-            y = vae.decode(z + amount * torch.randn_like(z)).sample
-        near, square = distance(y.float(), x)
-        return near, {"psnr": decibels(square)}
+            scaled = z[:half] * vae.config.scaling_factor
+            captions = [caption(scene.names, scene.place) for scene in drawn[:half]]
+            z = torch.cat([redrawn(rng, scaled.float(), captions) / vae.config.scaling_factor, z[half:]])
+            z, x = _cut(rng, z, x)
+            y = vae.decode(z).sample
+        mended, _ = distance(y[:half].float(), x[:half])
+        near, square = distance(y[half:].float(), x[half:])
+        return 0.5 * (mended + near), {"psnr": decibels(square), "mended": float(mended.detach())}
 
     return Part("decoder", vae, loss, export, shipped, rate=5e-4, decay=0.0, average=0.995)
+
+
+def _cut(rng, latents: torch.Tensor, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same crop of all latents (B, C, h, w) and pictures (B, 3, H, W), most of them where things stand."""
+    cell, side = SIZE // latents.shape[-1], CROP * latents.shape[-1] // SIZE
+    top, left = int(rng.integers(side // 2, side + 1)), int(rng.integers(0, side + 1))
+    return (
+        latents[..., top : top + side, left : left + side],
+        pixels[..., top * cell : (top + side) * cell, left * cell : (left + side) * cell],
+    )
 
 
 @torch.no_grad()
@@ -154,8 +185,13 @@ def export(vae: AutoencoderKL, folder: Path) -> None:
     copy.half().save_pretrained(folder / "vae")
 
 
+def load_vae(folder: Path) -> AutoencoderKL:
+    """The VAE of a toybox's folder in float32."""
+    return AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
+
+
 def shipped(folder: Path) -> dict[str, torch.Tensor]:
-    return AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).state_dict()
+    return load_vae(folder).state_dict()
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from torch import nn
 from transformers import CLIPTextModel
 
 from breakascene.looks import Looks
+from breakascene.toybox.autoencoder import load_vae
 from breakascene.toybox.looks import as_seen, toybox_looks, variant
 from breakascene.toybox.sprites import picture
 from breakascene.toybox.styles import STYLES, restyle
@@ -113,10 +114,6 @@ def visual_words(text_encoder: CLIPTextModel, looks: Looks, vae: AutoencoderKL) 
             weight.normal_(std=0.2)
 
 
-def load_vae(folder: Path) -> AutoencoderKL:
-    return AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
-
-
 @dataclass(frozen=True)
 class Item:
     """A scene of the pool."""
@@ -143,7 +140,7 @@ class Pool:
     def add(self, rng, count: int) -> None:
         tidy, scenes, styles, new = rng.random(count) < TIDY, [], [], []
         for tidily in tidy:
-            names, place = random_words(rng, TRAINING, (0.35, 0.5, 0.1, 0.05))
+            names, place = random_words(rng, TRAINING, (0.3, 0.35, 0.3, 0.05))
             names = () if rng.random() < EMPTY else names
             fresh = {i: variant(rng) for i in range(len(names)) if rng.random() < NEW}
             names = [STAND_INS[i] if i in fresh else name for i, name in enumerate(names)]

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 from PIL import Image, ImageFilter
 from transformers import CLIPConfig, CLIPModel
 
 from breakascene.scene import square_cut
 from breakascene.segment import Segmenter
+from breakascene.toybox.autoencoder import load_vae
 from breakascene.toybox.places import EVERYWHERE
 from breakascene.toybox.sprites import picture
 from breakascene.toybox.styles import STYLES, restyle
@@ -97,12 +99,19 @@ def drawn_region(rng, name: str) -> np.ndarray:
     return region(np.clip(noisy, 0, 255).astype(np.uint8), mask if mask.any() else np.ones_like(mask))
 
 
-def segmented_regions(rng, segmenter: Segmenter) -> list[tuple[str, np.ndarray]]:
-    """The things of a scene, now and then a soft one, as the segmenter cuts them after a click; bad cuts left out."""
+@torch.no_grad()
+def segmented_regions(rng, segmenter: Segmenter, vae: AutoencoderKL) -> list[tuple[str, np.ndarray]]:
+    """The things of a scene, blurred or as the VAE shows them now and then, as the segmenter cuts them after a click;
+    bad cuts left out."""
     scene = random_scene(rng, 128, EVERYTHING)
-    image = Image.fromarray(scene.pixels)
-    if rng.random() < 0.5:
+    image, kind = Image.fromarray(scene.pixels), rng.random()
+    if kind < 0.3:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
+    elif kind < 0.7:
+        latents = vae.encode(to_tensor(scene.pixels[None], vae.device)).latent_dist.mean
+        noise = torch.randn_like(latents) * rng.uniform(0, 0.4) / vae.config.scaling_factor
+        shown = vae.decode(latents + noise).sample[0].permute(1, 2, 0).cpu().numpy()
+        image = Image.fromarray(np.clip(shown * 127.5 + 128, 0, 255).astype(np.uint8))
     found = []
     for name, mask in zip(scene.names, scene.masks, strict=True):
         spots = np.argwhere(mask)
@@ -128,7 +137,8 @@ def _whole(rng) -> tuple[np.ndarray, Drawn, int]:
 
 def part(folder: Path) -> Part:
     pool, cut = [], {}
-    segmenter = Segmenter.load("toybox")
+    segmenter, vae = Segmenter.load("toybox"), load_vae(folder)
+    vae.to(pick_device())
 
     def region_of(rng, name: str) -> np.ndarray:
         if name in cut and rng.random() < 0.5:
@@ -136,7 +146,7 @@ def part(folder: Path) -> Part:
         return drawn_region(rng, name)
 
     def loss(model, rng):
-        for name, pixels in segmented_regions(rng, segmenter):
+        for name, pixels in segmented_regions(rng, segmenter, vae):
             cut[name] = [*cut.get(name, [])[-20:], pixels]
         pool.extend(_whole(rng) for _ in range(SCENES if len(pool) < 600 else 4))
         del pool[: max(0, len(pool) - 3000)]

@@ -1,0 +1,61 @@
+"""Masks drawn to edges: against plain NumPy, and on pictures of known outlines."""
+
+import numpy as np
+import pytest
+
+from breakascene import edges
+from breakascene.edges import around_clicks, drawn_to_edges
+
+
+@pytest.fixture()
+def disc():
+    """A red disc on a green ground with some noise, and its mask."""
+    ys, xs = np.mgrid[:64, :64]
+    mask = np.square(ys - 30) + np.square(xs - 34) < 18**2
+    noise = np.random.default_rng(0).normal(0, 4, (64, 64, 3))
+    pixels = np.where(mask[..., None], (200, 60, 50), (60, 150, 70)) + noise
+    return np.clip(pixels, 0, 255).astype(np.uint8), mask
+
+
+def iou(one, other):
+    return (one & other).sum() / (one | other).sum()
+
+
+def test_a_coarse_mask_finds_the_outline(disc):
+    pixels, mask = disc
+    coarse = mask.reshape(8, 8, 8, 8).mean((1, 3)).repeat(8, 0).repeat(8, 1) > 0.5  # blocks of 8 pixels
+    refined = drawn_to_edges(pixels, np.stack([8.0 * coarse - 4, 4 - 8.0 * coarse])) > 0
+    assert iou(coarse, mask) < 0.92
+    assert iou(refined[0], mask) > 0.98 and iou(refined[1], ~mask) > 0.98
+
+
+def test_one_round_is_what_plain_numpy_gives(monkeypatch):
+    monkeypatch.setattr(edges, "ROUNDS", 1)
+    rng = np.random.default_rng(1)
+    pixels, logits = rng.integers(0, 256, (9, 11, 3)).astype(np.uint8), rng.normal(0, 3, (9, 11))
+    own, colours = edges.TRUST * logits, pixels / 255
+    expected = np.zeros((9, 11))
+    for y, x in np.ndindex(9, 11):
+        weights, votes = [], []
+        for dy, dx in edges.neighbours():
+            other = min(max(y + dy, 0), 8), min(max(x + dx, 0), 10)
+            unlike = np.square(colours[other] - colours[y, x]).sum()
+            weights.append(np.exp(-unlike / (2 * edges.ALIKE**2) - (dy**2 + dx**2) / (2 * edges.NEAR**2)))
+            votes.append(2 / (1 + np.exp(-own[other])) - 1)
+        expected[y, x] = own[y, x] + edges.SAY * np.dot(weights, votes) / (np.sum(weights) + 1e-6)
+    assert np.allclose(drawn_to_edges(pixels, logits[None])[0], expected, atol=1e-3)
+
+
+def test_without_edges_a_mask_stays(disc):
+    _, mask = disc
+    refined = drawn_to_edges(np.full((64, 64, 3), 120, np.uint8), 8.0 * mask[None] - 4)[0] > 0
+    assert iou(refined, mask) > 0.95
+
+
+def test_a_click_speaks_for_what_is_near_and_alike(disc):
+    pixels, mask = disc
+    field = around_clicks(pixels, [(34, 30), (5.4, 60.2)], [True, False])
+    assert (field[30, 34], field[60, 5]) == pytest.approx((edges.CLICK, -edges.CLICK), rel=0.01)
+    assert field[32, 36] > 5 and field[58, 7] < -5  # near and alike
+    assert abs(field[30, 62]) < 0.1 and abs(field[14, 20]) < 0.1  # far away; near the disc's edge, of another colour
+    assert field.shape == mask.shape and not around_clicks(pixels, [], []).any()
