@@ -58,8 +58,8 @@ def test_a_run_killed_20_times_ends_like_one_that_was_not(tiny_folder, scene, tm
             ended += 1
     assert {1, 2} <= set(killed_in)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"run-{i}" for i in range(ended)]  # no drafts either
-    whole = tmp_path / "whole"
-    process = FRESH.Process(target=learn, args=(tiny_folder, scene, whole, FRESH.Semaphore(0)))
+    whole, steps = tmp_path / "whole", FRESH.Semaphore(0)
+    process = FRESH.Process(target=learn, args=(tiny_folder, scene, whole, steps))
     process.start()
     process.join(120)
     first = Concepts.load(whole)
