@@ -107,7 +107,7 @@ def test_stable_diffusion_2_in_both_sizes(scene, tmp_path, side, predicts):
     single = load_base(save_original(base, tmp_path / "single.safetensors"), "cpu")
     assert (single.fingerprint, single.image_size, single.prediction_type) == (base.fingerprint, side, predicts)
     seen = []
-    settings = short(base, steps=(1, 1), prior_weight=0.0)
+    settings = short(base, steps=(0, 1), prior_weight=0.0)
     run_extraction(scene, single, settings, on_event=seen.append, maps_every=1)
     assert all(torch.tensor(list(event.losses.values())).isfinite().all() for event in seen)
     assert all(grid.shape == (side // 32, side // 32) for event in seen for grid in event.maps.values())

@@ -274,8 +274,7 @@ CORE = {
     ),
     "Memory ran out: install bitsandbytes (pip install bitsandbytes), with which a run needs less, close "
     "other programs, or take a smaller base or a preset with LoRA, light or quick.": (
-        "メモリが足りませんでした。必要な量を減らせる bitsandbytes を入れる（pip install bitsandbytes）か、"
-        "ほかのプログラムを閉じるか、小さいモデルまたは軽い学習方法を選んでください。"
+        "メモリが足りませんでした。ほかのプログラムを閉じるか、小さいモデルまたは軽い学習方法を選んでください。"
     ),
     'A further photo shows "{name}", which is not the name of just one thing in the first: '
     "give a thing the same name in every photo, and each thing another.": (
