@@ -1,8 +1,9 @@
 """The change of weights that a run makes: trained as LoRA or whole, kept as low-rank factors, added and taken off.
 
-A change is a dict of float32 tensors. For a weight named "unet.….to_q.weight" it has "unet.….to_q.weight.A" (r, in) and
+A change is a dict of tensors. For a weight named "unet.….to_q.weight" it has "unet.….to_q.weight.A" (r, in) and
 "unet.….to_q.weight.B" (out, r), with the change B @ A in the weight's shape ("in" counts all but the first axis); for a
-bias or norm, which has no rank to cut, "unet.….bias.diff" with the change itself.
+bias or norm, which has no rank to cut, "unet.….bias.diff" with the change itself. All are float32, but for the factors
+that a change of all weights is cut to, which are float16: what is cut away is far more than what is rounded.
 """
 
 from collections.abc import Callable, Iterator
@@ -80,7 +81,7 @@ def whole(base: Base, rank: int, ends: tuple[str, ...] = ("",)) -> Iterator[Trai
     """Let the weights of the UNet and the text encoders be trained; the block's end gives them their old values again.
 
     ends: how the names of the weights that take part end; all do by default. The table of words stays as it is: only
-    the handles' rows are taught. The change is cut to `rank`.
+    the handles' rows are taught. The change is cut to `rank` and rounded to float16.
     """
     parameters = all_weights(base, ends)
     before = {name: weight.data.to("cpu") for name, weight in parameters.items()}  # where there is room for it
@@ -112,7 +113,8 @@ def _difference(before: dict[str, torch.Tensor], now: dict[str, nn.Parameter], r
         if difference.ndim < 2:
             change[f"{name}.diff"] = _kept(difference)
         else:
-            change[f"{name}.A"], change[f"{name}.B"] = factors(difference, rank)
+            pair = factors(difference, rank)
+            change[f"{name}.A"], change[f"{name}.B"] = (factor.half() for factor in pair)
     return change
 
 
@@ -170,8 +172,8 @@ def base_weight(base: Base, name: str) -> nn.Parameter:
 def _expand(change: Change, name: str, weight: torch.Tensor) -> torch.Tensor:
     if f"{name}.diff" in change:
         return change[f"{name}.diff"].to(weight)
-    product = change[f"{name}.B"].to(weight.device) @ change[f"{name}.A"].to(weight.device)
-    return product.view_as(weight).to(weight.dtype)
+    a, b = (change[f"{name}.{factor}"].to(weight.device, torch.float32) for factor in "AB")
+    return (b @ a).view_as(weight).to(weight.dtype)
 
 
 def _kept(tensor: torch.Tensor) -> torch.Tensor:

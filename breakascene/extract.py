@@ -17,7 +17,7 @@ from breakascene.base import Base
 from breakascene.checkpoint import Checkpoint
 from breakascene.concepts import Concepts, check_target
 from breakascene.errors import UserError
-from breakascene.files import require_writable
+from breakascene.files import require_writable, sweep
 from breakascene.handles import initial_rows, places, taught, training_prompt
 from breakascene.memory import Choice, choose, ran_out, rest, sparing, thriftier
 from breakascene.prior import prior_latents
@@ -79,6 +79,8 @@ def extract(
     identity = checkpoint.identity(scene, base, settings)
     if out is not None:
         check_target(require_writable(out, "folder"))
+        for path in (Path(out), checkpoint.path_for(out)):
+            sweep(path)
     elif resume:
         raise UserError("There is nothing to resume without a run folder: give --out.")
     run = _Run(scene, base, settings, out, identity, stop, wanted, preview_every, maps_every, save_every)
@@ -118,9 +120,7 @@ class _Run:
         if saved:
             rng.set_state(saved.random)
         arrangements = round(ARRANGEMENTS * max(1, len(scene.concepts) / FEW)) if settings.arranged else 0
-        views = Views.of(scene, base, arrangements, settings.seed, settings.flip_arranged)
         history = list(saved.losses) if saved else []
-        rows = saved.tensors["handles"] if saved else first_rows(scene, base, settings)
         trainable, parameters, optimizer, stopped = None, {}, None, False
         clock, keeps = _Clock(settings), self.out is not None and self.save_every
 
@@ -129,16 +129,19 @@ class _Run:
             return Checkpoint(phase, history, self.identity, tensors, before)
 
         with ExitStack() as undo:
+            undo.enter_context(sparing(base, settings, choice.way))  # first of all, to make room for the encoding
+            views = Views.of(scene, base, arrangements, settings.seed, settings.flip_arranged)
+            rows = saved.tensors["handles"] if saved else first_rows(scene, base, settings)
             words = undo.enter_context(taught(base, scene.handles, rows))
             places(base, training_prompt(scene.handles), scene.handles)  # raises if the longest prompt is cut off
-            undo.enter_context(sparing(base, settings, choice.way))
             for phase in (1, 2):
                 first, last = (0, settings.steps[0]) if phase == 1 else (settings.steps[0], settings.total)
-                if stopped or len(history) >= last:
+                # Phase 2 is entered even where all its steps are done, because its weights are the result.
+                if stopped or first == last or (phase == 1 and len(history) >= last):
                     continue
                 prior = None
                 if phase == 2:
-                    if settings.prior_weight:
+                    if settings.prior_weight and len(history) < last:
                         prior = prior_latents(base, settings.prior_count, self.stop)
                     trainable = undo.enter_context(learning.trainable(base, settings))
                 weights = trainable.parameters if trainable else {}
@@ -268,14 +271,19 @@ def _photo_maps(base: Base, views: Views, handles: Sequence[str]) -> torch.Tenso
 
 @torch.no_grad()
 def _previews(base: Base, handles: Sequence[str], settings: Settings) -> dict[str, Image.Image]:
-    prompts = [training_prompt([handle]) for handle in handles]
-    generators = [torch.Generator().manual_seed(settings.seed) for _ in handles]  # the run's own must not move
-    with base.autocast():
-        pictures = base.pipeline()(
-            prompts, num_inference_steps=PREVIEW_STEPS, guidance_scale=base.guidance, generator=generators
-        ).images
+    pipeline, pictures = base.pipeline(), {}
+    for handle in handles:  # one by one: nine pictures at once would want more memory than the steps
+        generator = torch.Generator().manual_seed(settings.seed)  # the run's own must not move
+        with base.autocast():
+            drawn = pipeline(
+                training_prompt([handle]),
+                num_inference_steps=PREVIEW_STEPS,
+                guidance_scale=base.guidance,
+                generator=generator,
+            )
+        pictures[handle] = drawn.images[0]
     rest(base)
-    return dict(zip(handles, pictures, strict=True))
+    return pictures
 
 
 def _same(value):

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,18 +14,20 @@ from breakascene.errors import UserError
 
 @contextmanager
 def new_file(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
+    """Give a temporary path to write to; the file takes the place of `path` when the block ends well.
 
-    The temporary name keeps the suffix, so that libraries that look at it (Pillow) pick the right format.
+    It has the name of `path`, in a folder of its own beside it: some libraries look at the ending (Pillow), others put
+    drafts of their own beside what they write (safetensors).
     """
     path = Path(path)
     with _parents(path):
-        draft = path.parent / f".{path.stem}.{uuid4().hex[:8]}.part{path.suffix}"
+        draft = path.parent / _draft(path.name, uuid4().hex[:8])
+        draft.mkdir()
         try:
-            yield draft
-            os.replace(draft, path)
+            yield draft / path.name
+            os.replace(draft / path.name, path)
         finally:
-            draft.unlink(missing_ok=True)
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 @contextmanager
@@ -32,9 +35,9 @@ def new_folder(path: Path | str) -> Iterator[Path]:
     """Give an empty temporary folder beside `path`; it takes the place of `path` when the block ends well."""
     path = Path(path)
     with _parents(path):
-        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        draft = path.parent / _draft(path.name, uuid4().hex[:8])
+        draft.mkdir()
         try:
-            draft.chmod(0o777 & ~_umask())  # mkdtemp makes private folders; a result is an ordinary one
             yield draft
             old = draft.with_suffix(".old")
             if path.exists():
@@ -43,6 +46,13 @@ def new_folder(path: Path | str) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def sweep(path: Path | str) -> None:
+    """Remove what writers of `path` that were killed left half-written beside it. None may be at work."""
+    path = Path(path)
+    for draft in path.parent.glob(_draft(escape(path.name), "?" * 8)):
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def require_writable(path: Path | str, kind: str) -> Path:
@@ -81,7 +91,5 @@ def _parents(path: Path) -> Iterator[None]:
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _draft(name: str, mark: str) -> str:
+    return f".{name}.{mark}.part"

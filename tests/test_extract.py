@@ -157,7 +157,7 @@ def test_stopped_run_is_usable_and_resumes_to_the_same_end(tiny_base, scene, who
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]  # no checkpoint, no drafts
 
 
-@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("steps", [1, 4, 6])
 def test_abandoned_run_goes_on_from_its_last_checkpoint(tiny_base, scene, whole_runs, tmp_path, steps):
     before = weights_of(tiny_base)
     settings, out = short(tiny_base), tmp_path / "run"

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -50,6 +51,40 @@ def test_lean_on_each_architecture(request, scene, kind):
     settings = preset("quick", base, steps=(1, 1), prior_weight=0.0)
     fast, lean = (run_extraction(scene, base, settings, memory=name) for name in ("fast", "lean"))
     assert_same(fast, lean)
+
+
+def test_the_vae_works_before_the_steps_and_lies_away_while_they_are_done(tiny_base, scene, monkeypatch):
+    encode, vae, log = tiny_base.vae.encode, tiny_base.vae, []
+    monkeypatch.setattr(vae, "encode", lambda *args: (log.append("encode"), encode(*args))[1])
+    monkeypatch.setattr(vae, "to", lambda *_: log.append("there"))
+    monkeypatch.setattr("breakascene.extract.rest", lambda base: log.append("away"))
+    forward = tiny_base.unet.forward
+    monkeypatch.setattr(
+        tiny_base.unet, "forward",
+        lambda *args, **more: (torch.is_grad_enabled() and log.append("step"), forward(*args, **more))[1],
+    )  # fmt: skip
+    events = run_through(extract(scene, tiny_base, short(tiny_base), preview_every=2), lambda _: None)
+    assert events.steps == log.count("step") == 6
+    last = max(i for i, word in enumerate(log) if word == "encode")
+    assert last < log.index("step")
+    where = [next(word for word in reversed(log[:i]) if word in ("there", "away")) for i in range(1, len(log))]
+    assert all(place == "away" for place, word in zip(where, log[1:], strict=True) if word == "step")
+
+
+def test_on_a_gpu_the_vae_goes_to_the_cpu_and_on_a_cpu_it_stays():
+    for device, places in (("cuda", ["cpu"]), ("cpu", [])):
+        moved = []
+        memory.rest(SimpleNamespace(device=torch.device(device), vae=SimpleNamespace(to=moved.append)))
+        assert moved == places
+
+
+def test_room_is_made_before_the_photo_is_encoded(tiny_base, scene, monkeypatch):
+    encode, sparing = tiny_base.vae.encode, []
+    monkeypatch.setattr(
+        tiny_base.vae, "encode", lambda *a: (sparing.append(tiny_base.unet.is_gradient_checkpointing), encode(*a))[1]
+    )
+    run_extraction(scene, tiny_base, short(tiny_base, steps=(1, 0)), memory="lean")
+    assert sparing and all(sparing)
 
 
 def run_out(base, monkeypatch, at, sparing=False):
@@ -106,7 +141,7 @@ def test_memory_that_runs_out_over_a_picture_costs_no_step(tiny_base, scene, fas
     decode, calls = tiny_base.vae.decode, itertools.count()
 
     def fails(*args, **kwargs):
-        if next(calls) == 1:
+        if next(calls) == 3:  # the first of the second time, for there are three handles
             raise torch.OutOfMemoryError("CUDA out of memory")
         return decode(*args, **kwargs)
 
@@ -117,13 +152,28 @@ def test_memory_that_runs_out_over_a_picture_costs_no_step(tiny_base, scene, fas
     assert [event.step for event in events] == [1, 2, 3, 5, 6] and events[-1].previews
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_memory_that_runs_out_after_the_last_step_costs_nothing(tiny_base, scene, fast_runs, monkeypatch, name):
+    def fails(*_):
+        monkeypatch.undo()
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("breakascene.extract._previews", fails)
+    concepts = run_extraction(scene, tiny_base, short(tiny_base, name), memory="fast", preview_every=6)
+    assert_same(concepts, fast_runs[name])
+    assert concepts.memory == "lean"
+
+
 def test_memory_that_runs_out_in_every_way_is_said_and_the_run_can_go_on(
     tiny_base, scene, fast_runs, tmp_path, monkeypatch, no_eight_bit
 ):
     before, out = weights_of(tiny_base), tmp_path / "run"
     run_out(tiny_base, monkeypatch, 4, sparing=True)
-    with pytest.raises(UserError, match="even in the most sparing way"):
+    with pytest.raises(UserError, match="install bitsandbytes"):
         run_extraction(scene, tiny_base, short(tiny_base), out)
+    monkeypatch.setattr(learning, "eight_bit_at_hand", lambda: True)
+    with pytest.raises(UserError, match="even in the most sparing way"):
+        memory.thriftier(memory.Choice(LEAST, 0, 0), tiny_base, short(tiny_base))
     monkeypatch.undo()
     assert_same_base(tiny_base, before)
     assert_same(run_extraction(scene, tiny_base, short(tiny_base), out, resume=True), fast_runs["light"])

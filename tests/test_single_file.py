@@ -68,6 +68,18 @@ def test_the_configuration_comes_from_the_hubs_cache(sd_base, sd_folder, tmp_pat
     assert load_base(file, "cpu").fingerprint == sd_base.fingerprint
 
 
+@pytest.mark.parametrize("kind", ["sd", "sd2"])
+def test_a_hub_id_is_the_same_base_as_its_folder(kind, alone, request):
+    cached = alone / "models--someone--model"
+    shutil.copytree(request.getfixturevalue(f"{kind}_folder"), cached / "snapshots" / "1")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("1")
+    base, again = request.getfixturevalue(f"{kind}_base"), load_base("someone/model", "cpu")
+    assert (again.fingerprint, again.image_size, again.prediction_type) == (
+        base.fingerprint, base.image_size, base.prediction_type,
+    )  # fmt: skip
+
+
 def test_sdxl_of_the_hub_comes_from_the_cache_only_if_whole(sdxl_base, sdxl_folder, alone):
     cached = alone / "models--someone--xl"
     shutil.copytree(sdxl_folder, cached / "snapshots" / "1")

@@ -66,6 +66,20 @@ def test_views_hold_photo_mirror_and_arrangements(tiny_base, scene):
     assert torch.equal(views.mean, again.mean) and not torch.equal(views.mean, Views.of(scene, tiny_base, 10, 2).mean)
 
 
+def test_mirrored_arrangements_have_mirrored_masks(tiny_base, scene, monkeypatch):
+    made, shown, encode, mirrored = [], [], tiny_base.encode, 0
+    monkeypatch.setattr("breakascene.views.arrange", lambda *args: made.append(arrange(*args)) or made[-1])
+    monkeypatch.setattr(type(tiny_base), "encode", lambda _, pixels: shown.extend(pixels) or encode(pixels))
+    views = Views.of(scene, tiny_base, 12, flip=True)
+    for (pixels, masks), seen, small in zip(made, shown[2:], views.masks[2:], strict=True):
+        if not np.array_equal(seen, pixels):
+            mirrored, pixels, masks = mirrored + 1, pixels[:, ::-1], masks[..., ::-1]
+        assert np.array_equal(seen, pixels)
+        shares = masks.reshape(-1, 16, 8, 16, 8).mean((2, 4))
+        np.testing.assert_allclose(small[: len(shares)], shares, atol=1e-6)
+    assert 0 < mirrored < 12
+
+
 @pytest.fixture
 def two_photos(scene):
     """The scene, and a second photo of its ball alone, small and low on a green ground."""

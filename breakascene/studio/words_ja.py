@@ -272,6 +272,10 @@ CORE = {
     "with LoRA, light or quick.": (
         "いちばん節約しても、メモリが足りませんでした。ほかのプログラムを閉じるか、小さいモデルまたは軽い学習方法を選んでください。"
     ),
+    "Memory ran out: install bitsandbytes (pip install bitsandbytes), with which a run needs less, close "
+    "other programs, or take a smaller base or a preset with LoRA, light or quick.": (
+        "メモリが足りませんでした。ほかのプログラムを閉じるか、小さいモデルまたは軽い学習方法を選んでください。"
+    ),
     'A further photo shows "{name}", which is not the name of just one thing in the first: '
     "give a thing the same name in every photo, and each thing another.": (
         "追加の写真にある「{name}」は、最初の写真のただ一つのものの名前ではありません。"
