@@ -70,6 +70,16 @@ def parse_point(text: str) -> tuple[float, float, bool]:
     return x, y, inside
 
 
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Read "WIDTHxHEIGHT"; None stays None."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.lower())
+    if not found:
+        raise UserError(f'--size "{text}" cannot be read: write WIDTHxHEIGHT in pixels, for example 160x96.')
+    return int(found[1]), int(found[2])
+
+
 def parse_mask(text: str) -> tuple[Path, str]:
     """Read "FILE" or "FILE:NAME"; a file whose own name has a colon is taken as it is."""
     file, colon, name = text.rpartition(":")

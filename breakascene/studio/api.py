@@ -44,6 +44,7 @@ def build(desks: Desks, line: Line) -> None:
         drawing_steps = gr.Number(20, label="steps", precision=0)
         guidance = gr.Number(models.base().guidance, label="guidance")
         negative = gr.Textbox(label="negative")
+        shape = gr.Textbox(create.SQUARE, label="shape")
         mask, scores = gr.File(label="mask"), gr.JSON(label="scores")
         progress, pictures = gr.JSON(label="progress"), gr.File(label="pictures", file_count="multiple")
         button = gr.Button()
@@ -85,12 +86,12 @@ def build(desks: Desks, line: Line) -> None:
         yield {"step": len(job.events), "total": settings.total, "run": job.result, "state": job.state,
                "handles": list(scene.handles)}  # fmt: skip
 
-    def generate(desk, run, prompt, count=1, seed=0, steps=20, guidance=None, negative=""):
-        """Pictures of the prompt, PNGs with their records; the list grows as they are drawn."""
+    def generate(desk, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=create.SQUARE):
+        """Pictures of the prompt, square, wide or tall PNGs with their records; the list grows as they are drawn."""
         folder = desks.run_folder(run or "")
         concepts = Concepts.load(folder)
         found = Run(run, folder, concepts.handles, concepts.names)
-        job = create.begin(desk, line, found, prompt, count, seed, steps, guidance, negative)
+        job = create.begin(desk, line, found, prompt, count, seed, steps, guidance, negative, shape)
         for events in _watch(job):
             yield [str(path) for path in events]
 
@@ -120,7 +121,7 @@ def build(desks: Desks, line: Line) -> None:
         api_name="extract", **OPTIONS,
     )  # fmt: skip
     button.click(
-        answer(generate), [run, prompt, count, seed, drawing_steps, guidance, negative], pictures,
+        answer(generate), [run, prompt, count, seed, drawing_steps, guidance, negative, shape], pictures,
         api_name="generate", **OPTIONS,
     )  # fmt: skip
 

@@ -152,6 +152,8 @@ WIDE_MANNERS = {
     "a 3D render": "3D render",
 }
 COUNT = "How many pictures"
+SHAPE = "Shape"
+SHAPES = {"square": "Square", "wide": "Wide", "tall": "Tall"}
 DRAW = "Draw"
 DRAW_STEPS = "Steps"
 GUIDANCE = "Guidance scale (how closely to follow the sentence)"
@@ -240,6 +242,7 @@ ALREADY_DRAWING = "The painter is already drawing for you: wait until it is done
 ALREADY_CHECKING = "The check is already on its way: wait until it is done, or stop it first."
 NO_REPORT = "There is no report yet: press “Check it” first."
 PROMPT_LONG = "That sentence is too long: keep it under {most} letters."
+SHAPE_BAD = "There is no such shape: choose one of {known}."
 NO_PROMPT = "Say what to draw first, for example: a photo of <asset0> at the beach."
 SHEET_NO_THING = "There is no thing in your sentence to take turns: press a thing's button first, or untick all things."
 SHEET_MANY_THINGS = "Several things have parts of their own in your sentence: leave one of them, or untick all things."

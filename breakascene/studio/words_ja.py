@@ -163,6 +163,8 @@ WIDE_MANNERS = {
     "a 3D render": "3D CG",
 }
 COUNT = "絵の枚数"
+SHAPE = "絵の形"
+SHAPES = {"square": "正方形", "wide": "横長", "tall": "縦長"}
 DRAW = "描く"
 DRAW_STEPS = "ステップ数"
 GUIDANCE = "ガイダンススケール（文にどれだけ忠実に描くか）"
@@ -251,6 +253,7 @@ ALREADY_DRAWING = "いま描いているところです。終わるまで待つ�
 ALREADY_CHECKING = "いま調べているところです。終わるまで待つか、先に止めてください。"
 NO_REPORT = "まだレポートがありません。先に「調べる」を押してください。"
 PROMPT_LONG = "文が長すぎます。{most} 文字以内にしてください。"
+SHAPE_BAD = "その形はありません。{known} から選んでください。"
 NO_PROMPT = "先に何を描くかを入れてください。例：a photo of <asset0> at the beach"
 SHEET_NO_THING = (
     "入れ替えるものが文にありません。先にもののボタンを押すか、横に並べるものの選択をすべて外してください。"
@@ -304,6 +307,9 @@ CORE = {
     ),
     'The name "{name}" will not do: use a few plain words, without < and >.': (
         "「{name}」という名前は使えません。< と > のない短い言葉にしてください。"
+    ),
+    "The picture size {width} × {height} will not do: take sides from {least} to {most} pixels, in steps of {cell}.": (
+        "{width} × {height} の絵は描けません。各辺を {least} から {most} ピクセル、{cell} の倍数にしてください。"
     ),
     "{word} is an unknown handle: this run knows {known}.": (
         "{word} ということばは知りません。使えるのは {known} です。"
