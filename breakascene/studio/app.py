@@ -98,9 +98,10 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
         with desk.lock, words.speaking(language):
             desk.prompted = None  # a new page starts with a sentence
             desk.album.choose(None)
+            extract_screen.take_up(desk, line)
             shown = [*picking.show(desk), *learning.show(desk), *drawing.show(desk), *checking.show(desk)]
             at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) else "pick"
-            return [desk.token, desk.token, *shown, gr.Timer(active=desk.busy()), gr.Tabs(selected=at)]
+            return [desk.token, desk.token, desk.token, *shown, gr.Timer(active=desk.busy()), gr.Tabs(selected=at)]
 
     def tick(desk: Desk, shown: dict):
         # First whether it goes on, then what there is to show: a job that ends in between is shown by the next tick
@@ -126,7 +127,9 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
 
     live = [*learning.live, *drawing.outputs, *checking.outputs]
     everything = [*picking.outputs, *learning.outputs, *drawing.outputs, *checking.outputs]
-    demo.load(enter, [browser], [browser, token, *everything, timer, tabs], **QUIET)
+    entered = demo.load(enter, [browser], [browser, token, learning.address, *everything, timer, tabs], **QUIET)
+    address = extract_screen.ADDRESS
+    entered.then(None, [learning.address], [learning.address], js=address, api_visibility="private")
     demo.load(None, js=pick.BRUSH_JS, api_visibility="private")
     demo.load(None, js=f"() => {{ document.documentElement.lang = '{language}'; }}", api_visibility="private")
     timer.tick(

@@ -99,6 +99,14 @@ class Line:
             self._changed.notify_all()
             return job
 
+    def broken(self, owner: str, kind: str, error: str) -> Job:
+        """A job of a studio that was killed, over already."""
+        key = secrets.token_urlsafe(12)
+        context = contextvars.copy_context()
+        return Job(
+            key, owner, kind, lambda job: None, Path(self._flags.name, key), self._changed, context, FAILED, error
+        )
+
     def get(self, key: str, owner: str | None = None) -> Job:
         """The job of that id; a job of somebody else is simply not found."""
         job = self._jobs.get(key)

@@ -72,6 +72,7 @@ PRESETS = {
     "paper": ("Everything", "as in the paper: slow, wants the most memory"),
 }
 TAKES = "{time} here"
+NOT_HERE = "longer than this Space allows"
 MEMORY_LOW = "Memory ran out, so the work goes on in a way that needs less of it. Nothing is lost; it takes longer."
 NEEDS = "about {gigabytes:.1f} GB of memory"
 ADVANCED = "Advanced"
@@ -86,6 +87,17 @@ STOPPING = "Stopping…"
 GO_ON = "Go on learning"
 GLANCE = "Show me how it draws now"
 DISCARD = "Forget what it learned here"
+ELSEWHERE = "Go on on your phone, or another day"
+ADDRESS = "The address of your work"
+ADDRESS_INFO = "It goes on when you close this page. Open it here again, or there."
+ADDRESS_HINT = (
+    "Keep it to yourself: whoever has it sees your photo and your pictures. "
+    "A phone gets in if the studio was opened to it (<code>--host 0.0.0.0</code>)."
+)
+BROKEN_OFF = "the studio was closed in between. Your photo and picks are here: teach the painter again."
+BROKEN_OFF_KEPT = (
+    "the studio was closed in between. Your photo, your picks and most of the work are here: let it go on."
+)
 TO_CREATE = "Next: create pictures  →"
 
 WAITING = "You are number {n} in line. It starts by itself; you may close this page and come back."
@@ -235,6 +247,7 @@ TOO_MANY_THINGS = "That is as many as fit: {n} things at most, so remove one fir
 NOTHING_TO_UNDO = "There is nothing to undo."
 NOTHING_TO_REDO = "There is nothing to redo."
 STEPS_BAD = "Give a number of steps from 0 to {most} for each phase, and not 0 for both."
+TOO_LONG = "That takes longer than this Space lends its GPU: choose “Quick”, or fewer steps under Advanced."
 NOTHING_TO_DISCARD = "There is nothing to forget: nothing is half learned here."
 NOTHING_TO_GO_ON = "There is nothing to go on with: teach the painter anew."
 ALREADY_LEARNING = "The painter is already learning for you: wait until it is done, or stop it first."
