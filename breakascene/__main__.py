@@ -247,6 +247,10 @@ def studio(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets others in.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; if left out, a free one from 7860.")] = None,
     base: Base = "auto",
+    login: Annotated[
+        str,
+        typer.Option(envvar="BREAKASCENE_LOGIN", help="NAME:PASSWORD that visitors have to give.", show_default=False),
+    ] = "",
     mcp: Annotated[bool, typer.Option("--mcp", help="Offer the chain as MCP tools as well.")] = False,
 ):
     """Open the studio in the browser."""
@@ -254,7 +258,7 @@ def studio(
         require_free(host, port)
     from breakascene.studio.app import launch
 
-    launch(host, port, base, mcp=mcp)
+    launch(host, port, base, login=login, mcp=mcp)
 
 
 if __name__ == "__main__":

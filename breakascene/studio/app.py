@@ -26,17 +26,27 @@ A_DAY = 24 * 3600
 
 
 def launch(
-    host: str = "127.0.0.1", port: int | None = None, base: str = "auto", *, mcp: bool = False, wait: bool = True
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    base: str = "auto",
+    *,
+    login: str = "",
+    mcp: bool = False,
+    wait: bool = True,
 ) -> gr.Blocks:
     """Load the models and serve the studio; returns at once, with the running app, if not told to wait.
 
-    mcp: offer the endpoints of api.py as tools of the Model Context Protocol as well.
-    Raises UserError if the base, or the package that MCP needs, cannot be had.
+    login: "name:password" that visitors have to give; none if empty. mcp: offer the endpoints of api.py as tools of the
+    Model Context Protocol as well.
+    Raises UserError if the base, or the package that MCP needs, cannot be had, or the login lacks a part.
     """
+    name, _, password = login.partition(":")
+    if login and not (name and password):
+        raise UserError(words.LOGIN_BAD)
     if mcp and find_spec("mcp") is None:
         raise UserError(words.NO_MCP.format(version=gr.__version__))
     models.open_models(base)
-    if host not in ("127.0.0.1", "localhost", "::1") and not on_space():
+    if host not in ("127.0.0.1", "localhost", "::1") and not login and not on_space():
         log.warning(words.NOT_LOCAL.format(host=host))
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     desks = Desks(folder, keep_seconds=A_DAY if on_space() else None)
@@ -48,7 +58,7 @@ def launch(
         server_name=host, server_port=port, share=False, ssr_mode=False, quiet=True, prevent_thread_lock=True,
         theme=THEME, css=CSS, footer_links=[], max_file_size=MAX_UPLOAD, strict_cors=True, show_error=False,
         enable_monitoring=False, run_history=False, allowed_paths=[str(desks.folder)],
-        app_kwargs={"middleware": [Middleware(door)]}, mcp_server=mcp,
+        auth=(name, password) if login else None, app_kwargs={"middleware": [Middleware(door)]}, mcp_server=mcp,
     )  # fmt: skip
     if wait:
         print(words.OPEN.format(address=address), flush=True)

@@ -258,13 +258,6 @@ class Desks:
         desk.used = time.time()
         return desk
 
-    def run_folder(self, run: str) -> Path:
-        """The folder of a run by its id alone, which nobody can guess: for the API, where there is no desk."""
-        found = list(self.folder.glob(f"*/runs/{run}/manifest.json")) if TOKEN.fullmatch(run) else []
-        if not found:
-            raise UserError(words.RUN_UNKNOWN)
-        return found[0].parent
-
     def sweep(self) -> None:
         """On a shared machine desks go when they have not been used for a while; at home they stay."""
         if self.keep_seconds is None:

@@ -175,10 +175,9 @@ class Line:
         """Whatever happens inside a job, the line goes on and its owner reads a sentence."""
         try:
             result = job.context.run(job.work, job)
-        except UserError as error:
-            return FAILED, words.sentence_for(error), None
         except BaseException as error:
-            log.exception("job %s (%s) died", job.id, job.kind)
+            if not isinstance(error, UserError) or error.__cause__:
+                log.exception("job %s (%s) died", job.id, job.kind)
             return FAILED, words.sentence_for(error), None
         return (STOPPED if job.stop_asked() else DONE), "", result
 
