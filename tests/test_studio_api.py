@@ -5,19 +5,12 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from studio_server import running_studio
 
 from breakascene.generate import read_record
 from breakascene.scene import read_folder
 from breakascene.studio.pick import samples
 
 FEW = [2, 1]  # steps of the two phases
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with running_studio(tmp_path_factory.mktemp("studio")) as address:
-        yield address
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A studio that asks who comes, and one that is open to all and says so."""
 
-import logging
 import socket
 import urllib.error
 import urllib.request
@@ -41,7 +40,7 @@ def test_a_studio_open_to_all_warns(tmp_path, caplog):
         assert "without a password" in caplog.text and "--login NAME:PASSWORD" in caplog.text
     caplog.clear()
     with running_studio(tmp_path) as address:
-        assert not [record for record in caplog.records if record.levelno >= logging.WARNING and "studio" in record.name]
+        assert "without a password" not in caplog.text
         port = int(address.rsplit(":", 1)[1])
         others = {ip for *_, (ip, *_) in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {"127.0.0.1"}
         for ip in others:

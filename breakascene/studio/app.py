@@ -108,9 +108,9 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
         with desk.lock, words.speaking(language):
             desk.prompted = None  # a new page starts with a sentence
             desk.album.choose(None)
-            extract_screen.take_up(desk, line)
+            taken_up = extract_screen.take_up(desk, line)
             shown = [*picking.show(desk), *learning.show(desk), *drawing.show(desk), *checking.show(desk)]
-            at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) else "pick"
+            at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) or taken_up else "pick"
             return [desk.token, desk.token, desk.token, *shown, gr.Timer(active=desk.busy()), gr.Tabs(selected=at)]
 
     def tick(desk: Desk, shown: dict):

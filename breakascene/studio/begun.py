@@ -23,11 +23,14 @@ def path_for(run: Path) -> Path:
 
 
 def note(begun: Begun) -> None:
-    """Note that it begins. Raises OSError if the disk takes no more, before any work is done in vain."""
+    """Note that it begins, in place of the one before; raises OSError if the disk takes no more."""
     folder = path_for(begun.run)
     save_scene(begun.scene, folder)
     with new_file(folder / "settings.json") as draft:
         draft.write_text(json.dumps(begun.settings.to_json()), encoding="utf-8")
+    for other in begun.run.parent.glob("*.begun"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def forget(run: Path) -> None:

@@ -178,9 +178,15 @@ def begin(desk: Desk, line: Line, scene: Scene, settings: Settings, before: Job 
             notes.forget(run)
         return run.name
 
-    desk.learning = line.put(desk.token, "extract", work)
-    desk.learning.shown = shown(noted)
-    return desk.learning
+    try:
+        job = line.put(desk.token, "extract", work)
+    except UserError:
+        if not before:
+            notes.forget(run)
+        raise
+    job.shown = shown(noted)
+    desk.learning = job
+    return job
 
 
 def shown(begun: Begun) -> Shown:
@@ -189,14 +195,15 @@ def shown(begun: Begun) -> Shown:
     return Shown(names, scene.square(models.base().image_size).pixels, scene, begun.settings, begun.run)
 
 
-def take_up(desk: Desk, line: Line) -> None:
+def take_up(desk: Desk, line: Line) -> bool:
     """After a studio that was killed: the photo and picks of an extraction that had not ended, which may go on."""
     if desk.learning or desk.board.photo or (begun := notes.last(desk.folder / "runs")) is None:
-        return
+        return False
     desk.board = boards.from_scene(begun.scene)
     kept = checkpoint.path_for(begun.run).exists()
     desk.learning = line.broken(desk.token, "extract", words.BROKEN_OFF_KEPT if kept else words.BROKEN_OFF)
     desk.learning.shown = shown(begun)
+    return True
 
 
 def summary(desk: Desk) -> str:

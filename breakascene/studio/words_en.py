@@ -94,9 +94,9 @@ ADDRESS_HINT = (
     "Keep it to yourself: whoever has it sees your photo and your pictures. "
     "A phone gets in if the studio was opened to it (<code>--host 0.0.0.0</code>)."
 )
-BROKEN_OFF = "the studio was closed in between. Your photo and picks are here: teach the painter again."
+BROKEN_OFF = "the studio closed before it was done. Your photo and picks are here: teach the painter again."
 BROKEN_OFF_KEPT = (
-    "the studio was closed in between. Your photo, your picks and most of the work are here: let it go on."
+    "the studio closed before it was done. Your photo, your picks and most of the work are here: let it go on."
 )
 TO_CREATE = "Next: create pictures  →"
 
