@@ -111,7 +111,8 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
             taken_up = extract_screen.take_up(desk, line)
             shown = [*picking.show(desk), *learning.show(desk), *drawing.show(desk), *checking.show(desk)]
             at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) or taken_up else "pick"
-            return [desk.token, desk.token, desk.token, *shown, gr.Timer(active=desk.busy()), gr.Tabs(selected=at)]
+            tab = gr.skip() if at == "pick" else gr.Tabs(selected=at)  # the visitor may have gone on meanwhile
+            return [desk.token, desk.token, desk.token, *shown, gr.Timer(active=desk.busy()), tab]
 
     def tick(desk: Desk, shown: dict):
         # First whether it goes on, then what there is to show: a job that ends in between is shown by the next tick

@@ -69,12 +69,12 @@ PRESET = "How thoroughly?"
 PRESETS = {
     "quick": ("Quick", "a first look"),
     "light": ("Careful", "a better likeness"),
-    "paper": ("Everything", "as in the paper: slow, wants the most memory"),
+    "paper": ("Everything", "as in the paper: the slowest"),
 }
 TAKES = "{time} here"
 NOT_HERE = "longer than this Space allows"
 MEMORY_LOW = "Memory ran out, so the work goes on in a way that needs less of it. Nothing is lost; it takes longer."
-NEEDS = "about {gigabytes:.1f} GB of memory"
+NEEDS = "{gigabytes:.1f} GB of memory"
 ADVANCED = "Advanced"
 STEPS_1 = "Phase 1: steps for the handles alone"
 STEPS_2 = "Phase 2: steps for the model as well"
