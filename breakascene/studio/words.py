@@ -63,7 +63,7 @@ def sentence_for(error: BaseException) -> str:
         return text("DISK_FULL")
     if isinstance(error, UserError) and not lack:
         return told(error.args[0])
-    return text("OUT_OF_MEMORY" if lack == "memory" else "UNEXPECTED")
+    return text("OUT_OF_MEMORY") if lack == "memory" else text("UNEXPECTED")
 
 
 def duration(seconds: float) -> str:
