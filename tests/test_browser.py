@@ -10,6 +10,7 @@ from visitors import (
     LONG,
     act_on_canvas,
     click_on,
+    draw_in,
     expect,
     name_thing,
     open_sample,
@@ -62,10 +63,7 @@ def test_the_whole_chain(browser, address, tmp_path):
         page.get_by_role("button", name="a photo", exact=True).click()
         expect(prompt).to_have_value("a photo of <asset0> in the snow")
         page.locator("#count input[type=number]").fill("2")
-        page.locator("#create-advanced > button").click()
-        page.locator("#draw-steps input[type=number]").fill("3")
-        page.locator("#draw-steps input[type=number]").press("Tab")
-        expect(page.locator("#draw-steps input[type=range]")).to_have_value("3")  # the page has taken it in
+        draw_in(page, 3)
         page.locator("#draw").click()
         expect(page.locator("#drawing")).to_contain_text("2 of 2 drawn", timeout=LONG)
         expect(page.locator("#pictures .grid-container img")).to_have_count(2)
@@ -157,9 +155,7 @@ def test_it_fits_phone_tablet_and_desk_in_light_and_dark(browser, address, width
         expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
         seen("extract")
         page.locator("#to-create").click()
-        page.locator("#create-advanced > button").click()
-        page.locator("#draw-steps input[type=number]").fill("2")
-        page.locator("#draw-steps input[type=number]").press("Tab")
+        draw_in(page, 2)
         page.get_by_label("Wide").check()
         page.locator("#draw").click()
         expect(page.locator("#drawing")).to_contain_text("4 of 4 drawn", timeout=LONG)

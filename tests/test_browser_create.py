@@ -4,7 +4,7 @@ import zipfile
 
 import numpy as np
 from PIL import Image
-from visitors import LONG, expect, open_sample, shot, teach, use_ready_made, visitor
+from visitors import LONG, draw_in, expect, open_sample, shot, teach, use_ready_made, visitor
 
 
 def test_things_are_taken_away_forgotten_brought_back_renamed_and_reopened(browser, address, tmp_path):
@@ -46,9 +46,7 @@ def test_a_sheet_is_compared_favourites_are_kept_and_one_is_drawn_again(browser,
         use_ready_made(page)
         teach(page, 2, 0)
         page.locator("#to-create").click(timeout=LONG)
-        page.locator("#create-advanced > button").click()
-        page.locator("#draw-steps input[type=number]").fill("2")
-        page.locator("#draw-steps input[type=number]").press("Tab")
+        draw_in(page, 2)
         page.locator("#sheet-options > button").click()
         for place in ("on the grass", "in the desert"):
             page.locator("#sheet-places").get_by_label(place).uncheck()

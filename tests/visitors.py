@@ -91,6 +91,16 @@ def teach(page, first, second):
     page.locator("#extract").click()
 
 
+def draw_in(page, steps):
+    """Open "Advanced" in step 3 and ask for a number of steps, once the slider has a value of its own."""
+    page.locator("#create-advanced > button").click()
+    number, slider = (page.locator(f"#draw-steps input[type={kind}]") for kind in ("number", "range"))
+    expect(number).to_have_value("20")
+    number.fill(str(steps))
+    number.press("Tab")
+    expect(slider).to_have_value(str(steps))  # the page has taken it in
+
+
 def share_of(page, number=1):
     """The share of the photo that the screen tells of a thing, in %."""
     return float(re.search(rf"{number}( [^:]*)?: ([\d.]+)%", page.locator("#about").inner_text())[2])
