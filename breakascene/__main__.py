@@ -18,6 +18,7 @@ from breakascene.terminal import (
     parse_mask,
     parse_numbers,
     parse_point,
+    parse_size,
     progress,
     read_lines,
     require_empty,
@@ -180,6 +181,7 @@ def generate(
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps for each picture.")] = 20,
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
     negative: Annotated[str, typer.Option(help="What not to draw.")] = "",
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT; if left out, the base's own square.")] = None,
     base: Annotated[str | None, typer.Option(help="Base model, if it moved since the extraction.")] = None,
 ):
     """Draw a prompt with the words of a run; prints the path of each PNG, which has its record inside."""
@@ -188,6 +190,7 @@ def generate(
     from breakascene.handles import check_prompt
 
     concepts = Concepts.load(run)
+    sides = parse_size(size)
     for text in (prompt, negative):
         check_prompt(text, concepts.handles)
     from breakascene.generate import generate as draw
@@ -202,6 +205,7 @@ def generate(
         steps=steps,
         guidance=guidance,
         negative=negative,
+        size=sides,
     )
     for picture in pictures:
         print(save_picture(picture, out), flush=True)
@@ -243,6 +247,10 @@ def studio(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets others in.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; if left out, a free one from 7860.")] = None,
     base: Base = "auto",
+    login: Annotated[
+        str,
+        typer.Option(envvar="BREAKASCENE_LOGIN", help="NAME:PASSWORD that visitors have to give.", show_default=False),
+    ] = "",
     mcp: Annotated[bool, typer.Option("--mcp", help="Offer the chain as MCP tools as well.")] = False,
 ):
     """Open the studio in the browser."""
@@ -250,7 +258,7 @@ def studio(
         require_free(host, port)
     from breakascene.studio.app import launch
 
-    launch(host, port, base, mcp=mcp)
+    launch(host, port, base, login=login, mcp=mcp)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """The one exception that carries a sentence for the person at the screen, and a sentence that can be said anew."""
 
+import errno
+import re
+
 
 class Sentence(str):
     """A sentence that remembers its form and what was put in, so that the studio can say it in another language."""
@@ -22,3 +25,17 @@ class UserError(Exception):
 
     def __init__(self, text: str, **values):
         super().__init__(Sentence(text, **values) if values else text)
+
+
+def lacks(error: BaseException | None) -> str:
+    """What the machine lacks, by an error of the system or a library: "disk", "rights", "memory", or "" for none."""
+    text = str(error)
+    inner = re.search(r"\(os error (\d+)\)", text)  # how safetensors tells what the system said
+    code = error.errno if isinstance(error, OSError) else int(inner[1]) if inner else None
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "disk"
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "rights"
+    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
+        return "memory"
+    return ""

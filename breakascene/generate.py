@@ -17,7 +17,7 @@ from breakascene.files import new_file
 from breakascene.handles import check_prompt, places
 
 KEY = "breakascene"  # of the text chunk in a PNG
-BATCH = 4  # pictures at once
+BATCH = 4  # pictures at once: quicker for all of them, slower for the first
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +39,20 @@ def generate(
     guidance: float | None = None,
     negative: str = "",
     paired: bool = False,
+    size: tuple[int, int] | None = None,
+    together: int = BATCH,
 ) -> Iterator[Picture]:
-    """Draw `count` pictures of each prompt, in order, with DPM-Solver++; they come a few at a time.
+    """Draw `count` pictures of each prompt, in order, with DPM-Solver++; they come `together` at a time.
 
     concepts: whose handles the prompts may use; None for the bare base. guidance: 1 or below for none; by default
-    what suits the base. Picture `index` comes from seed + index alone, so it is the same whatever is drawn with it (up
-    to the last digits of the arithmetic). It is counted over all prompts; with `paired` anew for each prompt, so that
-    what differs between two prompts' pictures is due to the prompts. Its record has prompt, negative, seed, index,
-    steps, guidance, base, fingerprint, run (the concepts' id or None), handles and versions.
+    what suits the base. size: width and height, by default the square that the base learned. Picture `index` comes
+    from seed + index alone, so it is the same whatever is drawn with it (up to the last digits of the arithmetic). It
+    is counted over all prompts; with `paired` anew for each prompt, so that what differs between two prompts' pictures
+    is due to the prompts. Its record has prompt, negative, seed, index, steps, guidance, width, height, base,
+    fingerprint, run (the concepts' id or None), handles and versions.
     Between pictures the base is as it was.
-    Raises UserError for an unknown handle, one that is cut off, an empty prompt, or concepts of another base.
+    Raises UserError for an unknown handle, one that is cut off, an empty prompt, a size that the base cannot draw, or
+    concepts of another base.
     """
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     known = concepts.handles if concepts else ()
@@ -58,6 +62,8 @@ def generate(
         raise UserError("The number of pictures and of steps must be at least 1.")
     for prompt in (*prompts, negative):
         check_prompt(prompt, known)
+    width, height = size or shapes(base)["square"]
+    check_size(base, width, height)
 
     def on_base():
         return concepts.applied(base) if concepts else nullcontext()
@@ -70,6 +76,8 @@ def generate(
         "negative": negative,
         "steps": steps,
         "guidance": guidance,
+        "width": width,
+        "height": height,
         "base": base.name,
         "fingerprint": base.fingerprint,
         "run": concepts.id if concepts else None,
@@ -83,14 +91,32 @@ def generate(
     ]
 
     def draw() -> Iterator[Picture]:
-        for start in range(0, len(records), BATCH):
-            batch = records[start : start + BATCH]
+        for start in range(0, len(records), together):
+            batch = records[start : start + together]
             with on_base():
                 images = _draw(base, batch)
             for image, record in zip(images, batch, strict=True):
                 yield Picture(image, record)
 
     return draw()  # so that a mistake is raised by the call itself, not by the first picture
+
+
+def shapes(base: Base) -> dict[str, tuple[int, int]]:
+    """Width and height of pictures that the base draws well: its own square, and as many pixels wide or tall."""
+    side = base.image_size
+    long, short = side * 5 // 4, side * 3 // 4  # of SDXL one of the sizes that it learned, 1280 × 768
+    return {"square": (side, side), "wide": (long, short), "tall": (short, long)}
+
+
+def check_size(base: Base, width: int, height: int) -> None:
+    """Raise UserError unless the base can draw pictures of that size."""
+    side, cell = base.image_size, base.image_size // base.latent_size
+    if not all(side // 2 <= length <= 2 * side and length % cell == 0 for length in (width, height)):
+        raise UserError(
+            "The picture size {width} × {height} will not do: take sides from {least} to {most} pixels, "
+            "in steps of {cell}.",
+            width=width, height=height, least=side // 2, most=2 * side, cell=cell,
+        )  # fmt: skip
 
 
 @torch.no_grad()
@@ -102,6 +128,8 @@ def _draw(base: Base, records: Sequence[dict]) -> list[Image.Image]:
         negative_prompt=[record["negative"] for record in records] if first["negative"] else None,
         num_inference_steps=first["steps"],
         guidance_scale=first["guidance"],
+        width=first["width"],
+        height=first["height"],
         generator=[torch.Generator().manual_seed(record["seed"] + record["index"]) for record in records],
     ).images
 

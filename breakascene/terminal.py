@@ -1,6 +1,5 @@
 """What the commands share at the terminal: mistakes in one line, options that hold several values, progress."""
 
-import errno
 import re
 import signal
 import socket
@@ -12,7 +11,7 @@ from pathlib import Path
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from breakascene.errors import UserError
+from breakascene.errors import UserError, lacks
 from breakascene.files import new_folder
 
 MISTAKE = 2  # exit status
@@ -34,22 +33,18 @@ class Plain(TyperGroup):
 
 def explain(error: Exception) -> str:
     """The sentence for what the person at the terminal can mend; "" for a fault of the program."""
-    text = str(error)
     if isinstance(error, UserError):
-        return text
+        return str(error)
     if isinstance(error, TyperException):
         said = error.format_message().replace("Value error, ", "").rstrip(".")
         return f"{said}: see --help."
-    inner = re.search(r"\(os error (\d+)\)", text)  # how safetensors tells what the system said
-    code = error.errno if isinstance(error, OSError) else int(inner[1]) if inner else None
-    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "The disk is full: free some space and run the command again."
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        file = getattr(error, "filename", None) or "A file"
-        return f"{file} may not be written or read: change its rights or choose another place."
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return "Memory ran out: close other programs, or use a smaller photo or base."
-    return ""
+    file = getattr(error, "filename", None) or "A file"
+    sentences = {
+        "disk": "The disk is full: free some space and run the command again.",
+        "rights": f"{file} may not be written or read: change its rights or choose another place.",
+        "memory": "Memory ran out: close other programs, or use a smaller photo or base.",
+    }
+    return sentences.get(lacks(error), "")
 
 
 def parse_numbers(text: str, count: int, option: str, form: str, whole: bool = False) -> list[float]:
@@ -68,6 +63,16 @@ def parse_point(text: str) -> tuple[float, float, bool]:
     inside = not text.endswith(",-")
     x, y = parse_numbers(text.removesuffix(",-").removesuffix(",+"), 2, "--point", "X,Y or X,Y,-")
     return x, y, inside
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Read "WIDTHxHEIGHT"; None stays None."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.lower())
+    if not found:
+        raise UserError(f'--size "{text}" cannot be read: write WIDTHxHEIGHT in pixels, for example 160x96.')
+    return int(found[1]), int(found[2])
 
 
 def parse_mask(text: str) -> tuple[Path, str]:

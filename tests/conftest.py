@@ -1,6 +1,7 @@
 """Random-weight bases of the true architectures, built once a session, and a scene of two things."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from breakascene.base import Base, load_base
 from breakascene.scene import Scene, make_scene
 
+CHROMIUM_FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync""".split()
 WORDS = "a photo of and at in on the dog cat car ball mug beach snow grass object".split()
 
 
@@ -216,6 +219,27 @@ def scene() -> Scene:
     disc, square = (x - 45) ** 2 + (y - 90) ** 2 < 30**2, (abs(x - 115) < 25) & (abs(y - 80) < 25)
     pixels[disc], pixels[square] = (220, 30, 40), (30, 40, 220)
     return make_scene(Image.fromarray(pixels.astype(np.uint8)), [disc, square], ["ball", "mug"], background=True)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Of a studio of the module's own."""
+    from studio_server import running_studio
+
+    with running_studio(tmp_path_factory.mktemp("studio")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")  # while it is open no other loop of events can run
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or "/usr/bin/chromium"
+    if not Path(chromium).exists():
+        pytest.skip("needs Chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
 
 
 def weights_of(base: Base) -> dict[str, torch.Tensor]:

@@ -150,6 +150,8 @@ def test_generate(bench, monkeypatch):
         "run| ": "The prompt is empty",
         "run|a photo|--count|0": "--count",
         "run|a photo|--steps|x": "--steps",
+        "run|a photo|--size|128": '--size "128" cannot be read',
+        "run|a photo|--size|100x128": "in steps of 8",
     }
     for arguments, words in cases.items():
         assert words in refused(bench, f"generate|{arguments}|--out|pictures", monkeypatch)

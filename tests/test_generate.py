@@ -5,10 +5,9 @@ import pytest
 from conftest import assert_same_base, weights_of
 from PIL import Image
 
-from breakascene import generate as module
 from breakascene.errors import UserError
 from breakascene.extract import preset, run_extraction
-from breakascene.generate import generate, read_record, save_picture
+from breakascene.generate import generate, read_record, save_picture, shapes
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +33,8 @@ def test_pictures_and_their_records(tiny_base, concepts):
         "index": 0,
         "steps": 3,
         "guidance": 1.5,
+        "width": 128,
+        "height": 128,
         "base": tiny_base.name,
         "fingerprint": tiny_base.fingerprint,
         "run": concepts.id,
@@ -43,11 +44,10 @@ def test_pictures_and_their_records(tiny_base, concepts):
     assert [p.record["index"] for p in rest] == [1, 2, 3, 4, 5] and rest[-1].record["prompt"] == "a dog"
 
 
-def test_picture_k_is_the_same_whatever_the_batch(tiny_base, concepts, monkeypatch):
+def test_picture_k_is_the_same_whatever_the_batch(tiny_base, concepts):
     options = {"count": 3, "seed": 1, "steps": 4}
     batched = arrays(generate(tiny_base, concepts, ["<asset0>"], **options))
-    monkeypatch.setattr(module, "BATCH", 1)
-    alone = arrays(generate(tiny_base, concepts, ["<asset0>"], **options))
+    alone = arrays(generate(tiny_base, concepts, ["<asset0>"], together=1, **options))
     third = arrays(generate(tiny_base, concepts, ["<asset0>"], count=1, seed=3, steps=4))[0]
     for one, two in zip([*batched, batched[2]], [*alone, third], strict=True):
         assert abs(one - two).max() <= 1
@@ -73,6 +73,15 @@ def test_prompt_negative_guidance_and_seed_matter(tiny_base, concepts):
         assert (plain != other).any()
 
 
+def test_pictures_are_drawn_wide_and_tall(tiny_base, sd2_base, concepts):
+    assert shapes(tiny_base) == {"square": (128, 128), "wide": (160, 96), "tall": (96, 160)}
+    for size in shapes(tiny_base).values():
+        picture = next(generate(tiny_base, concepts, ["<asset0>"], steps=2, size=size))
+        assert picture.image.size == size == (picture.record["width"], picture.record["height"])
+    for size in shapes(sd2_base).values():
+        assert next(generate(sd2_base, None, ["a dog"], steps=1, size=size)).image.size == size
+
+
 def test_bare_base_has_no_handles(tiny_base):
     assert len(list(generate(tiny_base, None, ["a photo of a dog"], steps=2))) == 1
     with pytest.raises(UserError, match="<asset0> is an unknown handle"):
@@ -89,6 +98,9 @@ def test_mistakes_are_told_at_once(tiny_base, concepts):
             generate(tiny_base, concepts, prompts)
     with pytest.raises(UserError, match="<what>"):
         generate(tiny_base, concepts, ["a dog"], negative="<what>")
+    for size in ((0, 128), (128, 100), (512, 128)):
+        with pytest.raises(UserError, match="sides from 64 to 256 pixels, in steps of 8"):
+            generate(tiny_base, concepts, ["a dog"], size=size)
     with pytest.raises(UserError, match="at least 1"):
         generate(tiny_base, concepts, ["a dog"], count=0)
 

@@ -5,7 +5,6 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from studio_server import running_studio
 
 from breakascene.generate import read_record
 from breakascene.scene import read_folder
@@ -14,15 +13,11 @@ from breakascene.studio.pick import samples
 FEW = [2, 1]  # steps of the two phases
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with running_studio(tmp_path_factory.mktemp("studio")) as address:
-        yield address
-
-
 @pytest.fixture
-def client(address, tmp_path):
-    return Client(address, verbose=False, download_files=str(tmp_path))
+def client(address, tmp_path, run):
+    """A program that comes back to the desk where the run was made."""
+    headers = {"X-Desk": run[-1]["desk"]}
+    return Client(address, verbose=False, download_files=str(tmp_path), headers=headers)
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +68,17 @@ def test_extract_tells_its_progress_and_ends_with_a_run(run, sample):
     assert steps == sorted(steps) and all(event["total"] == 3 for event in run)
 
 
+def test_runs_of_other_sessions_are_not_found_even_by_their_ids(address, run):
+    stranger = Client(address, verbose=False)
+    for key in (run[-1]["run"], f"../{run[-1]['desk']}/runs/{run[-1]['run']}"):
+        with pytest.raises(AppError, match="run was not found"):
+            stranger.predict(key, "a photo of <asset0>", 1, 0, 2, 2.0, "", api_name="/generate")
+
+
 def test_generate_gives_pngs_with_their_records(client, run):
     prompt = "a photo of <asset0> at <background>"
-    paths = client.predict(run[-1]["run"], prompt, 2, 7, 2, 2.0, "", api_name="/generate")
+    paths = client.predict(run[-1]["run"], prompt, 2, 7, 2, 2.0, "", "tall", api_name="/generate")
+    assert [Image.open(path).size for path in paths] == [(96, 160)] * 2
     records = [read_record(path) for path in paths]
     assert [(r["prompt"], r["seed"] + r["index"], r["steps"], r["guidance"]) for r in records] == [
         (prompt, 7, 2, 2.0),

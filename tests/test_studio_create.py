@@ -149,6 +149,26 @@ def test_a_picture_of_many_comes_again_alone_by_its_seed(desk, line):
     assert record["run"] == desk.current_run().concepts  # so that its things are found again
 
 
+def test_pictures_come_one_by_one(desk, line):
+    """Whoever stops after the first has no more than the one that was being drawn then."""
+    job = create.begin(desk, line, desk.current_run(), "a photo of <asset0>", 16, 0, 60, 2.0, "")
+    next(line.follow(job))
+    job.ask_stop()
+    assert len(list(line.follow(job))) <= 3 and job.state == STOPPED
+
+
+def test_a_picture_has_the_shape_that_was_asked_for_and_gives_it_back(desk, line):
+    job = create.begin(desk, line, desk.current_run(), "a photo of <asset0>", 1, 0, *REST, "wide")
+    (wide,) = finished(line, job)
+    record = read_record(wide)
+    assert Image.open(wide).size == (160, 96) and create.shape_of(record) == "wide"
+    assert album.details(record)["size"] == "160 × 96"
+    old = {key: value for key, value in record.items() if key not in ("width", "height")}
+    assert create.shape_of(old) == "square" and "size" not in album.details(old)
+    with pytest.raises(UserError, match="choose one of square, wide, tall"):
+        create.begin(desk, line, desk.current_run(), "a photo of <asset0>", 1, 0, *REST, "round")
+
+
 def test_a_kept_seed_stays_and_any_other_is_new():
     assert create.pick_seed(12, True) == 12
     assert create.pick_seed(-3, True) == 3

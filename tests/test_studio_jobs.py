@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from safetensors import SafetensorError
 
 from breakascene.errors import UserError
 from breakascene.studio import words
@@ -99,7 +100,9 @@ def test_a_full_line_and_a_full_share_get_a_sentence(line):
         (UserError("Give it a name."), "Give it a name."),
         (MemoryError(), words.OUT_OF_MEMORY),
         (RuntimeError("CUDA out of memory. Tried to allocate"), words.OUT_OF_MEMORY),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), words.OUT_OF_MEMORY),
         (OSError(28, "No space left on device"), words.DISK_FULL),
+        (SafetensorError("Error while serializing: I/O error: File too large (os error 27)"), words.DISK_FULL),
         (SystemExit(1), words.UNEXPECTED),
         (ZeroDivisionError(), words.UNEXPECTED),
     ],
@@ -160,9 +163,6 @@ def test_desks_are_apart_and_come_back_by_token_only(tmp_path):
         desks.get("unknown")
     (mine.folder / "runs").mkdir(parents=True)
     assert Desks(tmp_path).enter(mine.token).folder == mine.folder  # after a restart of the studio
-    for guess in ("../x", "*", "", "a" * 16):
-        with pytest.raises(UserError, match="not found"):
-            desks.run_folder(guess)
 
 
 def test_unused_desks_leave_a_shared_machine(tmp_path):

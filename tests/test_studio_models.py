@@ -1,30 +1,39 @@
 """What a preset is said to take: timed passes before the first run, then the steps as they were."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+from breakascene.errors import UserError
 from breakascene.extract import extract, preset
 from breakascene.settings import PRESET_NAMES
-from breakascene.studio import models
+from breakascene.studio import cards, extract_screen, models, words_en
 
 
 @pytest.fixture
 def opened(tiny_folder, monkeypatch):
     for name in ("_loaded", "_forward", "_pace"):
         monkeypatch.setattr(models, name, {})
-    assert all(models.expected_seconds(name) is None for name in PRESET_NAMES)
+    assert [text for text, _ in cards.cards()] == ["\n".join(words_en.PRESETS[name]) for name in cards.PRESETS]
     models.open_models(tiny_folder)
     return models.base()
 
 
-def test_each_preset_has_a_time_before_the_first_run(opened):
-    seconds = {name: models.expected_seconds(name) for name in PRESET_NAMES}
+def seconds_of(name):
+    return models.expected_seconds(models.settings_of(name))
+
+
+def test_each_preset_has_a_time_and_memory_before_the_first_run(opened):
+    seconds = {name: seconds_of(name) for name in PRESET_NAMES}
     assert 0 < seconds["quick"] < seconds["light"] < seconds["paper"]
+    for text, _ in cards.cards():
+        name, what, takes = text.split("\n")
+        assert takes.startswith("about") and " here · " in takes and takes.endswith("GB of memory")
 
 
 def test_steps_that_were_done_replace_the_guess_of_their_kind(opened, scene):
-    paper = models.expected_seconds("paper")
+    paper = seconds_of("paper")
     settings = dataclasses.replace(preset("quick", opened), steps=(1, 1), prior_count=2)
     paces = {}
     for event in extract(scene, opened, settings):
@@ -32,5 +41,22 @@ def test_steps_that_were_done_replace_the_guess_of_their_kind(opened, scene):
         paces[event.phase] = event.seconds
     for name in ("quick", "light"):  # as many subsets a step
         expected = sum(steps * paces[phase] for phase, steps in enumerate(preset(name, opened).steps, 1))
-        assert models.expected_seconds(name) == pytest.approx(expected)
-    assert models.expected_seconds("paper") == paper
+        assert seconds_of(name) == pytest.approx(expected)
+    assert seconds_of("paper") == paper
+
+
+def test_a_gpu_that_is_lent_is_asked_for_as_long_as_the_work_takes(opened, scene, monkeypatch):
+    quick, paper = models.settings_of("quick"), dataclasses.replace(models.settings_of("paper"), steps=(1000, 1000))
+    assert models.fits(paper)  # on a GPU of one's own
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    monkeypatch.setattr(models, "_forward", {})  # nothing was timed there
+    assert models.fits(quick) and not models.fits(paper)
+    assert models._lent_to_learn(scene, quick, Path(), Path(), Path()) == models.learning_seconds(quick)
+    assert models._lent_to_learn(scene, paper, Path(), Path(), Path(), True) == models.LONGEST
+    lent = [models._lent_to_draw(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
+    assert models.STARTS < lent[0] < lent[1] < lent[2] == models.LONGEST
+    with pytest.raises(UserError, match="choose “Quick”, or fewer steps"):
+        extract_screen.make_settings(scene, "paper", 1000, 1000, 0)
+    for phase in (1, 2):  # a run has shown that it is slower
+        models._pace[models._kind(quick, phase)] = 100.0
+    assert [words_en.NOT_HERE in text for text, _ in cards.cards()][0]

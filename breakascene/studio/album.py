@@ -16,7 +16,9 @@ from breakascene.files import new_file
 from breakascene.generate import read_record
 from breakascene.studio import words
 
-COLUMNS = ("prompt", "negative", "seed", "index", "steps", "guidance", "base", "fingerprint", "run")  # of records.csv
+COLUMNS = (  # of records.csv
+    "prompt", "negative", "seed", "index", "steps", "guidance", "width", "height", "base", "fingerprint", "run",
+)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -134,6 +136,8 @@ def details(record: dict) -> dict[str, str]:
         "steps": f"{words.DRAW_STEPS.lower()} {record['steps']}",
         "guidance": f"{words.GUIDANCE_SHORT} {record['guidance']:g}",
     }
+    if record.get("width") != record.get("height"):  # older records have neither
+        parts["size"] = f"{record['width']} × {record['height']}"
     return {**parts, "negative": f"{words.WITHOUT} {record['negative']}"} if record["negative"] else parts
 
 

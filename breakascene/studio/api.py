@@ -1,6 +1,7 @@
 """The same chain for programs: three named endpoints, /segment, /extract and /generate, for gradio_client.
 
-A run's id is all that leads to it, and nobody can guess it.
+Each client has a desk of its own, or comes back to one with the token that /extract told, or that a page has in its
+address. Runs of other desks are not found, even by their ids.
 """
 
 import inspect
@@ -11,17 +12,17 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.files import new_file
 from breakascene.reading import read_mask, read_photo
 from breakascene.scene import make_scene
 from breakascene.studio import create, extract_screen, models, words
-from breakascene.studio.desk import Desk, Desks, Run
+from breakascene.studio.desk import Desk, Desks
 from breakascene.studio.jobs import FAILED, Job, Line
 from breakascene.studio.pick import photo_input
 from breakascene.studio.screen import log
 
+DESK = "x-desk"  # the header with the token
 OPTIONS = {"show_progress": "hidden", "concurrency_limit": None}
 
 
@@ -44,6 +45,7 @@ def build(desks: Desks, line: Line) -> None:
         drawing_steps = gr.Number(20, label="steps", precision=0)
         guidance = gr.Number(models.base().guidance, label="guidance")
         negative = gr.Textbox(label="negative")
+        shape = gr.Textbox(create.SQUARE, label="shape")
         mask, scores = gr.File(label="mask"), gr.JSON(label="scores")
         progress, pictures = gr.JSON(label="progress"), gr.File(label="pictures", file_count="multiple")
         button = gr.Button()
@@ -51,7 +53,7 @@ def build(desks: Desks, line: Line) -> None:
     sessions: dict[str, str] = {}  # of gradio_client -> token of its desk
 
     def desk_of(request: gr.Request) -> Desk:
-        desk = desks.enter(sessions.get(request.session_hash))
+        desk = desks.enter(request.headers.get(DESK) or sessions.get(request.session_hash))
         sessions[request.session_hash] = desk.token
         return desk
 
@@ -83,14 +85,14 @@ def build(desks: Desks, line: Line) -> None:
             else:
                 yield {"step": 0, "total": settings.total, "place": line.place(job)}
         yield {"step": len(job.events), "total": settings.total, "run": job.result, "state": job.state,
-               "handles": list(scene.handles)}  # fmt: skip
+               "handles": list(scene.handles), "desk": desk.token}  # fmt: skip
 
-    def generate(desk, run, prompt, count=1, seed=0, steps=20, guidance=None, negative=""):
-        """Pictures of the prompt, PNGs with their records; the list grows as they are drawn."""
-        folder = desks.run_folder(run or "")
-        concepts = Concepts.load(folder)
-        found = Run(run, folder, concepts.handles, concepts.names)
-        job = create.begin(desk, line, found, prompt, count, seed, steps, guidance, negative)
+    def generate(desk, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=create.SQUARE):
+        """Pictures of the prompt, square, wide or tall PNGs with their records; the list grows as they are drawn."""
+        found = [own for own in desk.runs() if own.id == run]
+        if not found:
+            raise UserError(words.RUN_UNKNOWN)
+        job = create.begin(desk, line, found[0], prompt, count, seed, steps, guidance, negative, shape)
         for events in _watch(job):
             yield [str(path) for path in events]
 
@@ -120,7 +122,7 @@ def build(desks: Desks, line: Line) -> None:
         api_name="extract", **OPTIONS,
     )  # fmt: skip
     button.click(
-        answer(generate), [run, prompt, count, seed, drawing_steps, guidance, negative], pictures,
+        answer(generate), [run, prompt, count, seed, drawing_steps, guidance, negative, shape], pictures,
         api_name="generate", **OPTIONS,
     )  # fmt: skip
 
@@ -149,10 +151,9 @@ def plain_errors():
     """A user's mistake reaches the program as its one sentence; anything else as a sentence too, details to the log."""
     try:
         yield
-    except UserError as error:
-        raise gr.Error(str(error), print_exception=False) from error
     except Exception as error:
-        log.exception("an API call failed")
+        if not isinstance(error, UserError):
+            log.exception("an API call failed")
         raise gr.Error(words.sentence_for(error), print_exception=False) from error
 
 

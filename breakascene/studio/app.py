@@ -26,17 +26,27 @@ A_DAY = 24 * 3600
 
 
 def launch(
-    host: str = "127.0.0.1", port: int | None = None, base: str = "auto", *, mcp: bool = False, wait: bool = True
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    base: str = "auto",
+    *,
+    login: str = "",
+    mcp: bool = False,
+    wait: bool = True,
 ) -> gr.Blocks:
     """Load the models and serve the studio; returns at once, with the running app, if not told to wait.
 
-    mcp: offer the endpoints of api.py as tools of the Model Context Protocol as well.
-    Raises UserError if the base, or the package that MCP needs, cannot be had.
+    login: "name:password" that visitors have to give; none if empty. mcp: offer the endpoints of api.py as tools of the
+    Model Context Protocol as well.
+    Raises UserError if the base, or the package that MCP needs, cannot be had, or the login lacks a part.
     """
+    name, _, password = login.partition(":")
+    if login and not (name and password):
+        raise UserError(words.LOGIN_BAD)
     if mcp and find_spec("mcp") is None:
         raise UserError(words.NO_MCP.format(version=gr.__version__))
     models.open_models(base)
-    if host not in ("127.0.0.1", "localhost", "::1") and not on_space():
+    if host not in ("127.0.0.1", "localhost", "::1") and not login and not on_space():
         log.warning(words.NOT_LOCAL.format(host=host))
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     desks = Desks(folder, keep_seconds=A_DAY if on_space() else None)
@@ -48,7 +58,7 @@ def launch(
         server_name=host, server_port=port, share=False, ssr_mode=False, quiet=True, prevent_thread_lock=True,
         theme=THEME, css=CSS, footer_links=[], max_file_size=MAX_UPLOAD, strict_cors=True, show_error=False,
         enable_monitoring=False, run_history=False, allowed_paths=[str(desks.folder)],
-        app_kwargs={"middleware": [Middleware(door)]}, mcp_server=mcp,
+        auth=(name, password) if login else None, app_kwargs={"middleware": [Middleware(door)]}, mcp_server=mcp,
     )  # fmt: skip
     if wait:
         print(words.OPEN.format(address=address), flush=True)
@@ -98,9 +108,11 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
         with desk.lock, words.speaking(language):
             desk.prompted = None  # a new page starts with a sentence
             desk.album.choose(None)
+            taken_up = extract_screen.take_up(desk, line)
             shown = [*picking.show(desk), *learning.show(desk), *drawing.show(desk), *checking.show(desk)]
-            at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) else "pick"
-            return [desk.token, desk.token, *shown, gr.Timer(active=desk.busy()), gr.Tabs(selected=at)]
+            at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) or taken_up else "pick"
+            tab = gr.skip() if at == "pick" else gr.Tabs(selected=at)  # the visitor may have gone on meanwhile
+            return [desk.token, desk.token, desk.token, *shown, gr.Timer(active=desk.busy()), tab]
 
     def tick(desk: Desk, shown: dict):
         # First whether it goes on, then what there is to show: a job that ends in between is shown by the next tick
@@ -126,7 +138,9 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
 
     live = [*learning.live, *drawing.outputs, *checking.outputs]
     everything = [*picking.outputs, *learning.outputs, *drawing.outputs, *checking.outputs]
-    demo.load(enter, [browser], [browser, token, *everything, timer, tabs], **QUIET)
+    entered = demo.load(enter, [browser], [browser, token, learning.address, *everything, timer, tabs], **QUIET)
+    address = extract_screen.ADDRESS
+    entered.then(None, [learning.address], [learning.address], js=address, api_visibility="private")
     demo.load(None, js=pick.BRUSH_JS, api_visibility="private")
     demo.load(None, js=f"() => {{ document.documentElement.lang = '{language}'; }}", api_visibility="private")
     timer.tick(

@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from breakascene.errors import UserError
-from breakascene.generate import read_record, save_picture
+from breakascene.generate import BATCH, read_record, save_picture, shapes
 from breakascene.handles import check_prompt
 from breakascene.scene import MAX_CONCEPTS
 from breakascene.studio import charts, models, pictures, sentence, words
@@ -20,18 +20,10 @@ from breakascene.studio.screen import QUIET, at_desk, download_button
 
 CHIPS = MAX_CONCEPTS + 1  # the things and the background
 MOST_PICTURES, MOST_ON_SHEET, MOST_STEPS, LONGEST_PROMPT = 16, 48, 100, 500
+SQUARE = "square"  # of generate.shapes
 SEEDS = 1_000_000  # new ones are below, short enough to be noted
 
-# Puts a handle where the cursor stands in the sentence, as one would type it.
-INSERT = """(prompt, chip) => {
-  const box = document.querySelector("#prompt textarea");
-  const [a, b] = box ? [box.selectionStart, box.selectionEnd] : [prompt.length, prompt.length];
-  const before = prompt.slice(0, a), after = prompt.slice(b);
-  const left = before && !/\\s$/.test(before) ? " " : "", right = after && !/^[\\s,.]/.test(after) ? " " : "";
-  const word = left + chip.match(/<[^>]+>$/)[0] + right;
-  setTimeout(() => { if (box) { box.focus(); box.setSelectionRange(a + word.length, a + word.length); } }, 60);
-  return before + word + after;
-}"""
+INSERT = Path(__file__).with_name("insert.js").read_text(encoding="utf-8")
 
 # Says on the button how many pictures the sheet would have.
 SHEET_LABEL = """(prompt, things, places, tries) => {
@@ -119,6 +111,7 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
             with gr.Row(elem_classes="chips manners"):
                 manners = {way: gr.Button(name, size="sm", min_width=60) for way, name in sentence.manners().items()}
             count = gr.Slider(1, MOST_PICTURES, 4, step=1, label=words.COUNT, elem_id="count")
+            shape = gr.Radio(shape_choices(), value=SQUARE, label=words.SHAPE, elem_id="shape")
             with gr.Accordion(words.ADVANCED, open=False, elem_id="create-advanced") as advanced:
                 seed = gr.Number(None, label=words.SEED, info=words.SEED_INFO, precision=0, elem_id="seed")
                 keep = gr.Checkbox(False, label=words.KEEP_SEED, elem_id="keep-seed")
@@ -152,7 +145,7 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
 
     live = [state, start, start_sheet, stop, *drawn.outputs]
     create = Create([nothing, table, runs, prompt, *chips, things, name, *live], live, drawn, reopen, line, [])
-    settings = [seed, keep, steps, guidance, negative]  # for all pictures of a drawing
+    settings = [seed, keep, steps, guidance, negative, shape]  # for all pictures of a drawing
 
     def current_run(desk: Desk) -> Run:
         run = desk.current_run()
@@ -188,7 +181,7 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
             raise UserError(words.THINGS_FORGOTTEN)
         desk.run = found[0]
         gr.Info(words.SETTINGS_USED, title="")
-        values = [1, seed_of(record), True, record["steps"], record["guidance"], record["negative"]]
+        values = [1, seed_of(record), True, record["steps"], record["guidance"], record["negative"], shape_of(record)]
         return [*create.show(desk, record["prompt"]), *values]
 
     def on_runs(event, change, *inputs):
@@ -233,24 +226,25 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
     return create
 
 
-def begin(desk: Desk, line: Line, run: Run, prompt, count, seed, steps, guidance, negative) -> Job:
+def begin(desk: Desk, line: Line, run: Run, prompt, count, seed, *rest) -> Job:
     """Put a drawing in line; what is wrong with the sentence is said at once, before the wait."""
     prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MOST_PICTURES)
-    return _begin(desk, line, run, [prompt], Drawing(count), count, seed, steps, guidance, negative)
+    return _begin(desk, line, run, [prompt], Drawing(count), count, seed, *rest)
 
 
-def begin_sheet(desk: Desk, line: Line, run: Run, rows: list[list[str]], tries, seed, steps, guidance, negative) -> Job:
+def begin_sheet(desk: Desk, line: Line, run: Run, rows: list[list[str]], tries, seed, *rest) -> Job:
     """The same for a contact sheet of sentences, `tries` pictures of each, the first of each from the same seed."""
     prompts, tries = [prompt for row in rows for prompt in row], max(int(tries or 1), 1)
     drawing = Drawing(len(prompts) * tries, columns=len(rows[0]) * tries)
     if drawing.count > MOST_ON_SHEET:
         raise UserError(words.SHEET_LARGE.format(n=drawing.count, most=MOST_ON_SHEET))
-    return _begin(desk, line, run, prompts, drawing, tries, seed, steps, guidance, negative)
+    return _begin(desk, line, run, prompts, drawing, tries, seed, *rest)
 
 
 def _begin(
-    desk: Desk, line: Line, run: Run, prompts: list[str], drawing: Drawing, count, seed, steps, guidance, negative
-) -> Job:
+    desk: Desk, line: Line, run: Run, prompts: list[str], drawing: Drawing,
+    count, seed, steps, guidance, negative, shape=SQUARE,
+) -> Job:  # fmt: skip
     negative = " ".join((negative or "").split())
     if not all(prompts):
         raise UserError(words.NO_PROMPT)
@@ -258,6 +252,8 @@ def _begin(
         raise UserError(words.PROMPT_LONG.format(most=LONGEST_PROMPT))
     for prompt in (*prompts, negative):
         check_prompt(prompt, run.handles)
+    if (size := shapes(models.base()).get(shape or SQUARE)) is None:
+        raise UserError(words.SHAPE_BAD.format(known=", ".join(shapes(models.base()))))
     if desk.drawing and not desk.drawing.over:
         raise UserError(words.ALREADY_DRAWING)
     options = {
@@ -267,6 +263,8 @@ def _begin(
         "guidance": None if guidance is None else float(guidance),
         "negative": negative,
         "paired": bool(drawing.columns),
+        "size": size,
+        "together": BATCH if drawing.columns else 1,  # one by one to look at, a sheet to be done soon
     }
 
     def work(job: Job) -> list[Path]:
@@ -285,6 +283,17 @@ def _begin(
 def pick_seed(seed: float | None, kept: bool) -> int:
     """The seed that is kept, or a new one."""
     return abs(int(seed)) % 2**31 if kept and seed is not None else secrets.randbelow(SEEDS)
+
+
+def shape_choices() -> list[tuple[str, str]]:
+    sizes = shapes(models.base())
+    return [(f"{words.SHAPES[name]} {width} × {height}", name) for name, (width, height) in sizes.items()]
+
+
+def shape_of(record: dict) -> str:
+    """The shape of a picture's record; records of before there were shapes have none."""
+    sizes = {size: name for name, size in shapes(models.base()).items()}
+    return sizes.get((record.get("width"), record.get("height")), SQUARE)
 
 
 def no_pictures_yet() -> str:

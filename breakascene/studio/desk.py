@@ -23,8 +23,8 @@ from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.files import new_file
 from breakascene.scene import cutout, read_folder
+from breakascene.studio import begun, words
 from breakascene.studio import board as boards
-from breakascene.studio import words
 from breakascene.studio.album import Album
 from breakascene.studio.board import Board
 from breakascene.studio.jobs import Job
@@ -207,6 +207,7 @@ class Desk:
         for path in (folder, folder.with_name(f"{folder.name}-report")):
             shutil.rmtree(path, ignore_errors=True)
         checkpoint.path_for(folder).unlink(missing_ok=True)
+        begun.forget(folder)
         if self.run == folder.name:
             self.run = None
 
@@ -256,13 +257,6 @@ class Desks:
             raise UserError(words.DESK_UNKNOWN)
         desk.used = time.time()
         return desk
-
-    def run_folder(self, run: str) -> Path:
-        """The folder of a run by its id alone, which nobody can guess: for the API, where there is no desk."""
-        found = list(self.folder.glob(f"*/runs/{run}/manifest.json")) if TOKEN.fullmatch(run) else []
-        if not found:
-            raise UserError(words.RUN_UNKNOWN)
-        return found[0].parent
 
     def sweep(self) -> None:
         """On a shared machine desks go when they have not been used for a while; at home they stay."""

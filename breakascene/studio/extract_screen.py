@@ -12,13 +12,16 @@ from breakascene.concepts import Concepts
 from breakascene.errors import UserError
 from breakascene.extract import Settings, StepEvent, adapted, preset
 from breakascene.scene import Scene, cutout
+from breakascene.studio import begun as notes
 from breakascene.studio import board as boards
-from breakascene.studio import charts, models, words
+from breakascene.studio import cards, charts, models, words
+from breakascene.studio.begun import Begun
 from breakascene.studio.desk import Desk, Desks
 from breakascene.studio.jobs import FAILED, STOPPED, WAITING, Job, Line
 from breakascene.studio.screen import QUIET, at_desk
 
-PRESETS = ("quick", "light", "paper")
+# The address that leads to this desk from anywhere, in the language of whoever opens it.
+ADDRESS = "(token) => new URL('./?desk=' + token, document.baseURI).href"
 MAX_STEPS = 5000  # a phase; far above what the paper needs, and a bound for a shared machine
 
 
@@ -40,10 +43,11 @@ class ExtractScreen:
     live: list  # what changes while a job runs
     next: gr.Button
     strips: gr.HTML
+    address: gr.Textbox
     line: Line
 
     def show(self, desk: Desk) -> list:
-        return [summary(desk), gr.Radio(choices=preset_choices()), *self.progress(desk)]
+        return [summary(desk), gr.Radio(choices=cards.cards()), *self.progress(desk)]
 
     def progress(self, desk: Desk) -> list:
         job = desk.learning
@@ -70,7 +74,7 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Extract
         with gr.Column(scale=2, min_width=300):
             picked = gr.HTML(elem_id="picked")
             how = gr.Radio(
-                preset_choices(), value=PRESETS[0], label=words.PRESET, elem_id="preset", elem_classes="cards"
+                cards.cards(), value=cards.PRESETS[0], label=words.PRESET, elem_id="preset", elem_classes="cards"
             )
             with gr.Accordion(words.ADVANCED, open=False, elem_id="extract-advanced"):
                 first = gr.Number(None, label=words.STEPS_1, info=words.STEPS_INFO, precision=0, elem_id="steps-1")
@@ -82,12 +86,18 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Extract
             go_on = gr.Button(words.GO_ON, visible=False, elem_id="go-on")
             discard = gr.Button(words.DISCARD, visible=False, elem_id="discard")
             next_step = gr.Button(words.TO_CREATE, variant="primary", visible=False, elem_id="to-create")
+            with gr.Accordion(words.ELSEWHERE, open=False, elem_id="elsewhere"):
+                address = gr.Textbox(
+                    label=words.ADDRESS, info=words.ADDRESS_INFO, interactive=False, max_lines=1, buttons=["copy"],
+                    elem_id="address",
+                )  # fmt: skip
+                gr.Markdown(words.ADDRESS_HINT, elem_classes="hint")
         with gr.Column(scale=3, min_width=320, elem_id="progress"):
             state = gr.HTML(elem_id="status")
             curves = gr.HTML(elem_id="curves")
             strips = gr.HTML(elem_id="strips")
     live = [state, curves, strips, start, stop, glance, go_on, discard, next_step]
-    screen = ExtractScreen([picked, how, *live], live, next_step, strips, line)
+    screen = ExtractScreen([picked, how, *live], live, next_step, strips, address, line)
 
     def ask(desk: Desk, preset_name, steps_1, steps_2, seed_value):
         scene = boards.to_scene(desk.board)
@@ -131,7 +141,9 @@ def make_settings(scene: Scene, name: str, first: float | None, second: float | 
     steps = tuple(own if n is None else int(n) for n, own in zip((first, second), settings.steps, strict=True))
     if not all(0 <= n <= MAX_STEPS for n in steps) or not any(steps):
         raise UserError(words.STEPS_BAD.format(most=MAX_STEPS))
-    return replace(settings, steps=steps)
+    settings = replace(settings, steps=steps)
+    cards.check_fits(settings)
+    return settings
 
 
 def can_go_on(job: Job | None) -> bool:
@@ -147,6 +159,8 @@ def begin(desk: Desk, line: Line, scene: Scene, settings: Settings, before: Job 
     if desk.learning and not desk.learning.over:
         raise UserError(words.ALREADY_LEARNING)
     run = before.shown.run if before else desk.new_run_folder()
+    noted = Begun(run, scene, settings)
+    notes.note(noted)
 
     def work(job: Job) -> str | None:
         for event in models.learn(scene, settings, run, job.flag, job.glance, before is not None):
@@ -160,13 +174,36 @@ def begin(desk: Desk, line: Line, scene: Scene, settings: Settings, before: Job 
             return None
         job.shown = replace(job.shown, advice=tuple(run_advice(Concepts.load(run))))
         desk.run = run.name
+        if not checkpoint.path_for(run).exists():  # there is nothing to go on with
+            notes.forget(run)
         return run.name
 
-    job = line.put(desk.token, "extract", work)
-    names = dict(zip(scene.handles, scene.names, strict=True))
-    job.shown = Shown(names, scene.square(models.base().image_size).pixels, scene, settings, run)
+    try:
+        job = line.put(desk.token, "extract", work)
+    except UserError:
+        if not before:
+            notes.forget(run)
+        raise
+    job.shown = shown(noted)
     desk.learning = job
     return job
+
+
+def shown(begun: Begun) -> Shown:
+    scene = begun.scene
+    names = dict(zip(scene.handles, scene.names, strict=True))
+    return Shown(names, scene.square(models.base().image_size).pixels, scene, begun.settings, begun.run)
+
+
+def take_up(desk: Desk, line: Line) -> bool:
+    """After a studio that was killed: the photo and picks of an extraction that had not ended, which may go on."""
+    if desk.learning or desk.board.photo or (begun := notes.last(desk.folder / "runs")) is None:
+        return False
+    desk.board = boards.from_scene(begun.scene)
+    kept = checkpoint.path_for(begun.run).exists()
+    desk.learning = line.broken(desk.token, "extract", words.BROKEN_OFF_KEPT if kept else words.BROKEN_OFF)
+    desk.learning.shown = shown(begun)
+    return True
 
 
 def summary(desk: Desk) -> str:
@@ -179,19 +216,6 @@ def summary(desk: Desk) -> str:
     cuts = [cutout(scene, i) for i in range(len(scene.handles))]
     things = charts.thumbs(cuts, scene.names)
     return f'<p class="hint">{words.EXTRACT_READY}</p>{things}{charts.notices(scene_advice(scene))}'
-
-
-def preset_choices() -> list[tuple[str, str]]:
-    """The presets with the memory they need here, and how long they take once this machine has shown how fast it is."""
-    choices = []
-    for name in PRESETS:
-        title, what = words.PRESETS[name]
-        seconds = models.expected_seconds(name)
-        takes = f" · {words.TAKES.format(time=words.duration(seconds))}" if seconds else ""
-        memory = models.expected_memory(name)
-        needs = f" · {words.NEEDS.format(gigabytes=memory / 1e9)}" if memory else ""
-        choices.append((f"{title}: {what}{takes}{needs}", name))
-    return choices
 
 
 def status(job: Job, line: Line) -> str:

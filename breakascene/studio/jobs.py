@@ -99,6 +99,14 @@ class Line:
             self._changed.notify_all()
             return job
 
+    def broken(self, owner: str, kind: str, error: str) -> Job:
+        """A job of a studio that was killed, over already."""
+        key = secrets.token_urlsafe(12)
+        context = contextvars.copy_context()
+        return Job(
+            key, owner, kind, lambda job: None, Path(self._flags.name, key), self._changed, context, FAILED, error
+        )
+
     def get(self, key: str, owner: str | None = None) -> Job:
         """The job of that id; a job of somebody else is simply not found."""
         job = self._jobs.get(key)
@@ -167,10 +175,9 @@ class Line:
         """Whatever happens inside a job, the line goes on and its owner reads a sentence."""
         try:
             result = job.context.run(job.work, job)
-        except UserError as error:
-            return FAILED, words.sentence_for(error), None
         except BaseException as error:
-            log.exception("job %s (%s) died", job.id, job.kind)
+            if not isinstance(error, UserError) or error.__cause__:
+                log.exception("job %s (%s) died", job.id, job.kind)
             return FAILED, words.sentence_for(error), None
         return (STOPPED if job.stop_asked() else DONE), "", result
 

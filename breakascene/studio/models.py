@@ -4,6 +4,7 @@ On a Hugging Face ZeroGPU Space the decorated functions run in another process: 
 models here, and give their results back by yielding.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,7 +27,10 @@ try:
 except ImportError:
     spaces = None
 
-EXTRACT_SECONDS, DRAW_SECONDS, CHECK_SECONDS = 240, 60, 120  # of GPU time that a Space is asked for
+# A ZeroGPU Space lends its GPU for as long as is asked for, and takes that from the visitor's quota.
+LONGEST, CHECK_SECONDS = 240, 120
+STARTS = 20  # seconds: the weights' way to the GPU
+GUESS = 0.3, 0.1  # seconds a step of learning, and of one picture, until steps were timed
 
 # A step in forward passes over its pictures: there, back, the maps; and with all weights moving, theirs.
 STEP_COST = {False: 3.7, True: 5.0}
@@ -37,15 +41,40 @@ _forward: dict[int, float] = {}  # pictures -> seconds of a pass over them, time
 _pace: dict[tuple[bool, int, int], float] = {}
 
 
-def on_gpu(seconds: int) -> Callable:
+def zero_gpu() -> bool:
+    """Whether the studio runs on a ZeroGPU Space (as the package `spaces` tells)."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def learning_seconds(settings: Settings) -> int:
+    """How long a run needs the GPU, with a third in reserve."""
+    expected = expected_seconds(settings) or GUESS[0] * sum(settings.steps)
+    return round(STARTS + 4 / 3 * expected)
+
+
+def fits(settings: Settings) -> bool:
+    """Whether the GPU can be had for as long as a run takes; one's own always can."""
+    return not zero_gpu() or learning_seconds(settings) <= LONGEST
+
+
+def _lent_to_learn(scene: Scene, settings: Settings, *_) -> int:
+    return min(LONGEST, learning_seconds(settings))
+
+
+def _lent_to_draw(run: Path, prompts: Sequence[str], flag: Path, count: int = 1, steps: int = 20, **_) -> int:
+    return min(LONGEST, round(STARTS + GUESS[1] * len(prompts) * count * steps))
+
+
+def on_gpu(seconds: int | Callable) -> Callable:
+    """A decorator that borrows the GPU for some seconds, or as many as a function of the same arguments says."""
     return spaces.GPU(duration=seconds) if spaces else lambda work: work
 
 
 def open_models(base: str = "auto") -> None:
     _loaded["base"] = load_base(base)
     _loaded["segmenter"] = Segmenter.load()
-    if not spaces:  # a ZeroGPU Space has its GPU only while it is asked for
-        sizes = {_pictures(preset(name, _loaded["base"]), phase) for name in PRESET_NAMES for phase in (1, 2)}
+    if not zero_gpu():  # a ZeroGPU Space has its GPU only while it is asked for
+        sizes = {_pictures(settings_of(name), phase) for name in PRESET_NAMES for phase in (1, 2)}
         _forward.update({size: _time_forward(_loaded["base"], size) for size in sizes})
 
 
@@ -78,7 +107,7 @@ def segmenter() -> Segmenter:
     return _loaded["segmenter"]
 
 
-@on_gpu(EXTRACT_SECONDS)
+@on_gpu(_lent_to_learn)
 def learn(
     scene: Scene, settings: Settings, run: Path, flag: Path, glance: Path, resume: bool = False
 ) -> Iterator[StepEvent]:
@@ -98,7 +127,7 @@ def _taken(file: Path) -> bool:
     return there
 
 
-@on_gpu(DRAW_SECONDS)
+@on_gpu(_lent_to_draw)
 def draw(run: Path, prompts: Sequence[str], flag: Path, **options) -> Iterator[Picture]:
     """Generate from a run folder, picture by picture, until done or until the file `flag` exists."""
     for picture in generate(base(), Concepts.load(run), prompts, **options):
@@ -123,19 +152,22 @@ def note_pace(settings: Settings, event: StepEvent) -> None:
     _pace[key] = 0.9 * _pace.get(key, event.seconds) + 0.1 * event.seconds
 
 
-def expected_seconds(name: str) -> float | None:
-    """How long a preset takes on this machine: as runs have shown, before one by the passes that were timed.
+def settings_of(name: str) -> Settings | None:
+    """A preset for the base in use; None before the models are open."""
+    return preset(name, base()) if "base" in _loaded else None
+
+
+def expected_seconds(settings: Settings) -> float | None:
+    """How long a run takes on this machine: as runs have shown, before one by the passes that were timed.
 
     None where neither is known.
     """
-    if "base" not in _loaded:
-        return None
-    settings, seconds = preset(name, base()), 0.0
+    seconds = 0.0
     for phase, steps in enumerate(settings.steps, 1):
         if (pace := _pace.get(_kind(settings, phase))) is None:
-            if not _forward:
+            if (forward := _forward.get(_pictures(settings, phase))) is None:
                 return None
-            pace = STEP_COST[settings.full and phase == 2] * _forward[_pictures(settings, phase)]
+            pace = STEP_COST[settings.full and phase == 2] * forward
         seconds += steps * pace
     return seconds
 
@@ -145,6 +177,6 @@ def _kind(settings: Settings, phase: int) -> tuple[bool, int, int]:
     return settings.full and phase == 2, settings.batch, phase
 
 
-def expected_memory(name: str) -> int | None:
-    """Bytes that a preset needs here, the way a run would choose by itself; None before the models are open."""
-    return memory.choose("auto", base(), preset(name, base())).needs if "base" in _loaded else None
+def expected_memory(settings: Settings) -> int:
+    """Bytes that a run needs here, the way it would choose by itself."""
+    return memory.choose("auto", base(), settings).needs

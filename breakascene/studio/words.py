@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from breakascene.errors import Sentence, UserError
+from breakascene.errors import Sentence, UserError, lacks
 from breakascene.studio import words_en, words_ja
 
 LANGUAGES = {"en": "English", "ja": "日本語"}
@@ -21,8 +21,9 @@ OPEN = "The studio is open: {address} (Ctrl-C closes it)"
 NO_MCP = 'The MCP server needs one more package: pip install "gradio[mcp]=={version}", or start without --mcp.'
 NOT_LOCAL = (
     "The studio is open to every machine that can reach {host}, without a password: "
-    "use --host 127.0.0.1 to keep it to this one."
+    "use --host 127.0.0.1 to keep it to this one, or --login NAME:PASSWORD."
 )
+LOGIN_BAD = "The login cannot be read: write it as NAME:PASSWORD, neither of them empty."
 API_PHOTO = "There is no photo: give a picture file."
 API_POINTS = "Give the points as [[x, y, true], …], true to include and false to leave out."
 API_NAMES = "There are more names than masks: give each mask one name."
@@ -57,13 +58,12 @@ def told(sentence: str) -> str:
 
 def sentence_for(error: BaseException) -> str:
     """One sentence for an error: the user's own mistake as it says, any other plainly; the log keeps its details."""
-    if isinstance(error, UserError):
-        return told(error.args[0])
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return text("OUT_OF_MEMORY")
-    if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
+    lack = lacks(error) or lacks(error.__cause__)  # which the core tells in words for a terminal
+    if lack == "disk":
         return text("DISK_FULL")
-    return text("UNEXPECTED")
+    if isinstance(error, UserError) and not lack:
+        return told(error.args[0])
+    return text("OUT_OF_MEMORY") if lack == "memory" else text("UNEXPECTED")
 
 
 def duration(seconds: float) -> str:

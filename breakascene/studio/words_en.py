@@ -69,11 +69,12 @@ PRESET = "How thoroughly?"
 PRESETS = {
     "quick": ("Quick", "a first look"),
     "light": ("Careful", "a better likeness"),
-    "paper": ("Everything", "as in the paper: slow, wants the most memory"),
+    "paper": ("Everything", "as in the paper: the slowest"),
 }
 TAKES = "{time} here"
+NOT_HERE = "longer than this Space allows"
 MEMORY_LOW = "Memory ran out, so the work goes on in a way that needs less of it. Nothing is lost; it takes longer."
-NEEDS = "about {gigabytes:.1f} GB of memory"
+NEEDS = "{gigabytes:.1f} GB of memory"
 ADVANCED = "Advanced"
 STEPS_1 = "Phase 1: steps for the handles alone"
 STEPS_2 = "Phase 2: steps for the model as well"
@@ -86,6 +87,17 @@ STOPPING = "Stopping…"
 GO_ON = "Go on learning"
 GLANCE = "Show me how it draws now"
 DISCARD = "Forget what it learned here"
+ELSEWHERE = "Go on on your phone, or another day"
+ADDRESS = "The address of your work"
+ADDRESS_INFO = "It goes on when you close this page. Open it here again, or there."
+ADDRESS_HINT = (
+    "Keep it to yourself: whoever has it sees your photo and your pictures. "
+    "A phone gets in if the studio was opened to it (<code>--host 0.0.0.0</code>)."
+)
+BROKEN_OFF = "the studio closed before it was done. Your photo and picks are here: teach the painter again."
+BROKEN_OFF_KEPT = (
+    "the studio closed before it was done. Your photo, your picks and most of the work are here: let it go on."
+)
 TO_CREATE = "Next: create pictures  →"
 
 WAITING = "You are number {n} in line. It starts by itself; you may close this page and come back."
@@ -152,6 +164,8 @@ WIDE_MANNERS = {
     "a 3D render": "3D render",
 }
 COUNT = "How many pictures"
+SHAPE = "Shape"
+SHAPES = {"square": "Square", "wide": "Wide", "tall": "Tall"}
 DRAW = "Draw"
 DRAW_STEPS = "Steps"
 GUIDANCE = "Guidance scale (how closely to follow the sentence)"
@@ -233,6 +247,7 @@ TOO_MANY_THINGS = "That is as many as fit: {n} things at most, so remove one fir
 NOTHING_TO_UNDO = "There is nothing to undo."
 NOTHING_TO_REDO = "There is nothing to redo."
 STEPS_BAD = "Give a number of steps from 0 to {most} for each phase, and not 0 for both."
+TOO_LONG = "That takes longer than this Space lends its GPU: choose “Quick”, or fewer steps under Advanced."
 NOTHING_TO_DISCARD = "There is nothing to forget: nothing is half learned here."
 NOTHING_TO_GO_ON = "There is nothing to go on with: teach the painter anew."
 ALREADY_LEARNING = "The painter is already learning for you: wait until it is done, or stop it first."
@@ -240,6 +255,7 @@ ALREADY_DRAWING = "The painter is already drawing for you: wait until it is done
 ALREADY_CHECKING = "The check is already on its way: wait until it is done, or stop it first."
 NO_REPORT = "There is no report yet: press “Check it” first."
 PROMPT_LONG = "That sentence is too long: keep it under {most} letters."
+SHAPE_BAD = "There is no such shape: choose one of {known}."
 NO_PROMPT = "Say what to draw first, for example: a photo of <asset0> at the beach."
 SHEET_NO_THING = "There is no thing in your sentence to take turns: press a thing's button first, or untick all things."
 SHEET_MANY_THINGS = "Several things have parts of their own in your sentence: leave one of them, or untick all things."

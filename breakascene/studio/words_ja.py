@@ -69,13 +69,14 @@ PRESET = "どのくらい丁寧に？"
 PRESETS = {
     "quick": ("手早く", "まずは試しに"),
     "light": ("丁寧に", "より似た絵に"),
-    "paper": ("すべて", "論文のとおりに。時間とメモリーを最も使います"),
+    "paper": ("すべて", "論文のとおりに。いちばん時間がかかります"),
 }
 TAKES = "ここでは{time}"
+NOT_HERE = "この Space では時間が足りません"
 MEMORY_LOW = (
     "メモリが足りなくなったので、より少ないメモリで続けています。失われたものはありませんが、時間がかかります。"
 )
-NEEDS = "メモリ約 {gigabytes:.1f} GB"
+NEEDS = "メモリ {gigabytes:.1f} GB"
 ADVANCED = "詳細設定"
 STEPS_1 = "第 1 段階：ハンドル（<asset0> など）だけのステップ数"
 STEPS_2 = "第 2 段階：モデルも学習するステップ数"
@@ -88,6 +89,17 @@ STOPPING = "止めています…"
 GO_ON = "続きを覚えてもらう"
 GLANCE = "いまの描きぶりを見る"
 DISCARD = "ここまで覚えたことを忘れてもらう"
+ELSEWHERE = "スマートフォンや別の日に続ける"
+ADDRESS = "この作業のアドレス"
+ADDRESS_INFO = "ページを閉じても作業は続きます。ここでも、別の機器でも、また開けます。"
+ADDRESS_HINT = (
+    "人には教えないでください。アドレスを知っている人には、写真も絵も見えます。"
+    "スマートフォンからは、<code>--host 0.0.0.0</code> を付けて起動したときに開けます。"
+)
+BROKEN_OFF = "途中でスタジオが閉じられました。写真と選んだものは残っています。もう一度覚えてもらってください。"
+BROKEN_OFF_KEPT = (
+    "途中でスタジオが閉じられました。写真も、選んだものも、作業の大半も残っています。続きを覚えてもらえます。"
+)
 TO_CREATE = "次へ：絵を描く  →"
 
 WAITING = "順番待ちは {n} 番目です。自動で始まります。ページを閉じて、あとで戻っても大丈夫です。"
@@ -163,6 +175,8 @@ WIDE_MANNERS = {
     "a 3D render": "3D CG",
 }
 COUNT = "絵の枚数"
+SHAPE = "絵の形"
+SHAPES = {"square": "正方形", "wide": "横長", "tall": "縦長"}
 DRAW = "描く"
 DRAW_STEPS = "ステップ数"
 GUIDANCE = "ガイダンススケール（文にどれだけ忠実に描くか）"
@@ -244,6 +258,9 @@ TOO_MANY_THINGS = "選べるのは {n} 個までです。先にひとつ消し�
 NOTHING_TO_UNDO = "元に戻せる操作はありません。"
 NOTHING_TO_REDO = "やり直せる操作はありません。"
 STEPS_BAD = "ステップ数は各段階とも 0 から {most} までで、両方を 0 にはしないでください。"
+TOO_LONG = (
+    "この Space が GPU を貸す時間より長くかかります。「手早く」にするか、詳細設定でステップ数を減らしてください。"
+)
 NOTHING_TO_DISCARD = "忘れるものがありません。途中まで覚えたものはありません。"
 NOTHING_TO_GO_ON = "続きがありません。もう一度、最初から覚えてもらってください。"
 ALREADY_LEARNING = "いま覚えているところです。終わるまで待つか、先に止めてください。"
@@ -251,6 +268,7 @@ ALREADY_DRAWING = "いま描いているところです。終わるまで待つ�
 ALREADY_CHECKING = "いま調べているところです。終わるまで待つか、先に止めてください。"
 NO_REPORT = "まだレポートがありません。先に「調べる」を押してください。"
 PROMPT_LONG = "文が長すぎます。{most} 文字以内にしてください。"
+SHAPE_BAD = "その形はありません。{known} から選んでください。"
 NO_PROMPT = "先に何を描くかを入れてください。例：a photo of <asset0> at the beach"
 SHEET_NO_THING = (
     "入れ替えるものが文にありません。先にもののボタンを押すか、横に並べるものの選択をすべて外してください。"
@@ -308,6 +326,9 @@ CORE = {
     ),
     'The name "{name}" will not do: use a few plain words, without < and >.': (
         "「{name}」という名前は使えません。< と > のない短い言葉にしてください。"
+    ),
+    "The picture size {width} × {height} will not do: take sides from {least} to {most} pixels, in steps of {cell}.": (
+        "{width} × {height} の絵は描けません。各辺を {least} から {most} ピクセル、{cell} の倍数にしてください。"
     ),
     "{word} is an unknown handle: this run knows {known}.": (
         "{word} ということばは知りません。使えるのは {known} です。"

@@ -1,0 +1,212 @@
+"""Step 1 in a real browser: what a visitor does to a photo, by mouse and by keys, and what goes wrong there."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from pictures import save_blank_png
+from PIL import Image
+from visitors import (
+    LONG,
+    act_on_canvas,
+    canvas_source,
+    click_on,
+    expect,
+    name_thing,
+    open_sample,
+    share_of,
+    shot,
+    visitor,
+)
+
+from breakascene.scene import read_folder
+from breakascene.studio.pick import samples
+
+
+def test_masks_are_touched_up_with_a_brush(browser, address):
+    with visitor(browser, address) as page:
+        scene = open_sample(page)
+        click_on(page, scene, 0)
+        shares = [share_of(page)]
+        box = page.locator("#canvas img").bounding_box()
+        for tool in ("Paint", "Rub out"):
+            page.get_by_label(tool).check()
+            expect(page.locator("#brush")).to_be_visible()
+            before = canvas_source(page)
+            page.mouse.move(box["x"] + 40, box["y"] + 40)
+            page.mouse.down()
+            page.mouse.move(box["x"] + 200, box["y"] + 40, steps=5)
+            expect(page.locator("svg.stroke")).to_be_visible()
+            page.mouse.up()
+            expect(page.locator("#canvas img")).not_to_have_attribute("src", before)
+            expect(page.locator("svg.stroke")).to_have_count(0)
+            shares.append(share_of(page))
+            shot(page, f"brush-{tool[:5].strip().lower()}")
+        assert shares[1] > shares[0] + 0.5 and shares[2] < shares[1] - 0.5
+        page.get_by_role("button", name="Undo").click()
+        expect(page.locator("#about")).to_contain_text(f"{shares[1]}%")
+
+
+def test_the_whole_chain_with_the_keyboard_alone(browser, address):
+    """Tab, arrows, Enter and Space only; the thing's place is typed in pixels."""
+    with visitor(browser, address) as page:
+        expect(page.locator("#samples button").first).to_be_visible()
+
+        def tab_to(selector):
+            for _ in range(80):
+                page.keyboard.press("Tab")
+                if page.evaluate("(s) => document.activeElement.matches(s)", selector):
+                    return
+            raise AssertionError(f"Tab does not reach {selector}")
+
+        tab_to("#samples button")
+        page.keyboard.press("Enter")
+        expect(page.locator("#canvas img")).to_be_visible()
+        scene = read_folder(samples()[0])
+        ys, xs = np.nonzero(scene.concepts[0].mask)
+        tab_to("#without-mouse > button")
+        page.keyboard.press("Enter")
+        for field, value in (("#across input", xs), ("#down input", ys)):
+            tab_to(field)
+            page.keyboard.press("Control+A")
+            page.keyboard.type(str(int(value.mean())))
+        tab_to("#click-there")
+        act_on_canvas(page, lambda: page.keyboard.press("Enter"))
+        assert share_of(page) == pytest.approx(100 * scene.concepts[0].mask.mean(), rel=0.5)
+        tab_to("#name-0 :is(input, textarea)")
+        page.keyboard.type("first toy")
+        tab_to("#to-extract")
+        page.keyboard.press("Enter")
+        expect(page.locator("#picked figcaption")).to_have_text(["first toy"])
+
+        tab_to("#extract-advanced > button")
+        page.keyboard.press("Enter")
+        for field, steps in (("#steps-1 input", "2"), ("#steps-2 input", "0")):
+            tab_to(field)
+            page.keyboard.type(steps)
+        tab_to("#extract")
+        page.keyboard.press("Enter")
+        expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
+        tab_to("#to-create")
+        page.keyboard.press("Enter")
+        expect(page.locator("#prompt textarea")).to_have_value("a photo of <asset0> at the beach")
+        tab_to("#count input[type=number]")
+        page.keyboard.press("Control+A")
+        page.keyboard.type("1")
+        tab_to("#draw")
+        page.keyboard.press("Enter")
+        expect(page.locator("#drawing")).to_contain_text("1 of 1 drawn", timeout=LONG)
+        tab_to("#zip")
+        with page.expect_download() as download:
+            page.keyboard.press("Enter")
+        with zipfile.ZipFile(download.value.path()) as archive:
+            assert len(archive.namelist()) == 3
+
+
+def test_things_are_found_and_one_click_accepts_one(browser, address):
+    with visitor(browser, address) as page:
+        scene = open_sample(page)
+        page.locator("#find").click()
+        found = page.locator("#found button.thumbnail-item")
+        expect(found.first).to_be_visible(timeout=LONG)
+        assert found.count() >= len(scene.concepts)
+        shot(page, "found")
+        act_on_canvas(page, found.nth(0).click)
+        first = share_of(page)
+        act_on_canvas(page, found.nth(1).click)
+        assert share_of(page, 1) == first and share_of(page, 2) > 0
+        found.nth(1).click()
+        expect(page.locator(".toast-body").last).to_contain_text("already picked")
+
+
+def test_a_box_other_readings_undo_redo_and_cut_outs(browser, address):
+    with visitor(browser, address) as page:
+        scene = open_sample(page)
+        ys, xs = np.nonzero(scene.concepts[0].mask)
+        page.get_by_label("Draw a box").check()
+        canvas = page.locator("#canvas img")
+        box = canvas.bounding_box()
+        scale = min(box["width"] / scene.photo.width, box["height"] / scene.photo.height)
+        left, top = (box["width"] - scene.photo.width * scale) / 2, (box["height"] - scene.photo.height * scale) / 2
+
+        def corner(x, y):
+            act_on_canvas(page, lambda: canvas.click(position={"x": left + x * scale, "y": top + y * scale}))
+
+        corner(xs.min() - 2, ys.min() - 2)
+        expect(page.locator("#hint")).to_contain_text("opposite corner")
+        corner(xs.max() + 2, ys.max() + 2)
+        boxed = share_of(page)
+        assert boxed == pytest.approx(100 * scene.concepts[0].mask.mean(), rel=0.3)
+        page.get_by_role("button", name="Undo").click()
+        expect(page.locator("#about")).to_be_empty()
+        page.get_by_role("button", name="Redo").click()
+        expect(page.locator("#about")).to_contain_text(f"{boxed}%")
+        page.get_by_role("button", name="Redo").click()
+        expect(page.locator(".toast-body").last).to_contain_text("nothing to redo")
+        name_thing(page, 0, "first toy")
+        with page.expect_download() as download:
+            page.locator("#cutouts").click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            (name,) = archive.namelist()
+            cut = Image.open(archive.open(name))
+        assert name == "1 first toy.png" and cut.mode == "RGBA"
+        assert (np.asarray(cut)[..., 3] > 0).sum() == pytest.approx(scene.concepts[0].mask.sum(), rel=0.3)
+
+
+def test_mistakes_are_notices_and_nothing_is_lost(browser, address, tmp_path):
+    bad = tmp_path / "photo.png"
+    bad.write_text("no picture")
+    good = tmp_path / "good.png"
+    Image.effect_noise((300, 200), 60).save(good)
+    with visitor(browser, address) as page:
+        notice = page.locator(".toast-body")
+        page.locator("#upload input[type=file]").set_input_files(bad)
+        expect(notice.last).to_contain_text("not a picture that can be read")
+        expect(page.locator("#upload img")).to_have_count(0)  # ready for another
+        page.locator("#upload input[type=file]").set_input_files(good)
+        expect(page.locator("#canvas img")).to_be_visible()
+        page.get_by_label("Leave out").check()
+        page.locator("#canvas img").click()
+        expect(notice.last).to_contain_text("nothing to leave out yet")
+        page.locator("#to-extract").click()
+        page.locator("#extract").click()
+        expect(notice.last).to_contain_text("Nothing is picked yet")
+        page.get_by_role("tab", name="1 · Pick").click()
+        expect(page.locator("#canvas img")).to_be_visible()
+
+
+def test_ten_bad_uploads_get_a_sentence_each_and_then_a_good_one_opens(browser, address, tmp_path):
+    good = io.BytesIO()
+    Image.effect_noise((300, 200), 60).save(good, "JPEG")
+    unread, cut = "not a picture that can be read", "damaged or cut off"
+    bad = {
+        "text.png": (b"no picture", unread),
+        "empty.jpg": (b"", unread),
+        "page.png": (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", unread),
+        "archive.png": (b"PK\x03\x04" + bytes(100), unread),
+        "header.jpg": (b"\xff\xd8\xff\xe0" + bytes(100), unread),
+        "cut.jpg": (good.getvalue()[:4000], cut),
+        "cut.png": (as_png(300, 200)[:60], cut),
+        "bomb.png": (save_blank_png(tmp_path / "blank.png", 20_000, 20_000).read_bytes(), "more than 40 megapixels"),
+        "tiny.png": (as_png(10, 10), "at least 16"),
+        "strip.png": (as_png(2000, 20), "too long a strip"),
+    }
+    with visitor(browser, address) as page:
+        for name, (content, sentence) in bad.items():
+            (tmp_path / name).write_bytes(content)
+            page.locator("#upload input[type=file]").set_input_files(tmp_path / name)
+            expect(page.locator(".toast-body")).to_have_count(1)
+            expect(page.locator(".toast-body")).to_contain_text(sentence)
+            page.locator(".toast-close").click()
+            expect(page.locator(".toast-body")).to_have_count(0)
+            expect(page.locator("#upload img")).to_have_count(0)
+        (tmp_path / "good.jpg").write_bytes(good.getvalue())
+        page.locator("#upload input[type=file]").set_input_files(tmp_path / "good.jpg")
+        expect(page.locator("#canvas img")).to_be_visible()
+
+
+def as_png(width, height):
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), "red").save(out, "PNG")
+    return out.getvalue()
