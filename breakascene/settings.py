@@ -104,9 +104,9 @@ PRESETS = {
     # A third of these steps at twice the rate: most of the likeness in a third of the time.
     ("small", "quick"): {
         **SMALL,
-        "steps": (15, 50),
+        "steps": (8, 32),
         "handle_rate": 2e-2,
-        "weight_rate": 2e-3,
+        "weight_rate": 3e-3,
         "late_handle_rate": 1e-3,
     },
 }
