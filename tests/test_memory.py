@@ -227,12 +227,12 @@ def test_auto_takes_the_quickest_way_that_fits(tiny_base, monkeypatch):
 
 def test_the_studio_shows_what_each_preset_needs(tiny_base, monkeypatch):
     from breakascene.studio import models
-    from breakascene.studio.extract_screen import preset_choices
+    from breakascene.studio.cards import cards
 
     monkeypatch.setattr(models, "_loaded", {"base": tiny_base})
-    needs = {name: memory.estimate(tiny_base, preset(name, tiny_base), FAST) for _, name in preset_choices()}
-    for label, name in preset_choices():
-        assert label.endswith(f"· about {needs[name] / 1e9:.1f} GB of memory")
+    needs = {name: memory.estimate(tiny_base, preset(name, tiny_base), FAST) for _, name in cards()}
+    for label, name in cards():
+        assert label.endswith(f"{needs[name] / 1e9:.1f} GB of memory")
     assert len(needs) == 3
 
 
