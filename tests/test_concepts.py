@@ -1,5 +1,4 @@
 import json
-import time
 
 import pytest
 import torch
@@ -31,9 +30,7 @@ def test_run_folder(run, scene, tiny_base):
 
 def test_load_and_save_lose_nothing(run, tmp_path):
     out, concepts = run
-    started = time.perf_counter()
     loaded = Concepts.load(out)
-    assert time.perf_counter() - started < 1
     assert (loaded.id, loaded.settings, loaded.seed) == (concepts.id, concepts.settings, 0)
     loaded.save(tmp_path / "copy")
     assert Concepts.load(tmp_path / "copy").id == concepts.id
@@ -51,9 +48,7 @@ def test_applied_and_off_again_bit_for_bit(run, tiny_base):
             return tiny_base.predict(noisy, timesteps, [prompt])
 
     plain = predict("a photo of a dog")
-    started = time.perf_counter()
     with concepts.applied(tiny_base):
-        assert time.perf_counter() - started < 1
         assert not torch.equal(predict("a photo of a dog"), plain)
         assert not torch.equal(predict("<asset0>"), predict("<asset1>"))
         embedded = tiny_base.text_encoder.get_input_embeddings()(tiny_base.tokens(["<asset1>"]))
