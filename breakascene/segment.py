@@ -127,7 +127,8 @@ class Segmenter:
             if self.small:
                 logits = drawn_to_edges(self._pixels, logits + around_clicks(self._pixels, spots, labels))
         order = np.argsort(-scores, kind="stable")
-        return Candidates(_masks(logits[order], size), scores[order].astype(np.float64))
+        masks = np.stack([_enlarged(layer, size) for layer in logits[order]])
+        return Candidates(masks, scores[order].astype(np.float64))
 
     def auto(self, photo: Image.Image | None = None) -> list[np.ndarray]:
         """Find all things in the photo: (H, W) bool masks, largest first, each thing once; may be empty."""
@@ -143,10 +144,10 @@ class Segmenter:
             found = [record["segmentation"] for record in generator.generate(self._pixels)]
             if not found:
                 return []
-            logits = CERTAIN * (2 * np.stack(found).astype(np.float32) - 1)  # (N, h, w)
             if self.small:
-                logits = drawn_to_edges(self._pixels, logits)
-        return _distinct(_masks(logits, photo.size))
+                found = drawn_to_edges(self._pixels, CERTAIN * (2.0 * np.stack(found) - 1)) > 0
+        # Only those that stay are brought to the photo's size, which may be large.
+        return [_enlarged(mask - 0.5, photo.size) for mask in _distinct(found)]
 
     def _current(self, photo: Image.Image | None) -> Image.Image:
         if photo is not None and photo is not self._photo:  # the very same one needs no second look at its pixels
@@ -193,12 +194,9 @@ def _distinct(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
     return kept
 
 
-def _masks(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Logits (N, h, w) as masks (N, H, W) for a photo of `size`, width and height."""
-    if logits.shape[:0:-1] != size:
-        layers = [Image.fromarray(layer.astype(np.float32)).resize(size, Image.Resampling.BILINEAR) for layer in logits]
-        logits = np.stack([np.asarray(layer) for layer in layers])
-    return logits > 0
+def _enlarged(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Logits (h, w) as a mask (H, W) for a photo of `size`, width and height."""
+    return np.asarray(Image.fromarray(logits.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)) > 0
 
 
 def _read_folder(folder: Path) -> Sam:
