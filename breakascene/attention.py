@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.attention_processor import Attention
 from PIL import Image
 
 PAPER_SIDE = 16  # the paper reads the maps of 16 × 16 cells (section 3.3)
@@ -41,9 +41,8 @@ def choose_layers(unet: UNet2DConditionModel) -> tuple[int, tuple[str, ...]]:
 class Recorder:
     """Keeps the attention of chosen cross layers while a UNet runs: `with Recorder(unet, layers) as seen: unet(…)`.
 
-    The layers' output still comes from fused attention; the probabilities are computed beside it, and differentiable.
-    `samples` limits the reading to the first so many of the batch. Afterwards `maps` holds, by layer name, the mean
-    over heads, (samples, queries, tokens), in 0..1 and summing to 1 over the tokens.
+    The probabilities are differentiable. `samples` limits the reading to the first so many of the batch. Afterwards
+    `maps` holds, by layer name, the mean over heads, (samples, queries, tokens), in 0..1, 1 in sum over the tokens.
     """
 
     def __init__(self, unet: UNet2DConditionModel, layers: Sequence[str], samples: int | None = None):
@@ -66,18 +65,22 @@ class Recorder:
         return torch.stack(list(self.maps.values())).mean(0)
 
 
-class _Reading(AttnProcessor2_0):
+class _Reading:
+    """Attention as softmax(QKᵀ)V, because the probabilities are wanted; few queries, so that they are small."""
+
     def __init__(self, recorder: Recorder, name: str):
-        super().__init__()
         self.recorder, self.name = recorder, name
 
-    def __call__(self, attn, hidden_states, encoder_hidden_states=None, *args, **kwargs):
-        query = attn.head_to_batch_dim(attn.to_q(hidden_states[: self.recorder.samples]))  # (B·heads, Q, d)
-        key = attn.head_to_batch_dim(attn.to_k(encoder_hidden_states[: self.recorder.samples]))  # (B·heads, T, d)
-        scores = attn.get_attention_scores(query, key)  # (B·heads, Q, T)
+    def __call__(self, attn: Attention, hidden_states, encoder_hidden_states, attention_mask=None, **_):
+        query = attn.head_to_batch_dim(attn.to_q(hidden_states))  # (B·heads, Q, d)
+        key = attn.head_to_batch_dim(attn.to_k(encoder_hidden_states))  # (B·heads, T, d)
+        value = attn.head_to_batch_dim(attn.to_v(encoder_hidden_states))
+        shares = attn.get_attention_scores(query, key, attention_mask)  # (B·heads, Q, T)
+        read = shares.unflatten(0, (-1, attn.heads))[: self.recorder.samples]
         # Keyed by name: a layer that gradient checkpointing runs twice is still one map.
-        self.recorder.maps[self.name] = scores.unflatten(0, (-1, attn.heads)).mean(1)  # (B, Q, T)
-        return super().__call__(attn, hidden_states, encoder_hidden_states, *args, **kwargs)
+        self.recorder.maps[self.name] = read.mean(1)  # (B, Q, T)
+        linear, dropout = attn.to_out
+        return dropout(linear(attn.batch_to_head_dim(shares @ value)))
 
 
 def token_maps(attention: torch.Tensor, positions: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -152,9 +152,17 @@ class Base:
             "added_cond_kwargs": {"text_embeds": read[-1].text_embeds, "time_ids": sizes.expand(len(prompts), -1)},
         }
 
+    @property
+    def precision(self) -> torch.dtype:
+        """What it computes in: bfloat16 on CUDA, float16 on older chips that are not made for it, float32 on a CPU."""
+        if self.device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
     def autocast(self) -> torch.autocast:
-        """A block that computes in bfloat16 where the chip is made for it, on CUDA; the weights stay as they are."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        """A block that computes in `precision`; the weights stay as they are."""
+        whole = self.precision is torch.float32
+        return torch.autocast(self.device.type, None if whole else self.precision, enabled=not whole)
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         """The UNet's prediction for noisy latents (B, C, h, w) at timesteps (B,) under B prompts: (B, C, h, w)."""
@@ -231,6 +239,7 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
         raise UserError(f"The base {name} is for inpainting or the like: use one that draws from a prompt alone.")
     for module in (*(encoder.model for encoder in encoders), unet, vae):
         module.to(device).eval().requires_grad_(False)
+    vae.decode = torch.autocast(device.type, enabled=False)(vae.decode)  # some, as SDXL's, overflow in float16
     for tokenizer, model in encoders:
         # Some tokenizers are saved without a limit; the text encoder's own is what holds.
         tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)

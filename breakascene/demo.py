@@ -10,11 +10,12 @@ from breakascene.attention import heat_map
 from breakascene.base import Base
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
-from breakascene.extract import StepEvent, read_maps, run_extraction
+from breakascene.extract import StepEvent, run_extraction
 from breakascene.files import new_folder
 from breakascene.generate import Picture, generate, save_picture
 from breakascene.scene import Scene, read_folder, save_scene
 from breakascene.settings import Settings
+from breakascene.watching import read_maps
 
 SAMPLE = Path(__file__).parent.parent / "assets" / "samples" / "teapot-and-owl"
 PLACES = ("at the beach", "in the snow", "on the grass", "under water")  # for each thing alone

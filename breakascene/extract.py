@@ -1,7 +1,7 @@
 """The extraction: one photo with masks goes in, handles that draw its things come out (section 3 of the paper)."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from breakascene import checkpoint, learning, losses
-from breakascene.attention import Recorder, token_maps
+from breakascene import checkpoint, learning
+from breakascene.attention import Recorder
 from breakascene.base import Base
 from breakascene.checkpoint import Checkpoint
 from breakascene.concepts import Concepts, check_target
@@ -25,11 +25,9 @@ from breakascene.scene import Scene, cutout
 from breakascene.settings import FEW, Settings, adapted, preset
 from breakascene.step import step_loss
 from breakascene.views import ARRANGEMENTS, Views
+from breakascene.watching import Clock, previews_of, read_leak, read_maps
 
-__all__ = ["Settings", "StepEvent", "adapted", "extract", "preset", "read_maps", "run_extraction"]
-
-PREVIEW_STEPS = 8
-PHASE_2_COST = 3.0  # a step of phase 2 in steps of phase 1, to foretell the time left until one has been measured
+__all__ = ["Settings", "StepEvent", "adapted", "extract", "preset", "run_extraction"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,15 +115,18 @@ class _Run:
         scene, base, settings = self.scene, self.base, self.settings
         self.last = partial(_same, saved)
         rng = torch.Generator().manual_seed(settings.seed)
+        scaler = learning.scaler(base)
         if saved:
             rng.set_state(saved.random)
+            learning.restore_scaler(saved.tensors, scaler)
         arrangements = round(ARRANGEMENTS * max(1, len(scene.concepts) / FEW)) if settings.arranged else 0
         history = list(saved.losses) if saved else []
         trainable, parameters, optimizer, stopped = None, {}, None, False
-        clock, keeps = _Clock(settings), self.out is not None and self.save_every
+        clock, keeps = Clock(settings), self.out is not None and self.save_every
 
         def state() -> Checkpoint:
-            tensors = {**parameters, **learning.adam_state(optimizer, parameters)}
+            moments = learning.adam_state(optimizer, parameters)
+            tensors = {**parameters, **moments, **learning.scaler_state(scaler)}
             return Checkpoint(phase, history, self.identity, tensors, before)
 
         with ExitStack() as undo:
@@ -161,11 +162,12 @@ class _Run:
                             loss, figures, leaks, drawn = step_loss(
                                 base, views, scene.handles, prior, settings, rng, seen
                             )
-                            loss.backward()  # in here, for where memory is lean the layers run again
+                            scaler.scale(loss).backward()  # in here, for where memory is lean the layers run again
                         if phase == 2 and settings.falling:
                             learning.set_rates(optimizer, settings, (last - len(history)) / settings.steps[1])
                         whole = False
-                        optimizer.step()
+                        scaler.step(optimizer)
+                        scaler.update()
                         optimizer.zero_grad()
                         history.append(figures)
                         before, whole = rng.get_state(), True
@@ -176,7 +178,7 @@ class _Run:
                         draw, look = _due(step, self.preview_every), _due(step, self.maps_every)
                         if self.wanted():
                             draw = look = True
-                        previews = _previews(base, scene.handles, settings) if draw else None
+                        previews = previews_of(base, scene.handles, settings) if draw else None
                         maps = read_maps(base, views, scene.handles) if look else None
                         yield StepEvent(
                             phase, step, settings.total, figures, leaks, seconds, left, drawn, previews, maps, choice
@@ -244,67 +246,9 @@ def run_through(work: Generator, on_event: Callable) -> object:
         on_event(event)
 
 
-def read_maps(base: Base, views: Views | Scene, handles: Sequence[str]) -> dict[str, np.ndarray]:
-    """Where each handle looks in the photo: (s, s) float32 with peak 1. The base must know the handles."""
-    views = Views.of(views, base) if isinstance(views, Scene) else views
-    maps = losses.to_peak(_photo_maps(base, views, handles))
-    return dict(zip(handles, maps.cpu().numpy(), strict=True))
-
-
-def read_leak(base: Base, views: Views, handles: Sequence[str]) -> dict[str, float]:
-    """The share of each handle's attention that falls outside its mask in the photo, 0..1, on the same maps."""
-    shares = losses.leak(_photo_maps(base, views, handles), views.cells[0])
-    return dict(zip(handles, shares.tolist(), strict=True))
-
-
-@torch.no_grad()
-def _photo_maps(base: Base, views: Views, handles: Sequence[str]) -> torch.Tensor:
-    """(K, s, s): all handles stand in one prompt; the photo is noised to a third of the way, where it still shows."""
-    timesteps = torch.tensor([base.scheduler.config.num_train_timesteps // 3], device=base.device)
-    noise = torch.randn(views.mean[:1].shape, generator=torch.Generator().manual_seed(0)).to(base.device)
-    noisy, _ = base.noised(views.mean[:1], noise, timesteps)
-    prompt = training_prompt(handles)
-    with Recorder(base.unet, base.attention_layers) as seen:
-        base.predict(noisy, timesteps, [prompt])
-    return token_maps(seen.mean()[0].float(), places(base, prompt, handles))
-
-
-@torch.no_grad()
-def _previews(base: Base, handles: Sequence[str], settings: Settings) -> dict[str, Image.Image]:
-    pipeline, pictures = base.pipeline(), {}
-    for handle in handles:  # one by one: nine pictures at once would want more memory than the steps
-        generator = torch.Generator().manual_seed(settings.seed)  # the run's own must not move
-        with base.autocast():
-            drawn = pipeline(
-                training_prompt([handle]),
-                num_inference_steps=PREVIEW_STEPS,
-                guidance_scale=base.guidance,
-                generator=generator,
-            )
-        pictures[handle] = drawn.images[0]
-    rest(base)
-    return pictures
-
-
 def _same(value):
     return value
 
 
 def _due(step: int, every: int) -> bool:
     return bool(every) and step % every == 0
-
-
-class _Clock:
-    """Foretells the time left from the steps so far of each phase."""
-
-    def __init__(self, settings: Settings):
-        self.settings = settings
-        self.times: dict[int, list[float]] = {1: [], 2: []}
-
-    def step(self, phase: int, step: int, seconds: float) -> tuple[float, float]:
-        self.times[phase].append(seconds)
-        pace = float(np.median(self.times[phase][-20:]))  # the first step is slow, and so is one with a busy machine
-        left = (self.settings.steps[0] - step if phase == 1 else self.settings.total - step) * pace
-        if phase == 1:
-            left += self.settings.steps[1] * pace * PHASE_2_COST
-        return seconds, left

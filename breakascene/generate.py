@@ -122,16 +122,18 @@ def check_size(base: Base, width: int, height: int) -> None:
 @torch.no_grad()
 def _draw(base: Base, records: Sequence[dict]) -> list[Image.Image]:
     first = records[0]
-    return base.pipeline()(
-        [record["prompt"] for record in records],
-        # SDXL draws away from nothing at all where nothing is named, and not from an empty prompt
-        negative_prompt=[record["negative"] for record in records] if first["negative"] else None,
-        num_inference_steps=first["steps"],
-        guidance_scale=first["guidance"],
-        width=first["width"],
-        height=first["height"],
-        generator=[torch.Generator().manual_seed(record["seed"] + record["index"]) for record in records],
-    ).images
+    with base.autocast():
+        drawn = base.pipeline()(
+            [record["prompt"] for record in records],
+            # SDXL draws away from nothing at all where nothing is named, and not from an empty prompt
+            negative_prompt=[record["negative"] for record in records] if first["negative"] else None,
+            num_inference_steps=first["steps"],
+            guidance_scale=first["guidance"],
+            width=first["width"],
+            height=first["height"],
+            generator=[torch.Generator().manual_seed(record["seed"] + record["index"]) for record in records],
+        )
+    return drawn.images
 
 
 def save_picture(picture: Picture, folder: Path | str) -> Path:

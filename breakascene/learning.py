@@ -16,6 +16,7 @@ from breakascene.settings import Settings
 BLOCK = 256  # numbers that share a scale in bitsandbytes' state
 SMALLEST = 2**16  # numbers; smaller weights, the handles among them, keep Adam's state whole
 MOMENTS = (("exp_avg", 1), ("exp_avg_sq", 2))  # with their numbers in bitsandbytes
+SCALER = ("scale", "_growth_tracker")  # PyTorch's names
 FIELDS = ("step", *(f"{moment}{part}" for moment, _ in MOMENTS for part in ("", "_scale", "_code")))
 
 
@@ -39,6 +40,24 @@ def adamw(
         return bitsandbytes.optim.AdamW8bit(groups, weight_decay=settings.weight_decay, min_8bit_size=SMALLEST)
     # One kernel steps all of the many tensors, on CUDA and on a CPU, without the copies that other kinds make.
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+
+
+def scaler(base: Base) -> torch.amp.GradScaler:
+    """What keeps gradients within float16 where the base computes in it; elsewhere it does nothing."""
+    return torch.amp.GradScaler(base.device.type, enabled=base.precision is torch.float16)
+
+
+def scaler_state(scaler: torch.amp.GradScaler) -> dict[str, torch.Tensor]:
+    """Its state for a checkpoint: "scaler.scale", and "scaler._growth_tracker", the steps since that last moved."""
+    state = scaler.state_dict()
+    return {f"scaler.{key}": torch.tensor(state[key], dtype=torch.float64) for key in SCALER if state}
+
+
+def restore_scaler(tensors: dict[str, torch.Tensor], scaler: torch.amp.GradScaler) -> None:
+    """Put a saved state back; one without, of a run that was begun in another precision, leaves it as it is."""
+    if scaler.is_enabled():
+        state = {key: tensors[f"scaler.{key}"].item() for key in SCALER if f"scaler.{key}" in tensors}
+        scaler.load_state_dict(scaler.state_dict() | state)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, settings: Settings, left: float) -> None:

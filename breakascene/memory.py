@@ -234,7 +234,7 @@ def sparing(base: Base, settings: Settings, way: Way) -> Iterator[None]:
 
 @contextmanager
 def halved(base: Base) -> Iterator[None]:
-    """While the block runs, the weights that do not learn lie in bfloat16 where autocast would make them so anyway.
+    """While the block runs, the weights that do not learn lie in halves where autocast would make them so anyway.
 
     So nothing that is computed under Base.autocast changes, and each step is spared the making. The full values wait on
     the CPU.
@@ -243,7 +243,7 @@ def halved(base: Base) -> Iterator[None]:
     before = [weight.data.to("cpu") for weight in weights]
     try:
         for weight in weights:
-            weight.data = weight.data.bfloat16()
+            weight.data = weight.data.to(base.precision)
         yield
     finally:
         for weight, whole in zip(weights, before, strict=True):

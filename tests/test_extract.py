@@ -8,21 +8,14 @@ import pytest
 import torch
 from conftest import assert_same_base, weights_of
 from PIL import Image
+from runs import assert_same, short, stop_after
 
 from breakascene import checkpoint, learning
 from breakascene.attention import Recorder
 from breakascene.base import load_base
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
-from breakascene.extract import (
-    Settings,
-    extract,
-    first_rows,
-    preset,
-    read_maps,
-    run_extraction,
-    step_loss,
-)
+from breakascene.extract import Settings, extract, first_rows, preset, run_extraction, step_loss
 from breakascene.handles import initial_rows, taught
 from breakascene.learning import set_rates
 from breakascene.prior import prior_latents
@@ -30,27 +23,12 @@ from breakascene.scene import cutout, make_scene
 from breakascene.step import draw_subset
 from breakascene.toybox.world import draw_scene
 from breakascene.views import Views
-
-
-def short(base, name="light", **changes):
-    return preset(name, base, **{"steps": (3, 3), "batch": 1, "prior_count": 2, "arranged": 0.0, **changes})
+from breakascene.watching import read_maps
 
 
 def step(base, views, handles, prior, settings, rng):
     with Recorder(base.unet, base.attention_layers, settings.batch) as seen:
         return step_loss(base, views, handles, prior, settings, rng, seen)
-
-
-def stop_after(steps):
-    calls = itertools.count()
-    return lambda: next(calls) >= steps
-
-
-def assert_same(one: Concepts, two: Concepts):
-    assert one.losses == two.losses and one.steps == two.steps
-    assert torch.equal(one.embeddings, two.embeddings)
-    assert one.change.keys() == two.change.keys()
-    assert all(torch.equal(one.change[name], two.change[name]) for name in one.change)
 
 
 @pytest.fixture(scope="module")

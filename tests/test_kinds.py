@@ -17,10 +17,11 @@ from breakascene.attention import choose_layers
 from breakascene.base import load_base
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
-from breakascene.extract import extract, read_maps, run_extraction
+from breakascene.extract import extract, run_extraction
 from breakascene.generate import generate
 from breakascene.handles import HandleEmbedding, initial_rows, places, taught
 from breakascene.parcel import pack, unpack
+from breakascene.watching import read_maps
 
 KINDS = ("sd", "sd2", "sdxl")
 HANDLES = ("<asset0>", "<asset1>", "<background>")

@@ -7,10 +7,11 @@ import torch
 from test_extract import assert_same, short, step, stop_after
 
 from breakascene.concepts import Concepts
-from breakascene.extract import extract, first_rows, preset, read_maps, run_extraction
+from breakascene.extract import extract, first_rows, preset, run_extraction
 from breakascene.handles import initial_rows, taught
 from breakascene.settings import PRESET_NAMES, Settings
 from breakascene.views import Views
+from breakascene.watching import read_maps
 
 
 @pytest.mark.parametrize("name", PRESET_NAMES)

@@ -1,0 +1,24 @@
+"""Short runs for the tests, and whether two of them ended alike."""
+
+import itertools
+
+import torch
+
+from breakascene.concepts import Concepts
+from breakascene.extract import preset
+
+
+def short(base, name="light", **changes):
+    return preset(name, base, **{"steps": (3, 3), "batch": 1, "prior_count": 2, "arranged": 0.0, **changes})
+
+
+def stop_after(steps):
+    calls = itertools.count()
+    return lambda: next(calls) >= steps
+
+
+def assert_same(one: Concepts, two: Concepts):
+    assert one.losses == two.losses and one.steps == two.steps
+    assert torch.equal(one.embeddings, two.embeddings)
+    assert one.change.keys() == two.change.keys()
+    assert all(torch.equal(one.change[name], two.change[name]) for name in one.change)
