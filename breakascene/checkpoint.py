@@ -89,7 +89,8 @@ def load(path: Path, wanted: dict) -> Checkpoint:
     other = [key for key in {**there, **wanted} if there.get(key) != wanted.get(key)]
     if other:
         raise UserError(
-            f"The saved run differs in {', '.join(other)}: resume with the same, or start without --resume."
+            "The saved run differs in {what}: resume with the same, or start without --resume.",
+            what=", ".join(other),
         )
     random = tensors.pop("random")
     return Checkpoint(header["phase"], header["losses"], there, tensors, random)

@@ -115,7 +115,9 @@ class Concepts:
         """
         if base.fingerprint != self.fingerprint:
             raise UserError(
-                f"These concepts were learned on {self.base}, not on {base.name}: load that base, or extract again."
+                "These concepts were learned on {learned}, not on {base}: load that base, or extract again.",
+                learned=self.base,
+                base=base.name,
             )
         with handles.taught(base, self.handles, self.embeddings), adapter.changed(base, self.change):
             yield base

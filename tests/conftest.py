@@ -22,7 +22,7 @@ from breakascene.base import Base, load_base
 from breakascene.scene import Scene, make_scene
 
 CHROMIUM_FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
---disable-component-update --disable-sync""".split()
+--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream""".split()
 WORDS = "a photo of and at in on the dog cat car ball mug beach snow grass object".split()
 
 

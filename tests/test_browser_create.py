@@ -89,6 +89,11 @@ def test_a_sheet_is_compared_favourites_are_kept_and_one_is_drawn_again(browser,
 
         small.first.click()
         page.locator("#prompt textarea").fill("something else")
+        page.locator("#again").click()
+        expect(page.locator("#seed input")).to_have_value(seed)
+        expect(page.get_by_label("Keep this seed")).to_be_checked()
+        expect(page.locator("#prompt textarea")).to_have_value("something else")
+        page.get_by_label("Keep this seed").uncheck()
         page.locator("#use-settings").click()
         expect(page.locator("#prompt textarea")).to_have_value("a photo of <asset0> at the beach")
         expect(page.get_by_label("Keep this seed")).to_be_checked()

@@ -48,8 +48,11 @@ def test_a_stopped_extraction_goes_on_to_its_end(browser, address):
         expect(page.locator("#go-on")).to_be_hidden()
         teach(page, 100, 1)
         expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
+        place = "document.querySelector('#stop').getBoundingClientRect().y + scrollY"
+        before = page.evaluate(place)
         page.locator("#glance").click()
         expect(page.locator("#strips img").nth(1)).to_be_visible(timeout=LONG)
+        assert page.evaluate(place) == before  # nothing jumps
         page.locator("#stop").click()
         expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
         shot(page, "stopped")

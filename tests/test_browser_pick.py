@@ -21,6 +21,8 @@ from visitors import (
 )
 
 from breakascene.scene import read_folder
+from breakascene.segment import Candidates
+from breakascene.studio import models
 from breakascene.studio.pick import samples
 
 
@@ -104,6 +106,27 @@ def test_the_whole_chain_with_the_keyboard_alone(browser, address):
             assert len(archive.namelist()) == 3
 
 
+def test_a_photo_comes_from_the_camera_or_is_pasted(browser, address):
+    with visitor(browser, address) as page:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.get_by_label("Capture from camera").click()
+        page.get_by_text("Click to Access Webcam").click()
+        page.wait_for_function("document.querySelector('#upload video').videoWidth > 0")
+        page.get_by_label("capture photo").click()
+        expect(page.locator("#canvas img")).to_be_visible()
+        page.get_by_role("button", name="Choose another photo").click()
+        page.evaluate(
+            """async () => {
+              const canvas = new OffscreenCanvas(300, 200);
+              canvas.getContext("2d").fillRect(40, 40, 90, 90);
+              const photo = await canvas.convertToBlob();
+              await navigator.clipboard.write([new ClipboardItem({"image/png": photo})]);
+            }"""
+        )
+        page.get_by_label("Paste from clipboard").click()
+        expect(page.locator("#canvas img")).to_be_visible()
+
+
 def test_things_are_found_and_one_click_accepts_one(browser, address):
     with visitor(browser, address) as page:
         scene = open_sample(page)
@@ -120,7 +143,57 @@ def test_things_are_found_and_one_click_accepts_one(browser, address):
         expect(page.locator(".toast-body").last).to_contain_text("already picked")
 
 
-def test_a_box_other_readings_undo_redo_and_cut_outs(browser, address):
+def other_readings(page, button):
+    """The shares of the photo that come as the button is pressed until there is no other, and what it says then."""
+    shares, notice = [share_of(page)], page.locator(".toast-body")
+    while True:
+        before = canvas_source(page)
+        page.get_by_role("button", name=button).click()
+        page.wait_for_function(
+            "(before) => document.querySelector('#canvas img').getAttribute('src') !== before"
+            " || document.querySelector('.toast-body')",
+            arg=before,
+        )
+        if notice.count():
+            said = notice.inner_text()
+            page.locator(".toast-close").click()
+            expect(notice).to_have_count(0)
+            return shares, said
+        shares.append(share_of(page))
+
+
+class Rings:
+    """A segmenter that sees three discs around each click, the middle one first."""
+
+    def predict(self, points, labels, box, photo):
+        y, x = np.mgrid[: photo.height, : photo.width]
+        (cx, cy), *_ = points
+        masks = [(x - cx) ** 2 + (y - cy) ** 2 < (share * photo.width) ** 2 for share in (0.1, 0.05, 0.2)]
+        return Candidates(np.stack(masks), np.array([0.9, 0.8, 0.7]))
+
+
+def test_smaller_parts_and_larger_wholes_are_had_by_buttons(browser, address, monkeypatch):
+    monkeypatch.setattr(models, "segmenter", Rings)
+    with visitor(browser, address) as page:
+        click_on(page, open_sample(page), 0)
+        larger, said = other_readings(page, "Larger whole")
+        assert len(larger) == 2 and larger[0] < larger[1] and "no larger whole" in said
+        smaller, said = other_readings(page, "Smaller part")
+        assert smaller[:2] == larger[::-1] and smaller[2] < smaller[1] and "no smaller part" in said
+
+
+def test_the_surroundings_are_learned_too_if_asked(browser, address):
+    with visitor(browser, address) as page:
+        click_on(page, open_sample(page), 0)
+        name_thing(page, 0, "first toy")
+        for name in ("first toy", "background"), ("first toy",):
+            page.get_by_label("The surroundings too").set_checked("background" in name)
+            page.locator("#to-extract").click()
+            expect(page.locator("#picked figcaption")).to_have_text(list(name))
+            page.get_by_role("tab", name="1 · Pick").click()
+
+
+def test_a_box_undo_redo_and_cut_outs(browser, address):
     with visitor(browser, address) as page:
         scene = open_sample(page)
         ys, xs = np.nonzero(scene.concepts[0].mask)
@@ -176,7 +249,7 @@ def test_mistakes_are_notices_and_nothing_is_lost(browser, address, tmp_path):
         expect(page.locator("#canvas img")).to_be_visible()
 
 
-def test_ten_bad_uploads_get_a_sentence_each_and_then_a_good_one_opens(browser, address, tmp_path):
+def test_eleven_bad_uploads_get_a_sentence_each_and_then_a_good_one_opens(browser, address, tmp_path):
     good = io.BytesIO()
     Image.effect_noise((300, 200), 60).save(good, "JPEG")
     unread, cut = "not a picture that can be read", "damaged or cut off"
@@ -191,6 +264,7 @@ def test_ten_bad_uploads_get_a_sentence_each_and_then_a_good_one_opens(browser, 
         "bomb.png": (save_blank_png(tmp_path / "blank.png", 20_000, 20_000).read_bytes(), "more than 40 megapixels"),
         "tiny.png": (as_png(10, 10), "at least 16"),
         "strip.png": (as_png(2000, 20), "too long a strip"),
+        "large.png": (bytes(41 * 2**20), "more than 40 MB: make it smaller"),
     }
     with visitor(browser, address) as page:
         for name, (content, sentence) in bad.items():

@@ -1,5 +1,9 @@
 """The named endpoints, as a program far away would use them: gradio_client against the running app."""
 
+import re
+from pathlib import Path
+
+import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -11,6 +15,7 @@ from breakascene.scene import read_folder
 from breakascene.studio.pick import samples
 
 FEW = [2, 1]  # steps of the two phases
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -77,12 +82,12 @@ def test_runs_of_other_sessions_are_not_found_even_by_their_ids(address, run):
 
 def test_generate_gives_pngs_with_their_records(client, run):
     prompt = "a photo of <asset0> at <background>"
-    paths = client.predict(run[-1]["run"], prompt, 2, 7, 2, 2.0, "", "tall", api_name="/generate")
+    paths = client.predict(run[-1]["run"], prompt, 2, 7, 2, 2.0, "grass", "tall", api_name="/generate")
     assert [Image.open(path).size for path in paths] == [(96, 160)] * 2
     records = [read_record(path) for path in paths]
-    assert [(r["prompt"], r["seed"] + r["index"], r["steps"], r["guidance"]) for r in records] == [
-        (prompt, 7, 2, 2.0),
-        (prompt, 8, 2, 2.0),
+    assert [(r["prompt"], r["seed"] + r["index"], r["steps"], r["guidance"], r["negative"]) for r in records] == [
+        (prompt, 7, 2, 2.0, "grass"),
+        (prompt, 8, 2, 2.0, "grass"),
     ]
 
 
@@ -159,3 +164,21 @@ def test_files_of_the_machine_cannot_be_named_as_uploads(client):
     stolen = {"path": __file__, "meta": {"_type": "gradio.FileData"}}
     with pytest.raises(AppError):
         client.predict(stolen, [[5, 5, True]], None, api_name="/segment")
+
+
+def test_files_of_the_machine_are_not_handed_out_and_large_ones_not_taken(address):
+    for path in (__file__, "/etc/passwd", f"{address}/../../etc/passwd"):
+        assert httpx.get(f"{address}/gradio_api/file={path}").status_code in (403, 404)
+    large = {"files": ("photo.png", bytes(41 * 2**20))}
+    assert httpx.post(f"{address}/gradio_api/upload", files=large).status_code == 413
+
+
+def test_the_example_of_the_readme_works_as_it_stands(address, monkeypatch, capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "gradio_client" in code)
+    for part, here in (("http://127.0.0.1:7860", address), ('"quick", None', f'"quick", {FEW}'), ("20, 1.5", "2, 1.5")):
+        assert part in code
+        code = code.replace(part, here)
+    monkeypatch.chdir(ROOT)
+    exec(code, {})
+    assert capsys.readouterr().out.count(".png") == 4

@@ -169,6 +169,15 @@ def test_a_picture_has_the_shape_that_was_asked_for_and_gives_it_back(desk, line
         create.begin(desk, line, desk.current_run(), "a photo of <asset0>", 1, 0, *REST, "round")
 
 
+def test_things_that_are_being_drawn_are_not_forgotten(desk, line):
+    job = create.begin(desk, line, desk.current_run(), "a photo of <asset0>", 16, 0, 60, 2.0, "")
+    with pytest.raises(UserError, match="at work for you just now: wait until it is done, or stop it"):
+        desk.forget_run()
+    job.ask_stop()
+    list(line.follow(job))
+    assert desk.current_run()
+
+
 def test_a_kept_seed_stays_and_any_other_is_new():
     assert create.pick_seed(12, True) == 12
     assert create.pick_seed(-3, True) == 3

@@ -65,6 +65,19 @@ def test_the_brush_adds_and_takes_away_and_clicks_go_on_from_there(clicked, segm
         boards.paint(Board(clicked.photo), [(5, 5)], 8, "erase")
 
 
+def test_eight_things_fit_and_a_ninth_is_refused_with_a_sentence(sample):
+    board = Board(sample.photo)
+    for _ in range(7):
+        board = boards.add_thing(board)
+    with pytest.raises(UserError, match="8 things at most, so remove one first"):
+        boards.add_thing(board)
+    for i, concept in enumerate(sample.concepts):  # what was found takes the empty places
+        board = boards.add_thing(board, Thing(mask=concept.mask))
+        assert len(board.things) == 8 and board.active == i
+    with pytest.raises(UserError, match="already picked: choose another"):
+        boards.add_thing(board, Thing(mask=sample.concepts[0].mask))
+
+
 def test_what_is_said_of_the_picks(sample):
     assert pick.about(Board(sample.photo)) == ""
     whole, speck = sample.concepts[0].mask, np.zeros_like(sample.concepts[0].mask)

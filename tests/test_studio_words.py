@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Formatter
 
 import pytest
+import torch
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
@@ -14,6 +15,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import breakascene
+from breakascene.concepts import Concepts
 from breakascene.errors import Sentence, UserError
 from breakascene.handles import check_prompt
 from breakascene.studio import words, words_en, words_ja
@@ -74,8 +76,9 @@ def test_sentences_of_the_core_are_told_in_japanese():
                 if isinstance(form, ast.Constant):
                     (told if call.keywords else plain).add(form.value)
     assert told <= set(words_ja.CORE) <= told | plain
-    for english, japanese in words_ja.CORE.items():
-        assert fields(japanese) <= fields(english)
+    assert set(words_en.CORE) <= told | plain  # said anew for who does not sit at a terminal
+    for form, said in (*words_en.CORE.items(), *words_ja.CORE.items()):
+        assert fields(said) <= fields(form)
 
 
 def test_a_mistake_is_said_in_the_visitors_language():
@@ -87,6 +90,15 @@ def test_a_mistake_is_said_in_the_visitors_language():
         assert words.sentence_for(UserError("Said {nowhere} else.")) == "Said {nowhere} else."
         assert words.NO_PHOTO == words_ja.NO_PHOTO and words.duration(130) == "約 2 分"
     assert words.NO_PHOTO == words_en.NO_PHOTO and words.duration(130) == "about 2 min"
+
+
+def test_things_of_another_base_are_told_without_the_words_of_the_terminal(sd_base):
+    concepts = Concepts((), (), "toybox", "", {}, 0, (), torch.zeros(0), {})
+    with pytest.raises(UserError) as caught, concepts.applied(sd_base):
+        pass
+    assert "learned by another painter (toybox): start the studio with that one" in words.sentence_for(caught.value)
+    with words.speaking("ja"):
+        assert words.sentence_for(caught.value).startswith("これは別のモデル（toybox）で覚えたものです。")
 
 
 def test_a_sentence_outlives_the_way_out_of_another_process():

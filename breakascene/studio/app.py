@@ -1,5 +1,6 @@
 """The whole page, and how it is served: safe settings, one line of jobs, one desk for each visitor."""
 
+import json
 import logging
 import os
 from html import escape
@@ -21,8 +22,10 @@ from breakascene.studio.theme import CSS, THEME
 log = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds between looks at a running job
-MAX_UPLOAD = "40mb"
+MAX_UPLOAD = 40  # MB
+MOST_EVENTS = 100  # that wait for the page's handlers; jobs have a line of their own
 A_DAY = 24 * 3600
+NOTICES = Path(__file__).with_name("notices.js").read_text(encoding="utf-8")
 
 
 def launch(
@@ -53,10 +56,10 @@ def launch(
     line = Line()
     demo = build(desks, line)
     demo.line = line  # to be closed with it
-    demo.queue(max_size=100, default_concurrency_limit=4)
+    demo.queue(max_size=MOST_EVENTS, default_concurrency_limit=4)
     _, address, _ = demo.launch(
         server_name=host, server_port=port, share=False, ssr_mode=False, quiet=True, prevent_thread_lock=True,
-        theme=THEME, css=CSS, footer_links=[], max_file_size=MAX_UPLOAD, strict_cors=True, show_error=False,
+        theme=THEME, css=CSS, footer_links=[], max_file_size=f"{MAX_UPLOAD}mb", strict_cors=True, show_error=False,
         enable_monitoring=False, run_history=False, allowed_paths=[str(desks.folder)],
         auth=(name, password) if login else None, app_kwargs={"middleware": [Middleware(door)]}, mcp_server=mcp,
     )  # fmt: skip
@@ -104,15 +107,16 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
             checking = check.build(desks, token, timer, line)
 
     def enter(kept, request: gr.Request):
-        desk = desks.enter(request.query_params.get("desk") or kept)
-        with desk.lock, words.speaking(language):
-            desk.prompted = None  # a new page starts with a sentence
-            desk.album.choose(None)
-            taken_up = extract_screen.take_up(desk, line)
-            shown = [*picking.show(desk), *learning.show(desk), *drawing.show(desk), *checking.show(desk)]
-            at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) or taken_up else "pick"
-            tab = gr.skip() if at == "pick" else gr.Tabs(selected=at)  # the visitor may have gone on meanwhile
-            return [desk.token, desk.token, desk.token, *shown, gr.Timer(active=desk.busy()), tab]
+        return [desks.enter(request.query_params.get("desk") or kept).token] * 3
+
+    def arrive(desk: Desk):
+        desk.prompted = None  # a new page starts with a sentence
+        desk.album.choose(None)
+        taken_up = extract_screen.take_up(desk, line)
+        shown = [*picking.show(desk), *learning.show(desk), *drawing.show(desk), *checking.show(desk)]
+        at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) or taken_up else "pick"
+        tab = gr.skip() if at == "pick" else gr.Tabs(selected=at)  # the visitor may have gone on meanwhile
+        return [*shown, gr.Timer(active=desk.busy()), tab]
 
     def tick(desk: Desk, shown: dict):
         # First whether it goes on, then what there is to show: a job that ends in between is shown by the next tick
@@ -138,10 +142,12 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
 
     live = [*learning.live, *drawing.outputs, *checking.outputs]
     everything = [*picking.outputs, *learning.outputs, *drawing.outputs, *checking.outputs]
-    entered = demo.load(enter, [browser], [browser, token, learning.address, *everything, timer, tabs], **QUIET)
+    entered = demo.load(enter, [browser], [browser, token, learning.address], **QUIET)
+    entered.then(at_desk(desks, arrive), [token], [*everything, timer, tabs], **QUIET)
     address = extract_screen.ADDRESS
     entered.then(None, [learning.address], [learning.address], js=address, api_visibility="private")
     demo.load(None, js=pick.BRUSH_JS, api_visibility="private")
+    demo.load(None, js=NOTICES.replace("WORDS", json.dumps(gradios())), api_visibility="private")
     demo.load(None, js=f"() => {{ document.documentElement.lang = '{language}'; }}", api_visibility="private")
     timer.tick(
         at_desk(desks, tick), [token, seen], [*live, seen, timer], queue=False, **{**QUIET, "trigger_mode": "once"}
@@ -153,6 +159,15 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
     picking.next.click(lambda: gr.Tabs(selected="extract"), None, tabs, **QUIET)
     drawing.reopen.click(at_desk(desks, reopen), [token], [*picking.outputs, tabs], **QUIET)
     learning.next.click(lambda: gr.Tabs(selected="create"), None, tabs, **QUIET)
+
+
+def gradios() -> dict[str, str]:
+    """Notices that Gradio's own page gives, always in English, by how they begin -> what to say instead."""
+    return {
+        "This application is currently busy": words.LINE_FULL,
+        "Connection": words.STUDIO_AWAY,  # to the server was lost, or errored out
+        "File(s) exceed": words.FILE_LARGE.format(most=MAX_UPLOAD),
+    }
 
 
 def banner(base: Base) -> None:

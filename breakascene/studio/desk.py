@@ -203,7 +203,7 @@ class Desk:
     def discard(self, folder: Path) -> None:
         """Take a run away, with its report and, if it was stopped, its checkpoint."""
         if self.busy():
-            raise UserError(words.ALREADY_DRAWING)
+            raise UserError(words.STILL_BUSY)
         for path in (folder, folder.with_name(f"{folder.name}-report")):
             shutil.rmtree(path, ignore_errors=True)
         checkpoint.path_for(folder).unlink(missing_ok=True)

