@@ -30,8 +30,8 @@ from breakascene.toybox.words import encode, text_config, tokenizer
 from breakascene.toybox.world import HELD_OUT, TRAINING, draw_scene, random_words, varied_caption
 
 SIZE = 128
-BATCH = 32
-RENEW = 5  # fresh scenes a step; a batch is drawn from the pool
+BATCH = 64
+RENEW = 7  # fresh scenes a step; a batch is drawn from the pool
 TIDY = 0.9  # share of tidy scenes (world.draw_scene)
 NEW = 0.5  # share of things that no list has (looks.variant)
 EMPTY = 0.04  # share of places with nothing there
@@ -213,7 +213,7 @@ def part(folder: Path) -> Part:
         value = (error * weight).mean()
         return value, {"loss": float(value.detach()), "things": float(things[times >= 800].mean().nan_to_num(0.5))}
 
-    return Part("generator", generator, loss, export, shipped, rate=3e-4, decay=0.02, average=0.997)
+    return Part("generator", generator, loss, export, shipped, rate=3.5e-4, decay=0.02, average=0.995)
 
 
 def _times(rng, count: int) -> np.ndarray:
