@@ -7,7 +7,6 @@ grid.png show the scenes done so far.
 
 import json
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +17,7 @@ from PIL import Image
 
 from benchmarks.methods import METHODS, settings
 from benchmarks.toybench import SMALL, TOYBENCH, Bench
-from benchmarks.trials import FIGURES, Interval, Lab, interval, picture, trial
+from benchmarks.trials import FIGURES, Lab, interval, picture, print_table, trial
 from breakascene import plots
 from breakascene.files import new_file
 from breakascene.handles import handle_of
@@ -95,15 +94,6 @@ def write(out: Path, bench: Bench, found: dict[str, list[dict]], chosen: dict[st
     return table
 
 
-def as_row(name: str, cells: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return f"| {name:17} | " + " | ".join(f"{cell:17}" for cell in cells) + " |"
-
-
-def as_text(value: Interval | None) -> str:
-    return f"{value[0]:.3f} ({value[1]:.2f}–{value[2]:.2f})" if value else "–"
-
-
 def measure(
     out: Annotated[Path, typer.Option(help="The folder that is filled.")],
     base_name: Annotated[str, typer.Option("--base")] = "toybox",
@@ -129,9 +119,7 @@ def measure(
             line = f"identity {done['identity']:.3f}, prompt {done['prompt']:.3f}, {sum(done['seconds']):.0f} s"
             print(f"scene {index} {name}: {line}", flush=True)
         table = write(out, bench, found, chosen)
-    print("", as_row("method", FIGURES), "|---" * (len(FIGURES) + 1) + "|", sep="\n")
-    for name, row in table.items():
-        print(as_row(name, [as_text(row[key]) for key in FIGURES]))
+    print_table("method", table)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,6 @@ ASKED = (
 )
 ELSEWHERE = tuple(place for place in PLACES if place not in ASKED)
 SIDE = 256  # of the photos, in pixels
-COUNTS = (2, 3, 4)  # things in a scene, in turn: 59 of the 60 in twenty scenes
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,11 @@ class Bench:
     places: tuple[str, ...] = ASKED
     largest: int = 3  # handles in a prompt, at most
     count: int = 2  # pictures of each prompt, each from a seed of its own
+    things: tuple[int, ...] = (2, 3, 4)  # in a scene, in turn: 59 of the 60 in twenty scenes
 
     def scene(self, index: int) -> Scene:
         """Draw a scene: a photo with exact masks of what shows of each thing."""
-        counts = [COUNTS[i % len(COUNTS)] for i in range(index + 1)]
+        counts = [self.things[i % len(self.things)] for i in range(index + 1)]
         order = np.random.default_rng(self.seed).permutation(HELD_OUT)
         names = [str(order[i % len(order)]) for i in range(sum(counts[:-1]), sum(counts))]
         rng = np.random.default_rng([self.seed, index])

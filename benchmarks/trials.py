@@ -95,3 +95,15 @@ def interval(values: Sequence[float | None]) -> Interval | None:
     again = np.random.default_rng(0).integers(0, len(known), (RESAMPLES, len(known)))
     low, high = np.quantile(known[again].mean(1), (0.025, 0.975))
     return tuple(round(float(value), 4) for value in (known.mean(), low, high))
+
+
+def print_table(first: str, table: dict[str, dict]) -> None:
+    """Print rows of FIGURES as a Markdown table: each mean with its interval."""
+
+    def line(name: str, cells: Sequence[str]) -> str:
+        return f"| {name:17} | " + " | ".join(f"{cell:17}" for cell in cells) + " |"
+
+    print("", line(first, FIGURES), "|---" * (len(FIGURES) + 1) + "|", sep="\n")
+    for name, row in table.items():
+        values = [row[key] for key in FIGURES]
+        print(line(name, [f"{v[0]:.3f} ({v[1]:.2f}–{v[2]:.2f})" if v else "–" for v in values]))

@@ -1,6 +1,7 @@
 """The comparison's parts: the fixed scenes, the methods as settings, and a small run through to its table and plot."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from conftest import weights_of
 from PIL import Image, ImageColor
 from typer.testing import CliRunner
 
-from benchmarks import comparison, rates
+from benchmarks import comparison, counts, rates
 from benchmarks.methods import METHODS, settings
 from benchmarks.toybench import ASKED, ELSEWHERE, SMALL, TOYBENCH, TUNING
 from benchmarks.trials import FIGURES, interval
@@ -176,6 +177,22 @@ def test_comparison_does_again_what_was_done_otherwise(small_run):
     before = path.read_text()
     run("--method", "TI-m", "--scenes", "1", "--share", str(2 * SHARE))
     assert json.loads(path.read_text())["trial"]["settings"]["steps"] == [8, 0] and path.read_text() != before
+
+
+def test_counts_go_through_from_one_thing_to_many(tiny_folder, tmp_path):
+    options = ["--base", str(tiny_folder), "--scenes", "1", "--most", "2", "--share", "0.04", "--out", str(tmp_path)]
+    printed = run_command(counts.measure, *options)
+    table = json.loads((tmp_path / "summary.json").read_text())["counts"]
+    assert list(table) == ["1", "2"] and "| 2 " in printed
+    for things, row in table.items():
+        done = json.loads((tmp_path / f"{things}-things" / "scene-00.json").read_text())
+        assert len(done["names"]) == int(things) and row["identity"][0] == done["identity"]
+        assert done["pictures"] == 2 * int(things)  # each thing alone in two places
+
+
+def test_eight_things_fit_into_a_photo():
+    scene = replace(TUNING, things=(8,)).scene(0)
+    assert len(scene.names) == 8 and scene.masks().mean((1, 2)).min() > 0.004
 
 
 def test_rates_are_searched_and_written(tiny_folder, tmp_path):

@@ -1,4 +1,4 @@
-"""The toybox's world: scenes of 1 to 4 things somewhere, with captions and exact masks."""
+"""The toybox's world: scenes of 1 to 4 things (to 8, for tests) somewhere, with captions and exact masks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ WITHOUT_ARTICLE = frozenset(
     "bread meat corn curry soda coffee beer chocolate candy yarn butter broccoli".split()
 ) | {"nesting dolls"}
 
-HEIGHTS = (0.58, 0.44, 0.34, 0.28)  # the longer side of a thing, as a share of the picture, in a scene of 1 to 4
+# The longer side of a thing, as a share of the picture, in a scene of 1, 2, …
+HEIGHTS = (0.58, 0.44, 0.34, 0.28, 0.24, 0.2, 0.18, 0.16)
 TIDY_HEIGHTS = (0.46, 0.46, 0.34, 0.28)
 
 
