@@ -104,7 +104,7 @@ def segment(
         write_all(segmenter.auto(image), image, out)
         return
     found = segmenter.predict(points, labels, corners, photo=image)
-    mask = found.masks[0]  # (H, W)
+    mask = found.mask()  # (H, W)
     if not mask.any():
         raise UserError("Nothing was found there: try another point, or a box around the thing.")
     with new_file(out) as draft:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 from segment_anything.modeling import Sam
+from torch.nn import functional as F
 
 from breakascene.edges import around_clicks, drawn_to_edges
 from breakascene.errors import UserError
@@ -39,8 +40,18 @@ Box = tuple[float, float, float, float]
 class Candidates:
     """Three readings of the same clicks (part, thing, group), best first."""
 
-    masks: np.ndarray  # (3, H, W) bool in pixels of the photo
+    logits: np.ndarray  # (3, h, w) float32, above 0 in the mask, of the photo as the model saw it
     scores: np.ndarray  # (3,) float: the overlap with the truth (IoU) that the model expects, about 0..1
+    size: tuple[int, int]  # width and height of the photo
+
+    def mask(self, index: int = 0) -> np.ndarray:
+        """A reading as (H, W) bool in pixels of the photo; made when asked for, because a photo may be large."""
+        return _enlarged(self.logits[index], self.size)
+
+    @property
+    def masks(self) -> np.ndarray:
+        """All readings, (3, H, W) bool."""
+        return np.stack([self.mask(index) for index in range(len(self.logits))])
 
 
 class Segmenter:
@@ -127,8 +138,7 @@ class Segmenter:
             if self.small:
                 logits = drawn_to_edges(self._pixels, logits + around_clicks(self._pixels, spots, labels))
         order = np.argsort(-scores, kind="stable")
-        masks = np.stack([_enlarged(layer, size) for layer in logits[order]])
-        return Candidates(masks, scores[order].astype(np.float64))
+        return Candidates(logits[order], scores[order].astype(np.float64), size)
 
     def auto(self, photo: Image.Image | None = None) -> list[np.ndarray]:
         """Find all things in the photo: (H, W) bool masks, largest first, each thing once; may be empty."""
@@ -196,7 +206,8 @@ def _distinct(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def _enlarged(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Logits (h, w) as a mask (H, W) for a photo of `size`, width and height."""
-    return np.asarray(Image.fromarray(logits.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)) > 0
+    values = torch.tensor(logits, dtype=torch.float32)[None, None]
+    return (F.interpolate(values, size=size[::-1], mode="bilinear")[0, 0] > 0).numpy()
 
 
 def _read_folder(folder: Path) -> Sam:

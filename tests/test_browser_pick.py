@@ -169,7 +169,7 @@ class Rings:
         y, x = np.mgrid[: photo.height, : photo.width]
         (cx, cy), *_ = points
         masks = [(x - cx) ** 2 + (y - cy) ** 2 < (share * photo.width) ** 2 for share in (0.1, 0.05, 0.2)]
-        return Candidates(np.stack(masks), np.array([0.9, 0.8, 0.7]))
+        return Candidates(np.stack(masks) - 0.5, np.array([0.9, 0.8, 0.7]), photo.size)
 
 
 def test_smaller_parts_and_larger_wholes_are_had_by_buttons(browser, address, monkeypatch):

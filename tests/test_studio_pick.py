@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from breakascene.errors import UserError
 from breakascene.scene import read_folder
@@ -91,3 +92,16 @@ def test_what_is_said_of_the_picks(sample):
     assert "share 100% of the smaller mask" in said
     said = pick.about(Board(sample.photo, (replace(things[0], name="toy"), things[2])))
     assert "under 0.05 %" in said
+
+
+def test_a_thinned_board_has_the_same_shares_and_loses_nothing():
+    photo = Image.new("RGB", (3000, 2001))
+    large, speck = np.zeros((2001, 3000), bool), np.zeros((2001, 3000), bool)
+    large[200:900, 300:1500], speck[1001, 1001] = True, True
+    things = (Thing("large", mask=large), Thing("none yet"))
+    thin = boards.thinned(Board(photo, things))
+    assert max(thin.photo.size) <= 1024 and thin.things[0].mask.shape == thin.photo.size[::-1]
+    assert abs(thin.things[0].mask.mean() - large.mean()) < 1e-3 and thin.things[1].mask is None
+    whole = Board(photo, (*things, Thing("speck", mask=speck)))
+    assert boards.thinned(whole) is whole
+    assert boards.thinned(Board(Image.new("RGB", (640, 480)))).photo.size == (640, 480)

@@ -63,7 +63,7 @@ def build(desks: Desks, line: Line) -> None:
         candidates = models.segmenter().predict(*_clicks(points), _numbers(box, 4, words.API_BOX), image)
         path = desk.folder / "mask.png"
         with new_file(path) as draft:
-            Image.fromarray(candidates.masks[0].astype(np.uint8) * 255).save(draft)
+            Image.fromarray(candidates.mask().astype(np.uint8) * 255).save(draft)
         return str(path), [round(float(score), 4) for score in candidates.scores]
 
     def extract(desk, photo, masks, names=None, background=False, preset="quick", steps=None, seed=0):

@@ -13,6 +13,7 @@ from breakascene.studio import words
 
 BRUSHES = ("paint", "erase")  # tools that touch a mask up by hand
 BRUSH = 0.03  # its width as a share of the photo's longer side
+COUNTED = 1024  # pixels of the longer side that are counted to say how large things are
 OTHER_SIZE = 0.02  # a reading that differs by less from the one shown would look the same
 Point = tuple[int, int, bool]  # x, y in pixels of the photo; True to include, False to leave out
 
@@ -68,7 +69,7 @@ def other_reading(board: Board, segmenter, larger: bool) -> Board:
     thing = board.things[board.active]
     if not thing.points and thing.box is None:
         raise UserError(words.CLICK_FIRST)
-    sizes = _read(board, segmenter, thing).masks.sum((1, 2))
+    sizes = (_read(board, segmenter, thing).logits > 0).sum((1, 2))
     now = sizes[thing.guess]
     others = np.flatnonzero(sizes > now * (1 + OTHER_SIZE) if larger else sizes < now * (1 - OTHER_SIZE))
     if not len(others):
@@ -78,7 +79,7 @@ def other_reading(board: Board, segmenter, larger: bool) -> Board:
 
 
 def segment(board: Board, segmenter, thing: Thing) -> Board:
-    mask = _read(board, segmenter, thing).masks[thing.guess]
+    mask = _read(board, segmenter, thing).mask(thing.guess)
     if thing.given is None and not mask.any():
         raise UserError(words.NOTHING_THERE)
     if thing.given is not None:
@@ -150,6 +151,17 @@ def from_scene(scene: Scene) -> Board:
     """The scene's photo with its things picked: to_scene's way back."""
     things = tuple(Thing(concept.name, given=concept.mask, mask=concept.mask) for concept in scene.concepts)
     return Board(scene.photo, things, background=scene.background)
+
+
+def thinned(board: Board) -> Board:
+    """Every n-th pixel of the board, so that counting them is quick however large the photo; all where a thing is so
+    small that it would be lost."""
+    step = -(-max(board.photo.size) // COUNTED)
+    things = tuple(t if t.mask is None else replace(t, mask=t.mask[::step, ::step]) for t in board.things)
+    if any(thin.empty and not thing.empty for thin, thing in zip(things, board.things, strict=True)):
+        return board
+    size = [-(-side // step) for side in board.photo.size]
+    return replace(board, photo=board.photo.resize(size, Image.Resampling.NEAREST), things=things)
 
 
 def to_scene(board: Board) -> Scene:

@@ -86,6 +86,7 @@ def hint(board: Board) -> str:
 
 def about(board: Board) -> str:
     """How much of the photo each thing takes, and what had better be mended before it is learned."""
+    board = boards.thinned(board) if board.photo else board
     picked = [(i, thing) for i, thing in enumerate(board.things) if not thing.empty]
     if not picked:
         return ""

@@ -299,7 +299,7 @@ def clicked_iou(segmenter, clicks: int, count: int = 100, seed: int = 30) -> flo
         for _ in range(clicks):
             points.append(_innermost(wrong))
             labels.append(bool(mask[points[-1][1], points[-1][0]]))
-            answer = segmenter.predict(points, labels, None).masks[0]
+            answer = segmenter.predict(points, labels).mask()
             wrong = answer ^ mask
             if not wrong.any():
                 break
