@@ -57,7 +57,8 @@ def test_the_vae_works_before_the_steps_and_lies_away_while_they_are_done(tiny_b
     encode, vae, log = tiny_base.vae.encode, tiny_base.vae, []
     monkeypatch.setattr(vae, "encode", lambda *args: (log.append("encode"), encode(*args))[1])
     monkeypatch.setattr(vae, "to", lambda *_: log.append("there"))
-    monkeypatch.setattr("breakascene.extract.rest", lambda base: log.append("away"))
+    for room in ("extract", "watching"):
+        monkeypatch.setattr(f"breakascene.{room}.rest", lambda base: log.append("away"))
     forward = tiny_base.unet.forward
     monkeypatch.setattr(
         tiny_base.unet, "forward",
@@ -276,7 +277,7 @@ def test_what_is_counted_without_values_is_what_a_real_step_keeps(request, kind)
 def test_halves_are_what_autocast_would_have_made(sdxl_base, monkeypatch):
     """As on CUDA, here with the CPU's autocast: prediction and gradient are the same bit for bit."""
     before = weights_of(sdxl_base)
-    monkeypatch.setattr(type(sdxl_base), "autocast", lambda self: torch.autocast("cpu", torch.bfloat16))
+    monkeypatch.setattr(type(sdxl_base), "precision", torch.bfloat16)
     noisy = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0))
 
     def learn(way):
