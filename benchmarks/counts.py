@@ -15,8 +15,7 @@ from benchmarks.toybench import TUNING
 from benchmarks.trials import FIGURES, Lab, interval, print_table, trial
 from breakascene.extract import adapted, preset
 from breakascene.files import new_file
-
-MOST = 8  # as many as the studio takes
+from breakascene.scene import MAX_CONCEPTS
 
 
 def measure(
@@ -24,7 +23,7 @@ def measure(
     base_name: Annotated[str, typer.Option("--base")] = "toybox",
     name: Annotated[str, typer.Option("--preset")] = "quick",
     scenes: Annotated[int, typer.Option(help="For each count.")] = 3,
-    most: Annotated[int, typer.Option(help="Things in a photo.")] = MOST,
+    most: Annotated[int, typer.Option(help="Things in a photo.")] = MAX_CONCEPTS,
     share: Annotated[float, typer.Option(help="Of the steps, for a shorter run.")] = 1.0,
 ) -> None:
     """Run what is not done yet and print the table."""

@@ -4,12 +4,19 @@ import itertools
 
 import torch
 
+from breakascene.attention import Recorder
 from breakascene.concepts import Concepts
 from breakascene.extract import preset
+from breakascene.step import step_loss
 
 
 def short(base, name="light", **changes):
     return preset(name, base, **{"steps": (3, 3), "batch": 1, "prior_count": 2, "arranged": 0.0, **changes})
+
+
+def step(base, views, handles, prior, settings, rng):
+    with Recorder(base.unet, base.attention_layers, settings.batch) as seen:
+        return step_loss(base, views, handles, prior, settings, rng, seen)
 
 
 def stop_after(steps):

@@ -8,14 +8,13 @@ import pytest
 import torch
 from conftest import assert_same_base, weights_of
 from PIL import Image
-from runs import assert_same, short, stop_after
+from runs import assert_same, short, step, stop_after
 
 from breakascene import checkpoint, learning
-from breakascene.attention import Recorder
 from breakascene.base import load_base
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError
-from breakascene.extract import Settings, extract, first_rows, preset, run_extraction, step_loss
+from breakascene.extract import Settings, extract, first_rows, preset, run_extraction
 from breakascene.handles import initial_rows, taught
 from breakascene.learning import set_rates
 from breakascene.prior import prior_latents
@@ -24,11 +23,6 @@ from breakascene.step import draw_subset
 from breakascene.toybox.world import draw_scene
 from breakascene.views import Views
 from breakascene.watching import read_maps
-
-
-def step(base, views, handles, prior, settings, rng):
-    with Recorder(base.unet, base.attention_layers, settings.batch) as seen:
-        return step_loss(base, views, handles, prior, settings, rng, seen)
 
 
 @pytest.fixture(scope="module")

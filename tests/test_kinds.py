@@ -9,8 +9,8 @@ import torch
 from conftest import assert_same_base, weights_of
 from diffusers import UNet2DConditionModel
 from pictures import listing
+from runs import assert_same, short, stop_after
 from safetensors.torch import load_file, save_file
-from test_extract import assert_same, short, stop_after
 
 from breakascene import adapter
 from breakascene.attention import choose_layers

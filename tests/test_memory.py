@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import assert_same_base, weights_of
-from test_extract import assert_same, short, stop_after
+from runs import assert_same, short, stop_after
 from torch.autograd.graph import saved_tensors_hooks
 
 from breakascene import checkpoint, learning, memory

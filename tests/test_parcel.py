@@ -8,8 +8,8 @@ import zipfile
 import pytest
 import torch
 from pictures import listing
+from runs import assert_same, short
 from safetensors.torch import load, save
-from test_extract import assert_same, short
 
 from breakascene.concepts import Concepts
 from breakascene.errors import UserError

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from test_extract import assert_same, short, step, stop_after
+from runs import assert_same, short, step, stop_after
 
 from breakascene.concepts import Concepts
 from breakascene.extract import extract, first_rows, preset, run_extraction

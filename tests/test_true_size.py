@@ -5,8 +5,8 @@ import torch
 from conftest import save_base, small_tokenizer, text_config
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from originals import save_original
+from runs import short
 from safetensors.torch import load_file
-from test_extract import short
 from test_single_file import without_weights
 from transformers import CLIPTextModel
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_extract import short, step
+from runs import short, step
 
 from breakascene import checkpoint
 from breakascene.extract import adapted, preset, run_extraction
