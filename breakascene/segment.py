@@ -19,7 +19,7 @@ from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_
 from segment_anything.modeling import Sam
 from torch.nn import functional as F
 
-from breakascene.edges import around_clicks, drawn_to_edges
+from breakascene.edges import around_clicks, drawn_to_edges, without_specks
 from breakascene.errors import UserError
 from breakascene.scene import MIN_AREA
 
@@ -155,7 +155,7 @@ class Segmenter:
             if not found:
                 return []
             if self.small:
-                found = drawn_to_edges(self._pixels, CERTAIN * (2.0 * np.stack(found) - 1)) > 0
+                found = without_specks(drawn_to_edges(self._pixels, CERTAIN * (2.0 * np.stack(found) - 1)) > 0)
         # Only those that stay are brought to the photo's size, which may be large.
         return [_enlarged(mask - 0.5, photo.size) for mask in _distinct(found)]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from breakascene import edges
-from breakascene.edges import around_clicks, drawn_to_edges
+from breakascene.edges import around_clicks, drawn_to_edges, without_specks
 
 
 @pytest.fixture()
@@ -59,3 +59,16 @@ def test_a_click_speaks_for_what_is_near_and_alike(disc):
     assert field[32, 36] > 5 and field[58, 7] < -5  # near and alike
     assert abs(field[30, 62]) < 0.1 and abs(field[14, 20]) < 0.1  # far away; near the disc's edge, of another colour
     assert field.shape == mask.shape and not around_clicks(pixels, [], []).any()
+
+
+def test_specks_go_and_pieces_stay():
+    masks = np.zeros((3, 20, 30), bool)
+    masks[0, 2:12, 2:12] = True  # 100 pixels
+    masks[0, 12, 12] = True  # touches at a corner: the same piece
+    masks[1] = masks[0]
+    masks[1, 15:18, 20:23] = True  # 9 pixels far away: a speck
+    masks[1, 2:12, 20:23] = True  # 30 pixels: a piece, such as the second of two socks
+    cleaned = without_specks(masks)
+    assert np.array_equal(cleaned[0], masks[0])
+    assert np.array_equal(cleaned[1], masks[1] & ~(np.indices((20, 30))[0] >= 14))
+    assert not cleaned[2].any()

@@ -190,6 +190,15 @@ def load_vae(folder: Path) -> AutoencoderKL:
     return AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
 
 
+@torch.no_grad()
+def through_vae(rng, vae: AutoencoderKL, pixels: np.ndarray) -> np.ndarray:
+    """A picture (S, S, 3) uint8 as the VAE shows it from latents that are a little noisy, like those of a drawing."""
+    latents = vae.encode(to_tensor(pixels[None], vae.device)).latent_dist.mean
+    noise = torch.randn_like(latents) * rng.uniform(0, 0.4) / vae.config.scaling_factor
+    shown = vae.decode(latents + noise).sample[0].permute(1, 2, 0).cpu().numpy()
+    return np.clip(shown * 127.5 + 128, 0, 255).astype(np.uint8)
+
+
 def shipped(folder: Path) -> dict[str, torch.Tensor]:
     return load_vae(folder).state_dict()
 

@@ -18,7 +18,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from breakascene.scene import square_cut
 from breakascene.segment import Segmenter
-from breakascene.toybox.autoencoder import load_vae
+from breakascene.toybox.autoencoder import load_vae, through_vae
 from breakascene.toybox.places import EVERYWHERE
 from breakascene.toybox.sprites import picture
 from breakascene.toybox.styles import STYLES, restyle
@@ -108,10 +108,7 @@ def segmented_regions(rng, segmenter: Segmenter, vae: AutoencoderKL) -> list[tup
     if kind < 0.3:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
     elif kind < 0.7:
-        latents = vae.encode(to_tensor(scene.pixels[None], vae.device)).latent_dist.mean
-        noise = torch.randn_like(latents) * rng.uniform(0, 0.4) / vae.config.scaling_factor
-        shown = vae.decode(latents + noise).sample[0].permute(1, 2, 0).cpu().numpy()
-        image = Image.fromarray(np.clip(shown * 127.5 + 128, 0, 255).astype(np.uint8))
+        image = Image.fromarray(through_vae(rng, vae, scene.pixels))
     found = []
     for name, mask in zip(scene.names, scene.masks, strict=True):
         spots = np.argwhere(mask)

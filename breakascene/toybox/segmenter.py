@@ -12,18 +12,21 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 from PIL import Image, ImageDraw, ImageFilter
 from safetensors.torch import load_file, save_file
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
+from breakascene.toybox.autoencoder import load_vae, through_vae
 from breakascene.toybox.looks import variant
-from breakascene.toybox.training import Part, half_is_fast
+from breakascene.toybox.training import Part, half_is_fast, pick_device
 from breakascene.toybox.world import HELD_OUT, Drawn, draw_scene, random_scene, random_words
 
 CONFIG = {"image_size": 128, "patch": 8, "width": 192, "depth": 4, "heads": 6, "prompt_width": 128}
 IMAGES, PROMPTS, CLICKS = 16, 2, 2  # scenes a step, things asked for in each, answers for each
 SHAPES, NEW = 0.3, 0.4  # shares of the scenes: shapes instead of things, things that no list has
+SHOWN = 0.4  # share of the scenes that are seen through the VAE, as drawn pictures are
 
 
 class Stem(nn.Module):
@@ -89,12 +92,13 @@ def build() -> Sam:
 
 
 def part(folder: Path) -> Part:
-    sam = build()
+    sam, vae = build(), load_vae(folder)
+    vae.to(pick_device())
     pool = []  # scenes are used several times before they leave
 
     def loss(sam, rng):
         fresh = IMAGES if len(pool) < 400 else IMAGES // 2
-        pool.extend(_scene(rng) for _ in range(fresh))
+        pool.extend(_scene(rng, vae) for _ in range(fresh))
         del pool[: max(0, len(pool) - 3000)]
         scenes = [pool[-1 - k] if k < fresh else pool[rng.integers(len(pool))] for k in range(IMAGES)]
         return step_loss(sam, rng, scenes)
@@ -102,7 +106,7 @@ def part(folder: Path) -> Part:
     return Part("segmenter", sam, loss, export, shipped, rate=8e-4, average=0.998)
 
 
-def _scene(rng) -> Drawn:
+def _scene(rng, vae: AutoencoderKL) -> Drawn:
     kind, size = rng.random(), CONFIG["image_size"]
     if kind < SHAPES:
         drawn = shapes(rng, size)
@@ -111,7 +115,9 @@ def _scene(rng) -> Drawn:
         drawn = draw_scene(rng, size, names, place, pictures=[variant(rng) for _ in names])
     else:
         drawn = random_scene(rng, size)
-    return Drawn(_roughen(rng, drawn.pixels), drawn.masks, drawn.names, drawn.place)
+    shown = rng.random() < SHOWN
+    pixels = through_vae(rng, vae, drawn.pixels) if shown else _roughen(rng, drawn.pixels)
+    return Drawn(pixels, drawn.masks, drawn.names, drawn.place)
 
 
 def _roughen(rng, pixels):
