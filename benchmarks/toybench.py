@@ -2,7 +2,7 @@
 
 Twenty scenes of 2, 3 and 4 held-out things in turn, each thing in one scene only; every subset of up to three of them
 is asked for in ten places where the photos were not taken. TUNING has other scenes of the same things, for choosing
-settings. Styles are not asked for: the judge has never seen them, and likes a pencil drawing best where it is none.
+settings. Styles are not asked for: the judge has seen single things in photos only, so identity would not be fair.
 """
 
 import itertools
