@@ -113,8 +113,9 @@ def measure(
     chosen = {name: settings(name, lab.base, share) for name in names}
     found = {name: [] for name in names}
     for index in range(bench.scenes):  # scene by scene, so that what is done so far can be compared
+        shown = shown_prompts(bench) if index < SHOWN_SCENES else ()
         for name in names:
-            done = trial(lab, bench, index, chosen[name], place_of(out, name, index), shown_prompts(bench))
+            done = trial(lab, bench, index, chosen[name], place_of(out, name, index), shown)
             found[name].append(done)
             line = f"identity {done['identity']:.3f}, prompt {done['prompt']:.3f}, {sum(done['seconds']):.0f} s"
             print(f"scene {index} {name}: {line}", flush=True)
