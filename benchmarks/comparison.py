@@ -103,7 +103,7 @@ def measure(
     places: Annotated[int | None, typer.Option(help="How many, from the first.")] = None,
     largest: Annotated[int | None, typer.Option(help="Handles in a prompt, at most.")] = None,
     count: Annotated[int | None, typer.Option(help="Pictures of each prompt.")] = None,
-    share: Annotated[float, typer.Option(help="Of the steps, for a shorter run.")] = 1.0,
+    share: Annotated[float, typer.Option(help="Of the steps of `paper` and its like.")] = 1.0,
 ) -> None:
     """Run what is not done yet and print the table."""
     bench = SMALL if small else TOYBENCH

@@ -62,8 +62,8 @@ METHODS = {
 def settings(name: str, base: Base, share: float = 1.0, times: float | None = None) -> Settings:
     """The settings of a method on a base.
 
-    share: of the steps, for a shorter run. times: what its learning rates are multiplied by; as found by the search
-    where None, and an ablation as `paper`.
+    share: of the steps of `paper` and those with its budget, for a shorter run. times: what its learning rates are
+    multiplied by; as found by the search where None, and an ablation as `paper`.
     """
     method = METHODS[name]
     whole = preset(method.preset, base, **START)
@@ -72,4 +72,5 @@ def settings(name: str, base: Base, share: float = 1.0, times: float | None = No
         found = json.loads(RATES.read_text(encoding="utf-8")) if RATES.is_file() else {}
         times = found.get("paper" if method.group == "ablation" else name, 1.0)
     rates = {rate: times * getattr(whole, rate) for rate in ("handle_rate", "weight_rate", "late_handle_rate")}
-    return replace(whole, **rates, steps=tuple(round(share * steps) for steps in whole.steps))
+    part = share if method.preset == "paper" else 1.0
+    return replace(whole, **rates, steps=tuple(round(part * steps) for steps in whole.steps))

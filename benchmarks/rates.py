@@ -40,7 +40,7 @@ def find(
     method: Annotated[list[str], typer.Option(help="A method of benchmarks/methods.py; all by default.")] = (),
     scenes: Annotated[int, typer.Option(help="How many, from the first.")] = TUNING.scenes,
     places: Annotated[int, typer.Option(help="How many, from the first.")] = len(TUNING.places),
-    share: Annotated[float, typer.Option(help="Of the steps, for a shorter run.")] = 1.0,
+    share: Annotated[float, typer.Option(help="Of the steps of `paper` and its like.")] = 1.0,
 ) -> None:
     """Run what is not done yet, print the scores, and write down each method's rate."""
     bench = replace(TUNING, scenes=scenes, places=TUNING.places[:places])

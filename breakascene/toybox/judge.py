@@ -28,7 +28,6 @@ from breakascene.toybox.world import EVERYTHING, Drawn, caption, place_thing, ra
 
 SIDE = 64
 REGIONS, SCENES, OTHERS = 32, 8, 64
-BY_ITSELF = 0.5  # share of the scenes whose cuts are the segmenter's own, without clicks
 STYLED = 0.4  # share of the scenes that are in a style
 MANNERS = ("a photo", *STYLES)
 
@@ -102,25 +101,22 @@ def drawn_region(rng, name: str) -> np.ndarray:
 
 @torch.no_grad()
 def segmented_regions(rng, segmenter: Segmenter, vae: AutoencoderKL) -> list[tuple[str, np.ndarray]]:
-    """The things of a scene, blurred or as the VAE shows them now and then, as the segmenter cuts them, after a click
-    or by itself; bad cuts left out."""
+    """The things of a scene, blurred or as the VAE shows them now and then, as the segmenter cuts them after a click;
+    bad cuts left out."""
     scene = random_scene(rng, 128, EVERYTHING)
     image, kind = Image.fromarray(scene.pixels), rng.random()
     if kind < 0.3:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
     elif kind < 0.7:
         image = Image.fromarray(through_vae(rng, vae, scene.pixels))
-    size, found = scene.masks.sum((1, 2)), []
-    if rng.random() < BY_ITSELF:
-        cuts = list(segmenter.auto(image))
-    else:
-        spots = [rng.choice(np.argwhere(mask))[::-1] for mask in scene.masks[size > 80]]
-        cuts = [cut for x, y in spots for cut in segmenter.predict([(int(x), int(y))], [True], photo=image).masks]
-    for cut in cuts:
-        shared = (scene.masks & cut).sum((1, 2))
-        likeness = shared / np.maximum(1, size + cut.sum() - shared)
-        if likeness.max() >= 0.6 and size[best := int(likeness.argmax())] > 80:
-            found.append((scene.names[best], region(np.asarray(image), cut)))
+    found = []
+    for name, mask in zip(scene.names, scene.masks, strict=True):
+        spots = np.argwhere(mask)
+        if len(spots) > 80:
+            y, x = spots[rng.integers(len(spots))]
+            for answer in segmenter.predict([(int(x), int(y))], [True], photo=image).masks:
+                if (answer & mask).sum() >= 0.6 * (answer | mask).sum():
+                    found.append((name, region(np.asarray(image), answer)))
     return found
 
 
