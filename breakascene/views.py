@@ -28,7 +28,7 @@ class Views:
     std: torch.Tensor  # (N, C, h, w)
     masks: torch.Tensor  # (N, K, h, w) in 0..1, at latent size
     cells: torch.Tensor  # (N, K, s, s) in 0..1, at the size of the attention maps, each with peak 1
-    shown: tuple[tuple[int, ...], ...]  # for each picture the concepts in it
+    shown: tuple[tuple[int, ...], ...]  # for each picture the concepts in it, from left to right
     photos: int = 1  # the photo with number i is picture 2i, its mirror image 2i + 1
 
     @classmethod
@@ -60,7 +60,7 @@ class Views:
             std,
             torch.stack([losses.shrink(masks, base.latent_size) for masks in solid]),
             torch.stack([losses.to_peak(losses.shrink(masks, base.attention_size)) for masks in solid]),
-            tuple(tuple(np.flatnonzero(masks.any((1, 2))).tolist()) for _, masks in pictures),
+            tuple(_left_to_right(masks) for _, masks in pictures),
             len(scene.also) + 1,
         )
 
@@ -74,6 +74,12 @@ class Views:
     def areas(self) -> torch.Tensor:
         """The share of each picture that each concept covers, (N, K)."""
         return self.masks.mean((2, 3))
+
+
+def _left_to_right(masks: np.ndarray) -> tuple[int, ...]:
+    """Which of the masks (K, H, W) show anything, by the middle of what they show."""
+    middles = {k: np.nonzero(masks[k])[1].mean() for k in np.flatnonzero(masks.any((1, 2))).tolist()}
+    return tuple(sorted(middles, key=middles.get))
 
 
 def arrange(cutouts: Sequence[Image.Image], size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
