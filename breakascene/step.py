@@ -75,7 +75,7 @@ def draw_view(views: Views, settings: Settings, rng: torch.Generator) -> tuple[i
     if settings.arranged and torch.rand((), generator=rng) < settings.arranged:
         view = arranged + int(torch.randint(len(views.shown) - arranged, (), generator=rng))
         # Named from left to right, as a small base's captions are: any other order would teach it to mix them.
-        return view, list(views.shown[view])
+        return view, sorted(views.shown[view], key=views.middles[view].__getitem__)
     photo = 2 * int(torch.randint(views.photos, (), generator=rng)) if views.photos > 1 else 0
     shown = views.shown[photo]
     chances = views.areas[photo, list(shown)].cpu() ** -settings.balance if settings.balance else None

@@ -28,7 +28,7 @@ class Views:
     std: torch.Tensor  # (N, C, h, w)
     masks: torch.Tensor  # (N, K, h, w) in 0..1, at latent size
     cells: torch.Tensor  # (N, K, s, s) in 0..1, at the size of the attention maps, each with peak 1
-    shown: tuple[tuple[int, ...], ...]  # for each picture the concepts in it, from left to right
+    shown: tuple[tuple[int, ...], ...]  # for each picture the concepts in it
     photos: int = 1  # the photo with number i is picture 2i, its mirror image 2i + 1
 
     @classmethod
@@ -60,7 +60,7 @@ class Views:
             std,
             torch.stack([losses.shrink(masks, base.latent_size) for masks in solid]),
             torch.stack([losses.to_peak(losses.shrink(masks, base.attention_size)) for masks in solid]),
-            tuple(_left_to_right(masks) for _, masks in pictures),
+            tuple(tuple(np.flatnonzero(masks.any((1, 2))).tolist()) for _, masks in pictures),
             len(scene.also) + 1,
         )
 
@@ -70,16 +70,17 @@ class Views:
         shares = self.masks.amax(1, keepdim=True)  # (N, 1, h, w)
         return (self.mean.square() * shares).sum((0, 2, 3), keepdim=True) / shares.sum()
 
+    @cached_property
+    def middles(self) -> list[list[float]]:
+        """Where each concept stands in each picture: its mean column, (N, K); NaN where it is not."""
+        columns = self.masks.sum(2)  # (N, K, w)
+        across = torch.arange(columns.shape[-1], device=columns.device)
+        return ((columns * across).sum(-1) / columns.sum(-1)).tolist()
+
     @property
     def areas(self) -> torch.Tensor:
         """The share of each picture that each concept covers, (N, K)."""
         return self.masks.mean((2, 3))
-
-
-def _left_to_right(masks: np.ndarray) -> tuple[int, ...]:
-    """Which of the masks (K, H, W) show anything, by the middle of what they show."""
-    middles = {k: np.nonzero(masks[k])[1].mean() for k in np.flatnonzero(masks.any((1, 2))).tolist()}
-    return tuple(sorted(middles, key=middles.get))
 
 
 def arrange(cutouts: Sequence[Image.Image], size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -57,14 +57,11 @@ def test_arrangements_lie_as_the_toybox_draws_things(count):
 def test_views_hold_photo_mirror_and_arrangements(tiny_base, scene):
     views = Views.of(scene, tiny_base, 10, seed=1)
     assert len(views.mean) == len(views.shown) == 12 and views.mean.shape[1:] == views.std.shape[1:]
-    everything = set(range(len(scene.handles)))
-    assert set(views.shown[0]) == set(views.shown[1]) == everything
-    assert all(set(shown) < everything for shown in views.shown[2:])  # never the photo's background
+    everything = tuple(range(len(scene.handles)))
+    assert views.shown[0] == views.shown[1] == everything
+    assert all(set(shown) < set(everything) for shown in views.shown[2:])  # never the photo's background
     for shown, masks in zip(views.shown, views.masks, strict=True):
-        assert np.flatnonzero(masks.amax((1, 2)).numpy()).tolist() == sorted(shown)
-        columns = masks.sum(1)  # (K, w)
-        middles = (columns * torch.arange(columns.shape[1])).sum(1) / columns.sum(1)
-        assert middles[list(shown)].tolist() == sorted(middles[list(shown)].tolist())  # from left to right
+        assert tuple(np.flatnonzero(masks.amax((1, 2)).numpy())) == shown
     again = Views.of(scene, tiny_base, 10, seed=1)
     assert torch.equal(views.mean, again.mean) and not torch.equal(views.mean, Views.of(scene, tiny_base, 10, 2).mean)
 
@@ -214,9 +211,11 @@ def test_share_of_arranged_steps(tiny_base, scene):
     assert abs(np.mean([view > 1 for view, _ in drawn]) - 0.3) < 0.03
     assert all(set(subset) <= set(views.shown[view]) for view, subset in drawn)
     # Named as they stand, as the toybox's captions name things; the photo's in any order, as in the paper.
-    assert all(subset == list(views.shown[view]) for view, subset in drawn if view > 1)
-    orders = {tuple(subset) for view, subset in drawn if view == 0}
-    assert {(0, 1), (1, 0)} < orders
+    for view, subset in drawn:
+        leftmost = [np.flatnonzero(views.masks[view, k].numpy().any(0))[0] for k in subset]
+        assert view < 2 or leftmost == sorted(leftmost)
+    assert any(len(subset) > 1 for view, subset in drawn if view > 1)
+    assert {(0, 1), (1, 0)} < {tuple(subset) for view, subset in drawn if view == 0}
     assert all(view < 2 for view, _ in (draw_view(views, short(tiny_base), rng) for _ in range(100)))
 
 
