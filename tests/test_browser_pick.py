@@ -215,9 +215,9 @@ def test_a_box_undo_redo_and_cut_outs(browser, address):
         expect(page.locator("#about")).to_be_empty()
         page.get_by_role("button", name="Redo").click()
         expect(page.locator("#about")).to_contain_text(f"{boxed}%")
+        name_thing(page, 0, "first toy")
         page.get_by_role("button", name="Redo").click()
         expect(page.locator(".toast-body").last).to_contain_text("nothing to redo")
-        name_thing(page, 0, "first toy")
         with page.expect_download() as download:
             page.locator("#cutouts").click()
         with zipfile.ZipFile(download.value.path()) as archive:

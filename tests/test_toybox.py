@@ -108,7 +108,7 @@ def test_innermost_is_the_middle_of_a_disc():
 
 @pytest.mark.parametrize("part", ROOMS)
 def test_each_part_is_pretrained_from_zero_and_goes_on(part, tmp_path):
-    if part in ("generator", "decoder", "judge"):
+    if part != "vae":
         autoencoder.export(autoencoder.build(), tmp_path)
     if part == "decoder":
         generator.export(generator.Generator(), tmp_path)
