@@ -24,7 +24,7 @@ ROOMS = {
 def pretrain(
     part: str,
     minutes: Annotated[float, typer.Option(help="Time budget; the learning rate falls to its end.")] = 10.0,
-    out: Annotated[Path, typer.Option(help="The toybox's folder; the generator reads its vae there.")] = TOYBOX,
+    out: Annotated[Path, typer.Option(help="The toybox's folder; all but the vae read its vae there.")] = TOYBOX,
     states: Annotated[Path, typer.Option(help="Where training states are kept.")] = STATES,
     seed: int = 0,
     from_shipped: Annotated[bool, typer.Option("--from-shipped", help="Without a state: go on from OUT's.")] = False,
