@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-SIDE = 72  # pixels: nine cells of the latents
+CELLS = 9  # of the latents, along a side
 FILE = "looks.safetensors"
 
 
@@ -38,7 +38,11 @@ class Looks:
 
     def codes(self, pictures: Sequence[Image.Image], vae: AutoencoderKL) -> torch.Tensor:
         """RGBA pictures → (N, D) float32 on the CPU; pictures that look alike have codes that lie near."""
-        return (features(pictures, vae) - self.mean) @ self.axes
+        return self.read(canvases(pictures, cell_of(vae)), vae).cpu()
+
+    def read(self, shown: np.ndarray, vae: AutoencoderKL) -> torch.Tensor:
+        """The codes of canvases: (N, D) float32 on the VAE's device."""
+        return (features(shown, vae) - self.mean.to(vae.device)) @ self.axes.to(vae.device)
 
     def save(self, folder: Path) -> None:
         save_file({"mean": self.mean.contiguous(), "axes": self.axes.half().contiguous()}, folder / FILE)
@@ -52,20 +56,30 @@ class Looks:
         return cls(stored["mean"].float(), stored["axes"].float())
 
 
-@torch.no_grad()
-def features(pictures: Sequence[Image.Image], vae: AutoencoderKL) -> torch.Tensor:
-    """Latents and share of each cell of the pictures, standing on the lower edge of a grey square. (N, F)"""
-    alphas, pixels = [], []
+def cell_of(vae: AutoencoderKL) -> int:
+    """Pixels along a side of a cell of the latents."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def canvases(pictures: Sequence[Image.Image], cell: int) -> np.ndarray:
+    """RGBA pictures, each standing on the lower edge of a grey square of CELLS cells: (N, S, S, 4) uint8, with how much
+    of each pixel the picture covers. cell: pixels of a cell of the latents."""
+    side, out = CELLS * cell, []
     for sprite in pictures:
-        scale = SIDE / max(sprite.size)
-        small = sprite.resize([max(1, round(side * scale)) for side in sprite.size], Image.Resampling.BICUBIC)
-        canvas = Image.new("RGBA", (SIDE, SIDE), (128, 128, 128, 0))
-        canvas.paste(small, ((SIDE - small.width) // 2, SIDE - small.height))
-        alphas.append(np.asarray(canvas.getchannel("A"), np.float32) / 255)
-        grey = Image.new("RGBA", (SIDE, SIDE), (128, 128, 128, 255))
-        pixels.append(np.asarray(Image.alpha_composite(grey, canvas).convert("RGB")))
-    values = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
-    latents = vae.encode(values).latent_dist.mean * vae.config.scaling_factor  # (N, C, s, s)
-    cells = SIDE // latents.shape[-1]
-    covers = torch.tensor(np.stack(alphas)).unflatten(1, (-1, cells)).unflatten(3, (-1, cells)).mean((2, 4))
-    return torch.cat([latents.flatten(1).float().cpu(), 2 * covers.flatten(1)], 1)
+        scale = side / max(sprite.size)
+        small = sprite.resize([max(1, round(length * scale)) for length in sprite.size], Image.Resampling.BICUBIC)
+        canvas = Image.new("RGBA", (side, side), (128, 128, 128, 0))
+        canvas.paste(small, ((side - small.width) // 2, side - small.height))
+        whole = Image.alpha_composite(Image.new("RGBA", (side, side), (128, 128, 128, 255)), canvas)
+        whole.putalpha(canvas.getchannel("A"))
+        out.append(np.asarray(whole))
+    return np.stack(out)
+
+
+@torch.no_grad()
+def features(shown: np.ndarray, vae: AutoencoderKL) -> torch.Tensor:
+    """Latents of canvases and the covered share of each cell: (N, F) on the VAE's device."""
+    values = torch.from_numpy(shown).to(vae.device, vae.dtype).permute(0, 3, 1, 2)  # (N, 4, S, S)
+    latents = vae.encode(values[:, :3] / 127.5 - 1).latent_dist.mean * vae.config.scaling_factor  # (N, C, s, s)
+    covers = torch.nn.functional.adaptive_avg_pool2d(values[:, 3:] / 255, latents.shape[-1])
+    return torch.cat([latents.flatten(1).float(), 2 * covers.flatten(1).float()], 1)

@@ -16,7 +16,7 @@ ARRANGEMENTS = 48  # made once for a run
 # The longer side of a cut-out as a share of the picture, with 1 to 3 of them, and where its feet stand: as the toybox
 # draws things. Other sizes and places made the handles fit what that base cannot draw, patches instead of the thing;
 # a little play about these, a tenth of the size or a cell of the latents, took the thing's details.
-SIZES, FEET = (0.46, 0.46, 0.34), 0.86
+SIZES, FEET = (0.6, 0.46, 0.34), 0.86
 PIXELS_AT_ONCE = 8 * 128**2  # encoded in one go; the VAE's memory would set the peak of a whole run
 
 

@@ -1,4 +1,4 @@
-"""The toybox's VAE: diffusers' AutoencoderKL, 128 px to 8 × 16 × 16 latents, trained on crops of drawn scenes."""
+"""The toybox's VAE: diffusers' AutoencoderKL, 256 px to 8 × 16 × 16 latents, trained on crops of drawn scenes."""
 
 from pathlib import Path
 
@@ -8,24 +8,25 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
+from PIL import Image
 from torch import nn
 
 from breakascene.base import load_base
-from breakascene.toybox.training import Part, half_is_fast, to_tensor
+from breakascene.toybox.training import Part, drawing, half_is_fast, pick_device, to_tensor
 from breakascene.toybox.world import EVERYTHING, TRAINING, caption, random_scene
 
-SIZE = 128
-CROP = 64
-BATCH = 8
+SIZE = 256
+CROP = 128
+BATCH = 8 if pick_device().type == "cpu" else 32
 REDRAWN_STEPS = 12  # of a whole drawing; of these the last few are done
 
 
 def build() -> AutoencoderKL:
-    channels = (16, 32, 96, 128)  # the cost lies in the full-size layers, so those are thin
+    channels = (16, 16, 32, 96, 128)  # the cost lies in the full-size layers, so those are thin
     vae = AutoencoderKL(
         block_out_channels=channels,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
         layers_per_block=1,
         latent_channels=8,
         norm_num_groups=1,
@@ -82,7 +83,7 @@ def _keep(conv: nn.Conv2d, kernel: torch.Tensor) -> None:
 
 
 def crops(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Crops of training scenes, most of them about a thing, where the detail is. (B, 64, 64, 3) uint8"""
+    """Crops of training scenes, most of them about a thing, where the detail is. (B, 128, 128, 3) uint8"""
     out = []
     while len(out) < count:
         scene = random_scene(rng, SIZE, TRAINING)
@@ -96,17 +97,18 @@ def crops(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def part(folder: Path) -> Part:
+    fresh = drawing(lambda rng: crops(rng, BATCH))
+
+    def loss(vae, rng):
+        x = to_tensor(fresh(rng)[0], vae.device)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half_is_fast(x.device)):
+            posterior = vae.encode(x).latent_dist
+            y = vae.decode(posterior.sample()).sample
+        near, square = distance(y.float(), x)
+        spread = posterior.kl().mean() / posterior.mean[0].numel()
+        return near + 2e-4 * spread, {"psnr": decibels(square), "kl": spread.detach()}
+
     return Part("vae", build(), loss, export, shipped, rate=1e-3, decay=0.0, average=0.995)
-
-
-def loss(vae, rng):
-    x = to_tensor(crops(rng, BATCH), vae.device)
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=half_is_fast(x.device)):
-        posterior = vae.encode(x).latent_dist
-        y = vae.decode(posterior.sample()).sample
-    near, square = distance(y.float(), x)
-    spread = posterior.kl().mean() / posterior.mean[0].numel()
-    return near + 2e-4 * spread, {"psnr": decibels(square), "kl": float(spread.detach())}
 
 
 def distance(y: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,9 +120,9 @@ def distance(y: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     return error.abs().mean() + 0.5 * edges + 2 * square, square
 
 
-def decibels(square: torch.Tensor) -> float:
+def decibels(square: torch.Tensor) -> torch.Tensor:
     """PSNR of pictures in -1..1 from their mean square error."""
-    return float(10 * torch.log10(4 / square.detach()))
+    return 10 * torch.log10(4 / square.detach())
 
 
 def decoder_part(folder: Path) -> Part:
@@ -131,6 +133,7 @@ def decoder_part(folder: Path) -> Part:
     vae = load_vae(folder)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
+    fresh = drawing(lambda rng: [random_scene(rng, SIZE, TRAINING) for _ in range(BATCH)])
     painter = load_base(folder)
 
     @torch.no_grad()
@@ -146,7 +149,7 @@ def decoder_part(folder: Path) -> Part:
         return latents
 
     def loss(vae, rng):
-        drawn = [random_scene(rng, SIZE, TRAINING) for _ in range(BATCH)]
+        drawn = fresh(rng)[0]
         x = to_tensor(np.stack([scene.pixels for scene in drawn]), vae.device)
         half = BATCH // 2
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half_is_fast(x.device)):
@@ -158,7 +161,7 @@ def decoder_part(folder: Path) -> Part:
             y = vae.decode(z).sample
         mended, _ = distance(y[:half].float(), x[:half])
         near, square = distance(y[half:].float(), x[half:])
-        return 0.5 * (mended + near), {"psnr": decibels(square), "mended": float(mended.detach())}
+        return 0.5 * (mended + near), {"psnr": decibels(square), "mended": mended.detach()}
 
     return Part("decoder", vae, loss, export, shipped, rate=5e-4, decay=0.0, average=0.995)
 
@@ -192,11 +195,14 @@ def load_vae(folder: Path) -> AutoencoderKL:
 
 @torch.no_grad()
 def through_vae(rng, vae: AutoencoderKL, pixels: np.ndarray) -> np.ndarray:
-    """A picture (S, S, 3) uint8 as the VAE shows it from latents that are a little noisy, like those of a drawing."""
-    latents = vae.encode(to_tensor(pixels[None], vae.device)).latent_dist.mean
+    """A square picture (S, S, 3) uint8 as the VAE shows it from latents that are a little noisy, like a drawing's."""
+    image, side = Image.fromarray(pixels), vae.config.sample_size
+    large = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
+    latents = vae.encode(to_tensor(large[None], vae.device)).latent_dist.mean
     noise = torch.randn_like(latents) * rng.uniform(0, 0.4) / vae.config.scaling_factor
     shown = vae.decode(latents + noise).sample[0].permute(1, 2, 0).cpu().numpy()
-    return np.clip(shown * 127.5 + 128, 0, 255).astype(np.uint8)
+    shown = np.clip(shown * 127.5 + 128, 0, 255).astype(np.uint8)
+    return np.asarray(Image.fromarray(shown).resize(image.size, Image.Resampling.BICUBIC))
 
 
 def shipped(folder: Path) -> dict[str, torch.Tensor]:
@@ -211,5 +217,5 @@ def psnr(vae, count: int = 100, seed: int = 10) -> float:
     for _ in range(count):
         x = to_tensor(random_scene(rng, SIZE, EVERYTHING).pixels[None], vae.device)
         y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
-        figures.append(decibels((y - x).square().mean()))
+        figures.append(float(decibels((y - x).square().mean())))
     return float(np.mean(figures))

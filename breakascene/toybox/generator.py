@@ -5,6 +5,7 @@ come in. Cells of the latents that often show a thing count more than the others
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,24 +21,27 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from transformers import CLIPTextModel
 
-from breakascene.looks import Looks
+from breakascene.looks import Looks, canvases, cell_of
 from breakascene.toybox.autoencoder import load_vae
 from breakascene.toybox.looks import as_seen, toybox_looks, variant
 from breakascene.toybox.sprites import picture
 from breakascene.toybox.styles import STYLES, restyle
-from breakascene.toybox.training import Part, half_is_fast, pick_device, to_tensor
+from breakascene.toybox.training import Part, drawing, half_is_fast, pick_device, to_tensor
 from breakascene.toybox.words import encode, text_config, tokenizer
 from breakascene.toybox.world import HELD_OUT, TRAINING, draw_scene, random_words, varied_caption
 
-SIZE = 128
-BATCH = 64
-RENEW = 7  # fresh scenes a step; a batch is drawn from the pool
+SIZE = 256
+GPU = pick_device().type != "cpu"
+BATCH = 512 if GPU else 64
+RATE = 8e-4 if GPU else 3.5e-4
+RENEW = 32 if GPU else 7  # scenes drawn at once, on a CPU for each step; a batch comes from the pool
 TIDY = 0.9  # share of tidy scenes (world.draw_scene)
 NEW = 0.5  # share of things that no list has (looks.variant)
 EMPTY = 0.04  # share of places with nothing there
 STYLED = 0.08  # share of scenes in a style
 STAND_INS = ("thing", "toy", "object", "figure")  # the words of new things in a caption, before their codes come in
-POOL = 20_000
+POOL = 60_000 if GPU else 20_000
+CAPTIONS = 4  # of a scene, to choose from
 CHANNELS = (64, 160, 256)
 TEXT_WIDTH, TEXT_LAYERS = 256, 4
 
@@ -48,7 +52,7 @@ class Generator(nn.Module):
     def __init__(self):
         super().__init__()
         self.text_encoder = CLIPTextModel(text_config(TEXT_WIDTH, TEXT_LAYERS))
-        self.text_encoder.set_input_embeddings(Words(len(tokenizer()), TEXT_WIDTH, BATCH * len(STAND_INS)))
+        self.text_encoder.set_input_embeddings(Words(len(tokenizer()), TEXT_WIDTH))
         levels = len(CHANNELS)
         self.unet = UNet2DConditionModel(
             sample_size=16,
@@ -80,12 +84,12 @@ def noise_schedule() -> DDPMScheduler:
 class Words(nn.Embedding):
     """The text encoder's word embedding, with room for words of things that no list has.
 
-    Ids from num_embeddings on stand for the rows of `fresh`, which are codes of pictures, filled each step.
+    Ids from num_embeddings on stand for the rows of `fresh`, which are codes of pictures, set at each step.
     """
 
-    def __init__(self, count: int, width: int, fresh: int):
+    def __init__(self, count: int, width: int):
         super().__init__(count, width)
-        self.register_buffer("fresh", torch.zeros(fresh, width), persistent=False)
+        self.register_buffer("fresh", torch.zeros(0, width), persistent=False)
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         return nn.functional.embedding(input_ids, torch.cat([self.weight, self.fresh]))
@@ -114,77 +118,92 @@ def visual_words(text_encoder: CLIPTextModel, looks: Looks, vae: AutoencoderKL) 
             weight.normal_(std=0.2)
 
 
-@dataclass(frozen=True)
-class Item:
-    """A scene of the pool."""
+@dataclass(frozen=True, eq=False)
+class Scenes:
+    """Drawn scenes, before they come to the pool. Ids from the vocabulary's end on are those of its stand-ins."""
 
-    latents: torch.Tensor  # (C, h, w)
-    shares: np.ndarray  # of each cell, (K, h, w)
-    names: tuple[str, ...]
-    place: str
-    tidy: bool
-    style: str
-    codes: dict[str, torch.Tensor]  # of new things, by stand-in
+    pixels: np.ndarray  # (N, S, S, 3) uint8
+    shares: np.ndarray  # of each cell that things cover, (N, 1, h, w)
+    ids: np.ndarray  # of CAPTIONS captions each, (N, CAPTIONS, 32)
+    looks: np.ndarray  # canvases of new things, (M, s, s, 4) uint8
+    rows: np.ndarray  # scene and stand-in of each new thing, (M, 2)
+
+
+def draw_scenes(rng: np.random.Generator, count: int, cell: int) -> Scenes:
+    """Draw scenes of words and new things. cell: pixels of a cell of the latents."""
+    pixels, shares, ids, looks, rows = [], [], [], [], []
+    for n in range(count):
+        tidy = bool(rng.random() < TIDY)
+        names, place = random_words(rng, TRAINING, (0.3, 0.35, 0.3, 0.05))
+        names = () if rng.random() < EMPTY else names
+        fresh = {i: variant(rng) for i in range(len(names)) if rng.random() < NEW}
+        names = [STAND_INS[i] if i in fresh else name for i, name in enumerate(names)]
+        scene = draw_scene(rng, SIZE, names, place, tidy, [fresh.get(i) or picture(x) for i, x in enumerate(names)])
+        style = str(rng.choice(tuple(STYLES))) if rng.random() < STYLED else ""
+        pixels.append(restyle(scene.pixels, style) if style else scene.pixels)
+        cover = scene.masks.any(0).reshape(SIZE // cell, cell, SIZE // cell, cell)
+        shares.append(cover.mean((1, 3), dtype=np.float32)[None])
+        captions = encode([varied_caption(rng, names, place, tidy, style) for _ in range(CAPTIONS)]).numpy()
+        for i, look in fresh.items():
+            captions[captions == tokenizer().convert_tokens_to_ids(f"{STAND_INS[i]}</w>")] = len(tokenizer()) + i
+            looks.append(as_seen(rng, look))
+            rows.append((n, i))
+        ids.append(captions)
+    shown = canvases(looks, cell) if looks else np.zeros((0, 0, 0, 4), np.uint8)
+    return Scenes(*(np.stack(x) for x in (pixels, shares, ids)), shown, np.array(rows, int).reshape(-1, 2))
 
 
 class Pool:
-    """Drawn scenes as latents, used several times each; it grows to POOL, then forgets the oldest."""
+    """Scenes as latents, used several times each; it grows to POOL, then the oldest make room."""
 
     def __init__(self, vae: AutoencoderKL, looks: Looks):
         self.vae, self.looks = vae, looks
-        self.items: list[Item] = []
+        self.count = 0  # of all that came in
+        self.latents = self.shares = self.ids = self.codes = None
         self.power = None  # of each channel where there are things, (C, 1, 1)
         self.usual = None  # how often a cell shows a thing, at most 1, (1, h, w)
+        self.empty = encode([""]).to(vae.device)
 
     @torch.no_grad()
-    def add(self, rng, count: int) -> None:
-        tidy, scenes, styles, new = rng.random(count) < TIDY, [], [], []
-        for tidily in tidy:
-            names, place = random_words(rng, TRAINING, (0.3, 0.35, 0.3, 0.05))
-            names = () if rng.random() < EMPTY else names
-            fresh = {i: variant(rng) for i in range(len(names)) if rng.random() < NEW}
-            names = [STAND_INS[i] if i in fresh else name for i, name in enumerate(names)]
-            pictures = [fresh.get(i) or picture(name) for i, name in enumerate(names)]
-            scenes.append(draw_scene(rng, SIZE, names, place, tidily, pictures))
-            styles.append(str(rng.choice(tuple(STYLES))) if rng.random() < STYLED else "")
-            new.append({STAND_INS[i]: as_seen(rng, look) for i, look in fresh.items()})
-        drawn = [restyle(s.pixels, style) if style else s.pixels for s, style in zip(scenes, styles, strict=True)]
-        latents = self.vae.encode(to_tensor(np.stack(drawn), self.vae.device)).latent_dist.mean
-        latents = latents * self.vae.config.scaling_factor
-        unseen = [look for looks in new for look in looks.values()]
-        codes = iter(self.looks.codes(unseen, self.vae) if unseen else ())
-        side = latents.shape[-1]
-        for scene, latent, tidily, style, looks in zip(scenes, latents, tidy, styles, new, strict=True):
-            cells = scene.masks.reshape(len(scene.names), side, SIZE // side, side, SIZE // side)
-            shares = cells.mean((2, 4), dtype=np.float32)
-            own = {word: next(codes) for word in looks}
-            self.items.append(Item(latent, shares, scene.names, scene.place, bool(tidily), style, own))
-        del self.items[:-POOL]
-        if self.power is None:
-            shares = torch.from_numpy(np.stack([item.shares.sum(0) for item in self.items]))[:, None].to(latents.device)
-            self.power = ((latents.square() * shares).sum((0, 2, 3)) / shares.sum()).view(-1, 1, 1)
-            self.usual = shares.mean(0) / shares.mean(0).max()
+    def add(self, scenes: Scenes) -> None:
+        device, (scene, stand_in) = self.vae.device, scenes.rows.T
+        latents = self.vae.encode(to_tensor(scenes.pixels, device)).latent_dist.mean * self.vae.config.scaling_factor
+        codes = torch.zeros(len(latents), len(STAND_INS), self.looks.axes.shape[1], device=device)
+        if len(scene):
+            codes[scene, stand_in] = self.looks.read(scenes.looks, self.vae)
+        new = [latents, torch.from_numpy(scenes.shares).to(device), torch.from_numpy(scenes.ids).to(device), codes]
+        if self.latents is None:
+            self.latents, self.shares, self.ids, self.codes = (x.new_zeros(POOL, *x.shape[1:]) for x in new)
+        where = torch.arange(self.count, self.count + len(latents), device=device) % POOL
+        for kept, x in zip((self.latents, self.shares, self.ids, self.codes), new, strict=True):
+            kept[where] = x
+        self.count += len(latents)
 
-    def draw(self, rng, count: int):
-        """A batch: latents (B, C, h, w), the things' share of each cell (B, 1, h, w), token ids (B, 32) and the codes
-        of new things (N, D), whose ids follow the vocabulary's; one caption in ten is empty."""
-        items = [self.items[i] for i in rng.integers(len(self.items), size=count)]
-        latents = torch.stack([item.latents for item in items])
-        shares = torch.from_numpy(np.stack([item.shares.sum(0, keepdims=True) for item in items]))
-        texts = [varied_caption(rng, i.names, i.place, i.tidy, i.style) if rng.random() > 0.1 else "" for i in items]
-        ids, codes = encode(texts), []
-        for row, item in zip(ids, items, strict=True):
-            for word, code in item.codes.items():
-                row[row == tokenizer().convert_tokens_to_ids(f"{word}</w>")] = len(tokenizer()) + len(codes)
-                codes.append(code)
-        return latents, shares.to(latents.device), ids.to(latents.device), codes
+    def measure(self) -> None:
+        """Find the power of the channels and the usual places of things in what has come in."""
+        latents, shares = self.latents[: self.count], self.shares[: self.count]
+        self.power = ((latents.square() * shares).sum((0, 2, 3)) / shares.sum()).view(-1, 1, 1)
+        self.usual = shares.mean(0) / shares.mean(0).max()
+
+    def draw(self, count: int):
+        """A batch: latents (B, C, h, w), the things' share of each cell (B, 1, h, w), token ids (B, 32) and codes of
+        new things (B * stand-ins, D), whose ids follow the vocabulary's; one caption in ten is empty."""
+        device = self.latents.device
+        chosen = torch.randint(min(self.count, POOL), (count,), device=device)
+        rows = torch.arange(count, device=device)
+        ids = self.ids[chosen, torch.randint(CAPTIONS, (count,), device=device)]
+        ids = torch.where(ids < len(tokenizer()), ids, ids + len(STAND_INS) * rows[:, None])
+        ids = torch.where(torch.rand(count, 1, device=device) < 0.1, self.empty, ids)
+        return self.latents[chosen], self.shares[chosen], ids, self.codes[chosen].flatten(0, 1)
 
 
 def part(folder: Path) -> Part:
+    vae = load_vae(folder)
+    fresh = drawing(partial(draw_scenes, count=RENEW, cell=cell_of(vae)))
     device = pick_device()
     schedule = noise_schedule()
     alphas = schedule.alphas_cumprod.to(device)
-    vae = load_vae(folder).to(device)
+    vae.to(device)
     looks = toybox_looks(folder, vae, TEXT_WIDTH)
     generator, pool = Generator(), Pool(vae, looks)
     visual_words(generator.text_encoder, looks, vae)
@@ -193,10 +212,14 @@ def part(folder: Path) -> Part:
         generator.unet.set_attn_processor(AttnProcessor())  # the fused one's backward takes a third of a step in bf16
 
     def loss(model, rng):
-        pool.add(rng, RENEW if pool.items else 512)
-        latents, shares, ids, codes = pool.draw(rng, BATCH)
-        if codes:
-            model.text_encoder.get_input_embeddings().fresh[: len(codes)] = torch.stack(codes)
+        for scenes in fresh(rng):
+            pool.add(scenes)
+        if pool.power is None:
+            while pool.count < 8 * BATCH:
+                pool.add(fresh(rng)[0])
+            pool.measure()
+        latents, shares, ids, codes = pool.draw(BATCH)
+        model.text_encoder.get_input_embeddings().fresh = codes
         times = torch.from_numpy(_times(rng, BATCH)).to(device)
         noise = torch.randn_like(latents)
         noisy = schedule.add_noise(latents, noise, times)
@@ -210,10 +233,10 @@ def part(folder: Path) -> Part:
         # weight that knew where this scene's things are would teach the model to see things everywhere.
         weight = (0.2 + 1.8 * pool.usual) * (1 - alphas[times]).sqrt().view(-1, 1, 1, 1)
         things = (error.detach() * shares).sum((1, 2, 3)) / shares.sum((1, 2, 3)).clamp(min=1) / error.shape[1]
-        value = (error * weight).mean()
-        return value, {"loss": float(value.detach()), "things": float(things[times >= 800].mean().nan_to_num(0.5))}
+        value, late = (error * weight).mean(), (times >= 800).float()
+        return value, {"loss": value.detach(), "things": (things * late).sum() / late.sum().clamp(min=1)}
 
-    return Part("generator", generator, loss, export, shipped, rate=3.5e-4, decay=0.02, average=0.995)
+    return Part("generator", generator, loss, export, shipped, rate=RATE, decay=0.02, average=0.995)
 
 
 def _times(rng, count: int) -> np.ndarray:

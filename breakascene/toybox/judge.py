@@ -18,7 +18,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from breakascene.scene import square_cut
 from breakascene.segment import Segmenter
-from breakascene.toybox.autoencoder import load_vae, through_vae
+from breakascene.toybox.autoencoder import SIZE, load_vae, through_vae
 from breakascene.toybox.places import EVERYWHERE
 from breakascene.toybox.sprites import picture
 from breakascene.toybox.styles import STYLES, restyle
@@ -103,16 +103,16 @@ def drawn_region(rng, name: str) -> np.ndarray:
 def segmented_regions(rng, segmenter: Segmenter, vae: AutoencoderKL) -> list[tuple[str, np.ndarray]]:
     """The things of a scene, blurred or as the VAE shows them now and then, as the segmenter cuts them after a click;
     bad cuts left out."""
-    scene = random_scene(rng, 128, EVERYTHING)
+    scene = random_scene(rng, SIZE, EVERYTHING)
     image, kind = Image.fromarray(scene.pixels), rng.random()
     if kind < 0.3:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.6, 3)))
     elif kind < 0.7:
         image = Image.fromarray(through_vae(rng, vae, scene.pixels))
     found = []
     for name, mask in zip(scene.names, scene.masks, strict=True):
         spots = np.argwhere(mask)
-        if len(spots) > 80:
+        if len(spots) > 320:
             y, x = spots[rng.integers(len(spots))]
             for answer in segmenter.predict([(int(x), int(y))], [True], photo=image).masks:
                 if (answer & mask).sum() >= 0.6 * (answer | mask).sum():

@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image, ImageOps
 
-from breakascene.looks import Looks, features
+from breakascene.looks import Looks, canvases, cell_of, features
 from breakascene.toybox.sprites import nameless, picture
 from breakascene.toybox.world import TRAINING
 
@@ -20,8 +20,9 @@ def toybox_looks(folder: Path, vae: AutoencoderKL, width: int) -> Looks:
     if (looks := Looks.load(folder)) is None:
         rng = np.random.default_rng(0)
         pictures = [*_things(), *(variant(rng) for _ in range(VARIANTS))]
-        parts = [features(pictures[start : start + 64], vae) for start in range(0, len(pictures), 64)]
-        looks = Looks.of(torch.cat(parts), width)
+        shown = canvases(pictures, cell_of(vae))
+        parts = [features(shown[start : start + 64], vae) for start in range(0, len(shown), 64)]
+        looks = Looks.of(torch.cat(parts).cpu(), width)
         looks.save(folder)
     return looks
 

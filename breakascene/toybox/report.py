@@ -38,9 +38,9 @@ def judge_accuracy(judge: Judge, count: int = 300, seed: int = SEED) -> float:
     rng = np.random.default_rng(seed)
     regions, names = [], []
     while len(names) < count:
-        scene = random_scene(rng, 128, EVERYTHING)
+        scene = random_scene(rng, autoencoder.SIZE, EVERYTHING)
         for name, mask in zip(scene.names, scene.masks, strict=True):
-            if mask.sum() > 80:
+            if mask.sum() > 320:
                 regions.append(region(scene.pixels, mask))
                 names.append(name)
     return float(np.mean([a == b for a, b in zip(judge.name(regions), names, strict=True)]))

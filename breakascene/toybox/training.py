@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import time
 from collections.abc import Callable
@@ -23,14 +24,15 @@ STATES = ASSETS.parent / ".pretrain"  # training states: large, not in git
 class Part:
     """What differs between the parts.
 
-    `loss(model, rng)` draws a batch of its own and returns the loss and figures worth a line in the log;
+    `loss(model, rng)` draws a batch of its own and returns the loss and figures worth a line in the log (numbers or
+    tensors of one, which are read when the line is written: a GPU need not be waited for at every step);
     `export(model, folder)` writes the weights that the package uses into the toybox's folder, `shipped(folder)` reads
     them back as a state dict.
     """
 
     name: str
     model: nn.Module
-    loss: Callable[[nn.Module, np.random.Generator], tuple[torch.Tensor, dict[str, float]]]
+    loss: Callable[[nn.Module, np.random.Generator], tuple[torch.Tensor, dict[str, float | torch.Tensor]]]
     export: Callable[[nn.Module, Path], None]
     shipped: Callable[[Path], dict[str, torch.Tensor]]
     rate: float = 1e-3
@@ -97,7 +99,7 @@ def train(
         if time.monotonic() - spoke > 20:
             spoke = time.monotonic()
             line = {"step": step, "minutes": round((spoke - begun) / 60, 1), "rate": round(rate, 6)}
-            print(json.dumps(line | {k: round(v, 4) for k, v in figures.items()}), flush=True)
+            print(json.dumps(line | {k: round(float(v), 4) for k, v in figures.items()}), flush=True)
         if time.monotonic() - saved > 300:
             saved = time.monotonic()
             _save(part, model, optimizer, mean, step, state_file, out)
@@ -114,6 +116,28 @@ def _save(part, model, optimizer, mean, step, state_file, out):
     model.load_state_dict(mean, strict=False)
     part.export(model, out)
     model.load_state_dict(own, strict=False)
+
+
+def drawing(draw: Callable[[np.random.Generator], object]) -> Callable[[np.random.Generator], list]:
+    """A function of a generator of random numbers that gives drawings: at least one, all that are ready.
+
+    On a CPU `draw` makes one when asked for. Beside a GPU processes make them ahead on the machine's other cores, from
+    random numbers of their own, so there a training is not the same twice.
+    """
+    if not torch.cuda.is_available():
+        return lambda rng: [draw(rng)]
+    context = multiprocessing.get_context("fork")  # draw may then be any function; it does without the GPU
+    queue = context.Queue(maxsize=64)
+    for seed in np.random.SeedSequence().spawn(max(1, os.cpu_count() - 2)):
+        context.Process(target=_draw_on, args=(draw, queue, seed), daemon=True).start()
+    return lambda rng: [queue.get(), *(queue.get() for _ in range(min(queue.qsize(), 16)))]
+
+
+def _draw_on(draw, queue, seed) -> None:
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(seed)
+    while True:
+        queue.put(draw(rng))
 
 
 def to_tensor(pixels: np.ndarray, device) -> torch.Tensor:

@@ -19,7 +19,7 @@ WITHOUT_ARTICLE = frozenset(
 
 # The longer side of a thing, as a share of the picture, in a scene of 1, 2, …
 HEIGHTS = (0.58, 0.44, 0.34, 0.28, 0.24, 0.2, 0.18, 0.16)
-TIDY_HEIGHTS = (0.46, 0.46, 0.34, 0.28)
+TIDY_HEIGHTS = (0.6, 0.46, 0.34, 0.28)
 
 
 @dataclass(frozen=True)
