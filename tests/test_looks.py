@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from breakascene.looks import Looks, features
+from breakascene.looks import Looks, canvases, cell_of, features
 from breakascene.toybox import looks
-from breakascene.toybox.generator import STAND_INS, Pool, Words, load_vae
+from breakascene.toybox.generator import STAND_INS, Pool, Words, draw_scenes, load_vae
 from breakascene.toybox.sprites import picture
 from breakascene.toybox.styles import STYLES, restyle
 from breakascene.toybox.training import TOYBOX
@@ -35,7 +35,7 @@ def test_pictures_that_look_alike_have_codes_that_lie_near(vae, map_of_looks):
 
 
 def test_a_map_of_looks_is_saved_and_read_as_it_was(vae, tmp_path):
-    seen = features([picture(name) for name in TRAINING[:20]], vae)
+    seen = features(canvases([picture(name) for name in TRAINING[:20]], cell_of(vae)), vae)
     made = Looks.of(seen, 12)
     made.save(tmp_path)
     again = Looks.load(tmp_path)
@@ -65,8 +65,8 @@ def test_new_things_come_from_no_held_out_thing(monkeypatch):
 
 
 def test_words_beyond_the_list_take_their_codes():
-    words = Words(5, 3, 2)
-    words.fresh.copy_(torch.tensor([[1.0, 2, 3], [4, 5, 6]]))
+    words = Words(5, 3)
+    words.fresh = torch.tensor([[1.0, 2, 3], [4, 5, 6]])
     seen = words(torch.tensor([[0, 6, 5]]))
     assert torch.equal(seen[0, 1:], words.fresh.flip(0)) and torch.equal(seen[0, 0], words.weight[0])
     seen.sum().backward()
@@ -75,17 +75,29 @@ def test_words_beyond_the_list_take_their_codes():
 
 
 def test_a_batch_names_new_things_by_their_codes(vae, map_of_looks):
-    pool, rng = Pool(vae, map_of_looks), np.random.default_rng(1)
-    pool.add(rng, 48)
-    latents, shares, ids, codes = pool.draw(rng, 12)
+    scenes = draw_scenes(np.random.default_rng(1), 40, cell_of(vae))
+    pool, known = Pool(vae, map_of_looks), len(tokenizer())
+    pool.add(scenes)
+    latents, shares, ids, codes = pool.draw(12)
     assert latents.shape == (12, 8, 16, 16) and shares.shape == (12, 1, 16, 16) and ids.shape == (12, 32)
-    fresh = sorted(set(ids[ids >= len(tokenizer())].tolist()))
-    assert fresh == list(range(len(tokenizer()), len(tokenizer()) + len(codes))) or len(fresh) < len(codes)
-    assert codes and all(code.shape == (256,) for code in codes)
+    assert codes.shape == (12 * len(STAND_INS), 256) and not codes.requires_grad
     stand_ins = {tokenizer().convert_tokens_to_ids(f"{word}</w>") for word in STAND_INS}
     assert not stand_ins & set(ids.flatten().tolist())
-    names = {name for item in pool.items for name in item.names}
-    assert names <= {*TRAINING, *STAND_INS} and names & set(STAND_INS)
+    new = [(row, int(x) - known) for row, line in enumerate(ids) for x in line if x >= known]
+    assert new and all(code // len(STAND_INS) == row for row, code in new)  # each of its own scene
+    looks_of = map_of_looks.read(scenes.looks, vae)
+    assert all((codes[code] - looks_of).norm(dim=1).min() < 1e-2 for _, code in new)
+
+
+def test_the_pool_forgets_its_oldest(vae, map_of_looks, monkeypatch):
+    monkeypatch.setattr("breakascene.toybox.generator.POOL", 10)
+    first, second = (draw_scenes(np.random.default_rng(seed), 6, cell_of(vae)) for seed in (1, 2))
+    pool = Pool(vae, map_of_looks)
+    pool.add(first)
+    before = pool.latents.clone()
+    pool.add(second)
+    assert pool.count == 12 and len(pool.latents) == 10
+    assert [bool(torch.equal(a, b)) for a, b in zip(before, pool.latents, strict=True)][:6] == [False] * 2 + [True] * 4
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from breakascene.base import load_base
 from breakascene.segment import Segmenter
-from breakascene.toybox import autoencoder, generator, judge, segmenter
+from breakascene.toybox import autoencoder, generator, judge, segmenter, training
 from breakascene.toybox.places import EVERYWHERE, draw_place
 from breakascene.toybox.pretrain import ROOMS, pretrain
 from breakascene.toybox.report import judge_accuracy
@@ -123,9 +123,19 @@ def test_each_part_is_pretrained_from_zero_and_goes_on(part, tmp_path):
     assert torch.allclose(fresh["model"][name], state["mean"][name], atol=0.02)
     if part == "generator":
         base = load_base(tmp_path)
-        assert base.image_size == 128 and base.prediction_type == "v_prediction" and base.attention_size == 16
+        assert base.image_size == 256 and base.prediction_type == "v_prediction" and base.attention_size == 16
     if part == "segmenter":
         assert json.loads((tmp_path / "segmenter" / "config.json").read_text()) == segmenter.CONFIG
+
+
+def test_beside_a_gpu_processes_draw_ahead(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    ready = training.drawing(lambda rng: rng.random())
+    seen = [number for _ in range(5) for number in ready(None)]
+    assert len(set(seen)) == len(seen) >= 5
+    monkeypatch.undo()
+    rng = np.random.default_rng(3)
+    assert training.drawing(lambda rng: rng.random())(rng) == [np.random.default_rng(3).random()]
 
 
 def test_the_shipped_weights_are_small():
@@ -135,7 +145,7 @@ def test_the_shipped_weights_are_small():
 
 def test_the_shipped_vae_segmenter_and_judge_do_their_work():
     """The bars of the report, on fewer scenes and with a little room for chance."""
-    assert autoencoder.psnr(load_base("toybox").vae, count=12) > 26
+    assert autoencoder.psnr(load_base("toybox").vae, count=12) > 28
     assert judge_accuracy(judge.load_judge(), count=100) > 0.9
     assert segmenter.clicked_iou(Segmenter.load("toybox"), clicks=1, count=25) > 0.7
 

@@ -215,7 +215,7 @@ def part(folder: Path) -> Part:
         for scenes in fresh(rng):
             pool.add(scenes)
         if pool.power is None:
-            while pool.count < 8 * BATCH:
+            while pool.count < 4 * BATCH:
                 pool.add(fresh(rng)[0])
             pool.measure()
         latents, shares, ids, codes = pool.draw(BATCH)
