@@ -16,6 +16,7 @@ from visitors import (
     open_sample,
     shot,
     teach,
+    type_in,
     use_ready_made,
     visitor,
 )
@@ -33,8 +34,10 @@ def test_the_whole_chain(browser, address, tmp_path):
         )
         click_on(page, scene, 1)
         name_thing(page, 1, "second toy")
-        act_on_canvas(page, page.get_by_role("button", name="Clear").click)
-        act_on_canvas(page, page.get_by_role("button", name="Undo").click)
+        page.get_by_role("button", name="Clear").click()
+        expect(page.locator("#about")).not_to_contain_text("second toy")
+        page.get_by_role("button", name="Undo").click()
+        expect(page.locator("#about")).to_contain_text("second toy")
         expect(page.locator("#name-1 :is(input, textarea)")).to_have_value("second toy")
         shot(page, "pick")
 
@@ -53,7 +56,7 @@ def test_the_whole_chain(browser, address, tmp_path):
         prompt = page.locator("#prompt textarea")
         expect(prompt).to_have_value("a photo of <asset0> and <asset1> at the beach")
         expect(page.locator("#chip-1")).to_contain_text("second toy")
-        prompt.fill("a photo of ")
+        type_in(prompt, "a photo of ")
         page.locator("#chip-0").click()
         expect(prompt).to_have_value("a photo of <asset0>")
         page.get_by_role("button", name="in the snow").click()
@@ -62,7 +65,7 @@ def test_the_whole_chain(browser, address, tmp_path):
         expect(prompt).to_have_value("a painting of <asset0> in the snow")
         page.get_by_role("button", name="a photo", exact=True).click()
         expect(prompt).to_have_value("a photo of <asset0> in the snow")
-        page.locator("#count input[type=number]").fill("2")
+        type_in(page.locator("#count input[type=number]"), "2")
         draw_in(page, 3)
         page.locator("#draw").click()
         expect(page.locator("#drawing")).to_contain_text("2 of 2 drawn", timeout=LONG)

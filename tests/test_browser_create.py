@@ -4,7 +4,7 @@ import zipfile
 
 import numpy as np
 from PIL import Image
-from visitors import LONG, draw_in, expect, open_sample, shot, teach, use_ready_made, visitor
+from visitors import LONG, draw_in, expect, notice, open_sample, shot, teach, type_in, use_ready_made, visitor
 
 
 def test_things_are_taken_away_forgotten_brought_back_renamed_and_reopened(browser, address, tmp_path):
@@ -25,8 +25,8 @@ def test_things_are_taken_away_forgotten_brought_back_renamed_and_reopened(brows
         expect(page.locator("#chip-0")).to_contain_text("<asset0>")
         (tmp_path / "bad.zip").write_bytes(b"no zip")
         page.locator("input[type=file][accept='.zip']").set_input_files(tmp_path / "bad.zip")
-        expect(page.get_by_text("This file cannot be brought back")).to_be_visible()
-        page.locator("#run-name :is(input, textarea)").fill("The old set")
+        notice(page, "This file cannot be brought back")
+        type_in(page.locator("#run-name :is(input, textarea)"), "The old set")
         page.locator("#rename-run").click()
         shot(page, "kept-runs")
         page.locator("#reopen-run").click()
@@ -88,7 +88,7 @@ def test_a_sheet_is_compared_favourites_are_kept_and_one_is_drawn_again(browser,
             before = Image.open(archive.open(first)).convert("RGB")
 
         small.first.click()
-        page.locator("#prompt textarea").fill("something else")
+        type_in(page.locator("#prompt textarea"), "something else")
         page.locator("#again").click()
         expect(page.locator("#seed input")).to_have_value(seed)
         expect(page.get_by_label("Keep this seed")).to_be_checked()
@@ -120,7 +120,7 @@ def test_a_check_shows_how_well_the_things_are_known(browser, address):
         page.locator("#to-create").click(timeout=LONG)
         page.locator("#check > button").click()
         page.locator("#take-report").click()
-        expect(page.locator(".toast-body").last).to_contain_text("no report yet")
+        notice(page, "no report yet")
         page.locator("#check-start").click()
         expect(page.locator("#check-status")).to_contain_text("of 16 drawn and compared", timeout=LONG)
         expect(page.locator("#check-result")).to_contain_text("likeness to the photo", timeout=LONG)

@@ -2,17 +2,19 @@
 
 from dataclasses import replace
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
 
 from breakascene.errors import UserError
-from breakascene.scene import read_folder
+from breakascene.scene import MAX_CONCEPTS, read_folder
 from breakascene.segment import Segmenter
 from breakascene.studio import board as boards
 from breakascene.studio import pick, words
 from breakascene.studio.board import Board, Thing
-from breakascene.studio.pick import samples
+from breakascene.studio.desk import Desk
+from breakascene.studio.pick import Pick, samples
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +107,22 @@ def test_a_thinned_board_has_the_same_shares_and_loses_nothing():
     whole = Board(photo, (*things, Thing("speck", mask=speck)))
     assert boards.thinned(whole) is whole
     assert boards.thinned(Board(Image.new("RGB", (640, 480)))).photo.size == (640, 480)
+
+
+def test_names_of_an_event_that_comes_late_are_older_than_those_there_are(tmp_path):
+    desk = Desk("token", tmp_path)
+
+    def takes(name, *sent):
+        desk.take_names([name, None], sent)
+        return desk.board.things[0].name == name == desk.page_names[0]
+
+    assert takes("first", 1000, 10) and takes("second", 1000, 20.5)
+    assert not takes("first", 1000, 20) and desk.board.things[0].name == "second"
+    assert takes("on the phone", 900, 1) and takes("third", 1000, 30)
+
+
+def test_a_name_that_the_page_has_with_blanks_is_not_sent_back_while_it_is_typed(tmp_path):
+    desk = Desk("token", tmp_path)
+    desk.take_names(["my "], (1000, 10))
+    rows_and_names = Pick([], None).show(desk, desk.page_names)[-2 * MAX_CONCEPTS :]
+    assert desk.board.things[0].name == "my" and rows_and_names[1] == gr.skip()

@@ -66,10 +66,29 @@ def click_on(page, scene, index):
     act_on_canvas(page, lambda: image.click(position=where))
 
 
+def type_in(field, text):
+    """Click into a field and write over what stands there.
+
+    A click waits until the field is painted. Just before, Gradio puts its own value once more into all fields of a part
+    of the page that opens, so what is written without waiting may be lost.
+    """
+    field.click()
+    field.fill(text)
+
+
+def notice(page, sentence):
+    """The page says so in a notice. It is closed then: if not, its end takes away a later one too."""
+    expect(page.locator(".toast-body").last).to_contain_text(sentence)
+    # Not a mouse's click, which waits for a notice that may just go by itself
+    page.evaluate("document.querySelectorAll('.toast-close').forEach((cross) => cross.click())")
+    expect(page.locator(".toast-body")).to_have_count(0)
+
+
 def name_thing(page, index, name):
-    act_on_canvas(
-        page, lambda: (page.locator(f"#name-{index} :is(input, textarea)").fill(name), page.keyboard.press("Tab"))
-    )
+    """Give a picked thing a name, and wait until the studio knows it."""
+    type_in(page.locator(f"#name-{index} :is(input, textarea)"), name)
+    page.keyboard.press("Tab")
+    expect(page.locator("#about")).to_contain_text(f"{index + 1} {name}: ")
 
 
 def open_sample(page, number=0):
@@ -86,17 +105,16 @@ def teach(page, first, second):
     page.locator("#to-extract").click()
     expect(page.locator("#picked .thumbs img").first).to_be_visible()
     page.locator("#extract-advanced > button").click()
-    page.locator("#steps-1 input").fill(str(first))
-    page.locator("#steps-2 input").fill(str(second))
+    type_in(page.locator("#steps-1 input"), str(first))
+    type_in(page.locator("#steps-2 input"), str(second))
     page.locator("#extract").click()
 
 
 def draw_in(page, steps):
-    """Open "Advanced" in step 3 and ask for a number of steps, once the slider has a value of its own."""
+    """Open "Advanced" in step 3 and ask for a number of steps."""
     page.locator("#create-advanced > button").click()
     number, slider = (page.locator(f"#draw-steps input[type={kind}]") for kind in ("number", "range"))
-    expect(number).to_have_value("20")
-    number.fill(str(steps))
+    type_in(number, str(steps))
     number.press("Tab")
     expect(slider).to_have_value(str(steps))  # the page has taken it in
 

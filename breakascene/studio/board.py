@@ -132,11 +132,14 @@ def remove_thing(board: Board, index: int) -> Board:
     return replace(board, things=things, active=min(board.active, len(things) - 1), corner=None)
 
 
-def rename(board: Board, index: int, name: str) -> Board:
+def tidy(name: str) -> str:
     """Names are kept to one short line: they only lend their words to the handle's starting point."""
-    name = " ".join(name.split())[:40]
+    return " ".join(name.split())[:40]
+
+
+def rename(board: Board, index: int, name: str) -> Board:
     things = list(board.things)
-    things[index] = replace(things[index], name=name)
+    things[index] = replace(things[index], name=tidy(name))
     return replace(board, things=tuple(things))
 
 

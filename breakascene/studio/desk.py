@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,6 +88,8 @@ class Desk:
     past: list[Board] = field(default_factory=list)
     future: list[Board] = field(default_factory=list)
     ready_made: Board | None = None  # the picks that came with a sample
+    page_names: Sequence[str] = ()  # as the page last sent them
+    names_sent: tuple[float, float] = (0, 0)  # when: the moment at which the page was opened, and ms since then
     proposals: list[np.ndarray] = field(default_factory=list)  # (H, W) bool masks that "find things" found
     learning: Job | None = None  # the last extraction
     drawing: Job | None = None  # the last generation
@@ -103,6 +106,18 @@ class Desk:
         self.past = [*self.past[-UNDO_DEPTH:], self.board]
         self.future = []
         self.board = board
+
+    def take_names(self, names: Sequence[str | None], sent: tuple[float, float]) -> None:
+        """Give the things the names that the page sent along with an event, unless it has sent newer ones.
+
+        Gradio takes events that wait for different handlers in any order, so an older one may come later.
+        """
+        (page, moment), (last_page, last_moment) = sent, self.names_sent
+        if page == last_page and moment < last_moment:
+            return
+        self.names_sent, self.page_names = sent, [name or "" for name in names]
+        for i, name in enumerate(self.page_names[: len(self.board.things)]):
+            self.board = boards.rename(self.board, i, name)
 
     def start_over(self, board: Board, ready_made: Board | None = None) -> None:
         self.change(board)

@@ -20,6 +20,8 @@ from breakascene.studio.screen import QUIET, at_desk, download_button
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
 BRUSH_JS = Path(__file__).with_name("brush.js").read_text(encoding="utf-8")
 LONGEST_STROKE = 100_000  # letters; a bound for a shared machine
+# Writes into `sent` when the page sends an event: when the page was opened and how long ago that is, in ms.
+SENT_JS = "(token, sent, ...values) => [token, [performance.timeOrigin, performance.now()], ...values]"
 
 
 def photo_input(**options) -> gr.Image:
@@ -47,7 +49,7 @@ class Pick:
             active = there and i == board.active
             rows += [
                 gr.Row(visible=there, elem_classes=["thing", "active"] if active else ["thing"]),
-                gr.skip() if i < len(known) and known[i] == name else name,
+                gr.skip() if i < len(known) and boards.tidy(known[i]) == name else name,
             ]
         return [
             gr.Column(visible=not on),
@@ -120,6 +122,7 @@ def build(desks: Desks, token: gr.State) -> Pick:
     with gr.Column(visible=False) as table, gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
             tool = gr.Radio(words.TOOLS, value="include", label=words.TOOL, elem_id="tool")
+            sent = gr.JSON(visible=False)  # SENT_JS
             stroke = gr.Textbox(lines=2, elem_id="stroke", elem_classes="unseen", max_length=LONGEST_STROKE)
             canvas = gr.Image(interactive=False, show_label=False, buttons=[], elem_id="canvas", container=False)
             with gr.Row(elem_classes="tools"):
@@ -177,14 +180,13 @@ def build(desks: Desks, token: gr.State) -> Pick:
         The page's names come along each time, so that a name still being typed is never lost to another event.
         """
 
-        def act(desk: Desk, *values):
-            known, values = values[:MAX_CONCEPTS], values[MAX_CONCEPTS:]
-            for i, name in enumerate(known[: len(desk.board.things)]):
-                desk.board = boards.rename(desk.board, i, name or "")
-            change(desk, *values)
-            return pick.touch(desk) if outputs is light else pick.show(desk, known)
+        def act(desk: Desk, moment, *values):
+            desk.take_names(values[:MAX_CONCEPTS], moment)
+            change(desk, *values[MAX_CONCEPTS:])
+            return pick.touch(desk) if outputs is light else pick.show(desk, desk.page_names)
 
-        return event(at_desk(desks, act), [token, *names, *inputs], outputs, **{**QUIET, **options})
+        inputs = [token, sent, *names, *inputs]
+        return event(at_desk(desks, act), inputs, outputs, js=SENT_JS, **{**QUIET, **options})
 
     def on_select(event, change, inputs=(), outputs=pick.outputs):
         """The same for a click on a picture; where it was comes last."""
