@@ -1,6 +1,7 @@
 """The toybox: its world, its words, that each part can be pretrained from zero, and what the shipped weights can do."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -129,13 +130,15 @@ def test_each_part_is_pretrained_from_zero_and_goes_on(part, tmp_path):
 
 
 def test_beside_a_gpu_processes_draw_ahead(monkeypatch):
+    def draw(rng):
+        return os.getpid(), rng.random()
+
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    ready = training.drawing(lambda rng: rng.random())
-    seen = [number for _ in range(5) for number in ready(None)]
-    assert len(set(seen)) == len(seen) >= 5
-    monkeypatch.undo()
-    rng = np.random.default_rng(3)
-    assert training.drawing(lambda rng: rng.random())(rng) == [np.random.default_rng(3).random()]
+    fresh = training.drawing(draw)
+    seen = [fresh(None) for _ in range(5)]
+    assert os.getpid() not in {process for process, _ in seen} and len(set(seen)) == 5
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert training.drawing(draw) is draw
 
 
 def test_the_shipped_weights_are_small():

@@ -4,6 +4,8 @@ English is at /, each other language of words.LANGUAGES at its code (/ja). A vis
 chose by hand (?lang=ja, kept as a cookie), else the first of their browser's that the studio speaks.
 """
 
+import html
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
@@ -42,11 +44,16 @@ def language_of(request: Request) -> str:
     return next((language for language in wanted if language in words.LANGUAGES), "en")
 
 
+# A busy studio answers late. Gradio's page may by then take its connection for lost and load its own address again,
+# which would undo the choice: so the address is the new one at once.
+GO = "if (!event.ctrlKey && !event.metaKey) { history.pushState(null, '', this.href); location.reload(); return false }"
+
+
 def switch() -> str:
     """The links from one language to the other."""
-    here = words.language.get()
+    here, always = words.language.get(), f'onclick="{html.escape(GO)}"'
     links = (
-        f'<a href="./?lang={code}" lang="{code}"{" aria-current=true" if code == here else ""}>{name}</a>'
+        f'<a href="./?lang={code}" lang="{code}"{" aria-current=true" if code == here else ""} {always}>{name}</a>'
         for code, name in words.LANGUAGES.items()
     )
     return f'<nav id="languages">{"".join(links)}</nav>'

@@ -100,7 +100,7 @@ def part(folder: Path) -> Part:
     fresh = drawing(lambda rng: crops(rng, BATCH))
 
     def loss(vae, rng):
-        x = to_tensor(fresh(rng)[0], vae.device)
+        x = to_tensor(fresh(rng), vae.device)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half_is_fast(x.device)):
             posterior = vae.encode(x).latent_dist
             y = vae.decode(posterior.sample()).sample
@@ -149,7 +149,7 @@ def decoder_part(folder: Path) -> Part:
         return latents
 
     def loss(vae, rng):
-        drawn = fresh(rng)[0]
+        drawn = fresh(rng)
         x = to_tensor(np.stack([scene.pixels for scene in drawn]), vae.device)
         half = BATCH // 2
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half_is_fast(x.device)):

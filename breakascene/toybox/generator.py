@@ -34,7 +34,7 @@ SIZE = 256
 GPU = pick_device().type != "cpu"
 BATCH = 512 if GPU else 64
 RATE = 8e-4 if GPU else 3.5e-4
-RENEW = 32 if GPU else 7  # scenes drawn at once, on a CPU for each step; a batch comes from the pool
+RENEW = 32 if GPU else 7  # fresh scenes a step; a batch is drawn from the pool
 TIDY = 0.9  # share of tidy scenes (world.draw_scene)
 NEW = 0.5  # share of things that no list has (looks.variant)
 EMPTY = 0.04  # share of places with nothing there
@@ -212,11 +212,10 @@ def part(folder: Path) -> Part:
         generator.unet.set_attn_processor(AttnProcessor())  # the fused one's backward takes a third of a step in bf16
 
     def loss(model, rng):
-        for scenes in fresh(rng):
-            pool.add(scenes)
+        pool.add(fresh(rng))
         if pool.power is None:
             while pool.count < 4 * BATCH:
-                pool.add(fresh(rng)[0])
+                pool.add(fresh(rng))
             pool.measure()
         latents, shares, ids, codes = pool.draw(BATCH)
         model.text_encoder.get_input_embeddings().fresh = codes

@@ -118,19 +118,19 @@ def _save(part, model, optimizer, mean, step, state_file, out):
     model.load_state_dict(own, strict=False)
 
 
-def drawing(draw: Callable[[np.random.Generator], object]) -> Callable[[np.random.Generator], list]:
-    """A function of a generator of random numbers that gives drawings: at least one, all that are ready.
+def drawing(draw: Callable[[np.random.Generator], object]) -> Callable[[np.random.Generator], object]:
+    """`draw`, a function of a generator of random numbers, made quick.
 
-    On a CPU `draw` makes one when asked for. Beside a GPU processes make them ahead on the machine's other cores, from
-    random numbers of their own, so there a training is not the same twice.
+    On a CPU it is as it was. Beside a GPU processes draw ahead on the machine's other cores, from random numbers of
+    their own, so there a training is not the same twice.
     """
     if not torch.cuda.is_available():
-        return lambda rng: [draw(rng)]
+        return draw
     context = multiprocessing.get_context("fork")  # draw may then be any function; it does without the GPU
     queue = context.Queue(maxsize=64)
     for seed in np.random.SeedSequence().spawn(max(1, os.cpu_count() - 2)):
         context.Process(target=_draw_on, args=(draw, queue, seed), daemon=True).start()
-    return lambda rng: [queue.get(), *(queue.get() for _ in range(min(queue.qsize(), 16)))]
+    return lambda rng: queue.get()
 
 
 def _draw_on(draw, queue, seed) -> None:
