@@ -106,7 +106,7 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory) -> Path:
-    """The toybox's architecture: 128 px, latents 16 × 16 with cross-attention on them, velocity, zero terminal SNR."""
+    """The toybox's kind at half its size: 128 px, latents 16 × 16 with cross-attention, velocity, zero terminal SNR."""
     return save_base(
         tmp_path_factory.mktemp("tiny"),
         length=24,

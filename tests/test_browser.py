@@ -163,5 +163,5 @@ def test_it_fits_phone_tablet_and_desk_in_light_and_dark(browser, address, width
         page.locator("#draw").click()
         expect(page.locator("#drawing")).to_contain_text("4 of 4 drawn", timeout=LONG)
         page.locator("#pictures .grid-container img").first.click()
-        expect(page.locator("#chosen")).to_contain_text("160 × 96")
+        expect(page.locator("#chosen")).to_contain_text("320 × 192")
         seen("create")

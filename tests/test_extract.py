@@ -338,7 +338,7 @@ def test_attention_loss_is_what_draws_the_handles_to_their_masks(tiny_base, scen
     runs = []
     for weight in (0.0, 10.0):
         settings = short(
-            tiny_base, steps=(0, 30), prior_weight=0.0, attention_weight=weight, weight_rate=1e-2, late_handle_rate=1e-2
+            tiny_base, steps=(0, 60), prior_weight=0.0, attention_weight=weight, weight_rate=1e-2, late_handle_rate=1e-2
         )
         runs.append(list(extract(scene, tiny_base, settings)))
     without, with_it = (events[-10:] for events in runs)

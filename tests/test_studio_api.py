@@ -83,7 +83,7 @@ def test_runs_of_other_sessions_are_not_found_even_by_their_ids(address, run):
 def test_generate_gives_pngs_with_their_records(client, run):
     prompt = "a photo of <asset0> at <background>"
     paths = client.predict(run[-1]["run"], prompt, 2, 7, 2, 2.0, "grass", "tall", api_name="/generate")
-    assert [Image.open(path).size for path in paths] == [(96, 160)] * 2
+    assert [Image.open(path).size for path in paths] == [(192, 320)] * 2
     records = [read_record(path) for path in paths]
     assert [(r["prompt"], r["seed"] + r["index"], r["steps"], r["guidance"], r["negative"]) for r in records] == [
         (prompt, 7, 2, 2.0, "grass"),
