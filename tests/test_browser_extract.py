@@ -37,7 +37,8 @@ def test_a_job_goes_on_at_its_address_on_another_machine(browser, address):
             phone.reload()  # the phone has kept where it is
             phone.locator("#stop").click()
             expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
-        with visitor(browser, address, start=here[:-1] + "x") as stranger:
+        guess = here[:-1] + ("y" if here.endswith("x") else "x")
+        with visitor(browser, address, start=guess) as stranger:
             expect(stranger.locator("#samples button").first).to_be_visible()
 
 
