@@ -23,7 +23,6 @@ from breakascene.files import new_file
 from breakascene.handles import handle_of
 from breakascene.settings import Settings
 
-REFERENCE = "paper"  # whose scenes the other methods' are compared with, one by one
 SHOWN_SCENES = 4  # in the grid, two pictures each
 SIDE = 128  # of a picture in the grid
 
@@ -40,15 +39,15 @@ def place_of(out: Path, name: str, index: int) -> Path:
 
 
 def compare(found: dict[str, list[dict]], chosen: dict[str, Settings]) -> dict:
-    """The table: for each method its figures as (mean, low, high) over scenes, and its differences to REFERENCE."""
-    table = {}
+    """The table: for each method its figures as (mean, low, high) over scenes, and its differences to the first."""
+    table, (reference, *others) = {}, found
     for name, trials in found.items():
-        pairs = list(zip(trials, found.get(REFERENCE, []), strict=False)) if name != REFERENCE else []
+        pairs = list(zip(trials, found[reference], strict=True)) if name in others else []
         table[name] = {
             "group": METHODS[name].group,
             **{key: interval([one[key] for one in trials]) for key in FIGURES},
             # Of the same scenes, so that what makes a scene hard falls out.
-            "against_paper": {
+            "against_first": {
                 key: interval([one[key] - other[key] for one, other in pairs if None not in (one[key], other[key])])
                 for key in FIGURES
             },

@@ -1,7 +1,8 @@
 """The methods of the paper's comparison (section 4.1, figure 5) as settings of one loop.
 
-Each differs from the preset `paper` only in what is named here, and begins at the same handles. The baselines see what
-the paper gives them: random subsets of the concepts on plain colours, mirrored half of the time, and the plain loss.
+A baseline differs from the preset `paper` only in what is named here, an ablation from `light`, what our users get. All
+begin at the same handles. The baselines see what the paper gives them: random subsets of the concepts on plain colours,
+mirrored half of the time, and the plain loss.
 """
 
 import json
@@ -25,14 +26,14 @@ class Method:
     """A way to extract: what it changes of a preset. The budget of steps is that of the preset, however it is split."""
 
     group: str  # "ours", "baseline" or "ablation"
-    change: Callable[[Settings], dict] = lambda paper: {}
+    change: Callable[[Settings], dict] = lambda whole: {}
     preset: str = "paper"
 
 
 METHODS = {
-    "paper": Method("ours"),  # the whole method, as published
     "light": Method("ours", preset="light"),  # what our users get
     "quick": Method("ours", preset="quick"),
+    "paper": Method("ours"),  # the whole method, as published
     # What the start alone is worth, before any step.
     "start": Method("start", lambda paper: {"steps": (0, 0)}),
     # Textual inversion teaches the handles only: all steps are of phase 1.
@@ -51,11 +52,11 @@ METHODS = {
             "late_handle_rate": 5 * paper.late_handle_rate,
         },
     ),
-    # The ablations keep the rates of `paper`. Without phase 1 all steps are of phase 2.
-    "no phase 1": Method("ablation", lambda paper: {"steps": (0, paper.total)}),
-    "no masked loss": Method("ablation", lambda paper: {"masked": False}),
-    "no attention loss": Method("ablation", lambda paper: {"attention_weight": 0.0}),
-    "no union sampling": Method("ablation", lambda paper: {"union_sampling": False}),
+    # The ablations keep the rates of `light`. Without phase 1 all steps are of phase 2.
+    "no phase 1": Method("ablation", lambda light: {"steps": (0, light.total)}, "light"),
+    "no masked loss": Method("ablation", lambda light: {"masked": False}, "light"),
+    "no attention loss": Method("ablation", lambda light: {"attention_weight": 0.0}, "light"),
+    "no union sampling": Method("ablation", lambda light: {"union_sampling": False}, "light"),
 }
 
 
@@ -63,14 +64,14 @@ def settings(name: str, base: Base, share: float = 1.0, times: float | None = No
     """The settings of a method on a base.
 
     share: of the steps of `paper` and those with its budget, for a shorter run. times: what its learning rates are
-    multiplied by; as found by the search where None, and an ablation as `paper`.
+    multiplied by; as found by the search where None, and an ablation as its preset.
     """
     method = METHODS[name]
     whole = preset(method.preset, base, **START)
     whole = replace(whole, **method.change(whole))
     if times is None:
         found = json.loads(RATES.read_text(encoding="utf-8")) if RATES.is_file() else {}
-        times = found.get("paper" if method.group == "ablation" else name, 1.0)
+        times = found.get(method.preset if method.group == "ablation" else name, 1.0)
     rates = {rate: times * getattr(whole, rate) for rate in ("handle_rate", "weight_rate", "late_handle_rate")}
     part = share if method.preset == "paper" else 1.0
     return replace(whole, **rates, steps=tuple(round(part * steps) for steps in whole.steps))

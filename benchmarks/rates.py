@@ -21,7 +21,7 @@ from breakascene.files import new_file
 POWERS = (-1, 0, 1)  # of STEP, tried first
 STEP = 3.0
 FARTHEST = 3  # power of STEP at which the walk ends
-SEARCHED = [name for name, way in METHODS.items() if way.group in ("ours", "baseline")]  # ablations follow `paper`
+SEARCHED = [name for name, way in METHODS.items() if way.group in ("ours", "baseline")]  # ablations follow `light`
 
 
 def search(score: Callable[[int], float]) -> int:

@@ -74,7 +74,10 @@ def draw_view(views: Views, settings: Settings, rng: torch.Generator) -> tuple[i
     arranged = 2 * views.photos
     if settings.arranged and torch.rand((), generator=rng) < settings.arranged:
         view = arranged + int(torch.randint(len(views.shown) - arranged, (), generator=rng))
-        subset = list(views.shown[view])
+        shown = views.shown[view]
+        subset = list(shown)  # all of it was drawn at random already
+        if not settings.union_sampling:
+            subset = [shown[i] for i in draw_subset(len(shown), False, rng)]
     else:
         photo = 2 * int(torch.randint(views.photos, (), generator=rng)) if views.photos > 1 else 0
         shown = views.shown[photo]

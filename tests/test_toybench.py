@@ -54,11 +54,13 @@ def test_prompts_are_all_subsets_in_all_places():
 
 def test_methods_have_one_start_and_one_budget(tiny_base):
     made = {name: settings(name, tiny_base, times=1.0) for name in METHODS}
-    own = ("light", "quick", "start")  # presets as our users get them, with steps of their own
-    assert all(made[name].total == made["paper"].total for name in METHODS if name not in own)
-    assert all(made[name].steps == preset(name, tiny_base).steps for name in own[:2])
+    groups = {name: method.group for name, method in METHODS.items()}
+    for name, group in groups.items():  # an ablation has the budget of `light`, a baseline that of `paper`
+        budget = {"ablation": "light", "baseline": "paper"}.get(group)
+        assert budget is None or (made[name].total, made[name].batch) == (made[budget].total, made[budget].batch)
+    assert all(made[name] == preset(name, tiny_base, pictured=True) for name in ("light", "quick", "paper"))
     assert len({(s.pictured, s.seed, s.prior_weight, s.prior_count) for s in made.values()}) == 1
-    assert len({made[name].batch for name in METHODS if name not in own[:2]}) == 1
+    assert sum(group == "ablation" for group in groups.values()) == 4
     assert made["start"].total == 0 and len(set(made.values())) == len(made)
     tripled = settings("CD-m", tiny_base, times=3.0)
     assert tripled.weight_rate == pytest.approx(3 * made["CD-m"].weight_rate)
@@ -147,8 +149,8 @@ def test_comparison_ends_in_a_table_a_plot_and_a_grid(small_run):
     assert ours["pictures"] == theirs["pictures"] == 3 + 6  # subsets of two and of three things, in one place
     assert theirs["settings"]["steps"] == [4, 0] and ours["settings"]["steps"] == [2, 2]
     for key in ("identity", "prompt"):
-        assert ours[key][1] <= ours[key][0] <= ours[key][2] and ours["against_paper"][key] is None
-        assert theirs["against_paper"][key][0] == pytest.approx(theirs[key][0] - ours[key][0], abs=2e-4)
+        assert ours[key][1] <= ours[key][0] <= ours[key][2] and ours["against_first"][key] is None
+        assert theirs["against_first"][key][0] == pytest.approx(theirs[key][0] - ours[key][0], abs=2e-4)
     assert theirs["identity"] != ours["identity"]
     scene = json.loads((out / "TI-m" / "scene-01.json").read_text())
     assert scene["names"] == list(SMALL.scene(1).names) and set(FIGURES) <= set(scene)

@@ -213,6 +213,9 @@ def test_share_of_arranged_steps(tiny_base, scene):
     assert all(set(subset) <= set(views.shown[view]) for view, subset in drawn)
     assert any(len(subset) > 1 for view, subset in drawn if view > 1)
     assert all(view < 2 for view, _ in (draw_view(views, short(tiny_base), rng) for _ in range(100)))
+    alone = short(tiny_base, arranged=1.0, union_sampling=False)
+    drawn = {(view, *subset) for view, subset in (draw_view(views, alone, rng) for _ in range(1000))}
+    assert drawn == {(view, k) for view in range(2, 12) for k in views.shown[view]}
 
 
 def test_a_small_base_hears_the_names_in_the_order_of_its_captions(tiny_base, scene):
