@@ -2,8 +2,8 @@
 
 A change is a dict of tensors. For a weight named "unet.….to_q.weight" it has "unet.….to_q.weight.A" (r, in) and
 "unet.….to_q.weight.B" (out, r), with the change B @ A in the weight's shape ("in" counts all but the first axis); for a
-bias or norm, which has no rank to cut, "unet.….bias.diff" with the change itself. All are float32, but for the factors
-that a change of all weights is cut to, which are float16: what is cut away is far more than what is rounded.
+bias or norm, which has no rank to cut, "unet.….bias.diff" with the change itself, float32. Factors are kept in float16:
+what a low rank leaves away is far more than what is rounded.
 """
 
 from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ def lora(base: Base, rank: int, seed: int, unet_layers: tuple[str, ...] = UNET_A
             parameters[f"{name}.B"] = layer.lora_B["default"].weight
         for weight in parameters.values():
             weight.data = weight.data.float()  # peft takes the base's kind, but small steps need all digits
-        yield Trainable(parameters, lambda: {name: _kept(p.flatten(1)) for name, p in parameters.items()})
+        yield Trainable(parameters, lambda: {name: _kept(p.flatten(1)).half() for name, p in parameters.items()})
     finally:
         for module in base.parts.values():
             _unwrap(module)

@@ -20,7 +20,7 @@ from breakascene.scene import Scene, read_folder
 from breakascene.settings import Settings
 
 PARTS = re.compile(r"manifest\.json|concepts\.safetensors|losses\.json|scene/(img\.png|names\.txt|mask[0-7]\.png)")
-MOST_BYTES = 400_000_000  # unpacked; a run on Stable Diffusion has about 60 MB, on SDXL 120 to 260
+MOST_BYTES = 400_000_000  # unpacked; a run on Stable Diffusion has 13 to 50 MB, on SDXL 60 to 260
 MOST_STEPS = 100_000
 ODD = (AttributeError, TypeError, ValueError)  # of values that are not of the kind they should be
 

@@ -77,10 +77,11 @@ class Settings:
 # A small base has shapes in its convolutions, and ties things to sizes and places: there LoRA reaches further, nine of
 # ten steps look at arrangements, and details count as much as colours. Its captions name things from left to right; a
 # run that names them in any order teaches it to mix them. Four subsets a step and a falling rate quiet the
-# noise of few steps. Chosen on six scenes apart from the benchmarks': see the table in toybox/README.md.
+# noise of few steps. Chosen on scenes apart from the benchmarks': see the table in toybox/README.md.
 SMALL = {
     "pictured": True,
     "arranged": 0.9,
+    "rank": 32,
     "unet_layers": UNET_INNER,
     "batch": 4,
     "even_channels": True,
@@ -107,15 +108,15 @@ PRESETS = {
         **SMALL,
         "steps": (30, 150),
         "handle_rate": 2e-2,
-        "weight_rate": 1e-3,
+        "weight_rate": 2e-3,
         "late_handle_rate": 1e-3,
     },
-    # Two ninths of these steps at three times the rate: most of the likeness in a quarter of the time.
+    # Two ninths of these steps at a higher rate: most of the likeness in a quarter of the time.
     ("small", "quick"): {
         **SMALL,
         "steps": (8, 32),
         "handle_rate": 2e-2,
-        "weight_rate": 3e-3,
+        "weight_rate": 5e-3,
         "late_handle_rate": 1e-3,
     },
 }

@@ -28,7 +28,7 @@ def test_lora_starts_as_nothing_and_its_factors_say_what_it_does(tiny_base):
         change = trainable.change()
     assert torch.equal(outputs(tiny_base), plain)
     with adapter.changed(tiny_base, change):
-        assert torch.allclose(outputs(tiny_base), trained_output, atol=1e-5)
+        assert torch.allclose(outputs(tiny_base), trained_output, atol=1e-3)  # rounded to float16
         assert not torch.allclose(trained_output, plain, atol=1e-3)
     assert_same_base(tiny_base, before)
     assert not any(weight.requires_grad for weight in tiny_base.unet.parameters())
@@ -54,7 +54,7 @@ def test_lora_on_convolutions(tiny_base):
         trained_output, change = outputs(tiny_base), trainable.change()
     assert any("conv1" in name for name in change)
     with adapter.changed(tiny_base, change):
-        assert torch.allclose(outputs(tiny_base), trained_output, atol=1e-5)
+        assert torch.allclose(outputs(tiny_base), trained_output, atol=1e-3)
     assert torch.equal(outputs(tiny_base), plain)
 
 
