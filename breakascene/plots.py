@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -50,14 +51,13 @@ def sheet(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int
     """A contact sheet: pictures fitted into squares of `side` pixels, each with its caption below, row by row."""
     font = font_for(captions, CAPTION)
     wrapped = [wrap(caption, font, side) for caption in captions]
-    text = max(map(len, wrapped)) * (CAPTION + 5) + 8
-    gap = 10
-    rows = -(-len(pictures) // columns)
-    columns = min(columns, len(pictures))
-    image = Image.new("RGB", (gap + columns * (side + gap), gap + rows * (side + text + gap)), "white")
+    columns, gap = min(columns, len(pictures)), 10
+    lines_of_rows = (max(map(len, wrapped[first : first + columns])) for first in range(0, len(wrapped), columns))
+    tops = list(accumulate((side + count * (CAPTION + 5) + 8 + gap for count in lines_of_rows), initial=gap))
+    image = Image.new("RGB", (gap + columns * (side + gap), tops[-1]), "white")
     pen = ImageDraw.Draw(image)
     for i, (picture, lines) in enumerate(zip(pictures, wrapped, strict=True)):
-        x, y = gap + i % columns * (side + gap), gap + i // columns * (side + text + gap)
+        x, y = gap + i % columns * (side + gap), tops[i // columns]
         scale = side / max(picture.size)
         fitted_size = [max(1, round(s * scale)) for s in picture.size]
         fitted = picture.convert("RGB").resize(fitted_size, Image.Resampling.LANCZOS)
