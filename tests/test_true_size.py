@@ -57,7 +57,7 @@ def bytes_on_disk(base: Base, settings) -> int:
     """Of the change that a run leaves, from shapes alone."""
     if not settings.full:
         with adapter.lora(base, settings.rank, 0, settings.unet_layers) as trainable:
-            return sum(4 * weight.numel() for weight in trainable.parameters.values())
+            return sum(2 * weight.numel() for weight in trainable.parameters.values())
     total = 0
     for weight in adapter.all_weights(base).values():
         out, rest = weight.shape[0], weight.shape[1:].numel()
