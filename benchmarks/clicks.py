@@ -11,12 +11,12 @@ from statistics import median
 
 import numpy as np
 
-from breakascene.scene import read_folder
-from breakascene.segment import Segmenter
-from breakascene.studio import board as boards
-from breakascene.studio.board import Board
-from breakascene.studio.desk import Desk
-from breakascene.studio.pick import about, hint, samples, view
+from breakascene.data.scene import read_folder
+from breakascene.segmentation.segmenter import Segmenter
+from breakascene.studio.screens.pick import about, hint, samples, view
+from breakascene.studio.state import selection as boards
+from breakascene.studio.state.selection import Board
+from breakascene.studio.state.session import Desk
 
 SIZES = (256, 1024, 4000)  # pixels of the longer side; the last is what a phone takes
 CLICKS = 30

@@ -18,10 +18,10 @@ from PIL import Image
 from benchmarks.methods import METHODS, settings
 from benchmarks.toybench import SMALL, TOYBENCH, Bench
 from benchmarks.trials import FIGURES, Lab, interval, picture, print_table, trial
-from breakascene import plots
 from breakascene.files import new_file
-from breakascene.handles import handle_of
-from breakascene.settings import Settings
+from breakascene.models.handles import handle_of
+from breakascene.rendering import plots
+from breakascene.training.settings import Settings
 
 SHOWN_SCENES = 4  # in the grid, two pictures each
 SIDE = 128  # of a picture in the grid

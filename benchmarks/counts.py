@@ -13,9 +13,9 @@ import typer
 
 from benchmarks.toybench import TUNING
 from benchmarks.trials import FIGURES, Lab, interval, print_table, trial
-from breakascene.extract import adapted, preset
+from breakascene.data.scene import MAX_CONCEPTS
 from breakascene.files import new_file
-from breakascene.scene import MAX_CONCEPTS
+from breakascene.training.settings import adapted, preset
 
 
 def measure(

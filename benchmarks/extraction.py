@@ -26,15 +26,16 @@ import torch
 import typer
 from diffusers.models.attention_processor import Attention
 
-from breakascene import losses
-from breakascene.attention import token_maps
-from breakascene.base import Base, load_base
-from breakascene.demo import sample_scene
-from breakascene.extract import preset, run_extraction
-from breakascene.handles import initial_rows, training_prompt
-from breakascene.prior import prior_latents
-from breakascene.settings import PRESET_NAMES, PRIOR_PROMPTS, Settings
-from breakascene.step import draw_subset
+from breakascene.cli.demo import sample_scene
+from breakascene.models.attention import token_maps
+from breakascene.models.base import Base
+from breakascene.models.handles import initial_rows, training_prompt
+from breakascene.models.loading import load_base
+from breakascene.training import losses
+from breakascene.training.loop import run_extraction
+from breakascene.training.prior import PRIOR_PROMPTS, prior_latents
+from breakascene.training.settings import PRESET_NAMES, Settings, preset
+from breakascene.training.step import draw_subset
 
 WARM = 2  # first steps of a phase, left out
 

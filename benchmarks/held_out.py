@@ -14,15 +14,17 @@ import numpy as np
 import typer
 from PIL import Image
 
-from breakascene import plots
-from breakascene.base import load_base
-from breakascene.extract import preset, run_extraction
-from breakascene.generate import generate
-from breakascene.scene import Scene, make_scene
-from breakascene.segment import Segmenter
+from breakascene.data.scene import Scene, make_scene
+from breakascene.generation.generate import generate
+from breakascene.models.loading import load_base
+from breakascene.rendering import plots
+from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox.judge import load_judge
-from breakascene.toybox.report import recognized
-from breakascene.toybox.world import HELD_OUT, PLACES, draw_scene, join, thing_words
+from breakascene.toybox.pretraining.report import recognized
+from breakascene.toybox.pretraining.world import draw_scene
+from breakascene.toybox.vocabulary import HELD_OUT, PLACES, join, thing_words
+from breakascene.training.loop import run_extraction
+from breakascene.training.settings import preset
 
 ASKED = ("at the beach", "in the snow", "on a wooden table", "under the night sky")
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from breakascene.base import Base
-from breakascene.settings import Settings, preset
+from breakascene.models.base import Base
+from breakascene.training.settings import Settings, preset
 
 RATES = Path(__file__).with_name("rates.json")  # {method: times its rates}, what benchmarks.rates found
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from breakascene.scene import Scene, make_scene
-from breakascene.toybox.world import HELD_OUT, PLACES, draw_scene, join
+from breakascene.data.scene import Scene, make_scene
+from breakascene.toybox.pretraining.world import draw_scene
+from breakascene.toybox.vocabulary import HELD_OUT, PLACES, join
 
 ASKED = (
     "at the beach",

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.toybench import Bench
-from breakascene.base import Base, load_base
-from breakascene.evaluate import Eyes, evaluate, load_eyes, summary
-from breakascene.extract import run_extraction
+from breakascene.evaluation.metrics import Eyes, evaluate, load_eyes, summary
 from breakascene.files import new_file
-from breakascene.segment import Segmenter
-from breakascene.settings import Settings
+from breakascene.models.base import Base
+from breakascene.models.loading import load_base
+from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox.judge import Judge, load_judge
+from breakascene.training.loop import run_extraction
+from breakascene.training.settings import Settings
 
 # Those of evaluate.summary, and how much of the handles' attention to the photo falls outside their masks
 FIGURES = ("identity", "prompt", "right", "together_right", "place", "mixed", "leak")

@@ -9,9 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from breakascene.errors import UserError
-from breakascene.files import new_file, require_writable
-from breakascene.terminal import (
+from breakascene.cli.terminal import (
     Plain,
     mask_picture,
     open_base,
@@ -26,6 +24,8 @@ from breakascene.terminal import (
     stop_on_interrupt,
     write_all,
 )
+from breakascene.errors import UserError
+from breakascene.files import new_file, require_writable
 
 app = typer.Typer(
     cls=Plain,
@@ -61,8 +61,8 @@ def demo(
     require_writable(out, "folder")
     if not ((out / "index.html").is_file() and (out / "run" / "manifest.json").is_file()):
         require_empty(out)
-    from breakascene import demo as chain
-    from breakascene.extract import preset
+    from breakascene.cli import demo as chain
+    from breakascene.training.settings import preset
 
     scene = chain.sample_scene()
     print("Loading the toybox.", flush=True)
@@ -91,10 +91,10 @@ def segment(
         require_empty(out)
     elif out.suffix.lower() != ".png":
         raise UserError(f"The mask is written as a PNG: name it {out.stem}.png.")
-    from breakascene.reading import read_photo
+    from breakascene.data.image_io import read_photo
 
     image = read_photo(photo)
-    from breakascene.segment import Segmenter, check_clicks
+    from breakascene.segmentation.segmenter import Segmenter, check_clicks
 
     points, labels = [(x, y) for x, y, _ in marks], [label for _, _, label in marks]
     if not auto:
@@ -146,16 +146,17 @@ def extract(
     require_writable(out, "folder")
     if (out / "manifest.json").is_file() and not resume:
         raise UserError(f"There is a run in {out} already: choose another --out, or go on with it by --resume.")
-    from breakascene.advice import run_advice, scene_advice
-    from breakascene.scene import read_folder, read_scene
+    from breakascene.data.scene import read_folder, read_scene
+    from breakascene.evaluation.advice import run_advice, scene_advice
 
     others = [read_folder(folder) for folder in also or []]
     scene = read_scene(photo, [parse_mask(text) for text in mask or []], background, others)
     for line in scene_advice(scene):
         print(line)
-    from breakascene.concepts import check_target
-    from breakascene.extract import adapted, run_extraction
-    from breakascene.extract import preset as settings_of
+    from breakascene.models.concepts import check_target
+    from breakascene.training.loop import run_extraction
+    from breakascene.training.settings import adapted
+    from breakascene.training.settings import preset as settings_of
 
     check_target(out)
     model = open_base(base)
@@ -186,15 +187,15 @@ def generate(
 ):
     """Draw a prompt with the words of a run; prints the path of each PNG, which has its record inside."""
     require_writable(out, "folder")
-    from breakascene.concepts import Concepts
-    from breakascene.handles import check_prompt
+    from breakascene.models.concepts import Concepts
+    from breakascene.models.handles import check_prompt
 
     concepts = Concepts.load(run)
     sides = parse_size(size)
     for text in (prompt, negative):
         check_prompt(text, concepts.handles)
-    from breakascene.generate import generate as draw
-    from breakascene.generate import save_picture
+    from breakascene.generation.generate import generate as draw
+    from breakascene.generation.generate import save_picture
 
     pictures = draw(
         open_base(base or concepts.base),
@@ -226,18 +227,18 @@ def evaluate(
     """Measure runs: prompt and identity similarity, what each thing came out as, on a page with all pictures."""
     require_writable(out, "folder")
     require_empty(out)
-    from breakascene import scorecard
-    from breakascene.concepts import Concepts
-    from breakascene.evaluate import load_eyes
-    from breakascene.extract import run_through
+    from breakascene.evaluation import report
+    from breakascene.evaluation.metrics import load_eyes
+    from breakascene.models.concepts import Concepts
+    from breakascene.training.loop import run_through
 
     lines = read_lines(prompts) if prompts else []
     model = open_base(base or Concepts.load(runs[0]).base)
     eyes = [load_eyes(name, model.device) for name in (clip, dino)]
-    work = scorecard.write(runs, model, out, *eyes, lines, count, seed=seed, guidance=guidance)
+    work = report.write(runs, model, out, *eyes, lines, count, seed=seed, guidance=guidance)
     found = run_through(work, lambda event: print(f"{event[2]} ({event[0]} of {event[1]})", flush=True))
     for name, figures in found.items():
-        known = [(words, figures[key]) for key, words in scorecard.FIGURES.items() if figures[key] is not None]
+        known = [(words, figures[key]) for key, words in report.FIGURES.items() if figures[key] is not None]
         print(f"{name}: " + ", ".join(f"{words} {value:.3f}" for words, value in known))
     print(f"Done: open {out / 'index.html'} in a browser.")
 

@@ -18,8 +18,9 @@ from PIL import Image
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from breakascene.base import Base, load_base
-from breakascene.scene import Scene, make_scene
+from breakascene.data.scene import Scene, make_scene
+from breakascene.models.base import Base
+from breakascene.models.loading import load_base
 
 CHROMIUM_FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream""".split()
@@ -224,7 +225,7 @@ def scene() -> Scene:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """Of a studio of the module's own."""
-    from studio_server import running_studio
+    from helpers.studio import running_studio
 
     with running_studio(tmp_path_factory.mktemp("studio")) as address:
         yield address

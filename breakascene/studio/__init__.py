@@ -4,6 +4,6 @@ import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is reported to anyone
 
-from breakascene.studio.app import build, launch  # noqa: E402
+from breakascene.studio.app import build, launch
 
 __all__ = ["build", "launch"]

@@ -12,15 +12,16 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from breakascene.data.image_io import read_mask, read_photo
+from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
 from breakascene.files import new_file
-from breakascene.reading import read_mask, read_photo
-from breakascene.scene import make_scene
-from breakascene.studio import create, extract_screen, models, words
-from breakascene.studio.desk import Desk, Desks
+from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, Job, Line
-from breakascene.studio.pick import photo_input
-from breakascene.studio.screen import log
+from breakascene.studio.screens import create
+from breakascene.studio.screens.events import log
+from breakascene.studio.screens.pick import photo_input
+from breakascene.studio.state.session import Desk, Desks
 
 DESK = "x-desk"  # the header with the token
 OPTIONS = {"show_progress": "hidden", "concurrency_limit": None}
@@ -43,7 +44,7 @@ def build(desks: Desks, line: Line) -> None:
         prompt = gr.Textbox(label="prompt")
         count = gr.Number(1, label="count", precision=0)
         drawing_steps = gr.Number(20, label="steps", precision=0)
-        guidance = gr.Number(models.base().guidance, label="guidance")
+        guidance = gr.Number(engine.base().guidance, label="guidance")
         negative = gr.Textbox(label="negative")
         shape = gr.Textbox(create.SQUARE, label="shape")
         mask, scores = gr.File(label="mask"), gr.JSON(label="scores")
@@ -60,7 +61,7 @@ def build(desks: Desks, line: Line) -> None:
     def segment(desk, photo, points=None, box=None):
         """The mask of the thing under the points, a PNG, and how sure the three best readings are."""
         image = read_photo(_given(photo))
-        candidates = models.segmenter().predict(*_clicks(points), _numbers(box, 4, words.API_BOX), image)
+        candidates = engine.segmenter().predict(*_clicks(points), _numbers(box, 4, strings.API_BOX), image)
         path = desk.folder / "mask.png"
         with new_file(path) as draft:
             Image.fromarray(candidates.mask().astype(np.uint8) * 255).save(draft)
@@ -72,11 +73,11 @@ def build(desks: Desks, line: Line) -> None:
         arrays = [read_mask(path, image.size) for path in masks or []]
         names = [str(name) for name in names or []]
         if len(names) > len(arrays) > 0:
-            raise UserError(words.API_NAMES)
+            raise UserError(strings.API_NAMES)
         scene = make_scene(image, arrays, names[: len(arrays)], bool(background))
-        wanted = _numbers(steps, 2, words.API_STEPS) or (None, None)
-        settings = extract_screen.make_settings(scene, preset, *wanted, seed)
-        job = extract_screen.begin(desk, line, scene, settings)
+        wanted = _numbers(steps, 2, strings.API_STEPS) or (None, None)
+        settings = extract.make_settings(scene, preset, *wanted, seed)
+        job = extract.begin(desk, line, scene, settings)
         for events in _watch(job):
             if events:
                 event = events[-1]
@@ -91,7 +92,7 @@ def build(desks: Desks, line: Line) -> None:
         """Pictures of the prompt, square, wide or tall PNGs with their records; the list grows as they are drawn."""
         found = [own for own in desk.runs() if own.id == run]
         if not found:
-            raise UserError(words.RUN_UNKNOWN)
+            raise UserError(strings.RUN_UNKNOWN)
         job = create.begin(desk, line, found[0], prompt, count, seed, steps, guidance, negative, shape)
         for events in _watch(job):
             yield [str(path) for path in events]
@@ -154,12 +155,12 @@ def plain_errors():
     except Exception as error:
         if not isinstance(error, UserError):
             log.exception("an API call failed")
-        raise gr.Error(words.sentence_for(error), print_exception=False) from error
+        raise gr.Error(strings.sentence_for(error), print_exception=False) from error
 
 
 def _given(photo: str | None) -> str:
     if not photo:
-        raise UserError(words.API_PHOTO)
+        raise UserError(strings.API_PHOTO)
     return photo
 
 
@@ -167,7 +168,7 @@ def _clicks(points) -> tuple[list, list]:
     try:
         points = [(float(x), float(y), bool(include)) for x, y, include in points or []]
     except (TypeError, ValueError) as error:
-        raise UserError(words.API_POINTS) from error
+        raise UserError(strings.API_POINTS) from error
     return [(x, y) for x, y, _ in points], [include for *_, include in points]
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
-from breakascene.base import Base
 from breakascene.errors import UserError
-from breakascene.studio import api, check, create, extract_screen, models, pick, words
-from breakascene.studio.desk import Desk, Desks
-from breakascene.studio.door import door, switch
+from breakascene.models.base import Base
+from breakascene.studio import api, engine, strings
 from breakascene.studio.jobs import Job, Line
-from breakascene.studio.screen import QUIET, at_desk
+from breakascene.studio.language import door, switch
+from breakascene.studio.screens import create, evaluate, extract, pick
+from breakascene.studio.screens.events import QUIET, at_desk
+from breakascene.studio.state.session import Desk, Desks
 from breakascene.studio.theme import CSS, THEME
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ TICK = 1.0  # seconds between looks at a running job
 MAX_UPLOAD = 40  # MB
 MOST_EVENTS = 100  # that wait for the page's handlers; jobs have a line of their own
 A_DAY = 24 * 3600
-NOTICES = Path(__file__).with_name("notices.js").read_text(encoding="utf-8")
+NOTICES = Path(__file__).with_name("static").joinpath("notices.js").read_text(encoding="utf-8")
 
 
 def launch(
@@ -45,12 +46,12 @@ def launch(
     """
     name, _, password = login.partition(":")
     if login and not (name and password):
-        raise UserError(words.LOGIN_BAD)
+        raise UserError(strings.LOGIN_BAD)
     if mcp and find_spec("mcp") is None:
-        raise UserError(words.NO_MCP.format(version=gr.__version__))
-    models.open_models(base)
+        raise UserError(strings.NO_MCP.format(version=gr.__version__))
+    engine.open_models(base)
     if host not in ("127.0.0.1", "localhost", "::1") and not login and not on_space():
-        log.warning(words.NOT_LOCAL.format(host=host))
+        log.warning(strings.NOT_LOCAL.format(host=host))
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     desks = Desks(folder, keep_seconds=A_DAY if on_space() else None)
     line = Line()
@@ -64,7 +65,7 @@ def launch(
         auth=(name, password) if login else None, app_kwargs={"middleware": [Middleware(door)]}, mcp_server=mcp,
     )  # fmt: skip
     if wait:
-        print(words.OPEN.format(address=address), flush=True)
+        print(strings.OPEN.format(address=address), flush=True)
         try:
             demo.block_thread()
         finally:
@@ -77,34 +78,34 @@ def on_space() -> bool:
 
 
 def build(desks: Desks, line: Line) -> gr.Blocks:
-    """A page in each language, for models that are open (models.open_models)."""
-    with gr.Blocks(title=words.TITLE, analytics_enabled=False, delete_cache=(3600, A_DAY), fill_width=False) as demo:
+    """A page in each language, for models that are open (engine.open_models)."""
+    with gr.Blocks(title=strings.TITLE, analytics_enabled=False, delete_cache=(3600, A_DAY), fill_width=False) as demo:
         page(demo, desks, line)
         api.build(desks, line)
-    for code, name in words.LANGUAGES.items():
+    for code, name in strings.LANGUAGES.items():
         if code != "en":
-            with words.speaking(code), demo.route(name, code):
+            with strings.speaking(code), demo.route(name, code):
                 page(demo, desks, line)
     return demo
 
 
 def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
-    """The page in the language that is spoken now (words.speaking)."""
-    language = words.language.get()
+    """The page in the language that is spoken now (strings.speaking)."""
+    language = strings.language.get()
     browser = gr.BrowserState("", storage_key="breakascene-desk", secret="kept-by-the-browser-only")
     token = gr.State("")
     seen = gr.State({})  # what this page has already shown of the running jobs
     timer = gr.Timer(TICK, active=False)
-    gr.HTML(f'{switch()}<h1>{words.TITLE}</h1><p class="hint">{words.TAGLINE}</p>', elem_id="head")
-    banner(models.base())
+    gr.HTML(f'{switch()}<h1>{strings.TITLE}</h1><p class="hint">{strings.TAGLINE}</p>', elem_id="head")
+    banner(engine.base())
     with gr.Tabs(elem_id="steps") as tabs:
-        with gr.Tab(words.TAB_PICK, id="pick"):
+        with gr.Tab(strings.TAB_PICK, id="pick"):
             picking = pick.build(desks, token)
-        with gr.Tab(words.TAB_EXTRACT, id="extract") as extract_tab:
-            learning = extract_screen.build(desks, token, timer, line)
-        with gr.Tab(words.TAB_CREATE, id="create") as create_tab:
+        with gr.Tab(strings.TAB_EXTRACT, id="extract") as extract_tab:
+            learning = extract.build(desks, token, timer, line)
+        with gr.Tab(strings.TAB_CREATE, id="create") as create_tab:
             drawing = create.build(desks, token, timer, line)
-            checking = check.build(desks, token, timer, line)
+            checking = evaluate.build(desks, token, timer, line)
 
     def enter(kept, request: gr.Request):
         return [desks.enter(request.query_params.get("desk") or kept).token] * 3
@@ -112,7 +113,7 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
     def arrive(desk: Desk):
         desk.prompted = None  # a new page starts with a sentence
         desk.album.choose(None)
-        taken_up = extract_screen.take_up(desk, line)
+        taken_up = extract.take_up(desk, line)
         shown = [*picking.show(desk), *learning.show(desk), *drawing.show(desk), *checking.show(desk)]
         at = "create" if busy(desk.drawing) else "extract" if busy(desk.learning) or taken_up else "pick"
         tab = gr.skip() if at == "pick" else gr.Tabs(selected=at)  # the visitor may have gone on meanwhile
@@ -144,7 +145,7 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
     everything = [*picking.outputs, *learning.outputs, *drawing.outputs, *checking.outputs]
     entered = demo.load(enter, [browser], [browser, token, learning.address], **QUIET)
     entered.then(at_desk(desks, arrive), [token], [*everything, timer, tabs], **QUIET)
-    address = extract_screen.ADDRESS
+    address = extract.ADDRESS
     entered.then(None, [learning.address], [learning.address], js=address, api_visibility="private")
     demo.load(None, js=pick.BRUSH_JS, api_visibility="private")
     demo.load(None, js=NOTICES.replace("WORDS", json.dumps(gradios())), api_visibility="private")
@@ -164,22 +165,22 @@ def page(demo: gr.Blocks, desks: Desks, line: Line) -> None:
 def gradios() -> dict[str, str]:
     """Notices that Gradio's own page gives, always in English, by how they begin -> what to say instead."""
     return {
-        "This application is currently busy": words.LINE_FULL,
-        "Connection": words.STUDIO_AWAY,  # to the server was lost, or errored out
-        "File(s) exceed": words.FILE_LARGE.format(most=MAX_UPLOAD),
+        "This application is currently busy": strings.LINE_FULL,
+        "Connection": strings.STUDIO_AWAY,  # to the server was lost, or errored out
+        "File(s) exceed": strings.FILE_LARGE.format(most=MAX_UPLOAD),
     }
 
 
 def banner(base: Base) -> None:
     """Which base model is at work, plainly, and the one setting that changes it."""
-    if models.is_toybox():
-        what, switch = words.TOYBOX_BANNER, words.TOYBOX_SWITCH
+    if engine.is_toybox():
+        what, switch = strings.TOYBOX_BANNER, strings.TOYBOX_SWITCH
     else:
         name = Path(base.name).name if Path(base.name).is_dir() else base.name
-        what = words.BASE_BANNER.format(name=escape(name), size=base.image_size, device=base.device.type)
-        switch = words.BASE_SWITCH
+        what = strings.BASE_BANNER.format(name=escape(name), size=base.image_size, device=base.device.type)
+        switch = strings.BASE_SWITCH
     gr.HTML(
-        f"<p>{what}</p><details><summary>{words.SWITCH_TITLE}</summary><p>{switch}</p></details>",
+        f"<p>{what}</p><details><summary>{strings.SWITCH_TITLE}</summary><p>{switch}</p></details>",
         elem_id="banner",
     )
 

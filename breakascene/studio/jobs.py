@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from breakascene.errors import UserError
-from breakascene.studio import words
+from breakascene.studio import strings
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +87,9 @@ class Line:
         with self._changed:
             waiting = self._waiting()
             if len(waiting) >= self.limit:
-                raise UserError(words.LINE_FULL)
+                raise UserError(strings.LINE_FULL)
             if sum(job.owner == owner for job in waiting) >= self.per_owner:
-                raise UserError(words.LINE_YOURS_FULL.format(n=self.per_owner))
+                raise UserError(strings.LINE_YOURS_FULL.format(n=self.per_owner))
             key = secrets.token_urlsafe(12)
             job = Job(key, owner, kind, work, Path(self._flags.name, key), self._changed, contextvars.copy_context())
             self._jobs[key] = job
@@ -111,7 +111,7 @@ class Line:
         """The job of that id; a job of somebody else is simply not found."""
         job = self._jobs.get(key)
         if job is None or (owner is not None and job.owner != owner):
-            raise UserError(words.JOB_UNKNOWN)
+            raise UserError(strings.JOB_UNKNOWN)
         return job
 
     def place(self, job: Job) -> int:
@@ -178,7 +178,7 @@ class Line:
         except BaseException as error:
             if not isinstance(error, UserError) or error.__cause__:
                 log.exception("job %s (%s) died", job.id, job.kind)
-            return FAILED, words.sentence_for(error), None
+            return FAILED, strings.sentence_for(error), None
         return (STOPPED if job.stop_asked() else DONE), "", result
 
 

@@ -1,0 +1,169 @@
+"""Prompts to pictures, each with a record of how it came about."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from PIL import Image, PngImagePlugin
+
+from breakascene.errors import UserError
+from breakascene.files import new_file
+from breakascene.models.base import Base
+from breakascene.models.concepts import Concepts
+from breakascene.models.handles import check_prompt, places
+
+KEY = "breakascene"  # of the text chunk in a PNG
+BATCH = 4  # pictures at once: quicker for all of them, slower for the first
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A drawn RGB image and its record, JSON values by name; see generate."""
+
+    image: Image.Image
+    record: dict
+
+
+def generate(
+    base: Base,
+    concepts: Concepts | None,
+    prompts: Sequence[str],
+    *,
+    count: int = 1,
+    seed: int = 0,
+    steps: int = 20,
+    guidance: float | None = None,
+    negative: str = "",
+    paired: bool = False,
+    size: tuple[int, int] | None = None,
+    together: int = BATCH,
+) -> Iterator[Picture]:
+    """Draw `count` pictures of each prompt, in order, with DPM-Solver++; they come `together` at a time.
+
+    concepts: whose handles the prompts may use; None for the bare base. guidance: 1 or below for none; by default
+    what suits the base. size: width and height, by default the square that the base learned. Picture `index` comes
+    from seed + index alone, so it is the same whatever is drawn with it (up to the last digits of the arithmetic). It
+    is counted over all prompts; with `paired` anew for each prompt, so that what differs between two prompts' pictures
+    is due to the prompts. Its record has prompt, negative, seed, index, steps, guidance, width, height, base,
+    fingerprint, run (the concepts' id or None), handles and versions.
+    Between pictures the base is as it was.
+    Raises UserError for an unknown handle, one that is cut off, an empty prompt, a size that the base cannot draw, or
+    concepts of another base.
+    """
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    known = concepts.handles if concepts else ()
+    if not all(prompt.strip() for prompt in prompts) or not prompts:
+        raise UserError("The prompt is empty: write what to draw.")
+    if count < 1 or steps < 1:
+        raise UserError("The number of pictures and of steps must be at least 1.")
+    for prompt in (*prompts, negative):
+        check_prompt(prompt, known)
+    width, height = size or shapes(base)["square"]
+    check_size(base, width, height)
+
+    def on_base():
+        return concepts.applied(base) if concepts else nullcontext()
+
+    with on_base():
+        for prompt in (*prompts, negative):
+            places(base, prompt, known)
+    guidance = base.guidance if guidance is None else guidance
+    common = {
+        "negative": negative,
+        "steps": steps,
+        "guidance": guidance,
+        "width": width,
+        "height": height,
+        "base": base.name,
+        "fingerprint": base.fingerprint,
+        "run": concepts.id if concepts else None,
+        "handles": dict(zip(concepts.handles, concepts.names, strict=True)) if concepts else {},
+        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
+    }
+    records = [
+        {"prompt": prompt, "seed": seed, "index": i if paired else row * count + i, **common}
+        for row, prompt in enumerate(prompts)
+        for i in range(count)
+    ]
+
+    def draw() -> Iterator[Picture]:
+        for start in range(0, len(records), together):
+            batch = records[start : start + together]
+            with on_base():
+                images = _draw(base, batch)
+            for image, record in zip(images, batch, strict=True):
+                yield Picture(image, record)
+
+    return draw()  # so that a mistake is raised by the call itself, not by the first picture
+
+
+def shapes(base: Base) -> dict[str, tuple[int, int]]:
+    """Width and height of pictures that the base draws well: its own square, and as many pixels wide or tall."""
+    side = base.image_size
+    long, short = side * 5 // 4, side * 3 // 4  # of SDXL one of the sizes that it learned, 1280 × 768
+    return {"square": (side, side), "wide": (long, short), "tall": (short, long)}
+
+
+def check_size(base: Base, width: int, height: int) -> None:
+    """Raise UserError unless the base can draw pictures of that size."""
+    side, cell = base.image_size, base.image_size // base.latent_size
+    if not all(side // 2 <= length <= 2 * side and length % cell == 0 for length in (width, height)):
+        raise UserError(
+            "The picture size {width} × {height} will not do: take sides from {least} to {most} pixels, "
+            "in steps of {cell}.",
+            width=width, height=height, least=side // 2, most=2 * side, cell=cell,
+        )  # fmt: skip
+
+
+@torch.no_grad()
+def _draw(base: Base, records: Sequence[dict]) -> list[Image.Image]:
+    first = records[0]
+    with base.autocast():
+        drawn = base.pipeline()(
+            [record["prompt"] for record in records],
+            # SDXL draws away from nothing at all where nothing is named, and not from an empty prompt
+            negative_prompt=[record["negative"] for record in records] if first["negative"] else None,
+            num_inference_steps=first["steps"],
+            guidance_scale=first["guidance"],
+            width=first["width"],
+            height=first["height"],
+            generator=[torch.Generator().manual_seed(record["seed"] + record["index"]) for record in records],
+        )
+    return drawn.images
+
+
+def save_picture(picture: Picture, folder: Path | str) -> Path:
+    """Write the picture as a PNG with its record inside, whole or not at all; returns its path.
+
+    The name is its index and the start of its prompt; a number is added where that name is taken.
+    Raises UserError if the folder cannot be written.
+    """
+    record = picture.record
+    plain = "".join(c if c.isalnum() and c.isascii() else " " for c in record["prompt"]).split()
+    stem = f"{record['index']:03d}-{'-'.join(plain)[:60].rstrip('-')}"
+    folder = Path(folder)
+    path, number = folder / f"{stem}.png", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{number}.png"
+    chunk = PngImagePlugin.PngInfo()
+    chunk.add_text(KEY, json.dumps(record))
+    try:
+        with new_file(path) as draft:
+            picture.image.save(draft, pnginfo=chunk)
+    except OSError as error:
+        raise UserError(f"Cannot write to {folder} ({error.strerror}): choose another place for --out.") from error
+    return path
+
+
+def read_record(path: Path | str) -> dict:
+    """Read the record from a PNG that save_picture wrote. Raises UserError if the file has none."""
+    try:
+        with Image.open(path) as image:
+            return json.loads(image.text[KEY])
+    except (OSError, AttributeError, KeyError, ValueError) as error:
+        raise UserError(f"{path} has no record: give a PNG that this package drew.") from error

@@ -1,0 +1,210 @@
+"""The base: the text-to-image model in use, as its parts, with what the rest of the package needs to know of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from torch import nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from breakascene.models import attention
+from breakascene.models.image_codes import Looks, cell_of
+
+ENCODERS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))  # by diffusers' names
+
+
+class Encoder(NamedTuple):
+    """What reads the prompts. Stable Diffusion has one, SDXL two whose readings are laid side by side."""
+
+    tokenizer: CLIPTokenizer
+    model: CLIPTextModel | CLIPTextModelWithProjection
+
+    @property
+    def width(self) -> int:
+        """Numbers in the embedding of a word."""
+        return self.model.config.hidden_size
+
+    def tokens(self, prompts: Sequence[str]) -> torch.Tensor:
+        """Token ids of the prompts, cut and padded to the model's length: (B, T) on its device."""
+        batch = self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        return batch.input_ids.to(self.model.device)
+
+
+@dataclass(eq=False, repr=False)
+class Base:
+    """A latent diffusion model with CLIP text encoders. Made by load_base; all weights frozen, in eval mode."""
+
+    name: str
+    encoders: tuple[Encoder, ...]
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    scheduler: DDPMScheduler  # of the training, not of the drawing
+    fingerprint: str  # 16 hex digits; the same for the same weights on every machine
+    looks: Looks | None = None  # its map from pictures to words, if it brings one
+
+    @property
+    def tokenizer(self) -> CLIPTokenizer:
+        """The first tokenizer. Others, where there are any, split prompts alike."""
+        return self.encoders[0].tokenizer
+
+    @property
+    def text_encoder(self) -> CLIPTextModel:
+        return self.encoders[0].model
+
+    @property
+    def xl(self) -> bool:
+        """Whether it is of the SDXL kind: its UNet is also told a prompt's summary and the picture's size."""
+        return self.unet.config.addition_embed_type == "text_time"
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """What training may change, by diffusers' names: "unet", "text_encoder" and, of SDXL, "text_encoder_2"."""
+        models = {part: encoder.model for (_, part), encoder in zip(ENCODERS, self.encoders, strict=False)}
+        return {"unet": self.unet, **models}
+
+    @property
+    def width(self) -> int:
+        """Numbers in a handle: the embeddings of a word for all text encoders, side by side."""
+        return sum(encoder.width for encoder in self.encoders)
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    @property
+    def latent_size(self) -> int:
+        """Side of the square latents, in cells."""
+        return self.unet.config.sample_size
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square pictures, in pixels."""
+        return self.latent_size * cell_of(self.vae)
+
+    @property
+    def attention_size(self) -> int:
+        """Side of the attention maps that the loss reads, in cells; 16 wherever the model has such a level."""
+        return attention.choose_layers(self.unet)[0]
+
+    @property
+    def attention_layers(self) -> tuple[str, ...]:
+        """Names of the cross-attention layers with those maps."""
+        return attention.choose_layers(self.unet)[1]
+
+    @property
+    def prediction_type(self) -> str:
+        """What the UNet predicts: "epsilon" (the noise) or "v_prediction" (the velocity)."""
+        return self.scheduler.config.prediction_type
+
+    @property
+    def small(self) -> bool:
+        """Whether it is far below Stable Diffusion in size, as the toybox is; it then takes larger steps."""
+        return self.unet.num_parameters() < 100_000_000
+
+    @property
+    def guidance(self) -> float:
+        """The guidance scale that suits it."""
+        return 1.5 if self.small else 5.0 if self.xl else 7.5
+
+    def tokens(self, prompts: Sequence[str]) -> torch.Tensor:
+        """Token ids of the prompts by the first tokenizer: (B, T) on the model's device."""
+        return self.encoders[0].tokens(prompts)
+
+    def conditions(self, prompts: Sequence[str]) -> dict[str, object]:
+        """What the UNet is told of B prompts, as its keyword arguments.
+
+        encoder_hidden_states: (B, T, D). added_cond_kwargs, for SDXL: text_embeds (B, P), the summary of each prompt,
+        and time_ids (B, 6): the size of the photo, the corner of its cut, the size to draw; height before width.
+        """
+        read = [encoder.model(encoder.tokens(prompts), output_hidden_states=True) for encoder in self.encoders]
+        if not self.xl:
+            return {"encoder_hidden_states": read[0].last_hidden_state}
+        whole = (self.image_size, self.image_size)  # photos come as squares of just this size
+        sizes = torch.tensor([[*whole, 0, 0, *whole]], device=self.device, dtype=torch.float32)
+        return {
+            # the last layer is left out, as in SDXL's training
+            "encoder_hidden_states": torch.cat([one.hidden_states[-2] for one in read], -1),
+            "added_cond_kwargs": {"text_embeds": read[-1].text_embeds, "time_ids": sizes.expand(len(prompts), -1)},
+        }
+
+    @property
+    def precision(self) -> torch.dtype:
+        """What it computes in: bfloat16 on CUDA, float16 on older chips that are not made for it, float32 on a CPU."""
+        if self.device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+    def autocast(self) -> torch.autocast:
+        """A block that computes in `precision`; the weights stay as they are."""
+        whole = self.precision is torch.float32
+        return torch.autocast(self.device.type, None if whole else self.precision, enabled=not whole)
+
+    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+        """The UNet's prediction for noisy latents (B, C, h, w) at timesteps (B,) under B prompts: (B, C, h, w)."""
+        with self.autocast():
+            return self.unet(noisy, timesteps, **self.conditions(prompts)).sample
+
+    def noised(
+        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Noise latents (B, C, h, w) to timesteps (B,); returns them and what the UNet ought to predict."""
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        if self.prediction_type == "v_prediction":
+            return noisy, self.scheduler.get_velocity(latents, noise, timesteps)
+        return noisy, noise
+
+    @torch.no_grad()
+    def encode(self, pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """The VAE's posterior of pictures, (B, H, W, 3) uint8: mean and standard deviation of the scaled latents.
+
+        Both (B, C, h, w) float32 on the model's device.
+        """
+        self.vae.to(self.device)
+        images = torch.tensor(pixels).permute(0, 3, 1, 2).to(self.device, self.vae.dtype) / 127.5 - 1  # in -1..1
+        posterior = self.vae.encode(images).latent_dist
+        scale, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0
+        return (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
+
+    def pipeline(self) -> StableDiffusionPipeline | StableDiffusionXLPipeline:
+        """A diffusers pipeline of the same modules, with DPM-Solver++; made anew on each call, which costs little.
+
+        The VAE is brought to the device of the others, if it lay elsewhere.
+        """
+        self.vae.to(self.device)
+        scheduler = DPMSolverMultistepScheduler.from_config(
+            self.scheduler.config,
+            algorithm_type="dpmsolver++",
+            # A model of zero terminal SNR must start at its very last timestep, and only this spacing does.
+            timestep_spacing="trailing",
+            thresholding=False,
+        )
+        tokenizers = {part: encoder.tokenizer for (part, _), encoder in zip(ENCODERS, self.encoders, strict=False)}
+        parts = {"vae": self.vae, "scheduler": scheduler, **self.parts, **tokenizers}
+        if self.xl:
+            pipeline = StableDiffusionXLPipeline(**parts, add_watermarker=False)
+        else:
+            pipeline = StableDiffusionPipeline(
+                **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+            )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline

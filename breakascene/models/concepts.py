@@ -1,0 +1,131 @@
+"""Concepts: what a run leaves. Handles with their embeddings and a small change of weights, on and off a base."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save, save_file
+
+from breakascene.data.scene import Scene, save_scene
+from breakascene.errors import UserError
+from breakascene.files import new_folder
+from breakascene.models import handles, lora
+from breakascene.models.base import Base
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Concepts:
+    """The concepts of one photo, learned on one base.
+
+    On disk a folder: manifest.json (all but tensors and losses), concepts.safetensors ("handles" and the change, see
+    adapter), losses.json, and scene/ with the photo and masks.
+    """
+
+    handles: tuple[str, ...]
+    names: tuple[str, ...]
+    base: str  # name of the base
+    fingerprint: str  # of the base
+    settings: dict  # Settings.to_json()
+    steps: int  # steps done, over both phases
+    losses: tuple[dict[str, float], ...]  # one a step: "total", "reconstruction", "attention", in phase 2 "prior"
+    embeddings: torch.Tensor  # (K, D) float32; on SDXL those for its two text encoders side by side
+    change: lora.Change
+    leak: dict[str, float] = field(default_factory=dict)  # by handle: share of its attention outside its mask, 0..1
+    memory: str = ""  # how the run used it at its end, see memory.WAYS
+
+    @property
+    def seed(self) -> int:
+        return self.settings["seed"]
+
+    @property
+    def id(self) -> str:
+        """12 hex digits that tell these concepts from all others, by their tensors."""
+        return hashlib.sha256(save(self._tensors())).hexdigest()[:12]
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return {"handles": self.embeddings, **self.change}
+
+    def save(self, folder: Path | str, scene: Scene | None = None) -> None:
+        """Write the run folder, whole or not at all; a run that was there is replaced.
+
+        Raises UserError if the folder holds something that is not a run, or cannot be written.
+        """
+        folder = check_target(folder)
+        manifest = {
+            "format": FORMAT,
+            "id": self.id,
+            "handles": self.handles,
+            "names": self.names,
+            "base": self.base,
+            "fingerprint": self.fingerprint,
+            "steps": self.steps,
+            "settings": self.settings,
+            "leak": self.leak,
+            "memory": self.memory,
+        }
+        try:
+            with new_folder(folder) as draft:
+                save_file(self._tensors(), draft / "concepts.safetensors")
+                (draft / "losses.json").write_text(json.dumps(self.losses), encoding="utf-8")
+                if scene is not None:
+                    save_scene(scene, draft / "scene")
+                (draft / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"Cannot write to {folder} ({error}): choose another place for --out.") from error
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Concepts":
+        """Read a run folder. Raises UserError if it is none, is damaged, or comes from a newer version."""
+        folder = Path(folder)
+        if not (folder / "manifest.json").is_file():
+            raise UserError(f"{folder} is not a run folder: give the folder that extract wrote.")
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            if manifest["format"] != FORMAT:
+                raise UserError(f"{folder} was written by another version: update this package, or extract again.")
+            tensors = load_file(folder / "concepts.safetensors")
+            return cls(
+                handles=tuple(manifest["handles"]),
+                names=tuple(manifest["names"]),
+                base=manifest["base"],
+                fingerprint=manifest["fingerprint"],
+                settings=manifest["settings"],
+                steps=manifest["steps"],
+                losses=tuple(json.loads((folder / "losses.json").read_text(encoding="utf-8"))),
+                embeddings=tensors.pop("handles"),
+                change=tensors,
+                leak=manifest.get("leak", {}),  # runs of before it was measured have none
+                memory=manifest.get("memory", ""),
+            )
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise UserError(f"{folder} is not a run folder or is damaged: extract again.") from error
+
+    @contextmanager
+    def applied(self, base: Base) -> Iterator[Base]:
+        """While the block runs, `base` knows the handles and has the change; afterwards it is as before, bit for bit.
+
+        Raises UserError if the concepts were learned on another base.
+        """
+        if base.fingerprint != self.fingerprint:
+            raise UserError(
+                "These concepts were learned on {learned}, not on {base}: load that base, or extract again.",
+                learned=self.base,
+                base=base.name,
+            )
+        with handles.taught(base, self.handles, self.embeddings), lora.changed(base, self.change):
+            yield base
+
+
+def check_target(folder: Path | str) -> Path:
+    """Raise UserError if a run may not be written to `folder`: it has files that are not a run's."""
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
+        raise UserError(f"The folder {folder} has other files in it: choose a new or empty one for --out.")
+    return folder

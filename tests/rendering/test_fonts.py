@@ -1,0 +1,36 @@
+import pytest
+from PIL import ImageFont
+
+from breakascene.rendering.fonts import _eastern, font_for, has_letters, wrap
+
+JAPANESE = "海辺の小さな狐と、赤いきのこの写真です"
+needs_font = pytest.mark.skipif(_eastern(12) is None, reason="no font with Japanese letters on this machine")
+
+
+def test_english_keeps_the_font_that_travels_along():
+    assert font_for(["a fox", "crème brûlée"], 15).getname() == ImageFont.load_default(15).getname()
+    assert has_letters("a fox")
+
+
+@needs_font
+def test_japanese_letters_are_drawn_and_not_boxes():
+    font = font_for(["a fox", JAPANESE], 15)
+    assert has_letters(JAPANESE)
+    drawn = {bytes(font.getmask(letter)) for letter in "海辺小狐赤写真"}
+    assert len(drawn) == 7  # a letter that the font lacks would look like the others that it lacks
+
+
+@needs_font
+def test_japanese_is_broken_between_letters():
+    font = font_for([JAPANESE], 15)
+    lines = wrap(JAPANESE, font, 100)
+    assert len(lines) > 2 and "".join(lines) == JAPANESE
+    assert all(font.getlength(line) <= 100 for line in lines)
+
+
+def test_english_is_broken_at_spaces():
+    font, text = font_for([], 15), "a photo of a fox and a mushroom at the beach"
+    lines = wrap(text, font, 100)
+    assert len(lines) > 2 and " ".join(lines) == text
+    assert all(font.getlength(line) <= 100 for line in lines)
+    assert wrap("mushroommushroommushroom", font, 20) == ["mushroommushroommushroom"]

@@ -1,0 +1,203 @@
+"""Segmenter over a tiny SAM with random weights: what it promises whatever the model has learned."""
+
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+from breakascene.errors import UserError
+from breakascene.segmentation import segmenter
+from breakascene.segmentation.segmenter import REMEMBERED, Segmenter
+
+
+def tiny_sam(seed=0):
+    torch.manual_seed(seed)
+    return Sam(
+        ImageEncoderViT(
+            img_size=64, patch_size=8, embed_dim=32, depth=2, num_heads=2, out_chans=32,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6), use_rel_pos=True, window_size=4, global_attn_indexes=(1,),
+        ),
+        PromptEncoder(32, (8, 8), (64, 64), 4),
+        MaskDecoder(transformer_dim=32, transformer=TwoWayTransformer(2, 32, 2, 64), iou_head_hidden_dim=32),
+    )  # fmt: skip
+
+
+def photo(seed=0, size=(90, 60)):
+    random = np.random.default_rng(seed)
+    return Image.fromarray(random.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def segmenter():
+    return Segmenter(tiny_sam())
+
+
+@pytest.fixture
+def embeddings(segmenter):
+    """One entry for each time that the image encoder really runs."""
+    runs = []
+    segmenter.sam.image_encoder.register_forward_hook(lambda *_: runs.append(1))
+    return runs
+
+
+def test_three_candidates_in_photo_pixels_best_first(segmenter):
+    segmenter.set_image(photo())
+    found = segmenter.predict([(10, 20), (50, 30)], [True, False], (5, 5, 80, 50))
+    assert found.masks.shape == (3, 60, 90) and found.masks.dtype == bool
+    assert found.scores.shape == (3,) and (np.diff(found.scores) <= 0).all()
+
+
+def test_prompts_reach_the_model(segmenter):
+    segmenter.set_image(photo())
+
+    def scores(*prompt):
+        return segmenter.predict(*prompt).scores.tolist()
+
+    near, far = (10, 20), (80, 20)
+    calls = [([near], [True]), ([far], [True]), ([near, far], [True, False]), ([], [], (5, 5, 40, 40))]
+    results = [scores(*call) for call in calls]
+    assert all(results[i] != results[j] for i in range(4) for j in range(i))
+    assert scores(*calls[0]) == results[0]
+
+
+def test_a_photo_is_embedded_once_by_its_content(segmenter, embeddings):
+    first, second = photo(1), photo(2, (60, 90))
+    one = segmenter.predict([(10, 20)], [True], photo=first)
+    segmenter.predict([(30, 20)], [True], photo=first.copy())
+    assert len(embeddings) == 1
+    segmenter.predict([(30, 80)], [True], photo=second)
+    again = segmenter.predict([(10, 20)], [True], photo=first)
+    assert len(embeddings) == 2
+    assert np.array_equal(one.masks, again.masks) and np.array_equal(one.scores, again.scores)
+    fresh = Segmenter(segmenter.sam).predict([(30, 80)], [True], photo=second)  # sizes went along with the embedding
+    assert np.array_equal(fresh.masks, segmenter.predict([(30, 80)], [True], photo=second).masks)
+
+    changed = first.copy()
+    changed.putpixel((0, 0), (1, 2, 3))
+    runs = len(embeddings)
+    segmenter.set_image(changed)
+    assert len(embeddings) == runs + 1
+
+
+def test_only_the_last_few_are_remembered(segmenter, embeddings):
+    for seed in range(REMEMBERED + 1):
+        segmenter.set_image(photo(seed))
+    segmenter.set_image(photo(REMEMBERED))
+    assert len(embeddings) == REMEMBERED + 1
+    segmenter.set_image(photo(0))
+    assert len(embeddings) == REMEMBERED + 2
+
+
+def test_people_who_share_it_get_their_own_photo(segmenter):
+    photos = [photo(0, (90, 60)), photo(1, (60, 90))]
+    alone = [Segmenter(segmenter.sam).predict([(10, 20)], [True], photo=one).masks for one in photos]
+    wrong = []
+
+    def click(i):
+        for _ in range(10):
+            if not np.array_equal(segmenter.predict([(10, 20)], [True], photo=photos[i]).masks, alone[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=click, args=(i,)) for i in (0, 1, 0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_what_lies_outside_is_a_sentence(segmenter):
+    segmenter.set_image(photo())
+    for point in ((90, 10), (10, 60), (-1, 5)):
+        with pytest.raises(UserError, match="lies outside the photo, which is 90 × 60 pixels"):
+            segmenter.predict([point], [True])
+    for box in ((95, 0, 120, 30), (40, 10, 20, 30)):
+        with pytest.raises(UserError, match="holds nothing of the photo"):
+            segmenter.predict([], [], box)
+    for points, labels in (([], []), ([(5, 5)], [False])):
+        with pytest.raises(UserError, match="at least one point"):
+            segmenter.predict(points, labels)
+    inside = segmenter.predict([], [], (0, 0, 90, 60)).scores
+    assert np.array_equal(segmenter.predict([], [], (-20, -20, 200, 200)).scores, inside)
+
+
+def test_automatic_masks_are_distinct_and_sorted(segmenter, monkeypatch):
+    # Random weights pass no quality bar; their real masks are wanted all the same.
+    real = segmenter.SamAutomaticMaskGenerator
+    monkeypatch.setattr(
+        segment,
+        "SamAutomaticMaskGenerator",
+        lambda sam, **settings: real(sam, **settings | {"pred_iou_thresh": -9.0, "stability_score_thresh": 0.0}),
+    )
+    picture = photo(0, (400, 300))
+    masks = segmenter.auto(picture)
+    assert masks and all(mask.shape == (300, 400) and mask.dtype == bool and mask.any() for mask in masks)
+    areas = [int(mask.sum()) for mask in masks]
+    assert areas == sorted(areas, reverse=True)
+    for i, mask in enumerate(masks):
+        assert all((mask & other).sum() < 0.95 * (mask | other).sum() for other in masks[:i])
+
+
+def test_duplicates_and_specks_are_dropped():
+    big, same, small, speck = (np.zeros((100, 100), bool) for _ in range(4))
+    big[:50], same[:49], small[60:70, :30], speck[90, 90:92] = True, True, True, True
+    kept = segmenter._distinct([speck, small, same, big])
+    assert len(kept) == 2 and kept[0] is big and kept[1] is small
+
+
+def test_a_photo_far_larger_than_the_model(segmenter):
+    found = segmenter.predict([(1500, 900)], [True], photo=Image.new("RGB", (2000, 1000), "green"))
+    assert found.masks.shape == (3, 1000, 2000)
+
+
+# --- loading
+
+
+def test_checkpoints_that_are_none_are_refused(tmp_path, monkeypatch):
+    text = tmp_path / "text.pth"
+    text.write_text("no weights here")
+    other = tmp_path / "other.pth"
+    torch.save({"image_encoder.pos_embed": torch.zeros(1, 4, 4, 77)}, other)
+    partly = tmp_path / "partly.pth"
+    torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 768)}, partly)
+    none = "not a SAM checkpoint"
+    for path, words in {text: none, other: none, partly: "lacks parts of vit_b"}.items():
+        with pytest.raises(UserError, match=words):
+            Segmenter.load(str(path))
+    monkeypatch.setenv("BREAKASCENE_SAM", str(partly))
+    with pytest.raises(UserError, match="is vit_b, not vit_h"):
+        Segmenter.load("vit_h")
+    with pytest.raises(UserError, match="lacks parts of vit_b"):
+        Segmenter.load("auto")
+    monkeypatch.setenv("BREAKASCENE_SAM", str(tmp_path / "gone.pth"))
+    with pytest.raises(UserError, match="There is no file"):
+        Segmenter.load("vit_b")
+    with pytest.raises(UserError, match='no segmenter "vit_x"'):
+        Segmenter.load("vit_x")
+
+
+def test_a_checkpoint_runs_no_code(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    torch.save({"image_encoder.pos_embed": Trap()}, tmp_path / "trap.pth")
+    with pytest.raises(UserError, match="not a SAM checkpoint"):
+        Segmenter.load(str(tmp_path / "trap.pth"))
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_real_vit_b_checkpoint_loads_whole(tmp_path):
+    with torch.device("meta"):
+        shapes = segmenter.sam_model_registry["vit_b"]().state_dict()
+    # Zeros that share one storage keep the file small; the names and shapes are those of Meta's file.
+    state = {name: torch.zeros(1).expand(value.shape) for name, value in shapes.items()}
+    torch.save(state, tmp_path / "sam_vit_b_01ec64.pth")
+    segmenter = Segmenter.load(str(tmp_path / "sam_vit_b_01ec64.pth"), device="cpu")
+    assert segmenter.sam.image_encoder.img_size == 1024
+    assert all((value == 0).all() for value in segmenter.sam.state_dict().values())
+    assert not any(value.requires_grad for value in segmenter.sam.parameters())

@@ -1,0 +1,184 @@
+"""The named endpoints, as a program far away would use them: gradio_client against the running app."""
+
+import re
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from breakascene.data.scene import read_folder
+from breakascene.generation.generate import read_record
+from breakascene.studio.screens.pick import samples
+
+FEW = [2, 1]  # steps of the two phases
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def client(address, tmp_path, run):
+    """A program that comes back to the desk where the run was made."""
+    headers = {"X-Desk": run[-1]["desk"]}
+    return Client(address, verbose=False, download_files=str(tmp_path), headers=headers)
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return samples()[0]
+
+
+@pytest.fixture
+def photo(sample):
+    return handle_file(str(next(sample.glob("img.*"))))
+
+
+def masks_of(sample):
+    return [handle_file(str(path)) for path in sorted(sample.glob("mask*.png"))]
+
+
+@pytest.fixture(scope="module")
+def run(address, sample):
+    """The id of a short extraction, and all that was said on the way to it."""
+    photo = handle_file(str(next(sample.glob("img.*"))))
+    job = Client(address, verbose=False).submit(
+        photo, masks_of(sample), ["first", "second"], True, "quick", FEW, 0, api_name="/extract"
+    )
+    job.result(timeout=300)
+    return job.outputs()
+
+
+def test_only_the_three_endpoints_are_offered(client):
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/segment", "/extract", "/generate"}
+
+
+def test_segment_gives_a_mask_that_holds_the_click(client, sample, photo):
+    scene = read_folder(sample)
+    ys, xs = np.nonzero(scene.concepts[0].mask)
+    x, y = int(np.median(xs)), int(np.median(ys))
+    path, scores = client.predict(photo, [[x, y, True]], None, api_name="/segment")
+    mask = np.asarray(Image.open(path))
+    assert mask.shape == scene.photo.size[::-1] and set(np.unique(mask)) <= {0, 255}
+    assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+
+
+def test_extract_tells_its_progress_and_ends_with_a_run(run, sample):
+    last = run[-1]
+    assert (last["step"], last["total"], last["state"]) == (3, 3, "done")
+    count = len(list(sample.glob("mask*.png")))
+    assert last["handles"] == [*(f"<asset{i}>" for i in range(count)), "<background>"]
+    steps = [event["step"] for event in run]
+    assert steps == sorted(steps) and all(event["total"] == 3 for event in run)
+
+
+def test_runs_of_other_sessions_are_not_found_even_by_their_ids(address, run):
+    stranger = Client(address, verbose=False)
+    for key in (run[-1]["run"], f"../{run[-1]['desk']}/runs/{run[-1]['run']}"):
+        with pytest.raises(AppError, match="run was not found"):
+            stranger.predict(key, "a photo of <asset0>", 1, 0, 2, 2.0, "", api_name="/generate")
+
+
+def test_generate_gives_pngs_with_their_records(client, run):
+    prompt = "a photo of <asset0> at <background>"
+    paths = client.predict(run[-1]["run"], prompt, 2, 7, 2, 2.0, "grass", "tall", api_name="/generate")
+    assert [Image.open(path).size for path in paths] == [(192, 320)] * 2
+    records = [read_record(path) for path in paths]
+    assert [(r["prompt"], r["seed"] + r["index"], r["steps"], r["guidance"], r["negative"]) for r in records] == [
+        (prompt, 7, 2, 2.0, "grass"),
+        (prompt, 8, 2, 2.0, "grass"),
+    ]
+
+
+def test_the_same_seed_draws_the_same_picture(client, run):
+    def draw(seed):
+        (path,) = client.predict(run[-1]["run"], "a photo of <asset0>", 1, seed, 2, 2.0, "", api_name="/generate")
+        return np.asarray(Image.open(path)).astype(int)
+
+    assert abs(draw(3) - draw(3)).max() <= 1 < abs(draw(3) - draw(4)).max()
+
+
+@pytest.mark.parametrize(
+    ("run_id", "prompt", "sentence"),
+    [
+        ("no-such-run-at-all-here", "a photo of <asset0>", "run was not found"),
+        ("../../../../etc/passwd", "a photo of <asset0>", "run was not found"),
+        (None, "a photo of <asset9>", "<asset9> is an unknown handle"),
+        (None, "   ", "Say what to draw first"),
+        (None, "word " * 200, "too long"),
+    ],
+)
+def test_generate_answers_mistakes_with_a_sentence(client, run, run_id, prompt, sentence):
+    with pytest.raises(AppError, match=sentence):
+        client.predict(run_id or run[-1]["run"], prompt, 1, 0, 2, 2.0, "", api_name="/generate")
+
+
+@pytest.mark.parametrize(
+    ("points", "box", "sentence"),
+    [
+        ([[9999, 5, True]], None, "lies outside the photo"),
+        ([], None, "Nothing says where the thing is"),
+        ("nonsense", None, "Give the points as"),
+        ([[5, 5, True]], [1, 2, 3], "Give the box as"),
+    ],
+)
+def test_segment_answers_mistakes_with_a_sentence(client, photo, points, box, sentence):
+    with pytest.raises(AppError, match=sentence):
+        client.predict(photo, points, box, api_name="/segment")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("letter.png", b"Dear painter, this is no picture.", "not a picture that can be read"),
+        ("cut.jpg", None, "damaged or cut off"),
+    ],
+)
+def test_bad_uploads_get_a_sentence(client, sample, tmp_path, name, content, sentence):
+    bad = tmp_path / name
+    if content is None:
+        read_folder(sample).photo.save(bad)
+        content = bad.read_bytes()[:-400]
+    bad.write_bytes(content)
+    with pytest.raises(AppError, match=sentence):
+        client.predict(handle_file(str(bad)), [[5, 5, True]], None, api_name="/segment")
+
+
+@pytest.mark.parametrize(
+    ("masks", "preset", "steps", "sentence"),
+    [
+        (0, "quick", FEW, "There is no mask"),
+        (1, "grand", FEW, 'no preset "grand"'),
+        (1, "quick", [0, 0], "Give a number of steps"),
+        (1, "quick", [10**9, 1], "Give a number of steps"),
+        (1, "quick", "many", "Give the steps as"),
+    ],
+)
+def test_extract_answers_mistakes_with_a_sentence(client, sample, photo, masks, preset, steps, sentence):
+    with pytest.raises(AppError, match=sentence):
+        client.predict(photo, masks_of(sample)[:masks], ["thing"], False, preset, steps, 0, api_name="/extract")
+
+
+def test_files_of_the_machine_cannot_be_named_as_uploads(client):
+    stolen = {"path": __file__, "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(AppError):
+        client.predict(stolen, [[5, 5, True]], None, api_name="/segment")
+
+
+def test_files_of_the_machine_are_not_handed_out_and_large_ones_not_taken(address):
+    for path in (__file__, "/etc/passwd", f"{address}/../../etc/passwd"):
+        assert httpx.get(f"{address}/gradio_api/file={path}").status_code in (403, 404)
+    large = {"files": ("photo.png", bytes(41 * 2**20))}
+    assert httpx.post(f"{address}/gradio_api/upload", files=large).status_code == 413
+
+
+def test_the_example_of_the_readme_works_as_it_stands(address, monkeypatch, capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "gradio_client" in code)
+    for part, here in (("http://127.0.0.1:7860", address), ('"quick", None', f'"quick", {FEW}'), ("20, 1.5", "2, 1.5")):
+        assert part in code
+        code = code.replace(part, here)
+    monkeypatch.chdir(ROOT)
+    exec(code, {})
+    assert capsys.readouterr().out.count(".png") == 4

@@ -1,0 +1,167 @@
+"""The whole chain in a real browser, as a visitor walks it. Each wait is for something to be seen, not for a time."""
+
+import csv
+import re
+import zipfile
+
+import pytest
+from helpers.browser import (
+    LONG,
+    act_on_canvas,
+    click_on,
+    draw_in,
+    expect,
+    name_thing,
+    open_sample,
+    shot,
+    teach,
+    type_in,
+    use_ready_made,
+    visitor,
+)
+from PIL import Image
+
+from breakascene.generation.generate import read_record
+
+
+def test_the_whole_chain(browser, address, tmp_path):
+    with visitor(browser, address) as page:
+        scene = open_sample(page)
+        click_on(page, scene, 0)
+        name_thing(page, 0, "first toy")
+        act_on_canvas(
+            page, lambda: (page.locator("#add").click(), page.locator("#name-1 :is(input, textarea)").wait_for())
+        )
+        click_on(page, scene, 1)
+        name_thing(page, 1, "second toy")
+        page.get_by_role("button", name="Clear").click()
+        expect(page.locator("#about")).not_to_contain_text("second toy")
+        page.get_by_role("button", name="Undo").click()
+        expect(page.locator("#about")).to_contain_text("second toy")
+        expect(page.locator("#name-1 :is(input, textarea)")).to_have_value("second toy")
+        shot(page, "pick")
+
+        teach(page, 4, 3000)
+        progress = page.locator("#status [role=progressbar]")
+        expect(page.locator("#picked figcaption")).to_have_text(["first toy", "second toy"])
+        expect(progress).to_be_visible()
+        expect(page.locator("#curves polyline").first).to_be_attached(timeout=LONG)
+        expect(page.locator("#status")).to_contain_text("Learning the details", timeout=LONG)
+        expect(page.locator("#status")).to_contain_text("left")
+        shot(page, "extract")
+        page.locator("#stop").click()
+        expect(page.locator("#status")).to_contain_text(re.compile(r"Stopped at step \d+ of 3004"), timeout=LONG)
+
+        page.locator("#to-create").click()
+        prompt = page.locator("#prompt textarea")
+        expect(prompt).to_have_value("a photo of <asset0> and <asset1> at the beach")
+        expect(page.locator("#chip-1")).to_contain_text("second toy")
+        type_in(prompt, "a photo of ")
+        page.locator("#chip-0").click()
+        expect(prompt).to_have_value("a photo of <asset0>")
+        page.get_by_role("button", name="in the snow").click()
+        expect(prompt).to_have_value("a photo of <asset0> in the snow")
+        page.get_by_role("button", name="a painting").click()
+        expect(prompt).to_have_value("a painting of <asset0> in the snow")
+        page.get_by_role("button", name="a photo", exact=True).click()
+        expect(prompt).to_have_value("a photo of <asset0> in the snow")
+        type_in(page.locator("#count input[type=number]"), "2")
+        draw_in(page, 3)
+        page.locator("#draw").click()
+        expect(page.locator("#drawing")).to_contain_text("2 of 2 drawn", timeout=LONG)
+        expect(page.locator("#pictures .grid-container img")).to_have_count(2)
+        shot(page, "create")
+
+        with page.expect_download() as download:
+            page.locator("#zip").click()
+        download.value.save_as(tmp_path / "all.zip")
+        with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+            *names, sheet, table = archive.namelist()
+            archive.extractall(tmp_path)
+        assert len(names) == 2 and sheet == "contact-sheet.png" and Image.open(tmp_path / sheet).width > 500
+        rows = list(csv.DictReader((tmp_path / table).read_text(encoding="utf-8").splitlines()))
+        assert [row["file"] for row in rows] == names and {row["steps"] for row in rows} == {"3"}
+        assert {read_record(tmp_path / name)["prompt"] for name in names} == {"a photo of <asset0> in the snow"}
+
+        page.locator("#pictures .grid-container img").first.click()
+        with page.expect_download() as download:
+            page.locator("#take-picture").click()
+        download.value.save_as(tmp_path / "one.png")
+        assert read_record(tmp_path / "one.png")["handles"] == {"<asset0>": "first toy", "<asset1>": "second toy"}
+
+
+def in_english(page):
+    """The texts of the page, seen or hidden, with two or more English words in a row."""
+    texts = page.evaluate(
+        """window.gradio_config.components.flatMap(({props}) =>
+            [props.label, props.info, props.placeholder, props.value, ...(props.choices ?? []).map((c) => c[0])])"""
+    )
+    proper = "<code>.*?</code>|<(?!asset)[^>]*>|Stable Diffusion|Hugging Face|Break-A-Scene Studio"
+    texts = {re.sub(proper, "", text) for text in texts if isinstance(text, str)}
+    return {text for text in texts if re.search(r"[A-Za-z]{2,} [A-Za-z]{2,}", text)}
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(browser, address, width):
+    with visitor(browser, address, width, locale="ja-JP") as page:
+        expect(page.get_by_role("tab", name="1 · 選ぶ")).to_be_visible()
+        expect(page.get_by_role("heading", name="サンプルで試す")).to_be_visible()
+        expect(page.locator("html")).to_have_attribute("lang", "ja")
+        assert in_english(page) == {"a photo of <asset0> at the beach"}  # prompts are English
+        scene = open_sample(page)
+        expect(page.locator("#hint")).to_contain_text("クリックしてください")
+        click_on(page, scene, 0)
+        expect(page.locator("#hint")).to_contain_text("うまく選べたら")
+        name_thing(page, 0, "first toy")
+        page.get_by_role("button", name="元に戻す").click()
+        expect(page.locator("#hint")).to_contain_text("写真の中の first toy をクリックしてください")
+        page.get_by_role("button", name="元に戻す").click()
+        expect(page.locator(".toast-body").last).to_contain_text("元に戻せる操作はありません")
+        expect(page.locator(".toast-body").last).not_to_contain_text("Warning", use_inner_text=True)
+        expect(page.get_by_role("link", name="日本語")).to_have_count(1)
+        click_on(page, scene, 0)
+        shot(page, f"japanese-pick-{width}")
+        for language, name, heading in (("en", "English", "Things you picked"), ("ja", "日本語", "選んだもの")):
+            page.get_by_role("link", name=name).click()
+            expect(page.get_by_role("heading", name=heading)).to_be_visible()
+            expect(page.locator("html")).to_have_attribute("lang", language)
+            expect(page.locator("#canvas img")).to_be_visible()
+            expect(page.locator("#name-0 :is(input, textarea)")).to_have_value("first toy")
+            page.locator("#to-extract").click()
+            expect(page.locator("#picked figcaption")).to_have_text(["first toy"])
+            page.get_by_role("tab").first.click()
+        page.goto("/")  # the choice is remembered
+        expect(page.get_by_role("heading", name="選んだもの")).to_be_visible()
+        teach(page, 2, 0)
+        expect(page.locator("#status")).to_contain_text("できました。絵描きが覚えたもの：first toy", timeout=LONG)
+        shot(page, f"japanese-extract-{width}")
+        page.locator("#to-create").click()
+        page.get_by_role("button", name="雪の中で").click()
+        expect(page.locator("#prompt textarea")).to_have_value("a photo of <asset0> in the snow")
+        shot(page, f"japanese-create-{width}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("width", "theme"), [(390, "light"), (390, "dark"), (820, "dark"), (1440, "light")])
+def test_it_fits_phone_tablet_and_desk_in_light_and_dark(browser, address, width, theme):
+    def seen(name):
+        shot(page, f"{width}-{theme}-{name}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+    with visitor(browser, address, width, theme) as page:
+        expect(page.locator("#samples img").first).to_be_visible()
+        seen("start")
+        open_sample(page)
+        use_ready_made(page)
+        seen("pick")
+        teach(page, 2, 0)
+        expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
+        seen("extract")
+        page.locator("#to-create").click()
+        draw_in(page, 2)
+        page.get_by_label("Wide").check()
+        page.locator("#draw").click()
+        expect(page.locator("#drawing")).to_contain_text("4 of 4 drawn", timeout=LONG)
+        page.locator("#pictures .grid-container img").first.click()
+        expect(page.locator("#chosen")).to_contain_text("320 × 192")
+        seen("create")

@@ -1,0 +1,139 @@
+"""Step 3 in a real browser: sheets, favourites, the same picture once more, the check, runs as files."""
+
+import zipfile
+
+import numpy as np
+from helpers.browser import LONG, draw_in, expect, notice, open_sample, shot, teach, type_in, use_ready_made, visitor
+from PIL import Image
+
+
+def test_things_are_taken_away_forgotten_brought_back_renamed_and_reopened(browser, address, tmp_path):
+    with visitor(browser, address) as page:
+        open_sample(page)
+        use_ready_made(page)
+        teach(page, 2, 0)
+        page.locator("#to-create").click(timeout=LONG)
+        expect(page.locator("#prompt")).to_be_visible()
+        page.locator("#kept-runs > button").click()
+        with page.expect_download() as download:
+            page.locator("#take-run").click()
+        download.value.save_as(tmp_path / "things.zip")
+        page.locator("#forget-run").click()
+        expect(page.locator("#prompt")).to_be_hidden()
+        page.locator("input[type=file][accept='.zip']").set_input_files(tmp_path / "things.zip")
+        expect(page.locator("#prompt")).to_be_visible()
+        expect(page.locator("#chip-0")).to_contain_text("<asset0>")
+        (tmp_path / "bad.zip").write_bytes(b"no zip")
+        page.locator("input[type=file][accept='.zip']").set_input_files(tmp_path / "bad.zip")
+        notice(page, "This file cannot be brought back")
+        type_in(page.locator("#run-name :is(input, textarea)"), "The old set")
+        page.locator("#rename-run").click()
+        shot(page, "kept-runs")
+        page.locator("#reopen-run").click()
+        expect(page.locator("#canvas img")).to_be_visible()
+        page.get_by_role("tab", name="2 · Extract").click()
+        page.locator("#extract").click()
+        page.locator("#to-create").click(timeout=LONG)
+        expect(page.locator("#runs")).to_be_visible()
+        page.locator("#runs input").click()
+        page.get_by_role("option", name="The old set").click()
+        expect(page.locator("#run-name :is(input, textarea)")).to_have_value("The old set")
+
+
+def test_a_sheet_is_compared_favourites_are_kept_and_one_is_drawn_again(browser, address, tmp_path):
+    with visitor(browser, address) as page:
+        open_sample(page, 1)
+        use_ready_made(page)
+        teach(page, 2, 0)
+        page.locator("#to-create").click(timeout=LONG)
+        draw_in(page, 2)
+        page.locator("#sheet-options > button").click()
+        for place in ("on the grass", "in the desert"):
+            page.locator("#sheet-places").get_by_label(place).uncheck()
+        expect(page.locator("#draw-sheet")).to_have_text("Draw the sheet (4 in all)")
+        page.locator("#draw-sheet").click()
+        expect(page.locator("#drawing")).to_contain_text("4 of 4 drawn", timeout=LONG)
+        expect(page.locator("#sheet img")).to_be_visible()
+        with page.expect_download() as download:
+            page.locator("#take-sheet").click()
+        assert download.value.suggested_filename == "contact-sheet.png"
+        assert Image.open(download.value.path()).width == 10 + 2 * 266
+        seed = page.locator("#seed input").input_value()
+
+        small = page.locator("#pictures .grid-container button")
+        expect(small).to_have_count(4)
+        small.nth(3).click()  # the newest is first, so this is the first
+        expect(page.locator("#chosen")).to_contain_text("a photo of flamingo at the beach")
+        expect(page.locator("#chosen")).to_contain_text(f"seed {seed}")
+        page.locator("#mark").click()
+        expect(page.locator("#mark")).to_contain_text("No longer a favourite")
+        page.locator("#lay-beside").click()
+        expect(page.get_by_text("Now choose another picture")).to_be_visible()
+        page.locator("#pictures .thumbnails button").nth(1).click()
+        expect(page.locator("#chosen")).to_contain_text("a photo of flamingo in the snow")
+        expect(page.locator("#mark")).to_contain_text("Make it a favourite")
+        page.locator("#lay-beside").click()
+        expect(page.locator("#beside .caption-label")).to_have_text(
+            ["a photo of flamingo at the beach", "a photo of flamingo in the snow"]
+        )
+        shot(page, "sheet")
+        page.locator("#which-pictures").get_by_label("Favourites").check()
+        expect(small).to_have_count(1)
+        expect(page.locator("#chosen")).to_be_hidden()
+        with page.expect_download() as download:
+            page.locator("#zip-favourites").click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            first, *_ = archive.namelist()
+            assert archive.namelist() == [first, "contact-sheet.png", "records.csv"]
+            before = Image.open(archive.open(first)).convert("RGB")
+
+        small.first.click()
+        type_in(page.locator("#prompt textarea"), "something else")
+        page.locator("#again").click()
+        expect(page.locator("#seed input")).to_have_value(seed)
+        expect(page.get_by_label("Keep this seed")).to_be_checked()
+        expect(page.locator("#prompt textarea")).to_have_value("something else")
+        page.get_by_label("Keep this seed").uncheck()
+        page.locator("#use-settings").click()
+        expect(page.locator("#prompt textarea")).to_have_value("a photo of <asset0> at the beach")
+        expect(page.get_by_label("Keep this seed")).to_be_checked()
+        page.locator("#draw").click()
+        expect(page.locator("#drawing")).to_contain_text("1 of 1 drawn", timeout=LONG)
+        expect(page.locator("#sheet img")).to_have_count(0)
+        expect(small).to_have_count(5)  # all again, so that the new one is seen
+        small.first.click()
+        expect(page.locator("#chosen")).to_contain_text("a photo of flamingo at the beach")
+        with page.expect_download() as download:
+            page.locator("#take-picture").click()
+        again = Image.open(download.value.path())
+        assert np.abs(np.asarray(again).astype(int) - np.asarray(before)).max() <= 1
+        page.get_by_label("Keep this seed").uncheck()
+        page.locator("#draw").click()
+        expect(page.locator("#seed input")).not_to_have_value(seed)
+
+
+def test_a_check_shows_how_well_the_things_are_known(browser, address):
+    with visitor(browser, address) as page:
+        scene = open_sample(page)
+        use_ready_made(page)
+        teach(page, 2, 0)
+        page.locator("#to-create").click(timeout=LONG)
+        page.locator("#check > button").click()
+        page.locator("#take-report").click()
+        notice(page, "no report yet")
+        page.locator("#check-start").click()
+        expect(page.locator("#check-status")).to_contain_text("of 16 drawn and compared", timeout=LONG)
+        expect(page.locator("#check-result")).to_contain_text("likeness to the photo", timeout=LONG)
+        expect(page.locator("#check-result tr").filter(has_text=scene.names[0]).last).to_contain_text("%")
+        expect(page.locator("#check-pictures img")).to_have_count(16)
+        expect(page.locator("#check-stop")).to_be_hidden()
+        with page.expect_download() as download:
+            page.locator("#take-report").click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            names = archive.namelist()
+            assert {"index.html", "scores.json"} <= set(names) and sum(name.endswith(".png") for name in names) == 18
+        shot(page, "check")
+        page.locator("#kept-runs > button").click()
+        page.locator("#forget-run").click()
+        expect(page.locator("#check-result table")).to_have_count(0)
+        expect(page.locator("#check-start")).to_be_disabled()

@@ -1,0 +1,170 @@
+"""A studio in trouble: killed, without disk, flooded, its queue full. Afterwards all is there and works."""
+
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+from helpers.browser import (
+    LONG,
+    canvas_source,
+    click_on,
+    expect,
+    open_sample,
+    share_of,
+    shot,
+    teach,
+    use_ready_made,
+    visitor,
+)
+from helpers.studio import running_studio
+
+from breakascene.studio import app, engine
+from breakascene.studio.screens.pick import samples
+from breakascene.studio.strings import en
+
+ROOT = Path(__file__).parents[2]
+
+
+class Studio:
+    """The app as a person starts it, always at the same address, its data in `folder`."""
+
+    def __init__(self, folder: Path):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address, self.folder, self.process = f"http://127.0.0.1:{self.port}", folder, None
+
+    def start(self) -> None:
+        environment = {**os.environ, "BREAKASCENE_DATA": str(self.folder)}
+        command = [sys.executable, "app.py", "--port", str(self.port), "--base", "toybox"]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        assert self.address in next(line for line in self.process.stdout if "open" in line)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def studio(tmp_path):
+    studio = Studio(tmp_path / "data")
+    studio.start()
+    yield studio
+    studio.kill()
+
+
+def test_after_a_kill_photo_picks_and_most_of_the_work_are_there(browser, studio):
+    with visitor(browser, studio.address) as page:
+        scene = open_sample(page)
+        use_ready_made(page)
+        teach(page, 160, 0)
+        past_100 = re.compile(r"^(6[3-9]|[7-9]\d)$")  # %, when a checkpoint is there
+        expect(page.locator("#status [role=progressbar]")).to_have_attribute("aria-valuenow", past_100, timeout=LONG)
+        assert list(studio.folder.glob("*/runs/*.checkpoint.safetensors"))
+        studio.kill()
+        page.locator("#stop").click()
+        expect(page.locator(".toast-body").last).to_contain_text(en.STUDIO_AWAY)
+        studio.start()
+        page.goto("/")
+        expect(page.locator("#status")).to_contain_text("the studio closed before it was done")
+        expect(page.locator("#picked figcaption")).to_have_text(list(scene.names))
+        shot(page, "after-a-kill")
+        page.locator("#go-on").click()
+        expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
+        expect(page.locator("#go-on")).to_be_hidden()
+        assert not list(studio.folder.glob("*/runs/*.begun"))
+
+
+def fill_disk(studio, room):
+    """Files of the studio may have so many bytes and no more."""
+    resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(browser, studio):
+    with visitor(browser, studio.address) as page:
+        scene = open_sample(page)
+        use_ready_made(page)
+        share = share_of(page)
+        fill_disk(studio, 0)
+        page.reload()
+        expect(page.locator(".toast-body").last).to_contain_text("The disk is full")
+        fill_disk(studio, 150_000)  # a photo or a mask goes in, what is learned does not
+        page.reload()
+        assert share_of(page) == share
+        teach(page, 1, 1)
+        expect(page.locator("#status")).to_contain_text("The disk is full", timeout=LONG)
+        expect(page.locator("#status")).not_to_contain_text(str(studio.folder))
+        shot(page, "disk-full")
+        fill_disk(studio, resource.RLIM_INFINITY)
+        page.get_by_role("tab", name="1 · Pick").click()
+        assert share_of(page) == share
+        page.locator("#to-extract").click()
+        expect(page.locator("#picked figcaption")).to_have_text(list(scene.names))
+        page.locator("#extract").click()
+        expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
+        assert not list(studio.folder.glob("*/runs/.*"))  # nothing half-written stays
+
+
+def flood(page, clicks):
+    """So many clicks in the middle of the photo, all at once."""
+    page.evaluate(
+        """async (clicks) => {
+          const image = document.querySelector("#canvas img");
+          await image.decode();
+          const box = image.getBoundingClientRect();
+          const where = {bubbles: true, clientX: box.x + box.width / 2, clientY: box.y + box.height / 2};
+          for (let i = 0; i < clicks; i++) image.dispatchEvent(new MouseEvent("click", where));
+        }""",
+        clicks,
+    )
+
+
+def test_a_flood_of_clicks_and_strangers_leaves_a_studio_that_answers(browser, studio):
+    with visitor(browser, studio.address) as page:
+        scene = open_sample(page)
+        click_on(page, scene, 0)
+        before = canvas_source(page)
+        flood(page, 30)
+        page.evaluate("""() => { for (let i = 0; i < 10; i++) document.querySelector("#add").click(); }""")
+        expect(page.locator(".toast-body").first).to_be_visible(timeout=LONG)
+        expect(page.locator("#canvas img")).not_to_have_attribute("src", before)
+        with suppress(OSError):  # a stranger who does not speak the page's language
+            urllib.request.urlopen(studio.address + "/gradio_api/queue/join", data=b"[" * 100_000)
+        page.reload()
+        page.get_by_role("button", name="Choose another photo").click()
+        open_sample(page, 1)
+        use_ready_made(page)
+        assert share_of(page) > 0 and studio.process.poll() is None
+
+
+def test_a_full_queue_gets_a_sentence_in_each_language_and_then_works_again(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr(app, "MOST_EVENTS", 2)
+    photo = next(samples()[0].glob("img.*"))
+    with running_studio(tmp_path) as address:
+        for locale, words in (("en-GB", words_en), ("ja-JP", words_ja)):
+            with visitor(browser, address, locale=locale) as page:
+                scene = open_sample(page)
+                click_on(page, scene, 0)
+                before, go, segmenter = canvas_source(page), threading.Event(), engine.segmenter()
+                with monkeypatch.context() as patch:
+                    patch.setattr(engine, "segmenter", lambda go=go, segmenter=segmenter: go.wait(60) and segmenter)
+                    flood(page, 10)  # four are at work, two wait
+                    expect(page.locator(".toast-body").last).to_contain_text(words.LINE_FULL)
+                    with pytest.raises(Exception, match="Queue is full"):
+                        Client(address, verbose=False).predict(
+                            handle_file(photo), [[80, 80, True]], None, api_name="/segment"
+                        )
+                    shot(page, f"queue-full-{locale}")
+                    go.set()
+                expect(page.locator("#canvas img")).not_to_have_attribute("src", before)
+                click_on(page, scene, 1)

@@ -1,0 +1,100 @@
+"""Step 2 in a real browser: a job is followed, left, taken elsewhere, stopped, let go on, and waited for."""
+
+import re
+
+from helpers.browser import LONG, expect, open_sample, shot, teach, use_ready_made, visitor
+
+from breakascene.data.scene import read_folder
+from breakascene.studio.screens.pick import samples
+
+
+def test_a_reload_comes_back_to_the_running_job(browser, address):
+    with visitor(browser, address) as page:
+        open_sample(page)
+        use_ready_made(page)
+        teach(page, 3000, 0)
+        expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
+        page.reload()
+        expect(page.locator("#status")).to_contain_text("Getting to know each thing", timeout=LONG)
+        before = page.locator("#status [role=progressbar]").get_attribute("aria-valuenow")
+        expect(page.locator("#status [role=progressbar]")).not_to_have_attribute("aria-valuenow", before, timeout=LONG)
+        page.locator("#stop").click()
+        expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+
+
+def test_a_job_goes_on_at_its_address_on_another_machine(browser, address):
+    with visitor(browser, address) as page:
+        open_sample(page)
+        use_ready_made(page)
+        teach(page, 5000, 0)
+        page.locator("#elsewhere > button").click()
+        here = page.locator("#address :is(input, textarea)").input_value()
+        assert re.fullmatch(address + r"/\?desk=[\w-]{24}", here)
+        shot(page, "elsewhere")
+        with visitor(browser, address, 390, "dark", "ja-JP", here) as phone:
+            expect(phone.locator("#status")).to_contain_text("残り", timeout=LONG)
+            expect(phone.locator("#picked figcaption").first).to_be_visible()
+            phone.reload()  # the phone has kept where it is
+            phone.locator("#stop").click()
+            expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+        guess = here[:-1] + ("y" if here.endswith("x") else "x")
+        with visitor(browser, address, start=guess) as stranger:
+            expect(stranger.locator("#samples button").first).to_be_visible()
+
+
+def test_a_stopped_extraction_goes_on_to_its_end(browser, address):
+    with visitor(browser, address) as page:
+        open_sample(page)
+        use_ready_made(page)
+        expect(page.locator("#go-on")).to_be_hidden()
+        teach(page, 100, 1)
+        expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
+        place = "document.querySelector('#stop').getBoundingClientRect().y + scrollY"
+        before = page.evaluate(place)
+        page.locator("#glance").click()
+        expect(page.locator("#strips img").nth(1)).to_be_visible(timeout=LONG)
+        assert page.evaluate(place) == before  # nothing jumps
+        page.locator("#stop").click()
+        expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+        shot(page, "stopped")
+        page.locator("#go-on").click()
+        expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
+        expect(page.locator("#go-on")).to_be_hidden()
+        expect(page.locator("#to-create")).to_be_visible()
+
+
+def test_what_was_half_learned_can_be_forgotten(browser, address):
+    with visitor(browser, address) as page:
+        open_sample(page)
+        use_ready_made(page)
+        teach(page, 100, 1)
+        expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
+        page.locator("#stop").click()
+        page.locator("#discard").click(timeout=LONG)
+        expect(page.locator("#discard")).to_be_hidden()
+        expect(page.locator("#to-create")).to_be_hidden()
+        expect(page.locator("#status")).not_to_contain_text("Stopped")
+        page.reload()
+        page.get_by_role("tab", name="3 · Create").click()
+        expect(page.get_by_text("Nothing is learned yet")).to_be_visible()
+
+
+def test_two_visitors_see_their_own_things_and_wait_in_line(browser, address):
+    with visitor(browser, address) as first, visitor(browser, address) as second:
+        for page, number in ((first, 0), (second, 1)):
+            open_sample(page, number)
+            use_ready_made(page)
+        teach(first, 5000, 0)
+        expect(first.locator("#status")).to_contain_text("left", timeout=LONG)
+        teach(second, 2, 0)
+        expect(second.locator("#status")).to_contain_text("number 1 in line")
+        first.locator("#stop").click()
+        expect(first.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+        expect(second.locator("#status")).to_contain_text("Done.", timeout=LONG)
+        shown = []
+        for page, number in ((first, 0), (second, 1)):
+            page.locator("#to-create").click()
+            expect(page.locator("#chip-0")).to_contain_text(read_folder(samples()[number]).names[0])
+            expect(page.locator("#runs")).not_to_be_visible()  # one run each, so there is nothing to choose
+            shown.append(page.locator("#chip-0").inner_text())
+        assert shown[0] != shown[1]

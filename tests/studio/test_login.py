@@ -1,0 +1,54 @@
+"""A studio that asks who comes, and one that is open to all and says so."""
+
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AuthenticationError
+from helpers.studio import running_studio
+
+from breakascene.errors import UserError
+from breakascene.studio import launch
+
+
+def status_of(url: str) -> int:
+    try:
+        return urllib.request.urlopen(url).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_only_who_knows_the_login_gets_in(tmp_path, caplog):
+    with running_studio(tmp_path, host="0.0.0.0", login="guest:open sesame") as address:
+        assert "without a password" not in caplog.text
+        for path in ("config", "gradio_api/info"):
+            assert status_of(f"{address}/{path}") == 401
+        for page in ("", "ja"):
+            text = urllib.request.urlopen(f"{address}/{page}").read().decode()
+            assert '"auth_required":true' in text and "samples" not in text
+        for login in (None, ("guest", "wrong")):
+            with pytest.raises((AuthenticationError, ValueError)):
+                Client(address, verbose=False, auth=login)
+        client = Client(address, verbose=False, auth=("guest", "open sesame"))
+        assert "/segment" in client.view_api(return_format="dict")["named_endpoints"]
+
+
+def test_a_studio_open_to_all_warns(tmp_path, caplog):
+    with running_studio(tmp_path, host="0.0.0.0"):
+        assert "without a password" in caplog.text and "--login NAME:PASSWORD" in caplog.text
+    caplog.clear()
+    with running_studio(tmp_path) as address:
+        assert "without a password" not in caplog.text
+        port = int(address.rsplit(":", 1)[1])
+        others = {ip for *_, (ip, *_) in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {"127.0.0.1"}
+        for ip in others:
+            with pytest.raises(OSError), socket.create_connection((ip, port), timeout=5):
+                pass
+
+
+@pytest.mark.parametrize("login", ["guest", "guest:", ":secret"])
+def test_half_a_login_is_told(login):
+    with pytest.raises(UserError, match="NAME:PASSWORD"):
+        launch(login=login)

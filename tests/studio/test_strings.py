@@ -1,0 +1,135 @@
+"""The studio's two languages: the same texts in both, nothing left in English, and each visitor led to their own."""
+
+import ast
+import pickle
+import re
+from pathlib import Path
+from string import Formatter
+
+import pytest
+import torch
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+import breakascene
+from breakascene.errors import Sentence, UserError
+from breakascene.models.concepts import Concepts
+from breakascene.models.handles import check_prompt
+from breakascene.studio import strings
+from breakascene.studio.language import door
+from breakascene.studio.screens.pick import samples
+from breakascene.studio.strings import en, ja
+
+TEXTS = {name for name in vars(words_en) if name.isupper()} - {"CORE"}
+ENGLISH = re.compile(r"[A-Za-z']{2,}( [A-Za-z']{2,})+")  # two words of English in a row
+PROPER = re.compile(r"<code>.*?</code>|Hugging Face|Stable Diffusion|a photo of <asset0> at the beach")
+
+
+def leaves(value, path=""):
+    """Each text of a nested value with where it stands; keys and what is no text are part of the place."""
+    if isinstance(value, str):
+        return {path: value}
+    if isinstance(value, dict):
+        value = value.items()
+    elif isinstance(value, list | tuple):
+        value = enumerate(value)
+    else:
+        return {f"{path}={value!r}": ""}
+    return {place: text for key, part in value for place, text in leaves(part, f"{path}/{key}").items()}
+
+
+def fields(text):
+    return {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+
+
+def test_both_languages_have_the_same_texts_with_the_same_places_to_fill():
+    assert {name for name in vars(words_ja) if name.isupper()} - {"CORE"} == TEXTS
+    for name in TEXTS:
+        english, japanese = leaves(getattr(words_en, name)), leaves(getattr(words_ja, name))
+        assert {place: fields(text) for place, text in english.items()} == {
+            place: fields(text) for place, text in japanese.items()
+        }, name
+    assert [value for _, value in en.TOOLS] == [value for _, value in ja.TOOLS]
+
+
+def test_the_studio_uses_just_the_texts_that_are_there():
+    sources = Path(strings.__file__).parent.glob("*.py")
+    used = {name for path in sources for name in re.findall(r"\bwords\.([A-Z][A-Z_0-9]*)\b", path.read_text("utf-8"))}
+    used |= set(re.findall(r'text\("(\w+)"\)', Path(strings.__file__).read_text("utf-8")))
+    assert {name for name in used if name not in vars(words)} - {"CORE"} == TEXTS
+
+
+def test_no_english_sentence_is_left_in_the_japanese():
+    texts = [text for name in TEXTS for text in leaves(getattr(words_ja, name)).values()]
+    for text in (*texts, *ja.CORE.values()):
+        assert not ENGLISH.search(PROPER.sub("", text)), text
+
+
+def test_sentences_of_the_core_are_told_in_japanese():
+    told, plain = set(), set()
+    for path in Path(breakascene.__file__).parent.glob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("UserError", "Sentence"):
+                form = call.args[0]
+                if isinstance(form, ast.Constant):
+                    (told if call.keywords else plain).add(form.value)
+    assert told <= set(ja.CORE) <= told | plain
+    assert set(en.CORE) <= told | plain  # said anew for who does not sit at a terminal
+    for form, said in (*en.CORE.items(), *ja.CORE.items()):
+        assert fields(said) <= fields(form)
+
+
+def test_a_mistake_is_said_in_the_visitors_language():
+    with pytest.raises(UserError, match=r"<asset7> is an unknown handle: this run knows <asset0>\.") as caught:
+        check_prompt("a <asset7>", ["<asset0>"])
+    assert strings.sentence_for(caught.value) == str(caught.value)
+    with strings.speaking("ja"):
+        assert strings.sentence_for(caught.value) == "<asset7> ということばは知りません。使えるのは <asset0> です。"
+        assert strings.sentence_for(UserError("Said {nowhere} else.")) == "Said {nowhere} else."
+        assert strings.NO_PHOTO == ja.NO_PHOTO and strings.duration(130) == "約 2 分"
+    assert strings.NO_PHOTO == en.NO_PHOTO and strings.duration(130) == "about 2 min"
+
+
+def test_things_of_another_base_are_told_without_the_words_of_the_terminal(sd_base):
+    concepts = Concepts((), (), "toybox", "", {}, 0, (), torch.zeros(0), {})
+    with pytest.raises(UserError) as caught, concepts.applied(sd_base):
+        pass
+    assert "learned by another painter (toybox): start the studio with that one" in strings.sentence_for(caught.value)
+    with strings.speaking("ja"):
+        assert strings.sentence_for(caught.value).startswith("これは別のモデル（toybox）で覚えたものです。")
+
+
+def test_a_sentence_outlives_the_way_out_of_another_process():
+    error = pickle.loads(pickle.dumps(UserError("{photo} is bad", photo="a{b}.png")))
+    assert str(error) == "a{b}.png is bad" and error.args[0].values == {"photo": "a{b}.png"}
+    assert isinstance(error.args[0], Sentence)
+
+
+def test_every_sample_has_a_name_in_each_language():
+    assert {folder.name for folder in samples()} == set(en.SAMPLE_NAMES)
+
+
+@pytest.fixture
+def visit():
+    """A fresh browser; it keeps its cookies from one visit to the next."""
+    routes = [Route(path, lambda request: PlainTextResponse(request.url.path)) for path in ("/", "/ja")]
+    return TestClient(Starlette(routes=routes, middleware=[Middleware(door)]))
+
+
+@pytest.mark.parametrize(
+    ("accepts", "page"),
+    [("ja-JP,ja;q=0.9,en;q=0.8", "/ja"), ("en-GB,ja;q=0.5", "/"), ("fr,ja;q=0.8,en;q=0.5", "/ja"), ("de", "/")],
+)
+def test_the_browser_decides_at_the_first_visit(visit, accepts, page):
+    assert visit.get("/", headers={"accept-language": accepts}).text == page
+
+
+def test_a_choice_by_hand_is_remembered(visit):
+    japanese = {"accept-language": "ja"}
+    assert visit.get("/?lang=en", headers=japanese).text == "/" == visit.get("/", headers=japanese).text
+    assert visit.get("/?lang=ja").text == "/ja" == visit.get("/").text
+    assert visit.get("/?lang=xx").text == "/ja"
+    assert visit.get("/?desk=abc").url.query == b"desk=abc"

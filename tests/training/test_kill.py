@@ -1,0 +1,72 @@
+"""A run that is killed at any moment, with no time to tidy up, goes on to the same end."""
+
+import json
+import multiprocessing
+import random
+
+import torch
+from safetensors import safe_open
+
+from breakascene.models.concepts import Concepts
+from breakascene.models.loading import load_base
+from breakascene.training import checkpoint
+from breakascene.training.loop import run_extraction
+from breakascene.training.settings import preset
+
+KILLS = 20
+FRESH = multiprocessing.get_context("forkserver")
+
+
+def learn(folder, scene, out, steps):
+    """What each process does: begin, or go on where a killed one was; it lifts `steps` after each."""
+    torch.set_num_threads(1)  # the machine is busy enough
+    base = load_base(folder)
+    settings = preset("light", base, steps=(8, 8), batch=1, prior_count=2, arranged=0.0)
+    resume = checkpoint.path_for(out).exists()
+    run_extraction(scene, base, settings, out, lambda event: steps.release(), resume=resume, save_every=1)
+
+
+def phase_of(path):
+    """What a checkpoint says of its phase, 0 where there is none yet; one that is there is whole."""
+    if not path.exists():
+        return 0
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["checkpoint"])["phase"]
+
+
+def test_a_run_killed_20_times_ends_like_one_that_was_not(tiny_folder, scene, tmp_path):
+    FRESH.set_forkserver_preload(["breakascene.training.loop"])  # so that a process begins at once
+    chance = random.Random(0)
+    ended, killed_in, out = 0, [], None
+    while len(killed_in) < KILLS or checkpoint.path_for(out).exists():
+        out, steps = tmp_path / f"run-{ended}", FRESH.Semaphore(0)
+        process = FRESH.Process(target=learn, args=(tiny_folder, scene, out, steps))
+        process.start()
+        if len(killed_in) < KILLS:
+            # By steps, then by the clock: on a slow machine all moments by the clock alone would lie in the beginning.
+            for _ in range(chance.randrange(4)):
+                while process.is_alive() and not steps.acquire(timeout=0.1):
+                    pass
+            process.join(chance.uniform(0.0, 0.1))
+        else:
+            process.join(120)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            killed_in.append(phase_of(checkpoint.path_for(out)))
+        else:
+            assert process.exitcode == 0 and not checkpoint.path_for(out).exists()
+            ended += 1
+    assert {1, 2} <= set(killed_in)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"run-{i}" for i in range(ended)]  # no drafts either
+    whole, steps = tmp_path / "whole", FRESH.Semaphore(0)
+    process = FRESH.Process(target=learn, args=(tiny_folder, scene, whole, steps))
+    process.start()
+    process.join(120)
+    first = Concepts.load(whole)
+    for i in range(ended):
+        run = tmp_path / f"run-{i}"
+        other = Concepts.load(run)
+        assert other.losses == first.losses and other.embeddings.equal(first.embeddings)
+        assert other.change.keys() == first.change.keys()
+        assert all(first.change[name].equal(value) for name, value in other.change.items())
