@@ -11,7 +11,7 @@ from statistics import median
 
 import numpy as np
 
-from breakascene.data.scene import read_folder
+from breakascene.data.scene import load_scene
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.studio.screens.pick import about, hint, samples, view
 from breakascene.studio.state import selection as boards
@@ -23,7 +23,7 @@ CLICKS = 30
 
 
 def measure() -> None:
-    segmenter, photo = Segmenter.load(), read_folder(samples()[0]).photo
+    segmenter, photo = Segmenter.load(), load_scene(samples()[0]).photo
     for size in SIZES:
         large = photo.resize((size, size * 3 // 4))
         started = time.perf_counter()

@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks.methods import METHODS, settings
 from benchmarks.toybench import SMALL, TOYBENCH, Bench
 from benchmarks.trials import FIGURES, Lab, interval, picture, print_table, trial
-from breakascene.files import new_file
+from breakascene.files import atomic_file
 from breakascene.models.handles import handle_of
 from breakascene.rendering import plots
 from breakascene.training.settings import Settings
@@ -71,7 +71,7 @@ def grid(out: Path, bench: Bench, found: dict[str, list[dict]]) -> Image.Image:
         for index in scenes:
             pictures += [Image.open(picture(place_of(out, name, index), number)) for number in (0, 1)]
             captions += [name, ""]
-    return plots.sheet(pictures, captions, columns=2 * len(scenes), side=SIDE)
+    return plots.contact_sheet(pictures, captions, columns=2 * len(scenes), side=SIDE)
 
 
 def write(out: Path, bench: Bench, found: dict[str, list[dict]], chosen: dict[str, Settings]) -> dict:
@@ -83,12 +83,12 @@ def write(out: Path, bench: Bench, found: dict[str, list[dict]], chosen: dict[st
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "methods": table,
     }
-    with new_file(out / "summary.json") as draft:
+    with atomic_file(out / "summary.json") as draft:
         draft.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    dots = [plots.Dot(name, row["group"], row["prompt"], row["identity"]) for name, row in table.items()]
-    with new_file(out / "scatter.png") as draft:
+    dots = [plots.ScatterPoint(name, row["group"], row["prompt"], row["identity"]) for name, row in table.items()]
+    with atomic_file(out / "scatter.png") as draft:
         plots.scatter(dots, "prompt similarity", "identity similarity").save(draft)
-    with new_file(out / "grid.png") as draft:
+    with atomic_file(out / "grid.png") as draft:
         grid(out, bench, found).save(draft)
     return table
 

@@ -14,7 +14,7 @@ import typer
 from benchmarks.toybench import TUNING
 from benchmarks.trials import FIGURES, Lab, interval, print_table, trial
 from breakascene.data.scene import MAX_CONCEPTS
-from breakascene.files import new_file
+from breakascene.files import atomic_file
 from breakascene.training.settings import adapted, preset
 
 
@@ -38,7 +38,7 @@ def measure(
         seconds = interval([one["seconds"][0] for one in done])[0]
         table[str(things)] = {key: interval([one[key] for one in done]) for key in FIGURES} | {"seconds": seconds}
         print(f"{things} things: {seconds:.0f} s an extraction", flush=True)
-    with new_file(out / "summary.json") as draft:
+    with atomic_file(out / "summary.json") as draft:
         draft.write_text(json.dumps({"preset": name, "scenes": scenes, "counts": table}, indent=1) + "\n")
     print_table("things", table)
 

@@ -29,13 +29,13 @@ from diffusers.models.attention_processor import Attention
 from breakascene.cli.demo import sample_scene
 from breakascene.models.attention import token_maps
 from breakascene.models.base import Base
-from breakascene.models.handles import initial_rows, training_prompt
+from breakascene.models.handles import initial_embeddings, training_prompt
 from breakascene.models.loading import load_base
 from breakascene.training import losses
 from breakascene.training.loop import run_extraction
 from breakascene.training.prior import PRIOR_PROMPTS, prior_latents
 from breakascene.training.settings import PRESET_NAMES, Settings, preset
-from breakascene.training.step import draw_subset
+from breakascene.training.step import sample_subset
 
 WARM = 2  # first steps of a phase, left out
 
@@ -101,7 +101,7 @@ def _all_maps(base: Base) -> Iterator[dict[str, torch.Tensor]]:
 def reference(base: Base, scene, settings: Settings, count: int, prior_pictures: torch.Tensor) -> tuple[list, list]:
     """`count` steps of each phase the public way; returns the seconds of each. The base's weights are changed."""
     rng = torch.Generator().manual_seed(0)
-    square = scene.square(base.image_size)
+    square = scene.square_crop(base.image_size)
     photo = torch.tensor(square.pixels).permute(2, 0, 1)[None].to(base.device) / 127.5 - 1  # (1, 3, H, W)
     masks = torch.tensor(square.masks, dtype=torch.float32, device=base.device)  # (K, H, W)
     small, cells = losses.shrink(masks, base.latent_size), losses.shrink(masks, base.attention_size)
@@ -110,7 +110,7 @@ def reference(base: Base, scene, settings: Settings, count: int, prior_pictures:
     ids = base.tokenizer.convert_tokens_to_ids(handles)
     base.text_encoder.resize_token_embeddings(len(base.tokenizer))
     table = base.text_encoder.get_input_embeddings().weight
-    table.data[ids] = initial_rows(base, scene.names).to(table)
+    table.data[ids] = initial_embeddings(base, scene.names).to(table)
     known = table.data[: -len(handles)].clone()
     halves = torch.autocast("cuda", torch.float16, enabled=base.device.type == "cuda")
     # Without a scaler for half-precision gradients: it costs nothing that would show.
@@ -119,11 +119,11 @@ def reference(base: Base, scene, settings: Settings, count: int, prior_pictures:
         everything = [*base.unet.parameters(), *base.text_encoder.parameters()] if phase == 2 else [table]
         for weight in everything:
             weight.requires_grad_(True)
-        rate = settings.handle_rate if phase == 1 else settings.weight_rate
+        rate = settings.handle_lr if phase == 1 else settings.weight_lr
         optimizer, seconds = torch.optim.AdamW(everything, lr=rate, weight_decay=1e-2), []
         for _ in range(count):
             begun = time.perf_counter()
-            subset = draw_subset(len(handles), True, rng)
+            subset = sample_subset(len(handles), True, rng)
             chosen = int(torch.randint(len(prior_pictures), (), generator=rng))
             prompts = [training_prompt([handles[k] for k in subset]), PRIOR_PROMPTS[chosen % len(PRIOR_PROMPTS)]]
             pixels = torch.cat([photo, prior_pictures[chosen : chosen + 1]])
@@ -133,7 +133,7 @@ def reference(base: Base, scene, settings: Settings, count: int, prior_pictures:
                 noise = torch.randn(latents.shape, generator=rng).to(latents)
                 steps = base.scheduler.config.num_train_timesteps
                 timesteps = torch.randint(steps, (len(latents),), generator=rng).to(base.device)
-                noisy, target = base.noised(latents, noise, timesteps)
+                noisy, target = base.add_noise(latents, noise, timesteps)
                 words = base.text_encoder(base.tokens(prompts)).last_hidden_state
                 prediction = base.unet(noisy, timesteps, words).sample
             loss = losses.masked_loss(prediction[:1], target[:1], small[subset].amax(0)[None, None])
@@ -141,8 +141,8 @@ def reference(base: Base, scene, settings: Settings, count: int, prior_pictures:
             tokens = base.tokens(prompts)[0].tolist()
             places = [[tokens.index(ids[k])] for k in subset]
             seen = token_maps(torch.stack(read).mean(0), places)
-            loss = loss + settings.attention_weight * losses.attention_loss(seen, cells[subset])
-            loss = loss + settings.prior_weight * losses.prior_loss(prediction[1:], target[1:])
+            loss = loss + settings.attention_loss_weight * losses.attention_loss(seen, cells[subset])
+            loss = loss + settings.prior_loss_weight * losses.prior_loss(prediction[1:], target[1:])
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(everything, 1.0)
@@ -197,7 +197,7 @@ def measure(
 ) -> None:
     """Print a table of the public way and our presets, and the ratios between them."""
     scene, base = sample_scene(), load_base(base_name)
-    prior = prior_latents(base, preset("quick", base).prior_count)  # drawn once for a base, the same for all ways
+    prior = prior_latents(base, preset("quick", base).num_prior_images)  # drawn once for a base, the same for all ways
     table = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in PRESET_NAMES:

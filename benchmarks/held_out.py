@@ -64,13 +64,13 @@ def measure(
         for kind, known, words in (("with", concepts, scene.handles), ("without", None, map(thing_words, scene.names))):
             asked = [(name, word, place) for name, word in zip(scene.names, words, strict=True) for place in ASKED]
             prompts = [f"a photo of {word} {place}" for _, word, place in asked]
-            images = [p.image for p in generate(base, known, prompts, seed=seed, guidance=guidance)]
+            images = [p.image for p in generate(base, known, prompts, seed=seed, guidance_scale=guidance)]
             found = [recognized(judge, finder, image) for image in images]
             row[kind] = [asked_name in names for (asked_name, _, _), names in zip(asked, found, strict=True)]
             seen = judge.place([np.asarray(image) for image in images])
             row[f"place_{kind}"] = [place == answer for (_, _, place), answer in zip(asked, seen, strict=True)]
             if known:
-                together = next(iter(generate(base, known, [both], seed=seed, guidance=guidance))).image
+                together = next(iter(generate(base, known, [both], seed=seed, guidance_scale=guidance))).image
                 row["both"] = set(scene.names) <= recognized(judge, finder, together)
                 shown += [scene.photo.resize((base.image_size,) * 2), *images, together]
                 texts += [join(scene.names), *(f"{name} {place}" for name, _, place in asked), "both at the beach"]
@@ -89,7 +89,7 @@ def measure(
     if json_file:
         json_file.write_text(json.dumps({"settings": settings.to_json(), **figures, "scenes": rows}, indent=2) + "\n")
     if sheet_file:
-        plots.sheet(shown, texts, columns=2 + 2 * len(ASKED), side=192).save(sheet_file)
+        plots.contact_sheet(shown, texts, columns=2 + 2 * len(ASKED), side=192).save(sheet_file)
 
 
 if __name__ == "__main__":

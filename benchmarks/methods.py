@@ -17,8 +17,8 @@ RATES = Path(__file__).with_name("rates.json")  # {method: times its rates}, wha
 
 # A handle of Stable Diffusion begins at a word that draws its kind of thing. The toybox has no such word for a thing
 # that it has never seen; the code of the cut-out is the nearest to it, and the same start for all keeps it fair.
-START = {"pictured": True}
-CUT_OUTS = {"arranged": 1.0, "flip_arranged": True, "masked": False, "attention_weight": 0.0}
+START = {"init_from_image": True}
+CUT_OUTS = {"composition_prob": 1.0, "flip_compositions": True, "masked_loss": False, "attention_loss_weight": 0.0}
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ METHODS = {
         lambda paper: {
             **CUT_OUTS,
             "steps": (0, paper.total),
-            "full_weights": ("attn2.to_k.weight", "attn2.to_v.weight"),
-            "weight_rate": 5 * paper.weight_rate,
-            "late_handle_rate": 5 * paper.late_handle_rate,
+            "trained_weights": ("attn2.to_k.weight", "attn2.to_v.weight"),
+            "weight_lr": 5 * paper.weight_lr,
+            "handle_lr_phase2": 5 * paper.handle_lr_phase2,
         },
     ),
     # The ablations keep the rates of `light`. Without phase 1 all steps are of phase 2.
     "no phase 1": Method("ablation", lambda light: {"steps": (0, light.total)}, "light"),
-    "no masked loss": Method("ablation", lambda light: {"masked": False}, "light"),
-    "no attention loss": Method("ablation", lambda light: {"attention_weight": 0.0}, "light"),
+    "no masked loss": Method("ablation", lambda light: {"masked_loss": False}, "light"),
+    "no attention loss": Method("ablation", lambda light: {"attention_loss_weight": 0.0}, "light"),
     "no union sampling": Method("ablation", lambda light: {"union_sampling": False}, "light"),
 }
 
@@ -72,6 +72,6 @@ def settings(name: str, base: Base, share: float = 1.0, times: float | None = No
     if times is None:
         found = json.loads(RATES.read_text(encoding="utf-8")) if RATES.is_file() else {}
         times = found.get(method.preset if method.group == "ablation" else name, 1.0)
-    rates = {rate: times * getattr(whole, rate) for rate in ("handle_rate", "weight_rate", "late_handle_rate")}
+    rates = {rate: times * getattr(whole, rate) for rate in ("handle_lr", "weight_lr", "handle_lr_phase2")}
     part = share if method.preset == "paper" else 1.0
     return replace(whole, **rates, steps=tuple(round(part * steps) for steps in whole.steps))

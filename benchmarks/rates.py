@@ -16,7 +16,7 @@ import typer
 from benchmarks.methods import METHODS, RATES, settings
 from benchmarks.toybench import TUNING
 from benchmarks.trials import Lab, trial
-from breakascene.files import new_file
+from breakascene.files import atomic_file
 
 POWERS = (-1, 0, 1)  # of STEP, tried first
 STEP = 3.0
@@ -57,7 +57,7 @@ def find(
 
         best = search(score)
         known = json.loads(rates.read_text(encoding="utf-8")) if rates.is_file() else {}
-        with new_file(rates) as draft:
+        with atomic_file(rates) as draft:
             draft.write_text(json.dumps({**known, name: round(STEP**best, 4)}, indent=1) + "\n", encoding="utf-8")
         print(f"{name}: {STEP**best:.3g} times its rates", flush=True)
 

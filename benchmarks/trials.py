@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.toybench import Bench
-from breakascene.evaluation.metrics import Eyes, evaluate, load_eyes, summary
-from breakascene.files import new_file
+from breakascene.evaluation.metrics import FeatureExtractor, evaluate, load_feature_extractor, summary
+from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.loading import load_base
 from breakascene.segmentation.segmenter import Segmenter
@@ -30,7 +30,7 @@ class Lab:
     """The base under test and what judges its pictures."""
 
     base: Base
-    eyes: Eyes
+    eyes: FeatureExtractor
     segmenter: Segmenter
     judge: Judge
 
@@ -38,7 +38,7 @@ class Lab:
     def of(cls, base_name: str) -> "Lab":
         base = load_base(base_name)
         device = base.device
-        return cls(base, load_eyes("toybox", device), Segmenter.load("toybox", device), load_judge(device))
+        return cls(base, load_feature_extractor("toybox", device), Segmenter.load("toybox", device), load_judge(device))
 
 
 def trial(lab: Lab, bench: Bench, index: int, settings: Settings, path: Path, shown: Sequence[str] = ()) -> dict:
@@ -61,14 +61,14 @@ def trial(lab: Lab, bench: Bench, index: int, settings: Settings, path: Path, sh
         concepts,
         scene,
         bench.prompts(scene.handles),
-        text_eyes=lab.eyes,
-        image_eyes=lab.eyes,
+        text_extractor=lab.eyes,
+        image_extractor=lab.eyes,
         segmenter=lab.segmenter,
         judge=lab.judge,
         count=bench.count,
     ):
         if score.prompt_text in shown and len(scores) % bench.count == 0:
-            with new_file(picture(path, shown.index(score.prompt_text))) as draft:
+            with atomic_file(picture(path, shown.index(score.prompt_text))) as draft:
                 score.picture.image.save(draft)
         scores.append(score)
     done = {
@@ -78,7 +78,7 @@ def trial(lab: Lab, bench: Bench, index: int, settings: Settings, path: Path, sh
         "leak": round(float(np.mean(list(concepts.leak.values()))), 4),
         "seconds": [round(extracted - begun, 1), round(time.perf_counter() - extracted, 1)],
     }
-    with new_file(path) as draft:  # last: where it lies, all of the trial is done
+    with atomic_file(path) as draft:  # last: where it lies, all of the trial is done
         draft.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
     return done
 

@@ -25,7 +25,7 @@ from breakascene.cli.terminal import (
     write_all,
 )
 from breakascene.errors import UserError
-from breakascene.files import new_file, require_writable
+from breakascene.files import atomic_file, require_writable
 
 app = typer.Typer(
     cls=Plain,
@@ -94,11 +94,11 @@ def segment(
     from breakascene.data.image_io import read_photo
 
     image = read_photo(photo)
-    from breakascene.segmentation.segmenter import Segmenter, check_clicks
+    from breakascene.segmentation.segmenter import Segmenter, validate_clicks
 
     points, labels = [(x, y) for x, y, _ in marks], [label for _, _, label in marks]
     if not auto:
-        check_clicks(image.size, points, labels, corners)
+        validate_clicks(image.size, points, labels, corners)
     segmenter = Segmenter.load(sam)
     if auto:
         write_all(segmenter.auto(image), image, out)
@@ -107,7 +107,7 @@ def segment(
     mask = found.mask()  # (H, W)
     if not mask.any():
         raise UserError("Nothing was found there: try another point, or a box around the thing.")
-    with new_file(out) as draft:
+    with atomic_file(out) as draft:
         mask_picture(mask).save(draft)
     print(f"{out}: {mask.mean():.1%} of the photo, score {found.scores[0]:.2f}")
 
@@ -146,19 +146,19 @@ def extract(
     require_writable(out, "folder")
     if (out / "manifest.json").is_file() and not resume:
         raise UserError(f"There is a run in {out} already: choose another --out, or go on with it by --resume.")
-    from breakascene.data.scene import read_folder, read_scene
+    from breakascene.data.scene import load_scene, read_scene
     from breakascene.evaluation.advice import run_advice, scene_advice
 
-    others = [read_folder(folder) for folder in also or []]
+    others = [load_scene(folder) for folder in also or []]
     scene = read_scene(photo, [parse_mask(text) for text in mask or []], background, others)
     for line in scene_advice(scene):
         print(line)
-    from breakascene.models.concepts import check_target
+    from breakascene.models.concepts import check_run_folder
     from breakascene.training.loop import run_extraction
     from breakascene.training.settings import adapted
     from breakascene.training.settings import preset as settings_of
 
-    check_target(out)
+    check_run_folder(out)
     model = open_base(base)
     settings = replace(adapted(settings_of(preset, model, seed=seed), scene), **changes)
     first, second = settings.steps
@@ -195,7 +195,7 @@ def generate(
     for text in (prompt, negative):
         check_prompt(text, concepts.handles)
     from breakascene.generation.generate import generate as draw
-    from breakascene.generation.generate import save_picture
+    from breakascene.generation.generate import save_image
 
     pictures = draw(
         open_base(base or concepts.base),
@@ -203,13 +203,13 @@ def generate(
         [prompt],
         count=count,
         seed=seed,
-        steps=steps,
-        guidance=guidance,
-        negative=negative,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        negative_prompt=negative,
         size=sides,
     )
     for picture in pictures:
-        print(save_picture(picture, out), flush=True)
+        print(save_image(picture, out), flush=True)
 
 
 @app.command()
@@ -228,15 +228,15 @@ def evaluate(
     require_writable(out, "folder")
     require_empty(out)
     from breakascene.evaluation import report
-    from breakascene.evaluation.metrics import load_eyes
+    from breakascene.evaluation.metrics import load_feature_extractor
     from breakascene.models.concepts import Concepts
-    from breakascene.training.loop import run_through
+    from breakascene.training.loop import exhaust
 
     lines = read_lines(prompts) if prompts else []
     model = open_base(base or Concepts.load(runs[0]).base)
-    eyes = [load_eyes(name, model.device) for name in (clip, dino)]
-    work = report.write(runs, model, out, *eyes, lines, count, seed=seed, guidance=guidance)
-    found = run_through(work, lambda event: print(f"{event[2]} ({event[0]} of {event[1]})", flush=True))
+    eyes = [load_feature_extractor(name, model.device) for name in (clip, dino)]
+    work = report.write(runs, model, out, *eyes, lines, count, seed=seed, guidance_scale=guidance)
+    found = exhaust(work, lambda event: print(f"{event[2]} ({event[0]} of {event[1]})", flush=True))
     for name, figures in found.items():
         known = [(words, figures[key]) for key, words in report.FIGURES.items() if figures[key] is not None]
         print(f"{name}: " + ", ".join(f"{words} {value:.3f}" for words, value in known))

@@ -4,7 +4,7 @@ import errno
 import re
 
 
-class Sentence(str):
+class TranslatableMessage(str):
     """A sentence that remembers its form and what was put in, so that the studio can say it in another language."""
 
     def __new__(cls, form: str, **values):
@@ -20,14 +20,14 @@ class UserError(Exception):
     """A mistake or a lack that the user can mend; its text is one sentence that says how.
 
     The command line prints it on stderr and exits with 2; the studio shows it as a notice. With values the text is
-    the form of a Sentence, which the studio can say in another language.
+    the form of a TranslatableMessage, which the studio can say in another language.
     """
 
     def __init__(self, text: str, **values):
-        super().__init__(Sentence(text, **values) if values else text)
+        super().__init__(TranslatableMessage(text, **values) if values else text)
 
 
-def lacks(error: BaseException | None) -> str:
+def resource_error(error: BaseException | None) -> str:
     """What the machine lacks, by an error of the system or a library: "disk", "rights", "memory", or "" for none."""
     text = str(error)
     inner = re.search(r"\(os error (\d+)\)", text)  # how safetensors tells what the system said

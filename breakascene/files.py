@@ -13,7 +13,7 @@ from breakascene.errors import UserError
 
 
 @contextmanager
-def new_file(path: Path | str) -> Iterator[Path]:
+def atomic_file(path: Path | str) -> Iterator[Path]:
     """Give a temporary path to write to; the file takes the place of `path` when the block ends well.
 
     It has the name of `path`, in a folder of its own beside it: some libraries look at the ending (Pillow), others put
@@ -31,7 +31,7 @@ def new_file(path: Path | str) -> Iterator[Path]:
 
 
 @contextmanager
-def new_folder(path: Path | str) -> Iterator[Path]:
+def atomic_folder(path: Path | str) -> Iterator[Path]:
     """Give an empty temporary folder beside `path`; it takes the place of `path` when the block ends well."""
     path = Path(path)
     with _parents(path):

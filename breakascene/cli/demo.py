@@ -5,17 +5,17 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
-from breakascene.data.scene import Scene, read_folder, save_scene
+from breakascene.data.scene import Scene, load_scene, save_scene
 from breakascene.errors import UserError
-from breakascene.files import new_folder
-from breakascene.generation.generate import Picture, generate, save_picture
+from breakascene.files import atomic_folder
+from breakascene.generation.generate import GeneratedImage, generate, save_image
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.paths import SAMPLES
 from breakascene.rendering import html, plots
 from breakascene.rendering.plots import heat_map
 from breakascene.training.loop import StepEvent, run_extraction
-from breakascene.training.monitor import read_maps
+from breakascene.training.monitor import attention_maps
 from breakascene.training.settings import Settings
 
 SAMPLE = SAMPLES / "teapot-and-owl"
@@ -28,7 +28,7 @@ def sample_scene() -> Scene:
     """The sample scene of the demo. Raises UserError if it is missing."""
     if not SAMPLE.is_dir():
         raise UserError(f"The sample scene is missing from {SAMPLE}: restore it from the repository.")
-    return read_folder(SAMPLE)
+    return load_scene(SAMPLE)
 
 
 def prompts(handles: Sequence[str]) -> list[str]:
@@ -52,7 +52,7 @@ def run(
     losses.png, attention.png. `say` gets a line for each stage, `on_event` each training step.
     """
     started = time.monotonic()
-    with new_folder(out) as draft:
+    with atomic_folder(out) as draft:
         save_scene(scene, draft / "scene")
         for path in (draft / "scene").glob("mask*.png"):
             path.rename(draft / path.name)
@@ -71,10 +71,10 @@ def run(
         say(f"Drawing {len(wanted)} pictures.")
         drawing, pictures = time.monotonic(), []
         for picture in generate(base, concepts, wanted, seed=settings.seed):
-            pictures.append((picture, save_picture(picture, draft / "gallery")))
+            pictures.append((picture, save_image(picture, draft / "gallery")))
             left = (time.monotonic() - drawing) / len(pictures) * (len(wanted) - len(pictures))
-            say(f"picture {len(pictures)} of {len(wanted)}, {clock(left)} left: {picture.record['prompt']}")
-        plots.sheet([p.image for p, _ in pictures], [p.record["prompt"] for p, _ in pictures], COLUMNS).save(
+            say(f"picture {len(pictures)} of {len(wanted)}, {clock(left)} left: {picture.metadata['prompt']}")
+        plots.contact_sheet([p.image for p, _ in pictures], [p.metadata["prompt"] for p, _ in pictures], COLUMNS).save(
             draft / "gallery.png"
         )
         page = _page(scene, settings, base, pictures, time.monotonic() - started)
@@ -83,12 +83,14 @@ def run(
 
 def attention_sheet(scene: Scene, base: Base, concepts: Concepts):
     """Where each handle looks in the photo, side by side, with the photo first."""
-    square = scene.square(base.image_size)
+    square = scene.square_crop(base.image_size)
     with concepts.applied(base):
-        maps = read_maps(base, scene, concepts.handles)
+        maps = attention_maps(base, scene, concepts.handles)
     heats = [heat_map(square.pixels, maps[handle]) for handle in concepts.handles]
     captions = [f"{handle}  {name}" for handle, name in zip(concepts.handles, concepts.names, strict=True)]
-    return plots.sheet([plots.overlay(scene.photo, []), *heats], ["the photo", *captions], columns=len(heats) + 1)
+    return plots.contact_sheet(
+        [plots.overlay(scene.photo, []), *heats], ["the photo", *captions], columns=len(heats) + 1
+    )
 
 
 def clock(seconds: float) -> str:
@@ -100,9 +102,9 @@ def clock(seconds: float) -> str:
 
 
 def _page(
-    scene: Scene, settings: Settings, base: Base, pictures: Sequence[tuple[Picture, Path]], seconds: float
+    scene: Scene, settings: Settings, base: Base, pictures: Sequence[tuple[GeneratedImage, Path]], seconds: float
 ) -> str:
-    shown = [(f"gallery/{path.name}", picture.record["prompt"]) for picture, path in pictures]
+    shown = [(f"gallery/{path.name}", picture.metadata["prompt"]) for picture, path in pictures]
     things = ", ".join(
         f"<b>{escape(handle)}</b> {escape(name)}" for handle, name in zip(scene.handles, scene.names, strict=True)
     )

@@ -11,8 +11,8 @@ from pathlib import Path
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from breakascene.errors import UserError, lacks
-from breakascene.files import new_folder
+from breakascene.errors import UserError, resource_error
+from breakascene.files import atomic_folder
 
 MISTAKE = 2  # exit status
 
@@ -44,7 +44,7 @@ def explain(error: Exception) -> str:
         "rights": f"{file} may not be written or read: change its rights or choose another place.",
         "memory": "Memory ran out: close other programs, or use a smaller photo or base.",
     }
-    return sentences.get(lacks(error), "")
+    return sentences.get(resource_error(error), "")
 
 
 def parse_numbers(text: str, count: int, option: str, form: str, whole: bool = False) -> list[float]:
@@ -125,7 +125,7 @@ def write_all(masks, photo, out: Path) -> None:
 
     if not masks:
         raise UserError("Nothing was found: mark the things with --point or --box.")
-    with new_folder(out) as draft:
+    with atomic_folder(out) as draft:
         for i, mask in enumerate(masks):
             mask_picture(mask).save(draft / f"mask{i}.png")
         overlay(photo, masks).save(draft / "overlay.png")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from breakascene.data.image_io import Source, read_mask, read_photo
 from breakascene.errors import UserError
-from breakascene.files import new_folder
+from breakascene.files import atomic_folder
 
 MAX_CONCEPTS = 8
 MIN_AREA = 0.0005  # of the photo; a smaller thing is less than one cell of the attention maps
@@ -31,13 +31,13 @@ class Scene:
     """An upright RGB photo with one to eight concepts, and the rest of it as a concept of its own if wanted.
 
     `also` holds further photos of some of the same concepts, which have the same names there. Make one with make_scene,
-    read_scene or read_folder, which check it.
+    read_scene or load_scene, which check it.
     """
 
     photo: Image.Image
     concepts: tuple[Concept, ...]
     background: bool = False
-    also: tuple["Scene", ...] = ()
+    other_photos: tuple["Scene", ...] = ()
 
     @property
     def handles(self) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ class Scene:
 
     def photos(self) -> list[tuple["Scene", list[int]]]:
         """Each photo as a scene, this one first, with the numbers of its concepts among the handles of this one."""
-        others = [(other, [self.names.index(name) for name in other.names]) for other in self.also]
+        others = [(other, [self.names.index(name) for name in other.names]) for other in self.other_photos]
         return [(self, list(range(len(self.handles)))), *others]
 
     def masks(self) -> np.ndarray:
@@ -96,36 +96,36 @@ class Scene:
                         one=self.handles[j], name=self.concepts[j].name,
                         other=self.handles[i], other_name=self.concepts[i].name,
                     )  # fmt: skip
-        for name in (name for other in self.also for name in other.names):
+        for name in (name for other in self.other_photos for name in other.names):
             if self.names.count(name) != 1:
                 raise UserError(
                     'A further photo shows "{name}", which is not the name of just one thing in the first: '
                     "give a thing the same name in every photo, and each thing another.",
                     name=name,
                 )  # fmt: skip
-        if any(len(set(other.names)) < len(other.names) for other in self.also):
+        if any(len(set(other.names)) < len(other.names) for other in self.other_photos):
             raise UserError("A further photo shows the same thing twice: mark it once in each photo.")
         if self.background and self.masks()[-1].mean() < MIN_AREA:
             raise UserError("The masks cover the whole photo, nothing is left for the background: switch it off.")
 
-    def square(self, size: int) -> "Square":
-        """Cut the square that a model of `size` pixels learns from; see Square."""
+    def square_crop(self, size: int) -> "SquareCrop":
+        """Cut the square that a model of `size` pixels learns from; see SquareCrop."""
         box = _square_box(self, size)
-        masks = list(self.square_masks(size))
+        masks = list(self.crop_masks(size))
         valid = _fit(np.ones(self.photo.size[::-1], bool), box, size, pad="constant")
         if self.background:
             masks.append(valid & ~np.any(masks, axis=0))
         pixels = _fit(np.asarray(self.photo), box, size, pad="edge")
-        return Square(pixels, np.stack(masks), box, valid, self.photo.size)
+        return SquareCrop(pixels, np.stack(masks), box, valid, self.photo.size)
 
-    def square_masks(self, size: int) -> np.ndarray:
+    def crop_masks(self, size: int) -> np.ndarray:
         """The concepts' masks in that square alone, (K, size, size) bool, without the background's."""
         box = _square_box(self, size)
         return np.stack([_fit(concept.mask, box, size, pad="constant") for concept in self.concepts])
 
 
 @dataclass(frozen=True, eq=False)
-class Square:
+class SquareCrop:
     """A square of the photo at a model's size, with the way back. Never distorted.
 
     It is the smallest square that holds all masks with a margin of 10 %, moved inside the photo, and at least
@@ -139,7 +139,7 @@ class Square:
     valid: np.ndarray  # (size, size) bool, False where padded
     photo_size: tuple[int, int]  # width, height
 
-    def back(self, array: np.ndarray) -> np.ndarray:
+    def to_photo(self, array: np.ndarray) -> np.ndarray:
         """Bring (size, size[, C]) bool, uint8 or float back to photo pixels: (H, W[, C]) of the same kind.
 
         What lies outside the square is False or 0. Where no resizing is needed, values come back bit for bit.
@@ -159,32 +159,32 @@ def make_scene(
     masks: list[np.ndarray],
     names: list[str] | None = None,
     background: bool = False,
-    also: Sequence[Scene] = (),
+    other_photos: Sequence[Scene] = (),
 ) -> Scene:
     """Make a checked scene of a photo and (H, W) bool masks; a missing or empty name becomes "object".
 
-    also: further photos of things with the same names. Raises UserError as read_photo and Scene.check do.
+    other_photos: further photos of things with the same names. Raises UserError as read_photo and Scene.check do.
     """
     names = list(names or []) + [""] * (len(masks) - len(names or []))
     concepts = (
         Concept(_clean(name), np.array(mask, dtype=bool, copy=True)) for mask, name in zip(masks, names, strict=True)
     )
-    further = tuple(replace(one, also=()) for other in also for one, _ in other.photos())
+    further = tuple(replace(one, other_photos=()) for other in other_photos for one, _ in other.photos())
     scene = Scene(read_photo(photo), tuple(concepts), background, further)
     scene.check()
     return scene
 
 
 def read_scene(
-    photo: Source, masks: list[tuple[Source, str]], background: bool = False, also: Sequence[Scene] = ()
+    photo: Source, masks: list[tuple[Source, str]], background: bool = False, other_photos: Sequence[Scene] = ()
 ) -> Scene:
     """Read a photo and its masks, each with a name ("" for "object"), as a checked scene. Raises UserError."""
     image = read_photo(photo)
     arrays = [read_mask(source, image.size) for source, _ in masks]
-    return make_scene(image, arrays, [name for _, name in masks], background, also)
+    return make_scene(image, arrays, [name for _, name in masks], background, other_photos)
 
 
-def read_folder(folder: Path | str) -> Scene:
+def load_scene(folder: Path | str) -> Scene:
     """Read img.jpg or img.png with mask0.png, mask1.png, … and, if it is there, names.txt with a name a line.
 
     One line more than masks, "background", switches the background on. Folders also00, also01, … in it, of the same
@@ -204,17 +204,17 @@ def read_folder(folder: Path | str) -> Scene:
         raise UserError(f"{listed} has {len(names)} names for {len(numbers)} masks: give each mask one line.")
     names += [""] * (len(numbers) - len(names))
     masks = [(folder / f"mask{number}.png", name) for number, name in zip(numbers, names, strict=True)]
-    also = [read_folder(other) for other in sorted(folder.glob("also[0-9][0-9]"))]
-    return read_scene(photos[0], masks, background, also)
+    other_photos = [load_scene(other) for other in sorted(folder.glob("also[0-9][0-9]"))]
+    return read_scene(photos[0], masks, background, other_photos)
 
 
 def save_scene(scene: Scene, folder: Path | str) -> None:
-    """Write the scene in the layout of read_folder, whole or not at all; a scene that was there is replaced."""
-    with new_folder(folder) as draft:
+    """Write the scene in the layout of load_scene, whole or not at all; a scene that was there is replaced."""
+    with atomic_folder(folder) as draft:
         scene.photo.save(draft / "img.png")
         for i, concept in enumerate(scene.concepts):
             Image.fromarray(concept.mask.astype(np.uint8) * 255).save(draft / f"mask{i}.png")
-        for i, other in enumerate(scene.also):
+        for i, other in enumerate(scene.other_photos):
             save_scene(other, draft / f"also{i:02}")
         (draft / "names.txt").write_text("".join(f"{name}\n" for name in scene.names), encoding="utf-8")
 
@@ -227,7 +227,7 @@ def cutout(scene: Scene, index: int) -> Image.Image:
     return picture.crop(mask.getbbox())
 
 
-def square_cut(pixels: np.ndarray, mask: np.ndarray) -> Image.Image:
+def masked_crop(pixels: np.ndarray, mask: np.ndarray) -> Image.Image:
     """What the mask (H, W) shows of a picture (H, W, 3), other pixels black, in a square around it with a margin."""
     ys, xs = np.nonzero(mask)
     side = int(max(np.ptp(ys), np.ptp(xs)) * 1.1) + 2

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from breakascene.data.scene import Scene, read_folder, square_cut
+from breakascene.data.scene import Scene, load_scene, masked_crop
 from breakascene.errors import UserError
-from breakascene.generation.generate import Picture, generate
+from breakascene.generation.generate import GeneratedImage, generate
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.handles import BACKGROUND
@@ -29,7 +29,7 @@ NOTHING, OTHER = "nothing", "something else"  # columns of the confusion besides
 
 
 @dataclass(frozen=True, eq=False)
-class Eyes:
+class FeatureExtractor:
     """A model that turns pictures, and texts if it reads, into unit features (B, D)."""
 
     name: str
@@ -45,7 +45,7 @@ class Score:
     place: whether the judge sees the place that was asked for. Both None where the judge does not know the words.
     """
 
-    picture: Picture
+    picture: GeneratedImage
     prompt: float
     identity: dict[str, float]
     seen: dict[str, str] | None
@@ -53,10 +53,10 @@ class Score:
 
     @property
     def prompt_text(self) -> str:
-        return self.picture.record["prompt"]
+        return self.picture.metadata["prompt"]
 
 
-def load_eyes(name: str = "toybox", device: torch.device | str = "cpu") -> Eyes:
+def load_feature_extractor(name: str = "toybox", device: torch.device | str = "cpu") -> FeatureExtractor:
     """The toybox's judge, or a transformers CLIP or vision transformer (such as DINO) from a folder or the hub.
 
     Raises UserError if it cannot be had.
@@ -69,7 +69,7 @@ def load_eyes(name: str = "toybox", device: torch.device | str = "cpu") -> Eyes:
             small = [picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC) for picture in pictures]
             return look(judge.model, np.stack([np.asarray(picture) for picture in small]))
 
-        return Eyes(name, see, torch.no_grad()(lambda texts: read(judge.model, texts)))
+        return FeatureExtractor(name, see, torch.no_grad()(lambda texts: read(judge.model, texts)))
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
     try:
@@ -91,7 +91,7 @@ def load_eyes(name: str = "toybox", device: torch.device | str = "cpu") -> Eyes:
         batch = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(device)
         return F.normalize(model.text_projection(model.text_model(**batch).pooler_output), dim=-1)
 
-    return Eyes(name, see_with, read_with if tokenizer else None)
+    return FeatureExtractor(name, see_with, read_with if tokenizer else None)
 
 
 def default_prompts(handles: Sequence[str]) -> list[str]:
@@ -107,32 +107,32 @@ def evaluate(
     scene: Scene,
     prompts: Sequence[str],
     *,
-    text_eyes: Eyes,
-    image_eyes: Eyes,
+    text_extractor: FeatureExtractor,
+    image_extractor: FeatureExtractor,
     segmenter: Segmenter,
     judge: Judge | None = None,
     **drawing,
 ) -> Iterator[Score]:
     """Draw the prompts (count, seed, steps and guidance as in generate) and score each picture.
 
-    judge: the toybox's, asked where it knows the names. Raises UserError as generate does, and if `text_eyes` cannot
+    judge: the toybox's, asked where it knows the names. Raises UserError as generate does, and if `text_extractor` cannot
     read.
     """
-    if text_eyes.read is None:
-        raise UserError(f"{text_eyes.name} cannot read: choose a CLIP model to compare pictures with prompts.")
+    if text_extractor.read is None:
+        raise UserError(f"{text_extractor.name} cannot read: choose a CLIP model to compare pictures with prompts.")
     names = dict(zip(concepts.handles, concepts.names, strict=True))
     pixels = np.asarray(scene.photo)
-    looks = image_eyes.look([square_cut(pixels, mask) for mask in scene.masks()])  # (K, D)
+    looks = image_extractor.look([masked_crop(pixels, mask) for mask in scene.masks()])  # (K, D)
     own = dict(zip(scene.handles, looks, strict=True))
     for picture in generate(base, concepts, prompts, **drawing):
-        prompt = picture.record["prompt"]
+        prompt = picture.metadata["prompt"]
         asked = [handle for handle in concepts.handles if handle in prompt and handle != BACKGROUND]
         plain = prompt
         for handle, name in names.items():
             plain = plain.replace(handle, name)
-        whole = text_eyes.look([picture.image])
-        regions = cut_regions(picture.image, segmenter) if asked else []
-        match = image_eyes.look(regions) @ torch.stack([own[handle] for handle in asked]).T if regions else None
+        whole = text_extractor.look([picture.image])
+        regions = object_regions(picture.image, segmenter) if asked else []
+        match = image_extractor.look(regions) @ torch.stack([own[handle] for handle in asked]).T if regions else None
         identity = {h: float(match[:, i].max()) if regions else 0.0 for i, h in enumerate(asked)}
         seen = place = None
         if judge and asked and all(names[handle] in EVERYTHING for handle in asked):
@@ -142,13 +142,13 @@ def evaluate(
         wanted = [place for place in EVERYWHERE if prompt.endswith(place)]
         if judge and wanted:
             place = judge.place([np.asarray(picture.image)])[0] in wanted
-        yield Score(picture, float(whole @ text_eyes.read([plain])[0]), identity, seen, place)
+        yield Score(picture, float(whole @ text_extractor.read([plain])[0]), identity, seen, place)
 
 
-def cut_regions(image: Image.Image, segmenter: Segmenter) -> list[Image.Image]:
+def object_regions(image: Image.Image, segmenter: Segmenter) -> list[Image.Image]:
     """The things that the segmenter finds in a picture by itself, each alone on black."""
     pixels = np.asarray(image)
-    return [square_cut(pixels, mask) for mask in segmenter.auto(image) if 0.01 < mask.mean() < 0.6]
+    return [masked_crop(pixels, mask) for mask in segmenter.auto(image) if 0.01 < mask.mean() < 0.6]
 
 
 def _seen(name: str, called: Sequence[str], best: int, names: dict[str, str]) -> str:
@@ -187,7 +187,7 @@ def summary(scores: Sequence[Score], names: Sequence[str]) -> dict:
 
 def _named(score: Score) -> dict[str, str]:
     """{the thing's name: what it came out as}."""
-    return {score.picture.record["handles"][handle]: answer for handle, answer in score.seen.items()}
+    return {score.picture.metadata["handles"][handle]: answer for handle, answer in score.seen.items()}
 
 
 def _all_right(score: Score) -> bool:
@@ -198,6 +198,6 @@ def _mean(values: Sequence[float]) -> float | None:
     return round(float(np.mean(values)), 4) if len(values) else None
 
 
-def run_scene(folder: Path | str) -> Scene:
+def load_run_scene(folder: Path | str) -> Scene:
     """The photo and masks that a run folder holds. Raises UserError if it was written without them."""
-    return read_folder(Path(folder) / "scene")
+    return load_scene(Path(folder) / "scene")

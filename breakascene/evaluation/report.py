@@ -6,9 +6,18 @@ from html import escape
 from pathlib import Path
 
 from breakascene.errors import UserError
-from breakascene.evaluation.metrics import NOTHING, OTHER, Eyes, Score, default_prompts, evaluate, run_scene, summary
-from breakascene.files import new_folder
-from breakascene.generation.generate import save_picture
+from breakascene.evaluation.metrics import (
+    NOTHING,
+    OTHER,
+    FeatureExtractor,
+    Score,
+    default_prompts,
+    evaluate,
+    load_run_scene,
+    summary,
+)
+from breakascene.files import atomic_folder
+from breakascene.generation.generate import save_image
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.rendering import html, plots
@@ -29,8 +38,8 @@ def write(
     runs: Sequence[Path],
     base: Base,
     out: Path,
-    text_eyes: Eyes,
-    image_eyes: Eyes,
+    text_extractor: FeatureExtractor,
+    image_extractor: FeatureExtractor,
     prompts: Sequence[str] = (),
     count: int = 1,
     **drawing,
@@ -46,12 +55,12 @@ def write(
         raise UserError(
             "Two of the runs have the same folder name: rename one, so that the report can tell them apart."
         )
-    loaded = [(run.resolve().name, Concepts.load(run), run_scene(run)) for run in runs]
+    loaded = [(run.resolve().name, Concepts.load(run), load_run_scene(run)) for run in runs]
     segmenter, judge = Segmenter.load("auto"), load_judge()
     wanted = [list(prompts) or default_prompts(concepts.handles) for _, concepts, _ in loaded]
     total, done = count * sum(map(len, wanted)), 0
     found, parts = {}, []
-    with new_folder(out) as draft:
+    with atomic_folder(out) as draft:
         for (name, concepts, scene), asked in zip(loaded, wanted, strict=True):
             scores, files = [], []
             for score in evaluate(
@@ -59,15 +68,15 @@ def write(
                 concepts,
                 scene,
                 asked,
-                text_eyes=text_eyes,
-                image_eyes=image_eyes,
+                text_extractor=text_extractor,
+                image_extractor=image_extractor,
                 segmenter=segmenter,
                 judge=judge,
                 count=count,
                 **drawing,
             ):
                 scores.append(score)
-                files.append(save_picture(score.picture, draft / name))
+                files.append(save_image(score.picture, draft / name))
                 done += 1
                 yield done, total, f"{name}: {score.prompt_text}"
             figures = summary(scores, concepts.names)
@@ -75,7 +84,7 @@ def write(
                 **figures,
                 "steps": concepts.steps,
                 "settings": concepts.settings,
-                "eyes": [text_eyes.name, image_eyes.name],
+                "eyes": [text_extractor.name, image_extractor.name],
                 "scores": [_row(score, file) for score, file in zip(scores, files, strict=True)],
             }
             plots.scene_overlay(scene).save(draft / name / "photo.png")
@@ -83,7 +92,9 @@ def write(
             parts.append(_part(name, concepts, found[name], scores, files))
         rows = [(name, *(figures[key] for key in FIGURES)) for name, figures in found.items()]
         head = html.table(["run", *FIGURES.values()], rows)
-        body = f"<p>Judged by {escape(text_eyes.name)} and {escape(image_eyes.name)}.</p>{head}{''.join(parts)}"
+        body = (
+            f"<p>Judged by {escape(text_extractor.name)} and {escape(image_extractor.name)}.</p>{head}{''.join(parts)}"
+        )
         (draft / "index.html").write_text(html.page("How well the runs did", body), encoding="utf-8")
         (draft / "scores.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return found
@@ -93,7 +104,7 @@ def _row(score: Score, file: Path) -> dict:
     return {
         "file": f"{file.parent.name}/{file.name}",
         "prompt": score.prompt_text,
-        "seed": score.picture.record["seed"] + score.picture.record["index"],
+        "seed": score.picture.metadata["seed"] + score.picture.metadata["index"],
         "prompt_similarity": round(score.prompt, 4),
         "identity": {handle: round(value, 4) for handle, value in score.identity.items()},
         "seen": score.seen,

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from breakascene.data.scene import Scene, read_folder
+from breakascene.data.scene import Scene, load_scene
 from breakascene.errors import UserError
-from breakascene.files import new_file
+from breakascene.files import atomic_file
 from breakascene.models import lora
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.training.memory import MEMORY_NAMES
+from breakascene.training.memory import MEMORY_MODE_NAMES
 from breakascene.training.settings import Settings
 
 PARTS = re.compile(r"manifest\.json|concepts\.safetensors|losses\.json|scene/(img\.png|names\.txt|mask[0-7]\.png)")
@@ -29,7 +29,7 @@ def pack(run: Path | str, file: Path | str) -> None:
     """Write the run folder as a zip, whole or not at all. Raises UserError if it is no run."""
     run = Path(run)
     Concepts.load(run)
-    with new_file(file) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_file(file) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(run.rglob("*")):
             name = path.relative_to(run).as_posix()
             if PARTS.fullmatch(name):
@@ -50,7 +50,7 @@ def unpack(file: Path | str, base: Base, run: Path | str) -> Concepts:
             if sum(entry.file_size for entry in entries) > MOST_BYTES:
                 raise _unsound(f"it is larger than {MOST_BYTES // 1_000_000} MB")
             archive.extractall(folder)  # names are from the list above, so none leads elsewhere
-            scene = read_folder(Path(folder) / "scene")
+            scene = load_scene(Path(folder) / "scene")
             concepts = _checked(Concepts.load(folder), scene, base)
     except (OSError, zipfile.BadZipFile, RuntimeError, zlib.error, *ODD) as error:
         raise _unsound("it is damaged, or not such a file") from error
@@ -67,11 +67,13 @@ def _checked(concepts: Concepts, scene: Scene, base: Base) -> Concepts:
         )
     if concepts.handles != scene.handles or concepts.names != scene.names:
         raise _unsound("its words and masks do not belong together")
-    tensors = [concepts.embeddings, *concepts.change.values()]
-    kinds = {tensor.dtype for tensor in concepts.change.values()} <= {torch.float32, torch.float16}
+    tensors = [concepts.embeddings, *concepts.delta.values()]
+    kinds = {tensor.dtype for tensor in concepts.delta.values()} <= {torch.float32, torch.float16}
     if concepts.embeddings.dtype != torch.float32 or not kinds or not all(t.isfinite().all() for t in tensors):
         raise _unsound("it has values that are no numbers")
-    if concepts.embeddings.shape != (len(scene.handles), base.width) or not lora.fits(base, concepts.change):
+    if concepts.embeddings.shape != (len(scene.handles), base.embedding_dim) or not lora.delta_fits(
+        base, concepts.delta
+    ):
         raise _unsound("its weights do not fit the model")
     settings = _settings(concepts.settings)
     losses = [{str(name): float(value) for name, value in step.items()} for step in concepts.losses[:MOST_STEPS]]
@@ -79,7 +81,7 @@ def _checked(concepts: Concepts, scene: Scene, base: Base) -> Concepts:
     if not all(math.isfinite(value) for step in losses for value in step.values()):
         raise _unsound("it has values that are no numbers")
     known = {"settings": settings, "steps": len(losses), "losses": tuple(losses), "leak": leak}
-    memory = concepts.memory if concepts.memory in MEMORY_NAMES else ""
+    memory = concepts.memory if concepts.memory in MEMORY_MODE_NAMES else ""
     return replace(concepts, base=base.name, memory=memory, **known)
 
 

@@ -11,21 +11,23 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from breakascene.errors import UserError
-from breakascene.files import new_file
+from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import check_prompt, places
+from breakascene.models.handles import check_prompt, token_positions
 
+# Metadata keys up to November 2026 → today's
+OLD_KEYS = {"negative": "negative_prompt", "steps": "num_inference_steps", "guidance": "guidance_scale"}
 KEY = "breakascene"  # of the text chunk in a PNG
 BATCH = 4  # pictures at once: quicker for all of them, slower for the first
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class GeneratedImage:
     """A drawn RGB image and its record, JSON values by name; see generate."""
 
     image: Image.Image
-    record: dict
+    metadata: dict
 
 
 def generate(
@@ -35,17 +37,17 @@ def generate(
     *,
     count: int = 1,
     seed: int = 0,
-    steps: int = 20,
-    guidance: float | None = None,
-    negative: str = "",
-    paired: bool = False,
+    num_inference_steps: int = 20,
+    guidance_scale: float | None = None,
+    negative_prompt: str = "",
+    same_seeds: bool = False,
     size: tuple[int, int] | None = None,
-    together: int = BATCH,
-) -> Iterator[Picture]:
+    batch_size: int = BATCH,
+) -> Iterator[GeneratedImage]:
     """Draw `count` pictures of each prompt, in order, with DPM-Solver++; they come `together` at a time.
 
     concepts: whose handles the prompts may use; None for the bare base. guidance: 1 or below for none; by default
-    what suits the base. size: width and height, by default the square that the base learned. Picture `index` comes
+    what suits the base. size: width and height, by default the square that the base learned. GeneratedImage `index` comes
     from seed + index alone, so it is the same whatever is drawn with it (up to the last digits of the arithmetic). It
     is counted over all prompts; with `paired` anew for each prompt, so that what differs between two prompts' pictures
     is due to the prompts. Its record has prompt, negative, seed, index, steps, guidance, width, height, base,
@@ -58,24 +60,24 @@ def generate(
     known = concepts.handles if concepts else ()
     if not all(prompt.strip() for prompt in prompts) or not prompts:
         raise UserError("The prompt is empty: write what to draw.")
-    if count < 1 or steps < 1:
+    if count < 1 or num_inference_steps < 1:
         raise UserError("The number of pictures and of steps must be at least 1.")
-    for prompt in (*prompts, negative):
+    for prompt in (*prompts, negative_prompt):
         check_prompt(prompt, known)
-    width, height = size or shapes(base)["square"]
+    width, height = size or image_shapes(base)["square"]
     check_size(base, width, height)
 
     def on_base():
         return concepts.applied(base) if concepts else nullcontext()
 
     with on_base():
-        for prompt in (*prompts, negative):
-            places(base, prompt, known)
-    guidance = base.guidance if guidance is None else guidance
+        for prompt in (*prompts, negative_prompt):
+            token_positions(base, prompt, known)
+    guidance_scale = base.default_guidance_scale if guidance_scale is None else guidance_scale
     common = {
-        "negative": negative,
-        "steps": steps,
-        "guidance": guidance,
+        "negative_prompt": negative_prompt,
+        "num_inference_steps": num_inference_steps,
+        "guidance_scale": guidance_scale,
         "width": width,
         "height": height,
         "base": base.name,
@@ -85,23 +87,23 @@ def generate(
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
     records = [
-        {"prompt": prompt, "seed": seed, "index": i if paired else row * count + i, **common}
+        {"prompt": prompt, "seed": seed, "index": i if same_seeds else row * count + i, **common}
         for row, prompt in enumerate(prompts)
         for i in range(count)
     ]
 
-    def draw() -> Iterator[Picture]:
-        for start in range(0, len(records), together):
-            batch = records[start : start + together]
+    def draw() -> Iterator[GeneratedImage]:
+        for start in range(0, len(records), batch_size):
+            batch = records[start : start + batch_size]
             with on_base():
                 images = _draw(base, batch)
             for image, record in zip(images, batch, strict=True):
-                yield Picture(image, record)
+                yield GeneratedImage(image, record)
 
     return draw()  # so that a mistake is raised by the call itself, not by the first picture
 
 
-def shapes(base: Base) -> dict[str, tuple[int, int]]:
+def image_shapes(base: Base) -> dict[str, tuple[int, int]]:
     """Width and height of pictures that the base draws well: its own square, and as many pixels wide or tall."""
     side = base.image_size
     long, short = side * 5 // 4, side * 3 // 4  # of SDXL one of the sizes that it learned, 1280 × 768
@@ -126,9 +128,9 @@ def _draw(base: Base, records: Sequence[dict]) -> list[Image.Image]:
         drawn = base.pipeline()(
             [record["prompt"] for record in records],
             # SDXL draws away from nothing at all where nothing is named, and not from an empty prompt
-            negative_prompt=[record["negative"] for record in records] if first["negative"] else None,
-            num_inference_steps=first["steps"],
-            guidance_scale=first["guidance"],
+            negative_prompt=[record["negative_prompt"] for record in records] if first["negative_prompt"] else None,
+            num_inference_steps=first["num_inference_steps"],
+            guidance_scale=first["guidance_scale"],
             width=first["width"],
             height=first["height"],
             generator=[torch.Generator().manual_seed(record["seed"] + record["index"]) for record in records],
@@ -136,13 +138,13 @@ def _draw(base: Base, records: Sequence[dict]) -> list[Image.Image]:
     return drawn.images
 
 
-def save_picture(picture: Picture, folder: Path | str) -> Path:
+def save_image(picture: GeneratedImage, folder: Path | str) -> Path:
     """Write the picture as a PNG with its record inside, whole or not at all; returns its path.
 
     The name is its index and the start of its prompt; a number is added where that name is taken.
     Raises UserError if the folder cannot be written.
     """
-    record = picture.record
+    record = picture.metadata
     plain = "".join(c if c.isalnum() and c.isascii() else " " for c in record["prompt"]).split()
     stem = f"{record['index']:03d}-{'-'.join(plain)[:60].rstrip('-')}"
     folder = Path(folder)
@@ -153,17 +155,17 @@ def save_picture(picture: Picture, folder: Path | str) -> Path:
     chunk = PngImagePlugin.PngInfo()
     chunk.add_text(KEY, json.dumps(record))
     try:
-        with new_file(path) as draft:
+        with atomic_file(path) as draft:
             picture.image.save(draft, pnginfo=chunk)
     except OSError as error:
         raise UserError(f"Cannot write to {folder} ({error.strerror}): choose another place for --out.") from error
     return path
 
 
-def read_record(path: Path | str) -> dict:
-    """Read the record from a PNG that save_picture wrote. Raises UserError if the file has none."""
+def read_metadata(path: Path | str) -> dict:
+    """Read the record from a PNG that save_image wrote. Raises UserError if the file has none."""
     try:
         with Image.open(path) as image:
-            return json.loads(image.text[KEY])
+            return {OLD_KEYS.get(key, key): value for key, value in json.loads(image.text[KEY]).items()}
     except (OSError, AttributeError, KeyError, ValueError) as error:
         raise UserError(f"{path} has no record: give a PNG that this package drew.") from error

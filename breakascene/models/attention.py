@@ -8,7 +8,8 @@ from diffusers.models.attention_processor import Attention
 
 PAPER_SIDE = 16  # the paper reads the maps of 16 × 16 cells (section 3.3)
 
-def choose_layers(unet: UNet2DConditionModel) -> tuple[int, tuple[str, ...]]:
+
+def select_layers(unet: UNet2DConditionModel) -> tuple[int, tuple[str, ...]]:
     """Choose the cross-attention layers whose maps the attention loss reads.
 
     Returns (side, names): the layers of the down and up blocks with 16 · 16 queries for square latents of the
@@ -32,8 +33,8 @@ def choose_layers(unet: UNet2DConditionModel) -> tuple[int, tuple[str, ...]]:
     return side, tuple(levels[side])
 
 
-class Recorder:
-    """Keeps the attention of chosen cross layers while a UNet runs: `with Recorder(unet, layers) as seen: unet(…)`.
+class AttentionStore:
+    """Keeps the attention of chosen cross layers while a UNet runs: `with AttentionStore(unet, layers) as seen: unet(…)`.
 
     The probabilities are differentiable. `samples` limits the reading to the first so many of the batch. Afterwards
     `maps` holds, by layer name, the mean over heads, (samples, queries, tokens), in 0..1, 1 in sum over the tokens.
@@ -44,10 +45,10 @@ class Recorder:
         self.samples = samples
         self.maps: dict[str, torch.Tensor] = {}
 
-    def __enter__(self) -> "Recorder":
+    def __enter__(self) -> "AttentionStore":
         self.before = {name: module.processor for name, module in self.modules.items()}
         for name, module in self.modules.items():
-            module.set_processor(_Reading(self, name))
+            module.set_processor(_StoreAttnProcessor(self, name))
         return self
 
     def __exit__(self, *_) -> None:
@@ -59,10 +60,10 @@ class Recorder:
         return torch.stack(list(self.maps.values())).mean(0)
 
 
-class _Reading:
+class _StoreAttnProcessor:
     """Attention as softmax(QKᵀ)V, because the probabilities are wanted; few queries, so that they are small."""
 
-    def __init__(self, recorder: Recorder, name: str):
+    def __init__(self, recorder: AttentionStore, name: str):
         self.recorder, self.name = recorder, name
 
     def __call__(self, attn: Attention, hidden_states, encoder_hidden_states, attention_mask=None, **_):

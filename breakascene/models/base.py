@@ -18,19 +18,20 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from breakascene.models import attention
-from breakascene.models.image_codes import Looks, cell_of
+from breakascene.models.image_codes import ImageCodes, vae_scale_factor
 
+GUIDANCE_SCALES = {"toybox": 1.5, "sd": 7.5, "sdxl": 5.0}  # by model family
 ENCODERS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))  # by diffusers' names
 
 
-class Encoder(NamedTuple):
+class TextEncoder(NamedTuple):
     """What reads the prompts. Stable Diffusion has one, SDXL two whose readings are laid side by side."""
 
     tokenizer: CLIPTokenizer
     model: CLIPTextModel | CLIPTextModelWithProjection
 
     @property
-    def width(self) -> int:
+    def embedding_dim(self) -> int:
         """Numbers in the embedding of a word."""
         return self.model.config.hidden_size
 
@@ -51,12 +52,13 @@ class Base:
     """A latent diffusion model with CLIP text encoders. Made by load_base; all weights frozen, in eval mode."""
 
     name: str
-    encoders: tuple[Encoder, ...]
+    encoders: tuple[TextEncoder, ...]
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     scheduler: DDPMScheduler  # of the training, not of the drawing
     fingerprint: str  # 16 hex digits; the same for the same weights on every machine
-    looks: Looks | None = None  # its map from pictures to words, if it brings one
+    family: str  # "toybox", "sd" or "sdxl": decides presets and the default guidance scale
+    image_codes: ImageCodes | None = None  # its map from pictures to words, if it brings one
 
     @property
     def tokenizer(self) -> CLIPTokenizer:
@@ -68,20 +70,20 @@ class Base:
         return self.encoders[0].model
 
     @property
-    def xl(self) -> bool:
+    def is_sdxl(self) -> bool:
         """Whether it is of the SDXL kind: its UNet is also told a prompt's summary and the picture's size."""
         return self.unet.config.addition_embed_type == "text_time"
 
     @property
-    def parts(self) -> dict[str, nn.Module]:
+    def trainable_modules(self) -> dict[str, nn.Module]:
         """What training may change, by diffusers' names: "unet", "text_encoder" and, of SDXL, "text_encoder_2"."""
         models = {part: encoder.model for (_, part), encoder in zip(ENCODERS, self.encoders, strict=False)}
         return {"unet": self.unet, **models}
 
     @property
-    def width(self) -> int:
+    def embedding_dim(self) -> int:
         """Numbers in a handle: the embeddings of a word for all text encoders, side by side."""
-        return sum(encoder.width for encoder in self.encoders)
+        return sum(encoder.embedding_dim for encoder in self.encoders)
 
     @property
     def device(self) -> torch.device:
@@ -99,17 +101,17 @@ class Base:
     @property
     def image_size(self) -> int:
         """Side of the square pictures, in pixels."""
-        return self.latent_size * cell_of(self.vae)
+        return self.latent_size * vae_scale_factor(self.vae)
 
     @property
     def attention_size(self) -> int:
         """Side of the attention maps that the loss reads, in cells; 16 wherever the model has such a level."""
-        return attention.choose_layers(self.unet)[0]
+        return attention.select_layers(self.unet)[0]
 
     @property
     def attention_layers(self) -> tuple[str, ...]:
         """Names of the cross-attention layers with those maps."""
-        return attention.choose_layers(self.unet)[1]
+        return attention.select_layers(self.unet)[1]
 
     @property
     def prediction_type(self) -> str:
@@ -117,27 +119,22 @@ class Base:
         return self.scheduler.config.prediction_type
 
     @property
-    def small(self) -> bool:
-        """Whether it is far below Stable Diffusion in size, as the toybox is; it then takes larger steps."""
-        return self.unet.num_parameters() < 100_000_000
-
-    @property
-    def guidance(self) -> float:
+    def default_guidance_scale(self) -> float:
         """The guidance scale that suits it."""
-        return 1.5 if self.small else 5.0 if self.xl else 7.5
+        return GUIDANCE_SCALES[self.family]
 
     def tokens(self, prompts: Sequence[str]) -> torch.Tensor:
         """Token ids of the prompts by the first tokenizer: (B, T) on the model's device."""
         return self.encoders[0].tokens(prompts)
 
-    def conditions(self, prompts: Sequence[str]) -> dict[str, object]:
+    def encode_prompts(self, prompts: Sequence[str]) -> dict[str, object]:
         """What the UNet is told of B prompts, as its keyword arguments.
 
         encoder_hidden_states: (B, T, D). added_cond_kwargs, for SDXL: text_embeds (B, P), the summary of each prompt,
         and time_ids (B, 6): the size of the photo, the corner of its cut, the size to draw; height before width.
         """
         read = [encoder.model(encoder.tokens(prompts), output_hidden_states=True) for encoder in self.encoders]
-        if not self.xl:
+        if not self.is_sdxl:
             return {"encoder_hidden_states": read[0].last_hidden_state}
         whole = (self.image_size, self.image_size)  # photos come as squares of just this size
         sizes = torch.tensor([[*whole, 0, 0, *whole]], device=self.device, dtype=torch.float32)
@@ -148,7 +145,7 @@ class Base:
         }
 
     @property
-    def precision(self) -> torch.dtype:
+    def compute_dtype(self) -> torch.dtype:
         """What it computes in: bfloat16 on CUDA, float16 on older chips that are not made for it, float32 on a CPU."""
         if self.device.type != "cuda":
             return torch.float32
@@ -156,15 +153,15 @@ class Base:
 
     def autocast(self) -> torch.autocast:
         """A block that computes in `precision`; the weights stay as they are."""
-        whole = self.precision is torch.float32
-        return torch.autocast(self.device.type, None if whole else self.precision, enabled=not whole)
+        whole = self.compute_dtype is torch.float32
+        return torch.autocast(self.device.type, None if whole else self.compute_dtype, enabled=not whole)
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         """The UNet's prediction for noisy latents (B, C, h, w) at timesteps (B,) under B prompts: (B, C, h, w)."""
         with self.autocast():
-            return self.unet(noisy, timesteps, **self.conditions(prompts)).sample
+            return self.unet(noisy, timesteps, **self.encode_prompts(prompts)).sample
 
-    def noised(
+    def add_noise(
         self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Noise latents (B, C, h, w) to timesteps (B,); returns them and what the UNet ought to predict."""
@@ -199,8 +196,8 @@ class Base:
             thresholding=False,
         )
         tokenizers = {part: encoder.tokenizer for (part, _), encoder in zip(ENCODERS, self.encoders, strict=False)}
-        parts = {"vae": self.vae, "scheduler": scheduler, **self.parts, **tokenizers}
-        if self.xl:
+        parts = {"vae": self.vae, "scheduler": scheduler, **self.trainable_modules, **tokenizers}
+        if self.is_sdxl:
             pipeline = StableDiffusionXLPipeline(**parts, add_watermarker=False)
         else:
             pipeline = StableDiffusionPipeline(

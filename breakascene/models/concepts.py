@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save, save_file
 
 from breakascene.data.scene import Scene, save_scene
 from breakascene.errors import UserError
-from breakascene.files import new_folder
+from breakascene.files import atomic_folder
 from breakascene.models import handles, lora
 from breakascene.models.base import Base
 
@@ -36,9 +36,9 @@ class Concepts:
     steps: int  # steps done, over both phases
     losses: tuple[dict[str, float], ...]  # one a step: "total", "reconstruction", "attention", in phase 2 "prior"
     embeddings: torch.Tensor  # (K, D) float32; on SDXL those for its two text encoders side by side
-    change: lora.Change
+    delta: lora.WeightDelta
     leak: dict[str, float] = field(default_factory=dict)  # by handle: share of its attention outside its mask, 0..1
-    memory: str = ""  # how the run used it at its end, see memory.WAYS
+    memory: str = ""  # how the run used it at its end, see memory.MEMORY_MODES
 
     @property
     def seed(self) -> int:
@@ -50,14 +50,14 @@ class Concepts:
         return hashlib.sha256(save(self._tensors())).hexdigest()[:12]
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        return {"handles": self.embeddings, **self.change}
+        return {"handles": self.embeddings, **self.delta}
 
     def save(self, folder: Path | str, scene: Scene | None = None) -> None:
         """Write the run folder, whole or not at all; a run that was there is replaced.
 
         Raises UserError if the folder holds something that is not a run, or cannot be written.
         """
-        folder = check_target(folder)
+        folder = check_run_folder(folder)
         manifest = {
             "format": FORMAT,
             "id": self.id,
@@ -71,7 +71,7 @@ class Concepts:
             "memory": self.memory,
         }
         try:
-            with new_folder(folder) as draft:
+            with atomic_folder(folder) as draft:
                 save_file(self._tensors(), draft / "concepts.safetensors")
                 (draft / "losses.json").write_text(json.dumps(self.losses), encoding="utf-8")
                 if scene is not None:
@@ -100,7 +100,7 @@ class Concepts:
                 steps=manifest["steps"],
                 losses=tuple(json.loads((folder / "losses.json").read_text(encoding="utf-8"))),
                 embeddings=tensors.pop("handles"),
-                change=tensors,
+                delta=tensors,
                 leak=manifest.get("leak", {}),  # runs of before it was measured have none
                 memory=manifest.get("memory", ""),
             )
@@ -119,11 +119,11 @@ class Concepts:
                 learned=self.base,
                 base=base.name,
             )
-        with handles.taught(base, self.handles, self.embeddings), lora.changed(base, self.change):
+        with handles.with_handles(base, self.handles, self.embeddings), lora.apply_delta(base, self.delta):
             yield base
 
 
-def check_target(folder: Path | str) -> Path:
+def check_run_folder(folder: Path | str) -> Path:
     """Raise UserError if a run may not be written to `folder`: it has files that are not a run's."""
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():

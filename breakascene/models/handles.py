@@ -40,8 +40,8 @@ def check_prompt(prompt: str, known_handles: Sequence[str]) -> None:
             raise UserError("{word} is an unknown handle: this run knows {known}.", word=word, known=known)
 
 
-def places(base: Base, prompt: str, handles: Sequence[str]) -> list[list[int]]:
-    """Where each handle stands among the tokens of the prompt, for handles that `taught` has put on.
+def token_positions(base: Base, prompt: str, handles: Sequence[str]) -> list[list[int]]:
+    """Where each handle stands among the tokens of the prompt, for handles that `with_handles` has put on.
 
     Returns one list of positions for each handle; two where the prompt has it twice.
     Raises UserError if a handle is cut off because the prompt is longer than the model reads.
@@ -62,10 +62,10 @@ def places(base: Base, prompt: str, handles: Sequence[str]) -> list[list[int]]:
     return found
 
 
-def initial_rows(base: Base, names: Sequence[str]) -> torch.Tensor:
+def initial_embeddings(base: Base, names: Sequence[str]) -> torch.Tensor:
     """The start of each handle, section 3.1: the mean of the word embeddings of its name's pieces, (K, D) float32.
 
-    D is base.width: where there are two text encoders, the numbers for the second follow those for the first.
+    D is base.embedding_dim: where there are two text encoders, the numbers for the second follow those for the first.
     """
     starts = []
     for tokenizer, model in base.encoders:
@@ -100,7 +100,7 @@ class HandleEmbedding(nn.Module):
 
 
 @contextmanager
-def taught(base: Base, handles: Sequence[str], rows: torch.Tensor) -> Iterator[nn.Parameter]:
+def with_handles(base: Base, handles: Sequence[str], rows: torch.Tensor) -> Iterator[nn.Parameter]:
     """While the block runs, `base` knows the handles with these embeddings (K, D); afterwards it is as it was.
 
     The tokenizers are copies with the handles added, and the text encoders' tables are wrapped, not changed. Yields the

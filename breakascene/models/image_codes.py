@@ -19,14 +19,14 @@ FILE = "looks.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
+class ImageCodes:
     """A linear map from a picture's latents to a code of D numbers, each about 1 in size."""
 
     mean: torch.Tensor  # (F,) of the features
     axes: torch.Tensor  # (F, D): features to code
 
     @classmethod
-    def of(cls, features: torch.Tensor, width: int) -> "Looks":
+    def of(cls, features: torch.Tensor, width: int) -> "ImageCodes":
         """The principal components of features (N, F), N at least `width`; the large ones shrunk towards the others."""
         mean = features.mean(0)
         u, s, v = torch.linalg.svd(features - mean, full_matrices=False)
@@ -38,7 +38,7 @@ class Looks:
 
     def codes(self, pictures: Sequence[Image.Image], vae: AutoencoderKL) -> torch.Tensor:
         """RGBA pictures → (N, D) float32 on the CPU; pictures that look alike have codes that lie near."""
-        return self.read(canvases(pictures, cell_of(vae)), vae).cpu()
+        return self.read(canvases(pictures, vae_scale_factor(vae)), vae).cpu()
 
     def read(self, shown: np.ndarray, vae: AutoencoderKL) -> torch.Tensor:
         """The codes of canvases: (N, D) float32 on the VAE's device."""
@@ -48,7 +48,7 @@ class Looks:
         save_file({"mean": self.mean.contiguous(), "axes": self.axes.half().contiguous()}, folder / FILE)
 
     @classmethod
-    def load(cls, folder: Path) -> "Looks | None":
+    def load(cls, folder: Path) -> "ImageCodes | None":
         """The map of a base model's folder, None where it brings none."""
         if not (folder / FILE).is_file():
             return None
@@ -56,7 +56,7 @@ class Looks:
         return cls(stored["mean"].float(), stored["axes"].float())
 
 
-def cell_of(vae: AutoencoderKL) -> int:
+def vae_scale_factor(vae: AutoencoderKL) -> int:
     """Pixels along a side of a cell of the latents."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
 

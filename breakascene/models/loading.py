@@ -22,8 +22,8 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from breakascene.errors import UserError
-from breakascene.models.base import ENCODERS, Base, Encoder
-from breakascene.models.image_codes import Looks
+from breakascene.models.base import ENCODERS, GUIDANCE_SCALES, Base, TextEncoder
+from breakascene.models.image_codes import ImageCodes
 from breakascene.paths import TOYBOX
 
 MODULES = {  # part: (class, file of its weights)
@@ -80,7 +80,7 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
     if name == "auto":
         name = os.environ.get("BREAKASCENE_BASE") or (STABLE_DIFFUSION if device.type == "cuda" else "toybox")
     parts, folder = read(name)
-    encoders = tuple(Encoder(parts[words], parts[text]) for words, text in ENCODERS if text in parts)
+    encoders = tuple(TextEncoder(parts[words], parts[text]) for words, text in ENCODERS if text in parts)
     unet, vae, scheduler = parts["unet"], parts["vae"], parts["scheduler"]
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
         raise UserError(
@@ -98,7 +98,7 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
         # but handles have larger ones.
         getattr(model, "text_model", model).eos_token_id = tokenizer.eos_token_id
     fingerprint = _fingerprint([encoder.model for encoder in encoders], unet, scheduler)
-    return Base(name, encoders, unet, vae, scheduler, fingerprint, Looks.load(folder))
+    return Base(name, encoders, unet, vae, scheduler, fingerprint, _family(folder, unet), ImageCodes.load(folder))
 
 
 def find(name: str) -> tuple[Path, Path | None]:
@@ -249,6 +249,14 @@ def _snapshot(model: str, files: Sequence[str]) -> Path:
         pass  # not in the cache
     HfApi().model_info(model, timeout=10)  # one quick try; a download without a network would try for minutes
     return Path(snapshot_download(model, allow_patterns=list(files)))
+
+
+def _family(folder: Path, unet: UNet2DConditionModel) -> str:
+    """The model family: as the folder's index declares it under "_family", else by the UNet's architecture."""
+    declared = json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("_family")
+    if declared in GUIDANCE_SCALES:
+        return declared
+    return "sdxl" if unet.config.addition_embed_type == "text_time" else "sd"
 
 
 def _fingerprint(text_encoders: Sequence[nn.Module], unet: UNet2DConditionModel, scheduler: DDPMScheduler) -> str:

@@ -21,37 +21,39 @@ UNET_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 UNET_INNER = (*UNET_ATTENTION, "conv1", "conv2", "net.0.proj", "net.2")  # with the residual and feed-forward layers
 TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 
-Change = dict[str, torch.Tensor]
+WeightDelta = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Trainable:
+class TrainableWeights:
     """Weights under training: their parameters by a stable name, and a way to read the change so far."""
 
     parameters: dict[str, nn.Parameter]
-    change: Callable[[], Change]
+    delta: Callable[[], WeightDelta]
 
 
 @contextmanager
-def lora(base: Base, rank: int, seed: int, unet_layers: tuple[str, ...] = UNET_ATTENTION) -> Iterator[Trainable]:
+def inject_lora(
+    base: Base, rank: int, seed: int, lora_layers: tuple[str, ...] = UNET_ATTENTION
+) -> Iterator[TrainableWeights]:
     """Put trainable LoRA layers on the UNet and the text encoders; they are gone, without a trace, when the block ends.
 
-    unet_layers: ends of the names of the UNet's linear or convolution layers that take part.
+    lora_layers: ends of the names of the UNet's linear or convolution layers that take part.
     """
     # alpha = rank, so that a file without alpha still means the same
     options = {"r": rank, "lora_alpha": rank, "lora_dropout": 0.0}
-    learning = [p for module in base.parts.values() for p in module.parameters() if p.requires_grad]
+    learning = [p for module in base.trainable_modules.values() for p in module.parameters() if p.requires_grad]
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # peft draws the A matrices from the global generator
-            for part, module in base.parts.items():
-                targets = list(unet_layers if part == "unet" else TEXT_ATTENTION)
+            for part, module in base.trainable_modules.items():
+                targets = list(lora_layers if part == "unet" else TEXT_ATTENTION)
                 inject_adapter_in_model(LoraConfig(target_modules=targets, **options), module)
         for weight in learning:
             weight.requires_grad_(True)  # peft freezes what it finds, the handles too
         layers = {
             f"{part}.{path}.weight": layer
-            for part, module in base.parts.items()
+            for part, module in base.trainable_modules.items()
             for path, layer in module.named_modules()
             if isinstance(layer, LoraLayer)
         }
@@ -61,9 +63,9 @@ def lora(base: Base, rank: int, seed: int, unet_layers: tuple[str, ...] = UNET_A
             parameters[f"{name}.B"] = layer.lora_B["default"].weight
         for weight in parameters.values():
             weight.data = weight.data.float()  # peft takes the base's kind, but small steps need all digits
-        yield Trainable(parameters, lambda: {name: _kept(p.flatten(1)).half() for name, p in parameters.items()})
+        yield TrainableWeights(parameters, lambda: {name: _kept(p.flatten(1)).half() for name, p in parameters.items()})
     finally:
-        for module in base.parts.values():
+        for module in base.trainable_modules.values():
             _unwrap(module)
 
 
@@ -77,48 +79,48 @@ def _unwrap(model: nn.Module) -> None:
 
 
 @contextmanager
-def whole(base: Base, rank: int, ends: tuple[str, ...] = ("",)) -> Iterator[Trainable]:
+def full_finetuning(base: Base, rank: int, ends: tuple[str, ...] = ("",)) -> Iterator[TrainableWeights]:
     """Let the weights of the UNet and the text encoders be trained; the block's end gives them their old values again.
 
     ends: how the names of the weights that take part end; all do by default. The table of words stays as it is: only
     the handles' rows are taught. The change is cut to `rank` and rounded to float16.
     """
-    parameters = all_weights(base, ends)
+    parameters = trainable_parameters(base, ends)
     before = {name: weight.data.to("cpu") for name, weight in parameters.items()}  # where there is room for it
     try:
         for name, weight in parameters.items():
             weight.data = before[name].to(weight.device, copy=True)
             weight.requires_grad_(True)
-        yield Trainable(parameters, lambda: _difference(before, parameters, rank))
+        yield TrainableWeights(parameters, lambda: _difference(before, parameters, rank))
     finally:
         for name, weight in parameters.items():
             weight.data = before[name].to(weight.device)
             weight.requires_grad_(False).grad = None
 
 
-def all_weights(base: Base, ends: tuple[str, ...] = ("",)) -> dict[str, nn.Parameter]:
+def trainable_parameters(base: Base, ends: tuple[str, ...] = ("",)) -> dict[str, nn.Parameter]:
     """The weights of UNet and text encoders whose names end so, by name; not the table of words."""
     return {
         f"{part}.{path}": weight
-        for part, module in base.parts.items()
+        for part, module in base.trainable_modules.items()
         for path, weight in module.named_parameters()
         if "token_embedding" not in path and path.endswith(ends)
     }
 
 
-def _difference(before: dict[str, torch.Tensor], now: dict[str, nn.Parameter], rank: int) -> Change:
-    change = {}
+def _difference(before: dict[str, torch.Tensor], now: dict[str, nn.Parameter], rank: int) -> WeightDelta:
+    delta = {}
     for name, weight in now.items():
         difference = weight.detach().float() - before[name].to(weight.device).float()
         if difference.ndim < 2:
-            change[f"{name}.diff"] = _kept(difference)
+            delta[f"{name}.diff"] = _kept(difference)
         else:
-            pair = factors(difference, rank)
-            change[f"{name}.A"], change[f"{name}.B"] = (factor.half() for factor in pair)
-    return change
+            pair = low_rank_factors(difference, rank)
+            delta[f"{name}.A"], delta[f"{name}.B"] = (factor.half() for factor in pair)
+    return delta
 
 
-def factors(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+def low_rank_factors(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The nearest change of a lower rank, by singular values: (out, …) → A (r, in) and B (out, r) with matrix ≈ B @ A.
 
     Axes after the first are taken as one. r is `rank`, or less where the matrix is smaller.
@@ -129,29 +131,33 @@ def factors(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor
 
 
 @contextmanager
-def changed(base: Base, change: Change) -> Iterator[None]:
+def apply_delta(base: Base, delta: WeightDelta) -> Iterator[None]:
     """While the block runs, the weights of `base` have the change added; then they are the same tensors as before.
 
     Raises KeyError or RuntimeError if the change belongs to a model of another shape.
     """
-    names = dict.fromkeys(key.rpartition(".")[0] for key in change)
-    weights = {name: base_weight(base, name) for name in names}
+    names = dict.fromkeys(key.rpartition(".")[0] for key in delta)
+    weights = {name: get_weight(base, name) for name in names}
     before = {name: weight.data for name, weight in weights.items()}
     try:
         for name, weight in weights.items():
-            weight.data = weight.data + _expand(change, name, weight)
+            weight.data = weight.data + _expand(delta, name, weight)
         yield
     finally:
         for name, weight in weights.items():
             weight.data = before[name]
 
 
-def fits(base: Base, change: Change) -> bool:
+def delta_fits(base: Base, delta: WeightDelta) -> bool:
     """Whether every part of the change belongs to a weight of `base` and has its shape."""
-    shapes = {f"{part}.{path}": p.shape for part, module in base.parts.items() for path, p in module.named_parameters()}
-    for key, value in change.items():
+    shapes = {
+        f"{part}.{path}": p.shape
+        for part, module in base.trainable_modules.items()
+        for path, p in module.named_parameters()
+    }
+    for key, value in delta.items():
         name, _, kind = key.rpartition(".")
-        shape, other = shapes.get(name), change.get(f"{name}.{'B' if kind == 'A' else 'A'}")
+        shape, other = shapes.get(name), delta.get(f"{name}.{'B' if kind == 'A' else 'A'}")
         if shape is None or kind not in ("A", "B", "diff"):
             return False
         if kind == "diff" and value.shape != shape:
@@ -163,16 +169,16 @@ def fits(base: Base, change: Change) -> bool:
     return True
 
 
-def base_weight(base: Base, name: str) -> nn.Parameter:
+def get_weight(base: Base, name: str) -> nn.Parameter:
     """The parameter with this name: "unet.", "text_encoder." or "text_encoder_2." and its path."""
     part, _, path = name.partition(".")
-    return base.parts[part].get_parameter(path)
+    return base.trainable_modules[part].get_parameter(path)
 
 
-def _expand(change: Change, name: str, weight: torch.Tensor) -> torch.Tensor:
-    if f"{name}.diff" in change:
-        return change[f"{name}.diff"].to(weight)
-    a, b = (change[f"{name}.{factor}"].to(weight.device, torch.float32) for factor in "AB")
+def _expand(delta: WeightDelta, name: str, weight: torch.Tensor) -> torch.Tensor:
+    if f"{name}.diff" in delta:
+        return delta[f"{name}.diff"].to(weight)
+    a, b = (delta[f"{name}.{factor}"].to(weight.device, torch.float32) for factor in "AB")
     return (b @ a).view_as(weight).to(weight.dtype)
 
 

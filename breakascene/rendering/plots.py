@@ -11,7 +11,7 @@ from breakascene.data.scene import Scene
 from breakascene.rendering.fonts import font_for, wrap
 
 # Okabe and Ito's colours, told apart with any kind of colour vision.
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#D55E00", "#999999")
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#D55E00", "#999999")
 INK, FAINT = "#222222", "#dddddd"
 CAPTION = 15  # font size in pixels
 CURVE = (720, 150)  # width and height of one panel
@@ -28,7 +28,7 @@ def overlay(photo: Image.Image, masks: Sequence[np.ndarray]) -> Image.Image:
         inside = Image.fromarray(mask.astype(np.uint8) * 255)
         edge = mask & (np.asarray(inside.filter(ImageFilter.MinFilter(5))) == 0)
         cover = Image.fromarray(np.where(edge, 255, mask * 140).astype(np.uint8))
-        view.paste(Image.new("RGB", view.size, COLOURS[i % len(COLOURS)]), mask=cover)
+        view.paste(Image.new("RGB", view.size, PALETTE[i % len(PALETTE)]), mask=cover)
     return view
 
 
@@ -42,12 +42,14 @@ def scene_overlay(scene: Scene) -> Image.Image:
     for i, (handle, name) in enumerate(zip(scene.handles, scene.names, strict=True)):
         if i < len(scene.concepts):
             y = view.height + 4 + i * line
-            pen.rectangle((4, y + 2, 4 + CAPTION, y + 2 + CAPTION), fill=COLOURS[i % len(COLOURS)])
+            pen.rectangle((4, y + 2, 4 + CAPTION, y + 2 + CAPTION), fill=PALETTE[i % len(PALETTE)])
             pen.text((CAPTION + 12, y), f"{handle}  {name}", INK, font_for(scene.names, CAPTION))
     return image
 
 
-def sheet(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int, side: int = 256) -> Image.Image:
+def contact_sheet(
+    pictures: Sequence[Image.Image], captions: Sequence[str], columns: int, side: int = 256
+) -> Image.Image:
     """A contact sheet: pictures fitted into squares of `side` pixels, each with its caption below, row by row."""
     font = font_for(captions, CAPTION)
     wrapped = [wrap(caption, font, side) for caption in captions]
@@ -78,12 +80,12 @@ def loss_curves(losses: Sequence[dict[str, float]], turn: int) -> Image.Image:
     for i, name in enumerate(names):
         steps = [step for step, values in enumerate(losses, 1) if name in values]
         values = np.array([losses[step - 1][name] for step in steps])
-        _panel(image, i * height * FINE, name, steps, values, len(losses), turn, COLOURS[(5, 6, 2, 7)[i % 4]])
+        _panel(image, i * height * FINE, name, steps, values, len(losses), turn, PALETTE[(5, 6, 2, 7)[i % 4]])
     return image.resize((width, height * max(1, len(names))), Image.Resampling.LANCZOS)
 
 
 @dataclass(frozen=True)
-class Dot:
+class ScatterPoint:
     """A mark with error bars in a scatter plot. x, y: (mean, low, high). Dots of a group have one outline."""
 
     name: str
@@ -92,7 +94,7 @@ class Dot:
     y: tuple[float, float, float]
 
 
-def scatter(dots: Sequence[Dot], x_name: str, y_name: str) -> Image.Image:
+def scatter(dots: Sequence[ScatterPoint], x_name: str, y_name: str) -> Image.Image:
     """Each dot with bars from its low to its high ends, on axes that just hold them, and a legend beside it."""
     width, height = SQUARE
     image = Image.new("RGB", ((width + LEGEND) * FINE, height * FINE), "white")
@@ -113,7 +115,7 @@ def scatter(dots: Sequence[Dot], x_name: str, y_name: str) -> Image.Image:
     pen.text((at(x_ticks[-1], 0)[0], (height - 8) * FINE), x_name, INK, font, anchor="rs")
     pen.text((LEFT * FINE, 4 * FINE), y_name, INK, font)
     for i, dot in enumerate(dots):
-        colour, outline = COLOURS[i % len(COLOURS)], groups.index(dot.group)
+        colour, outline = PALETTE[i % len(PALETTE)], groups.index(dot.group)
         pen.line([at(dot.x[1], dot.y[0]), at(dot.x[2], dot.y[0])], colour, FINE)
         pen.line([at(dot.x[0], dot.y[1]), at(dot.x[0], dot.y[2])], colour, FINE)
         _mark(pen, at(dot.x[0], dot.y[0]), outline, colour)

@@ -34,7 +34,7 @@ def neighbours() -> list[tuple[int, int]]:
 
 
 @torch.no_grad()
-def drawn_to_edges(pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+def refine_logits(pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """Refine masks. pixels: (H, W, 3) uint8; logits (N, H, W), above 0 in the mask; returns logits (N, H, W)."""
     height, width = pixels.shape[:2]
     margin = REACH * STRIDE
@@ -61,7 +61,7 @@ def drawn_to_edges(pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return refined.numpy()
 
 
-def around_clicks(pixels: np.ndarray, points: Sequence[tuple[float, float]], labels: Sequence[bool]) -> np.ndarray:
+def click_logits(pixels: np.ndarray, points: Sequence[tuple[float, float]], labels: Sequence[bool]) -> np.ndarray:
     """What clicks say of the pixels about them, as logits (H, W) to be added to a mask's.
 
     pixels: (H, W, 3) uint8; points: x, y in these pixels; labels: whether a point is in the thing.
@@ -78,7 +78,7 @@ def around_clicks(pixels: np.ndarray, points: Sequence[tuple[float, float]], lab
     return field
 
 
-def without_specks(masks: np.ndarray) -> np.ndarray:
+def drop_small_components(masks: np.ndarray) -> np.ndarray:
     """Masks (N, H, W) bool without the pieces that are less than SPECK of their largest piece: lights and clouds of the
     same colour far away, not parts of a thing."""
     inside = torch.from_numpy(masks).float()[:, None]

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from breakascene.data.scene import MIN_AREA
 from breakascene.errors import UserError
 from breakascene.paths import TOYBOX
-from breakascene.segmentation.crf import around_clicks, drawn_to_edges, without_specks
+from breakascene.segmentation.crf import click_logits, drop_small_components, refine_logits
 from breakascene.segmentation.small_sam import build_sam
 
 HUB_REPO = "ybelkada/segment-anything"  # Meta's three files, unchanged
@@ -127,7 +127,7 @@ class Segmenter:
         """
         with self._lock:
             size = self._current(photo).size
-            box = check_clicks(size, points, labels, box)
+            box = validate_clicks(size, points, labels, box)
             scale = self._predictor.original_size[1] / size[0]
             spots = scale * np.array(points, np.float64).reshape(-1, 2)  # (N, 2)
             logits, scores, _ = self._predictor.predict(
@@ -137,7 +137,7 @@ class Segmenter:
                 return_logits=True,
             )
             if self.small:
-                logits = drawn_to_edges(self._pixels, logits + around_clicks(self._pixels, spots, labels))
+                logits = refine_logits(self._pixels, logits + click_logits(self._pixels, spots, labels))
         order = np.argsort(-scores, kind="stable")
         return Candidates(logits[order], scores[order].astype(np.float64), size)
 
@@ -156,7 +156,7 @@ class Segmenter:
             if not found:
                 return []
             if self.small:
-                found = without_specks(drawn_to_edges(self._pixels, CERTAIN * (2.0 * np.stack(found) - 1)) > 0)
+                found = drop_small_components(refine_logits(self._pixels, CERTAIN * (2.0 * np.stack(found) - 1)) > 0)
         # Only those that stay are brought to the photo's size, which may be large.
         return [_enlarged(mask - 0.5, photo.size) for mask in _distinct(found)]
 
@@ -174,7 +174,7 @@ def _view(photo: Image.Image, side: int) -> Image.Image:
     return photo.convert("RGB").resize([max(1, round(length * scale)) for length in photo.size])
 
 
-def check_clicks(size: tuple[int, int], points: list[Point], labels: list[bool], box: Box | None) -> Box | None:
+def validate_clicks(size: tuple[int, int], points: list[Point], labels: list[bool], box: Box | None) -> Box | None:
     """Check clicks as `predict` takes them for a photo of `size` (width, height); returns the box cut to the photo.
 
     Raises UserError for a point or box outside the photo, or with nothing that says where the thing is.

@@ -15,10 +15,11 @@ from PIL import Image
 from breakascene.data.image_io import read_mask, read_photo
 from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
-from breakascene.files import new_file
+from breakascene.files import atomic_file
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, Job, Line
 from breakascene.studio.screens import create
+from breakascene.studio.screens import extract as extract_screen
 from breakascene.studio.screens.events import log
 from breakascene.studio.screens.pick import photo_input
 from breakascene.studio.state.session import Desk, Desks
@@ -44,7 +45,7 @@ def build(desks: Desks, line: Line) -> None:
         prompt = gr.Textbox(label="prompt")
         count = gr.Number(1, label="count", precision=0)
         drawing_steps = gr.Number(20, label="steps", precision=0)
-        guidance = gr.Number(engine.base().guidance, label="guidance")
+        guidance = gr.Number(engine.base().default_guidance_scale, label="guidance")
         negative = gr.Textbox(label="negative")
         shape = gr.Textbox(create.SQUARE, label="shape")
         mask, scores = gr.File(label="mask"), gr.JSON(label="scores")
@@ -63,7 +64,7 @@ def build(desks: Desks, line: Line) -> None:
         image = read_photo(_given(photo))
         candidates = engine.segmenter().predict(*_clicks(points), _numbers(box, 4, strings.API_BOX), image)
         path = desk.folder / "mask.png"
-        with new_file(path) as draft:
+        with atomic_file(path) as draft:
             Image.fromarray(candidates.mask().astype(np.uint8) * 255).save(draft)
         return str(path), [round(float(score), 4) for score in candidates.scores]
 
@@ -76,8 +77,8 @@ def build(desks: Desks, line: Line) -> None:
             raise UserError(strings.API_NAMES)
         scene = make_scene(image, arrays, names[: len(arrays)], bool(background))
         wanted = _numbers(steps, 2, strings.API_STEPS) or (None, None)
-        settings = extract.make_settings(scene, preset, *wanted, seed)
-        job = extract.begin(desk, line, scene, settings)
+        settings = extract_screen.make_settings(scene, preset, *wanted, seed)
+        job = extract_screen.begin(desk, line, scene, settings)
         for events in _watch(job):
             if events:
                 event = events[-1]

@@ -13,12 +13,12 @@ import torch
 
 from breakascene.data.scene import Scene
 from breakascene.evaluation import report
-from breakascene.evaluation.metrics import load_eyes
-from breakascene.generation.generate import Picture, generate
+from breakascene.evaluation.metrics import load_feature_extractor
+from breakascene.generation.generate import GeneratedImage, generate
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
-from breakascene.paths import toybox_folder
+from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.training import memory
 from breakascene.training.loop import StepEvent, extract
@@ -63,8 +63,10 @@ def _lent_to_learn(scene: Scene, settings: Settings, *_) -> int:
     return min(LONGEST, learning_seconds(settings))
 
 
-def _lent_to_draw(run: Path, prompts: Sequence[str], flag: Path, count: int = 1, steps: int = 20, **_) -> int:
-    return min(LONGEST, round(STARTS + GUESS[1] * len(prompts) * count * steps))
+def _lent_to_draw(
+    run: Path, prompts: Sequence[str], flag: Path, count: int = 1, num_inference_steps: int = 20, **_
+) -> int:
+    return min(LONGEST, round(STARTS + GUESS[1] * len(prompts) * count * num_inference_steps))
 
 
 def on_gpu(seconds: int | Callable) -> Callable:
@@ -93,7 +95,7 @@ def _time_forward(base: Base, pictures: int) -> float:
 
 def _pictures(settings: Settings, phase: int) -> int:
     """How many pictures a step looks at: in phase 2 as many of the prior's."""
-    return settings.batch * (2 if phase == 2 and settings.prior_weight else 1)
+    return settings.train_batch_size * (2 if phase == 2 and settings.prior_loss_weight else 1)
 
 
 def base() -> Base:
@@ -102,7 +104,7 @@ def base() -> Base:
 
 def is_toybox() -> bool:
     """Whether the base is the one that comes with the studio."""
-    return base().name == "toybox" or Path(base().name) == toybox_folder()
+    return base().name == "toybox" or Path(base().name) == TOYBOX
 
 
 def segmenter() -> Segmenter:
@@ -130,7 +132,7 @@ def _taken(file: Path) -> bool:
 
 
 @on_gpu(_lent_to_draw)
-def draw(run: Path, prompts: Sequence[str], flag: Path, **options) -> Iterator[Picture]:
+def draw(run: Path, prompts: Sequence[str], flag: Path, **options) -> Iterator[GeneratedImage]:
     """Generate from a run folder, picture by picture, until done or until the file `flag` exists."""
     for picture in generate(base(), Concepts.load(run), prompts, **options):
         yield picture
@@ -141,7 +143,7 @@ def draw(run: Path, prompts: Sequence[str], flag: Path, **options) -> Iterator[P
 @on_gpu(CHECK_SECONDS)
 def check(run: Path, out: Path, flag: Path) -> Iterator[tuple[int, int, str]]:
     """Evaluate a run folder into the folder `out`, unless the file `flag` comes to exist before the end."""
-    eyes = load_eyes(device=base().device)
+    eyes = load_feature_extractor(device=base().device)
     for event in report.write([run], base(), out, eyes, eyes):
         yield event
         if flag.exists():
@@ -169,16 +171,16 @@ def expected_seconds(settings: Settings) -> float | None:
         if (pace := _pace.get(_kind(settings, phase))) is None:
             if (forward := _forward.get(_pictures(settings, phase))) is None:
                 return None
-            pace = STEP_COST[settings.full and phase == 2] * forward
+            pace = STEP_COST[settings.train_all_weights and phase == 2] * forward
         seconds += steps * pace
     return seconds
 
 
 def _kind(settings: Settings, phase: int) -> tuple[bool, int, int]:
     """Steps of a kind take the same time; in phase 1 all weights rest, whatever the preset."""
-    return settings.full and phase == 2, settings.batch, phase
+    return settings.train_all_weights and phase == 2, settings.train_batch_size, phase
 
 
 def expected_memory(settings: Settings) -> int:
     """Bytes that a run needs here, the way it would choose by itself."""
-    return memory.choose("auto", base(), settings).needs
+    return memory.plan_memory("auto", base(), settings).needs

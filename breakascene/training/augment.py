@@ -12,7 +12,7 @@ from breakascene.data.scene import Scene, cutout
 from breakascene.models.base import Base
 from breakascene.training import losses
 
-ARRANGEMENTS = 48  # made once for a run
+NUM_COMPOSITIONS = 48  # made once for a run
 # The longer side of a cut-out as a share of the picture, with 1 to 3 of them, and where its feet stand: as the toybox
 # draws things. Other sizes and places made the handles fit what that base cannot draw, patches instead of the thing;
 # a little play about these, a tenth of the size or a cell of the latents, took the thing's details.
@@ -21,7 +21,7 @@ PIXELS_AT_ONCE = 8 * 128**2  # encoded in one go; the VAE's memory would set the
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
+class TrainingData:
     """N pictures as the model sees them: each photo and its mirror image, then arrangements. K concepts."""
 
     mean: torch.Tensor  # (N, C, h, w) of the VAE's posterior
@@ -32,12 +32,12 @@ class Views:
     photos: int = 1  # the photo with number i is picture 2i, its mirror image 2i + 1
 
     @classmethod
-    def of(cls, scene: Scene, base: Base, arrangements: int = 0, seed: int = 0, flip: bool = False) -> "Views":
+    def of(cls, scene: Scene, base: Base, arrangements: int = 0, seed: int = 0, flip: bool = False) -> "TrainingData":
         """Encode the photos, their mirror images and so many arrangements; half of these are mirrored with `flip`."""
         rng, pictures = np.random.default_rng(seed), []
         cutouts: list[list[Image.Image]] = [[] for _ in scene.handles]  # of each concept in all photos
         for photo, where in scene.photos():
-            square = photo.square(base.image_size)
+            square = photo.square_crop(base.image_size)
             masks = np.zeros((len(scene.handles), *square.masks.shape[1:]), bool)
             masks[where] = square.masks
             pictures += [(square.pixels, masks), (square.pixels[:, ::-1], masks[..., ::-1])]
@@ -61,7 +61,7 @@ class Views:
             torch.stack([losses.shrink(masks, base.latent_size) for masks in solid]),
             torch.stack([losses.to_peak(losses.shrink(masks, base.attention_size)) for masks in solid]),
             tuple(tuple(np.flatnonzero(masks.any((1, 2))).tolist()) for _, masks in pictures),
-            len(scene.also) + 1,
+            len(scene.other_photos) + 1,
         )
 
     @cached_property

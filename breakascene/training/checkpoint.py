@@ -14,14 +14,14 @@ from safetensors.torch import save_file
 
 from breakascene.data.scene import Scene
 from breakascene.errors import UserError
-from breakascene.files import new_file
+from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.training.settings import Settings
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after a step. tensors: "handles", weights by name, and Adam's state as learning.adam_state gives it."""
+    """The state after a step. tensors: "handles", weights by name, and Adam's state as learning.optimizer_state gives it."""
 
     phase: int
     losses: list[dict[str, float]]  # one for each step done
@@ -49,7 +49,7 @@ def identity(scene: Scene, base: Base, settings: Settings) -> dict:
     """What makes a run this run: two runs with the same identity have the same losses."""
     digest = hashlib.sha256(scene.photo.tobytes())
     digest.update(scene.masks().tobytes())
-    for other in scene.also:
+    for other in scene.other_photos:
         digest.update(repr(other.names).encode() + other.photo.tobytes() + other.masks().tobytes())
     return {
         "photo and masks": digest.hexdigest(),
@@ -64,7 +64,7 @@ def save(path: Path, state: Checkpoint) -> None:
     header = {"phase": state.phase, "losses": state.losses, "identity": state.identity}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
     try:
-        with new_file(path) as draft:
+        with atomic_file(path) as draft:
             save_file({**tensors, "random": state.random}, draft, {"checkpoint": json.dumps(header)})
     except (OSError, SafetensorError) as error:
         raise UserError(

@@ -14,17 +14,17 @@ from PIL import Image
 from breakascene.data.scene import Scene, cutout
 from breakascene.errors import UserError
 from breakascene.files import require_writable, sweep
-from breakascene.models.attention import Recorder
+from breakascene.models.attention import AttentionStore
 from breakascene.models.base import Base
-from breakascene.models.concepts import Concepts, check_target
-from breakascene.models.handles import initial_rows, places, taught, training_prompt
+from breakascene.models.concepts import Concepts, check_run_folder
+from breakascene.models.handles import initial_embeddings, token_positions, training_prompt, with_handles
 from breakascene.training import checkpoint, optim
-from breakascene.training.augment import ARRANGEMENTS, Views
+from breakascene.training.augment import NUM_COMPOSITIONS, TrainingData
 from breakascene.training.checkpoint import Checkpoint
-from breakascene.training.memory import Choice, choose, ran_out, rest, sparing, thriftier
-from breakascene.training.monitor import Clock, previews_of, read_leak, read_maps
+from breakascene.training.memory import MemoryPlan, is_out_of_memory, memory_mode, next_plan, offload_vae, plan_memory
+from breakascene.training.monitor import TimeEstimator, attention_leak, attention_maps, draw_previews
 from breakascene.training.prior import prior_latents
-from breakascene.training.settings import FEW, Settings, adapted, preset
+from breakascene.training.settings import FEW_CONCEPTS, Settings, adapted, preset
 from breakascene.training.step import step_loss
 
 __all__ = ["Settings", "StepEvent", "adapted", "extract", "preset", "run_extraction"]
@@ -32,7 +32,7 @@ __all__ = ["Settings", "StepEvent", "adapted", "extract", "preset", "run_extract
 
 @dataclass(frozen=True, eq=False)
 class StepEvent:
-    """What one step did. Maps are (s, s) float32 with peak 1, and lie over `scene.square(base.image_size).pixels`."""
+    """What one step did. Maps are (s, s) float32 with peak 1, and lie over `scene.square_crop(base.image_size).pixels`."""
 
     phase: int  # 1 or 2
     step: int  # from 1, over both phases
@@ -44,7 +44,7 @@ class StepEvent:
     handles: tuple[str, ...]  # drawn in this step
     previews: dict[str, Image.Image] | None = None
     maps: dict[str, np.ndarray] | None = None
-    memory: Choice | None = None  # how memory is used; another one than before where it ran out
+    memory: MemoryPlan | None = None  # how memory is used; another one than before where it ran out
 
 
 def extract(
@@ -64,7 +64,7 @@ def extract(
     """Learn the concepts of a scene. Yields an event after each step; the generator's return value is the Concepts.
 
     out: a folder for the result; a checkpoint lies beside it until all steps are done. memory: "auto" or a way of
-    memory.WAYS; where memory runs out, the run goes on in the next more sparing way, from where it was or, if weights
+    memory.MEMORY_MODES; where memory runs out, the run goes on in the next more sparing way, from where it was or, if weights
     were moving, from its checkpoint (from the start without one). resume: go on from the checkpoint. stop: asked
     between steps; once true, what has been learned so far is returned (and saved). wanted: asked after each step
     whether its event shall have pictures and attention maps. preview_every, maps_every, save_every: steps between
@@ -76,22 +76,22 @@ def extract(
     """
     identity = checkpoint.identity(scene, base, settings)
     if out is not None:
-        check_target(require_writable(out, "folder"))
+        check_run_folder(require_writable(out, "folder"))
         for path in (Path(out), checkpoint.path_for(out)):
             sweep(path)
     elif resume:
         raise UserError("There is nothing to resume without a run folder: give --out.")
     run = _Run(scene, base, settings, out, identity, stop, wanted, preview_every, maps_every, save_every)
     saved = checkpoint.load(checkpoint.path_for(out), identity) if resume else None
-    choice = choose(memory, base, settings)
+    choice = plan_memory(memory, base, settings)
     while True:
         try:
             return (yield from run.go(saved, choice))
         except (RuntimeError, MemoryError) as error:
-            if not ran_out(error):
+            if not is_out_of_memory(error):
                 raise
         # Only here, where the error is gone and with it all that it held, is the memory free again.
-        choice, saved = thriftier(choice, base, settings), run.last()
+        choice, saved = next_plan(choice, base, settings), run.last()
 
 
 @dataclass
@@ -110,7 +110,7 @@ class _Run:
     save_every: int
     last: Callable[[], Checkpoint | None] = lambda: None
 
-    def go(self, saved: Checkpoint | None, choice: Choice) -> Generator[StepEvent, None, Concepts]:
+    def go(self, saved: Checkpoint | None, choice: MemoryPlan) -> Generator[StepEvent, None, Concepts]:
         """Do all steps, from the saved state on if there is one."""
         scene, base, settings = self.scene, self.base, self.settings
         self.last = partial(_same, saved)
@@ -119,22 +119,26 @@ class _Run:
         if saved:
             rng.set_state(saved.random)
             optim.restore_scaler(saved.tensors, scaler)
-        arrangements = round(ARRANGEMENTS * max(1, len(scene.concepts) / FEW)) if settings.arranged else 0
+        arrangements = (
+            round(NUM_COMPOSITIONS * max(1, len(scene.concepts) / FEW_CONCEPTS)) if settings.composition_prob else 0
+        )
         history = list(saved.losses) if saved else []
         trainable, parameters, optimizer, stopped = None, {}, None, False
-        clock, keeps = Clock(settings), self.out is not None and self.save_every
+        clock, keeps = TimeEstimator(settings), self.out is not None and self.save_every
 
         def state() -> Checkpoint:
-            moments = optim.adam_state(optimizer, parameters)
+            moments = optim.optimizer_state(optimizer, parameters)
             tensors = {**parameters, **moments, **optim.scaler_state(scaler)}
             return Checkpoint(phase, history, self.identity, tensors, before)
 
         with ExitStack() as undo:
-            undo.enter_context(sparing(base, settings, choice.way))  # first of all, to make room for the encoding
-            views = Views.of(scene, base, arrangements, settings.seed, settings.flip_arranged)
-            rows = saved.tensors["handles"] if saved else first_rows(scene, base, settings)
-            words = undo.enter_context(taught(base, scene.handles, rows))
-            places(base, training_prompt(scene.handles), scene.handles)  # raises if the longest prompt is cut off
+            undo.enter_context(memory_mode(base, settings, choice.mode))  # first of all, to make room for the encoding
+            views = TrainingData.of(scene, base, arrangements, settings.seed, settings.flip_compositions)
+            rows = saved.tensors["handles"] if saved else initial_handle_embeddings(scene, base, settings)
+            words = undo.enter_context(with_handles(base, scene.handles, rows))
+            token_positions(
+                base, training_prompt(scene.handles), scene.handles
+            )  # raises if the longest prompt is cut off
             for phase in (1, 2):
                 first, last = (0, settings.steps[0]) if phase == 1 else (settings.steps[0], settings.total)
                 # Phase 2 is entered even where all its steps are done, because its weights are the result.
@@ -142,29 +146,29 @@ class _Run:
                     continue
                 prior = None
                 if phase == 2:
-                    if settings.prior_weight and len(history) < last:
-                        prior = prior_latents(base, settings.prior_count, self.stop)
+                    if settings.prior_loss_weight and len(history) < last:
+                        prior = prior_latents(base, settings.num_prior_images, self.stop)
                     trainable = undo.enter_context(optim.trainable(base, settings))
                 weights = trainable.parameters if trainable else {}
                 parameters = {"handles": words, **weights}
-                optimizer = optim.adamw(words, weights, settings, choice.way.eight_bit)
+                optimizer = optim.make_optimizer(words, weights, settings, choice.mode.eight_bit)
                 if saved and saved.step > first:
                     optim.restore(saved.tensors, optimizer, parameters)
                 before = rng.get_state()
                 if keeps:
                     self.save(state())  # from here on a killed run can go on
-                rest(base)
+                offload_vae(base)
                 whole = True  # but while the weights move
                 try:
                     while len(history) < last and not (stopped := self.stop()):
                         started = time.perf_counter()
-                        with Recorder(base.unet, base.attention_layers, settings.batch) as seen:
+                        with AttentionStore(base.unet, base.attention_layers, settings.train_batch_size) as seen:
                             loss, figures, leaks, drawn = step_loss(
                                 base, views, scene.handles, prior, settings, rng, seen
                             )
                             scaler.scale(loss).backward()  # in here, for where memory is lean the layers run again
-                        if phase == 2 and settings.falling:
-                            optim.set_rates(optimizer, settings, (last - len(history)) / settings.steps[1])
+                        if phase == 2 and settings.lr_scheduler == "linear":
+                            optim.set_learning_rates(optimizer, settings, (last - len(history)) / settings.steps[1])
                         whole = False
                         scaler.step(optimizer)
                         scaler.update()
@@ -178,13 +182,13 @@ class _Run:
                         draw, look = _due(step, self.preview_every), _due(step, self.maps_every)
                         if self.wanted():
                             draw = look = True
-                        previews = previews_of(base, scene.handles, settings) if draw else None
-                        maps = read_maps(base, views, scene.handles) if look else None
+                        previews = draw_previews(base, scene.handles, settings) if draw else None
+                        maps = attention_maps(base, views, scene.handles) if look else None
                         yield StepEvent(
                             phase, step, settings.total, figures, leaks, seconds, left, drawn, previews, maps, choice
                         )
                 except (RuntimeError, MemoryError) as error:
-                    if whole and ran_out(error):
+                    if whole and is_out_of_memory(error):
                         self.last = partial(_same, state().apart())
                     raise
             concepts = Concepts(
@@ -196,9 +200,9 @@ class _Run:
                 steps=len(history),
                 losses=tuple(history),
                 embeddings=words.detach().cpu().float().clone(),
-                change=trainable.change() if trainable else {},
-                leak=read_leak(base, views, scene.handles),
-                memory=choice.way.name,
+                delta=trainable.delta() if trainable else {},
+                leak=attention_leak(base, views, scene.handles),
+                memory=choice.mode.name,
             )
             if self.out is not None:
                 if stopped and optimizer:
@@ -214,13 +218,13 @@ class _Run:
         self.last = partial(checkpoint.load, path, self.identity)
 
 
-def first_rows(scene: Scene, base: Base, settings: Settings) -> torch.Tensor:
-    """Where the handles begin, (K, D) float32: at the words of their names (section 3.1) or, with settings.pictured on
+def initial_handle_embeddings(scene: Scene, base: Base, settings: Settings) -> torch.Tensor:
+    """Where the handles begin, (K, D) float32: at the words of their names (section 3.1) or, with settings.init_from_image on
     a base that has a map of looks, at the codes of their cut-outs."""
-    rows = initial_rows(base, scene.names)
-    if settings.pictured and base.looks:
+    rows = initial_embeddings(base, scene.names)
+    if settings.init_from_image and base.image_codes:
         things = [cutout(scene, index) for index in range(len(scene.concepts))]
-        rows[: len(things)] = base.looks.codes(things, base.vae)
+        rows[: len(things)] = base.image_codes.codes(things, base.vae)
     return rows
 
 
@@ -233,10 +237,10 @@ def run_extraction(
     **options,
 ) -> Concepts:
     """Run `extract` to its end, with its options, and return the Concepts; `on_event` is called after each step."""
-    return run_through(extract(scene, base, settings, out, **options), on_event)
+    return exhaust(extract(scene, base, settings, out, **options), on_event)
 
 
-def run_through(work: Generator, on_event: Callable) -> object:
+def exhaust(work: Generator, on_event: Callable) -> object:
     """Go through a generator to its end: each event to `on_event`, the generator's return value to the caller."""
     while True:
         try:

@@ -20,20 +20,20 @@ SCALER = ("scale", "_growth_tracker")  # PyTorch's names
 FIELDS = ("step", *(f"{moment}{part}" for moment, _ in MOMENTS for part in ("", "_scale", "_code")))
 
 
-def trainable(base: Base, settings: Settings) -> AbstractContextManager[lora.Trainable]:
+def trainable(base: Base, settings: Settings) -> AbstractContextManager[lora.TrainableWeights]:
     """What phase 2 teaches besides the handles, while the block runs."""
-    if settings.full:
-        return lora.whole(base, settings.rank, settings.full_weights)
-    return lora.lora(base, settings.rank, settings.seed, settings.unet_layers)
+    if settings.train_all_weights:
+        return lora.full_finetuning(base, settings.rank, settings.trained_weights)
+    return lora.inject_lora(base, settings.rank, settings.seed, settings.lora_layers)
 
 
-def adamw(
+def make_optimizer(
     words: torch.nn.Parameter, weights: dict[str, torch.nn.Parameter], settings: Settings, eight_bit: bool = False
 ) -> torch.optim.Optimizer:
     """AdamW over the handles and, in phase 2, the weights that learn; with eight_bit its state takes a quarter."""
-    groups = [{"params": [words], "lr": settings.late_handle_rate if weights else settings.handle_rate}]
+    groups = [{"params": [words], "lr": settings.handle_lr_phase2 if weights else settings.handle_lr}]
     if weights:
-        groups.append({"params": list(weights.values()), "lr": settings.weight_rate})
+        groups.append({"params": list(weights.values()), "lr": settings.weight_lr})
     if eight_bit:
         import bitsandbytes
 
@@ -44,7 +44,7 @@ def adamw(
 
 def scaler(base: Base) -> torch.amp.GradScaler:
     """What keeps gradients within float16 where the base computes in it; elsewhere it does nothing."""
-    return torch.amp.GradScaler(base.device.type, enabled=base.precision is torch.float16)
+    return torch.amp.GradScaler(base.device.type, enabled=base.compute_dtype is torch.float16)
 
 
 def scaler_state(scaler: torch.amp.GradScaler) -> dict[str, torch.Tensor]:
@@ -60,18 +60,18 @@ def restore_scaler(tensors: dict[str, torch.Tensor], scaler: torch.amp.GradScale
         scaler.load_state_dict(scaler.state_dict() | state)
 
 
-def set_rates(optimizer: torch.optim.Optimizer, settings: Settings, left: float) -> None:
+def set_learning_rates(optimizer: torch.optim.Optimizer, settings: Settings, left: float) -> None:
     """Set the rates of phase 2 to what is `left` of them, 1..0."""
-    for group, rate in zip(optimizer.param_groups, (settings.late_handle_rate, settings.weight_rate), strict=True):
+    for group, rate in zip(optimizer.param_groups, (settings.handle_lr_phase2, settings.weight_lr), strict=True):
         group["lr"] = left * rate
 
 
-def eight_bit_at_hand() -> bool:
+def has_bitsandbytes() -> bool:
     """Whether the library for 8-bit state is installed; it steps on a CPU as on CUDA."""
     return find_spec("bitsandbytes") is not None
 
 
-def adam_state(optimizer: torch.optim.Optimizer, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def optimizer_state(optimizer: torch.optim.Optimizer, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Adam's state by "adam.<field>.<parameter name>"; nothing before the first step.
 
     Fields as in torch.optim.AdamW: "step", "exp_avg", "exp_avg_sq". Where a moment is in 8 bits, the latter are uint8,
@@ -99,7 +99,7 @@ def _fields(state: dict) -> dict[str, torch.Tensor]:
 def restore(
     tensors: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer, parameters: dict[str, torch.Tensor]
 ) -> None:
-    """Put saved values, of parameters and of adam_state, into the parameters and the optimizer that steps them."""
+    """Put saved values, of parameters and of optimizer_state, into the parameters and the optimizer that steps them."""
     for name, parameter in parameters.items():
         parameter.copy_(tensors[name])
         fields = {field: tensors[key] for field in FIELDS if (key := f"adam.{field}.{name}") in tensors}

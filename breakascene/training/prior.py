@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from breakascene.files import new_file
+from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.paths import cache_folder
 
@@ -41,7 +41,9 @@ def prior_latents(base: Base, count: int, stop: Callable[[], bool] = lambda: Fal
     They depend on the base, the prompts and the count only. None if `stop` said so before the end.
     """
     prompts = [PRIOR_PROMPTS[i % len(PRIOR_PROMPTS)] for i in range(count)]
-    key = hashlib.sha256(repr((base.fingerprint, prompts, DRAW_STEPS, base.guidance)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        repr((base.fingerprint, prompts, DRAW_STEPS, base.default_guidance_scale)).encode()
+    ).hexdigest()[:16]
     path = cache_folder() / f"prior-{key}.safetensors"
     try:
         return Prior(load_file(path)["latents"].to(base.device), tuple(prompts))
@@ -57,14 +59,14 @@ def prior_latents(base: Base, count: int, stop: Callable[[], bool] = lambda: Fal
             latents = pipeline(
                 batch,
                 num_inference_steps=DRAW_STEPS,
-                guidance_scale=base.guidance,
+                guidance_scale=base.default_guidance_scale,
                 generator=generators,
                 output_type="latent",
             ).images
         drawn.append(latents.float())
     latents = torch.cat(drawn)  # (N, C, h, w)
     try:
-        with new_file(path) as draft:
+        with atomic_file(path) as draft:
             save_file({"latents": latents.cpu().contiguous()}, draft)
     except (OSError, SafetensorError):
         pass  # without a place to keep them they are drawn again next time

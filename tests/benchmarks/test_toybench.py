@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import typer
-from conftest import weights_of
+from helpers.models import weights_of
 from PIL import Image, ImageColor
 from typer.testing import CliRunner
 
@@ -17,10 +17,10 @@ from benchmarks.toybench import ASKED, ELSEWHERE, SMALL, TOYBENCH, TUNING
 from benchmarks.trials import FIGURES, interval
 from breakascene.rendering import plots
 from breakascene.toybox.vocabulary import HELD_OUT
-from breakascene.training.augment import Views
+from breakascene.training.augment import TrainingData
 from breakascene.training.loop import extract, run_extraction
 from breakascene.training.settings import preset
-from breakascene.training.step import draw_view
+from breakascene.training.step import sample_view
 
 SHARE = 0.005  # 400 + 400 steps become 2 + 2
 
@@ -57,13 +57,16 @@ def test_methods_have_one_start_and_one_budget(tiny_base):
     groups = {name: method.group for name, method in METHODS.items()}
     for name, group in groups.items():  # an ablation has the budget of `light`, a baseline that of `paper`
         budget = {"ablation": "light", "baseline": "paper"}.get(group)
-        assert budget is None or (made[name].total, made[name].batch) == (made[budget].total, made[budget].batch)
-    assert all(made[name] == preset(name, tiny_base, pictured=True) for name in ("light", "quick", "paper"))
-    assert len({(s.pictured, s.seed, s.prior_weight, s.prior_count) for s in made.values()}) == 1
+        assert budget is None or (made[name].total, made[name].train_batch_size) == (
+            made[budget].total,
+            made[budget].train_batch_size,
+        )
+    assert all(made[name] == preset(name, tiny_base, init_from_image=True) for name in ("light", "quick", "paper"))
+    assert len({(s.init_from_image, s.seed, s.prior_loss_weight, s.num_prior_images) for s in made.values()}) == 1
     assert sum(group == "ablation" for group in groups.values()) == 4
     assert made["start"].total == 0 and len(set(made.values())) == len(made)
     tripled = settings("CD-m", tiny_base, times=3.0)
-    assert tripled.weight_rate == pytest.approx(3 * made["CD-m"].weight_rate)
+    assert tripled.weight_lr == pytest.approx(3 * made["CD-m"].weight_lr)
     assert settings("paper", tiny_base, SHARE).steps == (2, 2)
 
 
@@ -81,18 +84,18 @@ def test_baselines_touch_the_weights_that_are_theirs(tiny_base, scene, name):
         # A last bias of the text encoder may be of no account to the loss, but nearly all have to move.
         assert moved <= theirs and len(moved) >= 0.9 * len(theirs)
     assert steps == 4
-    change = run_extraction(scene, tiny_base, settings(name, tiny_base, SHARE)).change
+    change = run_extraction(scene, tiny_base, settings(name, tiny_base, SHARE)).delta
     assert {key.rpartition(".")[0] for key in change} == theirs
 
 
 def test_baselines_see_cut_outs_only_half_of_them_mirrored(tiny_base, scene):
     chosen, rng = settings("DB-m", tiny_base), torch.Generator().manual_seed(0)
-    assert chosen.flip_arranged and not chosen.masked and chosen.attention_weight == 0
-    views = Views.of(scene, tiny_base, 4)
-    assert all(draw_view(views, chosen, rng)[0] > 1 for _ in range(50))  # never the photo
+    assert chosen.flip_compositions and not chosen.masked_loss and chosen.attention_loss_weight == 0
+    views = TrainingData.of(scene, tiny_base, 4)
+    assert all(sample_view(views, chosen, rng)[0] > 1 for _ in range(50))  # never the photo
     mirrored = 0
     for seed in range(12):
-        plain, drawn = (Views.of(scene, tiny_base, 1, seed, flip=flip).masks[2] for flip in (False, True))
+        plain, drawn = (TrainingData.of(scene, tiny_base, 1, seed, flip=flip).masks[2] for flip in (False, True))
         mirrored += torch.equal(drawn, plain.flip(-1))
         assert torch.equal(drawn, plain) or torch.equal(drawn, plain.flip(-1))
     assert 2 < mirrored < 10
@@ -118,10 +121,13 @@ def test_search_ends_at_the_farthest():
 
 
 def test_scatter_sets_dots_where_they_belong():
-    dots = [plots.Dot("low", "a", (0.2, 0.1, 0.3), (0.2, 0.1, 0.3)), plots.Dot("high", "b", (0.8,) * 3, (0.9,) * 3)]
+    dots = [
+        plots.ScatterPoint("low", "a", (0.2, 0.1, 0.3), (0.2, 0.1, 0.3)),
+        plots.ScatterPoint("high", "b", (0.8,) * 3, (0.9,) * 3),
+    ]
     panel = np.asarray(plots.scatter(dots, "x", "y"))[:, : plots.SQUARE[0]].astype(int)
     middles = []
-    for colour in plots.COLOURS[:2]:
+    for colour in plots.PALETTE[:2]:
         near = np.abs(panel - ImageColor.getrgb(colour)).max(-1) < 40
         middles.append([axis.mean() for axis in np.nonzero(near)])  # y, x
     (low_y, low_x), (high_y, high_x) = middles
@@ -208,4 +214,4 @@ def test_rates_are_searched_and_written(tiny_folder, tmp_path):
     score = {times: one["identity"] + one["prompt"] for times, one in tried.items()}
     assert now["light"] == 0.5 and len(tried) >= 3
     assert score[min(score, key=lambda times: abs(times - now["TI-m"]))] == max(score.values())
-    assert len({one["trial"]["settings"]["handle_rate"] for one in tried.values()}) == len(tried)
+    assert len({one["trial"]["settings"]["handle_lr"] for one in tried.values()}) == len(tried)

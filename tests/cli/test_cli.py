@@ -22,9 +22,9 @@ from typer.testing import CliRunner
 from breakascene.__main__ import app
 from breakascene.cli import demo
 from breakascene.cli.terminal import parse_mask, parse_point, progress
-from breakascene.data.scene import make_scene, read_folder, save_scene
+from breakascene.data.scene import load_scene, make_scene, save_scene
 from breakascene.errors import UserError
-from breakascene.generation.generate import read_record
+from breakascene.generation.generate import read_metadata
 from breakascene.models.concepts import Concepts
 from breakascene.rendering import plots
 from breakascene.segmentation.small_sam import build_sam
@@ -128,7 +128,7 @@ def test_extract_then_generate(files, tiny_folder):
     assert "<asset0> (ball), <asset1> (mug), <background> (background)" in said and "step 3 of 3" in said
     concepts = Concepts.load(files / "run")
     assert concepts.steps == 3 and concepts.seed == 5 and concepts.settings["preset"] == "light"
-    assert read_folder(files / "run" / "scene").names == ("ball", "mug", "background")
+    assert load_scene(files / "run" / "scene").names == ("ball", "mug", "background")
     assert not list(files.glob("*checkpoint*"))
 
     prompt = "a photo of <asset0> at <background>"
@@ -137,9 +137,9 @@ def test_extract_then_generate(files, tiny_folder):
     paths = [Path(line) for line in said.splitlines()]
     assert len(paths) == 2 and sorted(paths) == sorted((files / "pictures").iterdir())
     for index, path in enumerate(paths):
-        record = read_record(path)
-        assert record["prompt"] == prompt and record["negative"] == "a dog" and record["index"] == index
-        assert (record["seed"], record["steps"], record["guidance"]) == (7, 2, 2)
+        record = read_metadata(path)
+        assert record["prompt"] == prompt and record["negative_prompt"] == "a dog" and record["index"] == index
+        assert (record["seed"], record["num_inference_steps"], record["guidance_scale"]) == (7, 2, 2)
     again = call("generate", files / "run", prompt, *options, "--out", files / "again")
     for path, other in zip(paths, again.splitlines(), strict=True):
         assert Image.open(path).tobytes() == Image.open(other).tobytes()
@@ -161,7 +161,7 @@ def test_evaluate_measures_runs_side_by_side(files, tiny_folder):
 def test_presets_reach_the_run(files, tiny_folder):
     call(*extract_words(files, tiny_folder, "--preset", "paper", "--steps", "0,1", "--out", files / "run"))
     settings = Concepts.load(files / "run").settings
-    assert settings["preset"] == "paper" and settings["full"] and settings["steps"] == [0, 1]
+    assert settings["preset"] == "paper" and settings["train_all_weights"] and settings["steps"] == [0, 1]
 
 
 def test_another_photo_of_the_same_things(files, tiny_folder, scene):
@@ -171,8 +171,8 @@ def test_another_photo_of_the_same_things(files, tiny_folder, scene):
     )
     options = ["--steps", "2,0", "--also", files / "turned"]
     call(*extract_words(files, tiny_folder, *options, "--out", files / "run"))
-    kept = read_folder(files / "run" / "scene")
-    assert kept.names == ("ball", "mug") and [other.names for other in kept.also] == [("mug",)]
+    kept = load_scene(files / "run" / "scene")
+    assert kept.names == ("ball", "mug") and [other.names for other in kept.other_photos] == [("mug",)]
     (files / "turned" / "names.txt").write_text("cup\n")
     words = extract_words(files, tiny_folder, *options, "--out", files / "other")
     refused = CliRunner().invoke(app, [str(word) for word in words])
@@ -188,7 +188,7 @@ def test_many_things_get_more_steps_unless_they_are_said(files, tiny_folder):
     words = ["extract", files / "photo.png", *masks, "--base", tiny_folder, "--preset", "quick"]
     call(*words, "--steps", "1,0", "--out", files / "run")
     settings = Concepts.load(files / "run").settings
-    assert settings["steps"] == [1, 0] and settings["area_weight"] == 1.0
+    assert settings["steps"] == [1, 0] and settings["area_weighting"] == 1.0
 
 
 def test_how_memory_is_used_is_said_and_kept(files, tiny_folder, monkeypatch):
@@ -266,7 +266,7 @@ def test_real_photos_go_through_without_complaint(photo, tmp_path, tiny_folder):
 
 
 def test_demo_fills_its_folder_and_page(tmp_path, scene, tiny_base):
-    settings = preset("quick", tiny_base, steps=(2, 1), prior_count=1)
+    settings = preset("quick", tiny_base, steps=(2, 1), num_prior_images=1)
     scene = replace(scene, background=False)
     said, events = [], []
     demo.run(scene, tiny_base, settings, tmp_path / "demo", said.append, events.append)
@@ -276,7 +276,7 @@ def test_demo_fills_its_folder_and_page(tmp_path, scene, tiny_base):
         "losses.png", "attention.png",
     }  # fmt: skip
     assert len(events) == 3 and Concepts.load(tmp_path / "demo" / "run").steps == 3
-    gallery = [read_record(path)["prompt"] for path in (tmp_path / "demo" / "gallery").iterdir()]
+    gallery = [read_metadata(path)["prompt"] for path in (tmp_path / "demo" / "gallery").iterdir()]
     assert sorted(gallery) == sorted(demo.prompts(scene.handles)) and len(gallery) >= 8
     assert any("<asset0> and <asset1>" in prompt for prompt in gallery)
     page = (tmp_path / "demo" / "index.html").read_text()
@@ -341,7 +341,7 @@ def test_overlay_colours_only_the_masks():
 def test_sheet_shows_every_picture_undistorted():
     colours = ["red", "green", "blue", "black", "orange"]
     pictures = [Image.new("RGB", (60, 30), colour) for colour in colours]
-    image = plots.sheet(pictures, ["a caption that is far too long for one line"] * 5, columns=3, side=100)
+    image = plots.contact_sheet(pictures, ["a caption that is far too long for one line"] * 5, columns=3, side=100)
     assert image.width == 3 * 110 + 10
     pixels = np.asarray(image)
     for colour in colours[:3]:

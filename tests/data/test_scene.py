@@ -8,7 +8,7 @@ from helpers.files import save_blank_png
 from PIL import Image
 
 from breakascene.data.image_io import read_mask, read_photo
-from breakascene.data.scene import cutout, make_scene, read_folder, read_scene, save_scene
+from breakascene.data.scene import cutout, load_scene, make_scene, read_scene, save_scene
 from breakascene.errors import UserError
 
 RED, GREEN, BLUE = (200, 30, 20), (20, 180, 40), (10, 60, 210)
@@ -202,7 +202,7 @@ def test_scene_saves_and_reads_back_the_same(tmp_path):
     for background in (False, True):
         scene = make_scene(corners(), masks, ["mug", "Häschen"], background)
         save_scene(scene, tmp_path / "scene")  # the second time over the first
-        again = read_folder(tmp_path / "scene")
+        again = load_scene(tmp_path / "scene")
         assert again.handles == scene.handles and again.names == scene.names
         assert np.array_equal(again.masks(), scene.masks())
         assert again.photo.tobytes() == scene.photo.tobytes()
@@ -213,14 +213,14 @@ def test_folder_without_names_and_with_too_many(tmp_path):
     corners().save(tmp_path / "img.jpg")
     for i in (0, 1, 10):
         Image.fromarray(blob(60, 40, (i, 5, 20 + i, 20)).astype(np.uint8) * 255).save(tmp_path / f"mask{i}.png")
-    scene = read_folder(tmp_path)
+    scene = load_scene(tmp_path)
     assert scene.names == ("object",) * 3
     assert np.flatnonzero(scene.masks()[2].any(axis=0))[0] == 10  # mask10 comes after mask1 by number
     (tmp_path / "names.txt").write_text("a\nb\nc\nd\n")
     with pytest.raises(UserError, match="4 names for 3 masks"):
-        read_folder(tmp_path)
+        load_scene(tmp_path)
     with pytest.raises(UserError, match="not a scene folder"):
-        read_folder(tmp_path / "elsewhere")
+        load_scene(tmp_path / "elsewhere")
 
 
 def test_read_scene_from_files_and_cutout(tmp_path):
@@ -252,7 +252,7 @@ def test_square_keeps_shapes_and_finds_the_way_back(photo_size, size, background
         ys, xs = np.mgrid[:height, :width]
         ramp = np.dstack([xs * 255 / width, ys * 255 / height, mask * 255]).astype(np.uint8)
         scene = make_scene(Image.fromarray(ramp), [mask], background=background and not mask.all())
-        square = scene.square(size)
+        square = scene.square_crop(size)
         sx, sy, side = square.box
 
         assert square.pixels.shape == (size, size, 3) and square.masks.shape == (len(scene.handles), size, size)
@@ -271,14 +271,14 @@ def test_square_keeps_shapes_and_finds_the_way_back(photo_size, size, background
             assert abs(edges[0] - (low - start) * scale) <= 1 and abs(edges[-1] + 1 - (high - start) * scale) <= 1
 
         # And back: the mask lands on itself to within a pixel of the coarser grid, and ramps on their own values.
-        back = square.back(square.masks[0])
+        back = square.to_photo(square.masks[0])
         assert back.shape == mask.shape and back.dtype == bool
         slack = int(np.ceil(max(1, side / size))) + 1
         assert not back[:, : max(0, x0 - slack)].any() and not back[:, x1 + slack :].any()
         assert not back[: max(0, y0 - slack)].any() and not back[y1 + slack :].any()
         inner = back[y0 + slack : y1 - slack, x0 + slack : x1 - slack]
         assert inner.all()
-        picture = square.back(square.pixels)
+        picture = square.to_photo(square.pixels)
         near_edge = 4 * slack
         inside = np.zeros_like(mask)
         inside[max(0, sy) + near_edge : sy + side - near_edge, max(0, sx) + near_edge : sx + side - near_edge] = True
@@ -291,12 +291,12 @@ def test_square_comes_back_bit_for_bit_when_nothing_is_resized():
     random = np.random.default_rng(3)
     photo = Image.fromarray(random.integers(0, 255, (100, 200, 3), dtype=np.uint8))
     scene = make_scene(photo, [blob(200, 100, (150, 20, 190, 60))])
-    square = scene.square(64)
+    square = scene.square_crop(64)
     x0, y0, side = square.box
     assert side == 64
     floats = random.random((64, 64), dtype=np.float32), random.random((64, 64, 2))
     for values in (square.pixels, square.masks[0], *floats):
-        back = square.back(values)
+        back = square.to_photo(values)
         assert back.dtype == values.dtype and np.array_equal(back[y0 : y0 + 64, x0 : x0 + 64], values)
         back[y0 : y0 + 64, x0 : x0 + 64] = 0
         assert not back.any()
@@ -305,10 +305,14 @@ def test_square_comes_back_bit_for_bit_when_nothing_is_resized():
 def test_square_is_close_around_the_things_but_whole_with_background():
     photo = Image.new("RGB", (1000, 600))
     mask = blob(1000, 600, (800, 100, 1000, 300))
-    assert make_scene(photo, [mask]).square(128).box == (760, 80, 240)
-    assert make_scene(photo, [mask], background=True).square(128).box == (400, 0, 600)
-    assert make_scene(photo, [mask]).square(512).box == (488, 0, 512)  # no blown-up pixels where the photo has enough
-    wide = make_scene(photo, [blob(1000, 600, (0, 200, 900, 400))]).square(128)
+    assert make_scene(photo, [mask]).square_crop(128).box == (760, 80, 240)
+    assert make_scene(photo, [mask], background=True).square_crop(128).box == (400, 0, 600)
+    assert make_scene(photo, [mask]).square_crop(512).box == (
+        488,
+        0,
+        512,
+    )  # no blown-up pixels where the photo has enough
+    wide = make_scene(photo, [blob(1000, 600, (0, 200, 900, 400))]).square_crop(128)
     assert wide.box == (0, -200, 1000) and not wide.valid[:20].any() and wide.valid[64].all()
 
 
@@ -316,10 +320,10 @@ def test_padding_repeats_the_edge():
     pixels = np.zeros((40, 120, 3), np.uint8)
     pixels[:20], pixels[20:] = RED, BLUE
     scene = make_scene(Image.fromarray(pixels), [blob(120, 40, (0, 10, 120, 30))])
-    square = scene.square(120)
+    square = scene.square_crop(120)
     assert near(square.pixels[0, 60], RED) and near(square.pixels[-1, 60], BLUE)
 
 
 def test_a_thin_thing_does_not_vanish_in_the_square():
     scene = make_scene(Image.new("RGB", (2000, 2000)), [blob(2000, 2000, (100, 1000, 1900, 1003))])
-    assert scene.square(64).masks[0].any()
+    assert scene.square_crop(64).masks[0].any()

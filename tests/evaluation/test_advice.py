@@ -33,12 +33,12 @@ def test_a_tiny_thing_is_told():
 
 
 def test_a_run_keeps_its_leak_and_a_leaking_handle_is_told(tiny_base, scene, tmp_path):
-    settings = preset("light", tiny_base, steps=(2, 0), arranged=0.0)
+    settings = preset("light", tiny_base, steps=(2, 0), composition_prob=0.0)
     concepts = run_extraction(scene, tiny_base, settings, tmp_path / "run")
     again = Concepts.load(tmp_path / "run")
     assert again.leak == concepts.leak and concepts.leak.keys() == set(scene.handles)
     # Two steps teach random weights nothing: the attention is spread over the whole photo.
-    areas = scene.square(tiny_base.image_size).masks.mean((1, 2))
+    areas = scene.square_crop(tiny_base.image_size).masks.mean((1, 2))
     for handle, name, area in zip(scene.handles, scene.names, areas, strict=True):
         assert abs(concepts.leak[handle] - (1 - area)) < 0.25
         told = [line for line in run_advice(concepts) if name in line]

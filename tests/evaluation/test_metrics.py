@@ -7,7 +7,7 @@ from helpers.runs import short
 from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, ViTConfig, ViTImageProcessorPil, ViTModel
 
-from breakascene.data.scene import make_scene, square_cut
+from breakascene.data.scene import make_scene, masked_crop
 from breakascene.errors import UserError
 from breakascene.evaluation import report
 from breakascene.evaluation.metrics import (
@@ -16,23 +16,25 @@ from breakascene.evaluation.metrics import (
     Score,
     default_prompts,
     evaluate,
-    load_eyes,
-    run_scene,
+    load_feature_extractor,
+    load_run_scene,
     summary,
 )
-from breakascene.generation.generate import Picture
+from breakascene.generation.generate import GeneratedImage
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox.judge import load_judge
 from breakascene.toybox.pretraining.text import tokenizer
 from breakascene.toybox.pretraining.world import draw_scene
-from breakascene.training.loop import run_extraction, run_through
+from breakascene.training.loop import exhaust, run_extraction
 
 NAMES = {"<asset0>": "teapot", "<asset1>": "owl"}
 
 
 def score(prompt: float, seen: dict | None, place=None, identity=0.5) -> Score:
     record = {"prompt": "p", "handles": NAMES, "seed": 0, "index": 0}
-    return Score(Picture(Image.new("RGB", (8, 8)), record), prompt, dict.fromkeys(seen or NAMES, identity), seen, place)
+    return Score(
+        GeneratedImage(Image.new("RGB", (8, 8)), record), prompt, dict.fromkeys(seen or NAMES, identity), seen, place
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def run(tmp_path_factory, tiny_base, scene):
 
 @pytest.fixture(scope="module")
 def eyes():
-    return load_eyes("toybox")
+    return load_feature_extractor("toybox")
 
 
 def test_summary_counts():
@@ -73,7 +75,7 @@ def test_summary_of_things_that_the_judge_does_not_know():
 def test_the_same_thing_in_another_scene_looks_most_alike(eyes):
     rng, names = np.random.default_rng(4), ("teapot", "owl", "cactus", "flamingo")
     photos = [[draw_scene(rng, 128, (name,), place) for name in names] for place in ("in the snow", "at the beach")]
-    one, two = ([square_cut(drawn.pixels, drawn.masks[0]) for drawn in row] for row in photos)
+    one, two = ([masked_crop(drawn.pixels, drawn.masks[0]) for drawn in row] for row in photos)
     alike = eyes.look(one) @ eyes.look(two).T  # (4, 4)
     assert alike.argmax(1).tolist() == [0, 1, 2, 3] and alike.abs().max() <= 1 + 1e-5
     texts = eyes.read(["a photo of a teapot in the snow", "a photo of a teapot at the beach"])
@@ -86,13 +88,18 @@ def test_scores_of_drawn_pictures(tiny_base, run, scene, eyes):
 
     concepts = Concepts.load(run)
     prompts = ["a photo of <asset0> at the beach", "a photo of <asset0> and <asset1>", "a photo of <background>"]
-    tools = {"text_eyes": eyes, "image_eyes": eyes, "segmenter": Segmenter.load("toybox"), "judge": load_judge()}
-    scores = list(evaluate(tiny_base, concepts, scene, prompts, steps=2, seed=3, **tools))
+    tools = {
+        "text_extractor": eyes,
+        "image_extractor": eyes,
+        "segmenter": Segmenter.load("toybox"),
+        "judge": load_judge(),
+    }
+    scores = list(evaluate(tiny_base, concepts, scene, prompts, num_inference_steps=2, seed=3, **tools))
     assert [list(s.identity) for s in scores] == [["<asset0>"], ["<asset0>", "<asset1>"], []]
     assert all(-1 <= value <= 1 for s in scores for value in (s.prompt, *s.identity.values()))
     assert [s.place is None for s in scores] == [False, True, True]
     assert [s.seen for s in scores] == [None, None, None]  # "mug" and "ball" are no things of the toybox's world
-    again = list(evaluate(tiny_base, concepts, scene, prompts, steps=2, seed=3, **tools))
+    again = list(evaluate(tiny_base, concepts, scene, prompts, num_inference_steps=2, seed=3, **tools))
     assert [s.prompt for s in again] == [s.prompt for s in scores]
 
 
@@ -107,8 +114,13 @@ def test_what_a_thing_came_out_as(tiny_base, eyes, monkeypatch):
     drawn = [(("teapot",), "in the snow"), (("owl",), "at the beach"), (("cactus",), "in the snow")]
     images = [Image.fromarray(draw_scene(rng, 128, *what).pixels) for what in drawn]
     record = {"prompt": "a photo of <asset0> in the snow", "seed": 0, "index": 0, "handles": NAMES}
-    monkeypatch.setattr(room, "generate", lambda *_, **__: (Picture(image, record) for image in images))
-    tools = {"text_eyes": eyes, "image_eyes": eyes, "segmenter": Segmenter.load("toybox"), "judge": load_judge()}
+    monkeypatch.setattr(room, "generate", lambda *_, **__: (GeneratedImage(image, record) for image in images))
+    tools = {
+        "text_extractor": eyes,
+        "image_extractor": eyes,
+        "segmenter": Segmenter.load("toybox"),
+        "judge": load_judge(),
+    }
     right, mixed, other = evaluate(tiny_base, concepts, scene, ["-"], **tools)
     assert [s.seen["<asset0>"] for s in (right, mixed, other)] == ["teapot", "owl", OTHER]
     assert [s.place for s in (right, mixed, other)] == [True, False, True]
@@ -118,21 +130,23 @@ def test_what_a_thing_came_out_as(tiny_base, eyes, monkeypatch):
 
 def test_report_of_a_run(tmp_path, tiny_base, run, eyes):
     lines = []
-    found = run_through(report.write([run], tiny_base, tmp_path / "report", eyes, eyes, steps=2), lines.append)
-    report = tmp_path / "report"
-    assert json.loads((report / "scores.json").read_text()) == found
+    found = exhaust(
+        report.write([run], tiny_base, tmp_path / "report", eyes, eyes, num_inference_steps=2), lines.append
+    )
+    folder = tmp_path / "report"
+    assert json.loads((folder / "scores.json").read_text()) == found
     rows = found["mugs"]["scores"]
     assert [row["prompt"] for row in rows] == default_prompts(("<asset0>", "<asset1>", "<background>"))
     assert [line[:2] for line in lines] == [(i + 1, 12) for i in range(12)]
-    assert len(rows) == 12 and all((report / row["file"]).is_file() for row in rows)
-    page = (report / "index.html").read_text()
+    assert len(rows) == 12 and all((folder / row["file"]).is_file() for row in rows)
+    page = (folder / "index.html").read_text()
     assert all(row["file"] in page for row in rows) and "&lt;asset0&gt;" in page and "<asset0>" not in page
     again = run.parent / "other" / "mugs"
     again.parent.mkdir()
     again.symlink_to(run)
     with pytest.raises(UserError, match="same folder name"):
         next(report.write([run, run], tiny_base, tmp_path / "twice", eyes, eyes))
-    stopped = report.write([run], tiny_base, tmp_path / "stopped", eyes, eyes, steps=2)
+    stopped = report.write([run], tiny_base, tmp_path / "stopped", eyes, eyes, num_inference_steps=2)
     next(stopped)
     stopped.close()
     assert sorted(path.name for path in tmp_path.glob("*ed*")) == []  # nothing half-written
@@ -151,19 +165,19 @@ def test_clip_and_dino_as_eyes(tmp_path, scene, eyes):
     CLIPImageProcessorPil(**size).save_pretrained(tmp_path / "clip")
     ViTModel(ViTConfig(**vision)).save_pretrained(tmp_path / "dino")
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "dino")
-    clip, dino = load_eyes(str(tmp_path / "clip")), load_eyes(str(tmp_path / "dino"))
+    clip, dino = load_feature_extractor(str(tmp_path / "clip")), load_feature_extractor(str(tmp_path / "dino"))
     pictures = [scene.photo, scene.photo.rotate(90)]
     for features in (clip.look(pictures), clip.read(["a fox", "a teapot"]), dino.look(pictures)):
         assert len(features) == 2 and torch.allclose(features.norm(dim=1), torch.ones(2), atol=1e-5)
         assert not torch.allclose(features[0], features[1])
     assert clip.look(pictures).shape == clip.read(["a fox", "a teapot"]).shape and dino.read is None
     with pytest.raises(UserError, match="cannot be had"):
-        load_eyes(str(tmp_path / "nowhere"))
+        load_feature_extractor(str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="cannot read"):
-        next(evaluate(None, None, None, [], text_eyes=dino, image_eyes=dino, segmenter=None))
+        next(evaluate(None, None, None, [], text_extractor=dino, image_extractor=dino, segmenter=None))
 
 
 def test_a_run_without_its_photo(tmp_path):
     with pytest.raises(UserError, match="not a scene folder"):
         (tmp_path / "scene").mkdir()
-        run_scene(tmp_path)
+        load_run_scene(tmp_path)

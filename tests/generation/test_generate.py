@@ -2,18 +2,18 @@ import json
 
 import numpy as np
 import pytest
-from conftest import assert_same_base, weights_of
+from helpers.models import assert_same_base, weights_of
 from PIL import Image
 
 from breakascene.errors import UserError
-from breakascene.generation.generate import generate, read_record, save_picture, shapes
+from breakascene.generation.generate import generate, image_shapes, read_metadata, save_image
 from breakascene.training.loop import run_extraction
 from breakascene.training.settings import preset
 
 
 @pytest.fixture(scope="module")
 def concepts(tiny_base, scene):
-    return run_extraction(scene, tiny_base, preset("light", tiny_base, steps=(1, 1), prior_weight=0.0))
+    return run_extraction(scene, tiny_base, preset("light", tiny_base, steps=(1, 1), prior_loss_weight=0.0))
 
 
 def arrays(pictures):
@@ -22,18 +22,20 @@ def arrays(pictures):
 
 def test_pictures_and_their_records(tiny_base, concepts):
     before = weights_of(tiny_base)
-    pictures = generate(tiny_base, concepts, ["<asset0> at <background>", "a dog"], count=3, seed=5, steps=3)
+    pictures = generate(
+        tiny_base, concepts, ["<asset0> at <background>", "a dog"], count=3, seed=5, num_inference_steps=3
+    )
     first = next(pictures)
     assert_same_base(tiny_base, before)  # between pictures too
     rest = list(pictures)
     assert first.image.size == (128, 128) and len(rest) == 5
     expected = {
         "prompt": "<asset0> at <background>",
-        "negative": "",
+        "negative_prompt": "",
         "seed": 5,
         "index": 0,
-        "steps": 3,
-        "guidance": 1.5,
+        "num_inference_steps": 3,
+        "guidance_scale": 1.5,
         "width": 128,
         "height": 128,
         "base": tiny_base.name,
@@ -41,15 +43,15 @@ def test_pictures_and_their_records(tiny_base, concepts):
         "run": concepts.id,
         "handles": {"<asset0>": "ball", "<asset1>": "mug", "<background>": "background"},
     }
-    assert {key: first.record[key] for key in expected} == expected
-    assert [p.record["index"] for p in rest] == [1, 2, 3, 4, 5] and rest[-1].record["prompt"] == "a dog"
+    assert {key: first.metadata[key] for key in expected} == expected
+    assert [p.metadata["index"] for p in rest] == [1, 2, 3, 4, 5] and rest[-1].metadata["prompt"] == "a dog"
 
 
 def test_picture_k_is_the_same_whatever_the_batch(tiny_base, concepts):
-    options = {"count": 3, "seed": 1, "steps": 4}
+    options = {"count": 3, "seed": 1, "num_inference_steps": 4}
     batched = arrays(generate(tiny_base, concepts, ["<asset0>"], **options))
-    alone = arrays(generate(tiny_base, concepts, ["<asset0>"], together=1, **options))
-    third = arrays(generate(tiny_base, concepts, ["<asset0>"], count=1, seed=3, steps=4))[0]
+    alone = arrays(generate(tiny_base, concepts, ["<asset0>"], batch_size=1, **options))
+    third = arrays(generate(tiny_base, concepts, ["<asset0>"], count=1, seed=3, num_inference_steps=4))[0]
     for one, two in zip([*batched, batched[2]], [*alone, third], strict=True):
         assert abs(one - two).max() <= 1
     assert abs(batched[0] - batched[1]).max() > 10
@@ -57,8 +59,8 @@ def test_picture_k_is_the_same_whatever_the_batch(tiny_base, concepts):
 
 def test_paired_prompts_are_drawn_from_the_same_seeds(tiny_base, concepts):
     prompts = ["<asset0>", "<asset1>", "<asset0>"]
-    pictures = list(generate(tiny_base, concepts, prompts, count=2, seed=8, steps=3, paired=True))
-    assert [(p.record["prompt"], p.record["index"]) for p in pictures] == [(p, i) for p in prompts for i in (0, 1)]
+    pictures = list(generate(tiny_base, concepts, prompts, count=2, seed=8, num_inference_steps=3, same_seeds=True))
+    assert [(p.metadata["prompt"], p.metadata["index"]) for p in pictures] == [(p, i) for p in prompts for i in (0, 1)]
     drawn = arrays(pictures)
     assert abs(drawn[0] - drawn[4]).max() <= 1 and abs(drawn[1] - drawn[5]).max() <= 1
     assert abs(drawn[0] - drawn[1]).max() > 10 and abs(drawn[0] - drawn[2]).max() > 1
@@ -66,25 +68,25 @@ def test_paired_prompts_are_drawn_from_the_same_seeds(tiny_base, concepts):
 
 def test_prompt_negative_guidance_and_seed_matter(tiny_base, concepts):
     def draw(prompt="<asset0>", **options):
-        return arrays(generate(tiny_base, concepts, [prompt], **{"steps": 3, **options}))[0]
+        return arrays(generate(tiny_base, concepts, [prompt], **{"num_inference_steps": 3, **options}))[0]
 
     plain = draw()
     assert (plain == draw()).all()
-    for other in (draw("<asset1>"), draw(negative="a dog"), draw(guidance=9.0), draw(seed=1)):
+    for other in (draw("<asset1>"), draw(negative_prompt="a dog"), draw(guidance_scale=9.0), draw(seed=1)):
         assert (plain != other).any()
 
 
 def test_pictures_are_drawn_wide_and_tall(tiny_base, sd2_base, concepts):
-    assert shapes(tiny_base) == {"square": (128, 128), "wide": (160, 96), "tall": (96, 160)}
-    for size in shapes(tiny_base).values():
-        picture = next(generate(tiny_base, concepts, ["<asset0>"], steps=2, size=size))
-        assert picture.image.size == size == (picture.record["width"], picture.record["height"])
-    for size in shapes(sd2_base).values():
-        assert next(generate(sd2_base, None, ["a dog"], steps=1, size=size)).image.size == size
+    assert image_shapes(tiny_base) == {"square": (128, 128), "wide": (160, 96), "tall": (96, 160)}
+    for size in image_shapes(tiny_base).values():
+        picture = next(generate(tiny_base, concepts, ["<asset0>"], num_inference_steps=2, size=size))
+        assert picture.image.size == size == (picture.metadata["width"], picture.metadata["height"])
+    for size in image_shapes(sd2_base).values():
+        assert next(generate(sd2_base, None, ["a dog"], num_inference_steps=1, size=size)).image.size == size
 
 
 def test_bare_base_has_no_handles(tiny_base):
-    assert len(list(generate(tiny_base, None, ["a photo of a dog"], steps=2))) == 1
+    assert len(list(generate(tiny_base, None, ["a photo of a dog"], num_inference_steps=2))) == 1
     with pytest.raises(UserError, match="<asset0> is an unknown handle"):
         generate(tiny_base, None, ["a photo of <asset0>"])
 
@@ -98,7 +100,7 @@ def test_mistakes_are_told_at_once(tiny_base, concepts):
         with pytest.raises(UserError, match=words):
             generate(tiny_base, concepts, prompts)
     with pytest.raises(UserError, match="<what>"):
-        generate(tiny_base, concepts, ["a dog"], negative="<what>")
+        generate(tiny_base, concepts, ["a dog"], negative_prompt="<what>")
     for size in ((0, 128), (128, 100), (512, 128)):
         with pytest.raises(UserError, match="sides from 64 to 256 pixels, in steps of 8"):
             generate(tiny_base, concepts, ["a dog"], size=size)
@@ -107,14 +109,14 @@ def test_mistakes_are_told_at_once(tiny_base, concepts):
 
 
 def test_record_round_trip(tiny_base, concepts, tmp_path):
-    picture = next(generate(tiny_base, concepts, ['a "photo" of <asset0> – é/../'], steps=2))
-    path = save_picture(picture, tmp_path / "new" / "folder")
+    picture = next(generate(tiny_base, concepts, ['a "photo" of <asset0> – é/../'], num_inference_steps=2))
+    path = save_image(picture, tmp_path / "new" / "folder")
     assert path.name == "000-a-photo-of-asset0.png"
-    assert read_record(path) == picture.record
+    assert read_metadata(path) == picture.metadata
     with Image.open(path) as image:
         assert (np.asarray(image) == np.asarray(picture.image)).all()
         assert json.loads(image.text["breakascene"])["prompt"] == 'a "photo" of <asset0> – é/../'
-    again = save_picture(picture, path.parent)
+    again = save_image(picture, path.parent)
     assert again.name == "000-a-photo-of-asset0-2.png" and len(list(path.parent.iterdir())) == 2
 
 
@@ -123,4 +125,4 @@ def test_picture_without_a_record(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     for name in ("plain.png", "text.png", "none.png"):
         with pytest.raises(UserError, match="has no record"):
-            read_record(tmp_path / name)
+            read_metadata(tmp_path / name)

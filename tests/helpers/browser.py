@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from breakascene.data.scene import read_folder
+from breakascene.data.scene import load_scene
 from breakascene.studio.screens.pick import samples
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -94,7 +94,7 @@ def name_thing(page, index, name):
 def open_sample(page, number=0):
     page.locator("#samples button").nth(number).click()
     expect(page.locator("#canvas img")).to_be_visible()
-    return read_folder(samples()[number])
+    return load_scene(samples()[number])
 
 
 def use_ready_made(page):

@@ -1,6 +1,7 @@
 """Models in the layout of their original code: one file, other names. Written to be read back by the package."""
 
 import re
+import shutil
 from pathlib import Path
 
 import torch
@@ -53,6 +54,11 @@ OPENCLIP_NAMES = {
 }
 
 
+def without_weights(folder: Path, target: Path) -> Path:
+    """Copy a model folder without its weights."""
+    return shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*.safetensors"))
+
+
 def save_original(base: Base, file: Path) -> Path:
     """Write a base as a single file in the layout of its original code."""
     weights = {f"model.diffusion_model.{_unet_name(k, base.unet)}": v for k, v in base.unet.state_dict().items()}
@@ -70,7 +76,7 @@ def save_original(base: Base, file: Path) -> Path:
 
 
 def _places(base: Base) -> list[str]:
-    if base.xl:
+    if base.is_sdxl:
         return ["conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."]
     if base.text_encoder.config.hidden_act == "gelu":
         return ["cond_stage_model.model."]

@@ -4,18 +4,22 @@ import itertools
 
 import torch
 
-from breakascene.models.attention import Recorder
+from breakascene.models.attention import AttentionStore
 from breakascene.models.concepts import Concepts
 from breakascene.training.settings import preset
 from breakascene.training.step import step_loss
 
 
 def short(base, name="light", **changes):
-    return preset(name, base, **{"steps": (3, 3), "batch": 1, "prior_count": 2, "arranged": 0.0, **changes})
+    return preset(
+        name,
+        base,
+        **{"steps": (3, 3), "train_batch_size": 1, "num_prior_images": 2, "composition_prob": 0.0, **changes},
+    )
 
 
 def step(base, views, handles, prior, settings, rng):
-    with Recorder(base.unet, base.attention_layers, settings.batch) as seen:
+    with AttentionStore(base.unet, base.attention_layers, settings.train_batch_size) as seen:
         return step_loss(base, views, handles, prior, settings, rng, seen)
 
 
@@ -27,5 +31,5 @@ def stop_after(steps):
 def assert_same(one: Concepts, two: Concepts):
     assert one.losses == two.losses and one.steps == two.steps
     assert torch.equal(one.embeddings, two.embeddings)
-    assert one.change.keys() == two.change.keys()
-    assert all(torch.equal(one.change[name], two.change[name]) for name in one.change)
+    assert one.delta.keys() == two.delta.keys()
+    assert all(torch.equal(one.delta[name], two.delta[name]) for name in one.delta)

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 import torch
-from conftest import assert_same_base, weights_of
 from diffusers import UNet2DConditionModel
 from helpers.files import listing
+from helpers.models import assert_same_base, weights_of
 from helpers.runs import assert_same, short, stop_after
 from safetensors.torch import load_file, save_file
 
@@ -16,12 +16,12 @@ from breakascene.errors import UserError
 from breakascene.exporting.archive import pack, unpack
 from breakascene.generation.generate import generate
 from breakascene.models import lora
-from breakascene.models.attention import choose_layers
+from breakascene.models.attention import select_layers
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import HandleEmbedding, initial_rows, places, taught
+from breakascene.models.handles import HandleEmbedding, initial_embeddings, token_positions, with_handles
 from breakascene.models.loading import load_base
 from breakascene.training.loop import extract, run_extraction
-from breakascene.training.monitor import read_maps
+from breakascene.training.monitor import attention_maps
 
 KINDS = ("sd", "sd2", "sdxl")
 HANDLES = ("<asset0>", "<asset1>", "<background>")
@@ -35,7 +35,7 @@ def base(request):
 
 def brief(base):
     """Settings of a few steps; prior pictures only where they are quickly drawn."""
-    return short(base, steps=(2, 2), prior_weight=float(base.latent_size < 64))
+    return short(base, steps=(2, 2), prior_loss_weight=float(base.latent_size < 64))
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def whole_runs(scene, request):
 
 def test_sizes_of_sdxl_come_from_the_model(sdxl_base, sd2_base):
     assert (sdxl_base.image_size, sdxl_base.latent_size, sdxl_base.attention_size) == (128, 32, 16)
-    assert (sdxl_base.width, sd2_base.width) == (80, 32) and sdxl_base.xl and not sd2_base.xl
-    assert list(sdxl_base.parts) == ["unet", "text_encoder", "text_encoder_2"]
+    assert (sdxl_base.embedding_dim, sd2_base.embedding_dim) == (80, 32) and sdxl_base.is_sdxl and not sd2_base.is_sdxl
+    assert list(sdxl_base.trainable_modules) == ["unet", "text_encoder", "text_encoder_2"]
     assert sd2_base.prediction_type == "v_prediction"
 
 
@@ -64,7 +64,7 @@ def test_layers_of_the_true_sdxl_are_those_of_32_cells():
             attention_head_dim=(5, 10, 20),
             cross_attention_dim=2048,
         )
-    side, layers = choose_layers(unet)
+    side, layers = select_layers(unet)
     assert side == 32 and len(layers) == (2 + 3) * 10
     assert {".".join(layer.split(".")[:2]) for layer in layers} == {"down_blocks.2", "up_blocks.0"}
 
@@ -72,15 +72,15 @@ def test_layers_of_the_true_sdxl_are_those_of_32_cells():
 @torch.no_grad()
 def test_the_unet_is_told_what_diffusers_tells_it(base):
     """encode_prompt and _get_add_time_ids of diffusers' own pipelines are the oracle, with handles and without."""
-    rows = torch.randn(3, base.width, generator=torch.Generator().manual_seed(0))
+    rows = torch.randn(3, base.embedding_dim, generator=torch.Generator().manual_seed(0))
     for handles, prompts in (((), PROMPTS), (HANDLES, ["a photo of <asset1> and <asset0>", "<background>"])):
-        with taught(base, handles, rows[: len(handles)]):
-            told, pipeline = base.conditions(prompts), base.pipeline()
+        with with_handles(base, handles, rows[: len(handles)]):
+            told, pipeline = base.encode_prompts(prompts), base.pipeline()
             hidden, _, *pooled = pipeline.encode_prompt(
                 prompts, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
             )
-        assert torch.equal(told["encoder_hidden_states"], hidden) and hidden.shape == (2, 77, base.width)
-        if base.xl:
+        assert torch.equal(told["encoder_hidden_states"], hidden) and hidden.shape == (2, 77, base.embedding_dim)
+        if base.is_sdxl:
             size = (base.image_size, base.image_size)
             ids = pipeline._get_add_time_ids(size, (0, 0), size, hidden.dtype, text_encoder_projection_dim=40)
             assert torch.equal(told["added_cond_kwargs"]["text_embeds"], pooled[0]) and pooled[0].shape == (2, 40)
@@ -105,28 +105,28 @@ def test_a_prompts_summary_is_read_at_its_end_mark(sdxl_base, monkeypatch):
     """Handles have larger ids than the end mark, where a configuration with eos_token_id 2 would look."""
     said = "a photo of <asset0> at <asset1>"
     assert all(encoder.model.config.eos_token_id == 2 for encoder in sdxl_base.encoders)
-    plain = sdxl_base.conditions(PROMPTS[:1])
-    with taught(sdxl_base, HANDLES, initial_rows(sdxl_base, ["ball", "mug", "background"])):
+    plain = sdxl_base.encode_prompts(PROMPTS[:1])
+    with with_handles(sdxl_base, HANDLES, initial_embeddings(sdxl_base, ["ball", "mug", "background"])):
         # With the embeddings of the words themselves nothing but the token's number is new.
-        told = sdxl_base.conditions([said])
+        told = sdxl_base.encode_prompts([said])
         assert torch.equal(told["encoder_hidden_states"], plain["encoder_hidden_states"])
         assert torch.equal(told["added_cond_kwargs"]["text_embeds"], plain["added_cond_kwargs"]["text_embeds"])
-        assert [places(sdxl_base, said, HANDLES)[i] for i in (0, 1)] == [[4], [6]]
+        assert [token_positions(sdxl_base, said, HANDLES)[i] for i in (0, 1)] == [[4], [6]]
         second = sdxl_base.encoders[1]
         ids = second.tokens([said])[0].tolist()
         assert [ids[4], ids[6]] == second.tokenizer.convert_tokens_to_ids(["<asset0>", "<asset1>"])
         monkeypatch.setattr(second.model.text_model, "eos_token_id", 2)  # as transformers takes it by itself
-        wrong = sdxl_base.conditions([said])
+        wrong = sdxl_base.encode_prompts([said])
         assert not torch.equal(wrong["added_cond_kwargs"]["text_embeds"], plain["added_cond_kwargs"]["text_embeds"])
 
 
 def test_both_text_encoders_read_their_half_of_a_handle(sdxl_base):
     before = weights_of(sdxl_base)
-    rows = initial_rows(sdxl_base, ["ball", "mug"])
+    rows = initial_embeddings(sdxl_base, ["ball", "mug"])
     for encoder, half in zip(sdxl_base.encoders, rows.split([32, 48], 1), strict=True):
         table = encoder.model.get_input_embeddings().weight
         assert torch.equal(half[1], table[encoder.tokenizer.convert_tokens_to_ids("mug</w>")])
-    with taught(sdxl_base, HANDLES[:2], rows) as words:
+    with with_handles(sdxl_base, HANDLES[:2], rows) as words:
         for encoder in sdxl_base.encoders:
             assert isinstance(encoder.model.get_input_embeddings(), HandleEmbedding)
         sdxl_base.predict(torch.randn(1, 4, 32, 32), torch.tensor([300]), ["a photo of <asset0>"]).sum().backward()
@@ -135,7 +135,7 @@ def test_both_text_encoders_read_their_half_of_a_handle(sdxl_base):
 
 
 def test_phase_1_changes_the_handles_and_nothing_else(base, scene):
-    before, start = weights_of(base), initial_rows(base, scene.names)
+    before, start = weights_of(base), initial_embeddings(base, scene.names)
     for _ in extract(scene, base, short(base, steps=(2, 0))):
         now = {name.replace(".table", ""): value for name, value in weights_of(base).items()}
         rows = [now.pop(name) for name in list(now) if name.endswith("token_embedding.rows")]
@@ -154,19 +154,19 @@ def test_stopped_run_resumes_to_the_same_end(base, scene, whole_runs, tmp_path, 
     assert_same(end, whole_runs[base.fingerprint])
     assert_same(Concepts.load(out), end)
     assert all(math.isfinite(value) for losses in end.losses for value in losses.values())
-    moved = {key.split(".")[0] for key, value in end.change.items() if key.endswith(".B") and value.any()}
-    assert moved == set(base.parts)
+    moved = {key.split(".")[0] for key, value in end.delta.items() if key.endswith(".B") and value.any()}
+    assert moved == set(base.trainable_modules)
     assert_same_base(base, before)
 
 
 def test_all_weights_of_sdxl_can_be_trained(sdxl_base, scene, tmp_path):
-    before, settings = weights_of(sdxl_base), short(sdxl_base, "paper", steps=(1, 2), prior_weight=0.0)
+    before, settings = weights_of(sdxl_base), short(sdxl_base, "paper", steps=(1, 2), prior_loss_weight=0.0)
     whole = run_extraction(scene, sdxl_base, settings)
     run_extraction(scene, sdxl_base, settings, tmp_path / "run", stop=stop_after(2))
     assert_same(run_extraction(scene, sdxl_base, settings, tmp_path / "run", resume=True), whole)
-    moved = {key.split(".")[0] for key, value in whole.change.items() if key.endswith((".B", ".diff")) and value.any()}
-    assert moved == set(sdxl_base.parts)
-    assert lora.fits(sdxl_base, whole.change)
+    moved = {key.split(".")[0] for key, value in whole.delta.items() if key.endswith((".B", ".diff")) and value.any()}
+    assert moved == set(sdxl_base.trainable_modules)
+    assert lora.delta_fits(sdxl_base, whole.delta)
     assert_same_base(sdxl_base, before)
 
 
@@ -174,16 +174,19 @@ def test_concepts_draw_and_leave_no_trace(base, scene, whole_runs, tmp_path):
     before, concepts = weights_of(base), whole_runs[base.fingerprint]
     concepts.save(tmp_path / "run", scene)
     loaded = Concepts.load(tmp_path / "run")
-    assert loaded.id == concepts.id and loaded.embeddings.shape == (3, base.width)
+    assert loaded.id == concepts.id and loaded.embeddings.shape == (3, base.embedding_dim)
     with loaded.applied(base):
-        assert all(value.max() == 1 for value in read_maps(base, scene, loaded.handles).values())
+        assert all(value.max() == 1 for value in attention_maps(base, scene, loaded.handles).values())
     prompts = ["a photo of <asset0> and <asset1>", "a photo of <background>"]
-    pictures = [p.image for p in generate(base, loaded, prompts, steps=2, seed=3)]
-    again = [p.image for p in generate(base, loaded, prompts, steps=2, seed=3)]
-    plain = [p.image for p in generate(base, None, ["a photo of dog", "a photo of cat"], steps=2, seed=3)]
+    pictures = [p.image for p in generate(base, loaded, prompts, num_inference_steps=2, seed=3)]
+    again = [p.image for p in generate(base, loaded, prompts, num_inference_steps=2, seed=3)]
+    plain = [p.image for p in generate(base, None, ["a photo of dog", "a photo of cat"], num_inference_steps=2, seed=3)]
     assert all(picture.size == (base.image_size, base.image_size) for picture in pictures)
     assert [p.tobytes() for p in pictures] == [p.tobytes() for p in again] != [p.tobytes() for p in plain]
-    other = [p.image.tobytes() for p in generate(base, loaded, prompts, steps=2, seed=3, negative="a car")]
+    other = [
+        p.image.tobytes()
+        for p in generate(base, loaded, prompts, num_inference_steps=2, seed=3, negative_prompt="a car")
+    ]
     assert other[0] != pictures[0].tobytes()
     assert_same_base(base, before)
 
@@ -216,7 +219,7 @@ def test_sdxl_that_is_not_whole(sdxl_folder, tmp_path):
     (broken / "model_index.json").write_text("{")
     refused()
     (broken / "model_index.json").write_text(json.dumps(index))
-    assert load_base(broken, "cpu").xl
+    assert load_base(broken, "cpu").is_sdxl
     shutil.rmtree(broken / "text_encoder_2")
     refused()
 

@@ -5,7 +5,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch.nn import functional
 
-from breakascene.models.attention import Recorder, choose_layers, token_maps
+from breakascene.models.attention import AttentionStore, select_layers, token_maps
 from breakascene.rendering.plots import heat_map
 
 
@@ -14,7 +14,7 @@ def test_layers_of_stable_diffusions_unet(latent, side, down, up):
     """At 512 px (64) the layers with 16 × 16 queries; at 768 px (96) the same ones, with 24 × 24, the nearest."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(sample_size=latent, cross_attention_dim=8, block_out_channels=(32, 32, 32, 32))
-    found, layers = choose_layers(unet)
+    found, layers = select_layers(unet)
     assert found == side
     assert sorted(layers) == [
         *(f"down_blocks.{down}.attentions.{i}.transformer_blocks.0.attn2" for i in range(2)),
@@ -26,7 +26,7 @@ def test_layers_have_as_many_queries_as_chosen(tiny_base, sd_base, sd2_base, sdx
     for base, count in ((tiny_base, 3), (sd_base, 5), (sd2_base, 5), (sdxl_base, 5)):
         assert len(base.attention_layers) == count and base.attention_size == 16
         noisy = torch.randn(2, 4, base.latent_size, base.latent_size)
-        with Recorder(base.unet, base.attention_layers) as seen:
+        with AttentionStore(base.unet, base.attention_layers) as seen:
             base.predict(noisy, torch.tensor([5, 5]), ["a dog", "a cat"])
         assert all(m.shape == (2, 256, base.tokenizer.model_max_length) for m in seen.maps.values())
 
@@ -35,7 +35,7 @@ def test_recording_leaves_the_output_and_the_model_as_they_are(tiny_base):
     noisy, timesteps = torch.randn(2, 4, 16, 16), torch.tensor([5, 900])
     processors = dict(tiny_base.unet.attn_processors)
     plain = tiny_base.predict(noisy, timesteps, ["a dog", "a cat"])
-    with Recorder(tiny_base.unet, tiny_base.attention_layers, samples=1) as seen:
+    with AttentionStore(tiny_base.unet, tiny_base.attention_layers, samples=1) as seen:
         torch.testing.assert_close(tiny_base.predict(noisy, timesteps, ["a dog", "a cat"]), plain)
     assert tiny_base.unet.attn_processors == processors
     assert seen.mean().shape == (1, 256, 24)
@@ -50,7 +50,7 @@ def test_attention_is_plain_in_the_chosen_layers_and_fused_everywhere_else(sd2_b
     monkeypatch.setattr(
         Attention, "get_attention_scores", lambda self, *args: (plain.append(self), scores(self, *args))[1]
     )
-    with torch.no_grad(), Recorder(sd2_base.unet, sd2_base.attention_layers):
+    with torch.no_grad(), AttentionStore(sd2_base.unet, sd2_base.attention_layers):
         sd2_base.predict(torch.randn(1, 4, 32, 32), torch.tensor([5]), ["a dog"])
     layers = sum(isinstance(module, Attention) for module in sd2_base.unet.modules())
     assert len(fused) == layers - 5 + sd2_base.text_encoder.config.num_hidden_layers
@@ -67,7 +67,7 @@ def test_maps_are_the_softmax_of_the_scores(tiny_base):
         getattr(layer, part).register_forward_hook(lambda m, i, out, part=part: caught.setdefault(part, out))
         for part in ("to_q", "to_k")
     ]
-    with torch.no_grad(), Recorder(tiny_base.unet, [name]) as seen:
+    with torch.no_grad(), AttentionStore(tiny_base.unet, [name]) as seen:
         tiny_base.predict(torch.randn(1, 4, 16, 16), torch.tensor([5]), ["a dog"])
     for hook in hooks:
         hook.remove()

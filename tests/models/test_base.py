@@ -49,7 +49,7 @@ def test_noising_agrees_with_the_formulas(tiny_base, sd_base):
     for base in (tiny_base, sd_base):
         signal = base.scheduler.alphas_cumprod[timesteps].double().numpy()[:, None, None, None]
         x, e = latents.double().numpy(), noise.double().numpy()
-        noisy, target = base.noised(latents, noise, timesteps)
+        noisy, target = base.add_noise(latents, noise, timesteps)
         np.testing.assert_allclose(noisy, np.sqrt(signal) * x + np.sqrt(1 - signal) * e, rtol=1e-4, atol=1e-5)
         velocity = np.sqrt(signal) * e - np.sqrt(1 - signal) * x
         np.testing.assert_allclose(target, velocity if base is tiny_base else e, rtol=1e-4, atol=1e-5)

@@ -2,9 +2,9 @@ import json
 
 import pytest
 import torch
-from conftest import assert_same_base, weights_of
+from helpers.models import assert_same_base, weights_of
 
-from breakascene.data.scene import read_folder
+from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.models.concepts import Concepts
 from breakascene.training.loop import run_extraction
@@ -14,7 +14,7 @@ from breakascene.training.settings import preset
 @pytest.fixture(scope="module")
 def run(tiny_base, scene, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    settings = preset("light", tiny_base, steps=(2, 2), prior_weight=0.0, weight_rate=1e-2)
+    settings = preset("light", tiny_base, steps=(2, 2), prior_loss_weight=0.0, weight_lr=1e-2)
     return out, run_extraction(scene, tiny_base, settings, out)
 
 
@@ -25,7 +25,7 @@ def test_run_folder(run, scene, tiny_base):
     assert manifest["handles"] == ["<asset0>", "<asset1>", "<background>"] and manifest["id"] == concepts.id
     assert manifest["base"] == tiny_base.name and manifest["steps"] == 4
     assert len(json.loads((out / "losses.json").read_text())) == 4
-    again = read_folder(out / "scene")
+    again = load_scene(out / "scene")
     assert again.background and again.names == scene.names and (again.masks() == scene.masks()).all()
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from breakascene.models.image_codes import Looks, canvases, cell_of, features
+from breakascene.models.image_codes import ImageCodes, canvases, features, vae_scale_factor
 from breakascene.paths import TOYBOX
 from breakascene.toybox.pretraining import image_codes
 from breakascene.toybox.pretraining.generator import STAND_INS, Pool, Words, draw_scenes, load_vae
@@ -23,7 +23,7 @@ def vae():
 
 @pytest.fixture(scope="module")
 def map_of_looks():
-    return Looks.load(TOYBOX)
+    return ImageCodes.load(TOYBOX)
 
 
 def test_pictures_that_look_alike_have_codes_that_lie_near(vae, map_of_looks):
@@ -36,14 +36,14 @@ def test_pictures_that_look_alike_have_codes_that_lie_near(vae, map_of_looks):
 
 
 def test_a_map_of_looks_is_saved_and_read_as_it_was(vae, tmp_path):
-    seen = features(canvases([picture(name) for name in TRAINING[:20]], cell_of(vae)), vae)
-    made = Looks.of(seen, 12)
+    seen = features(canvases([picture(name) for name in TRAINING[:20]], vae_scale_factor(vae)), vae)
+    made = ImageCodes.of(seen, 12)
     made.save(tmp_path)
-    again = Looks.load(tmp_path)
+    again = ImageCodes.load(tmp_path)
     assert made.axes.shape == (seen.shape[1], 12) and torch.allclose(again.axes, made.axes, atol=1e-3)
     first = made.codes([picture(TRAINING[0])], vae)
     assert torch.allclose(first, (seen[:1] - made.mean) @ made.axes, atol=1e-4)
-    assert Looks.load(tmp_path / "elsewhere") is None
+    assert ImageCodes.load(tmp_path / "elsewhere") is None
 
 
 @pytest.mark.parametrize("size", [(1, 400), (400, 1)])
@@ -76,7 +76,7 @@ def test_words_beyond_the_list_take_their_codes():
 
 
 def test_a_batch_names_new_things_by_their_codes(vae, map_of_looks):
-    scenes = draw_scenes(np.random.default_rng(1), 40, cell_of(vae))
+    scenes = draw_scenes(np.random.default_rng(1), 40, vae_scale_factor(vae))
     pool, known = Pool(vae, map_of_looks), len(tokenizer())
     pool.add(scenes)
     latents, shares, ids, codes = pool.draw(12)
@@ -92,7 +92,7 @@ def test_a_batch_names_new_things_by_their_codes(vae, map_of_looks):
 
 def test_the_pool_forgets_its_oldest(vae, map_of_looks, monkeypatch):
     monkeypatch.setattr("breakascene.toybox.pretraining.generator.POOL", 10)
-    first, second = (draw_scenes(np.random.default_rng(seed), 6, cell_of(vae)) for seed in (1, 2))
+    first, second = (draw_scenes(np.random.default_rng(seed), 6, vae_scale_factor(vae)) for seed in (1, 2))
     pool = Pool(vae, map_of_looks)
     pool.add(first)
     before = pool.latents.clone()

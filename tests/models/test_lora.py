@@ -1,5 +1,5 @@
 import torch
-from conftest import assert_same_base, weights_of
+from helpers.models import assert_same_base, weights_of
 
 from breakascene.models import lora
 
@@ -19,15 +19,15 @@ def shake(trainable, scale):
 
 def test_lora_starts_as_nothing_and_its_factors_say_what_it_does(tiny_base):
     before, plain = weights_of(tiny_base), outputs(tiny_base)
-    with lora.lora(tiny_base, 4, 0) as trainable:
+    with lora.inject_lora(tiny_base, 4, 0) as trainable:
         assert torch.equal(outputs(tiny_base), plain)
         trained = {name for name, _ in tiny_base.unet.named_parameters() if "lora_" in name}
         assert len(trainable.parameters) == len(trained) + 2 * 4 * 2  # and 4 layers in each of 2 of the text encoder
         shake(trainable, 0.05)
         trained_output = outputs(tiny_base)
-        change = trainable.change()
+        change = trainable.delta()
     assert torch.equal(outputs(tiny_base), plain)
-    with lora.changed(tiny_base, change):
+    with lora.apply_delta(tiny_base, change):
         assert torch.allclose(outputs(tiny_base), trained_output, atol=1e-3)  # rounded to float16
         assert not torch.allclose(trained_output, plain, atol=1e-3)
     assert_same_base(tiny_base, before)
@@ -39,8 +39,8 @@ def test_lora_is_the_same_for_the_same_seed_and_leaves_the_global_generator_alon
     state = torch.get_rng_state()
     found = []
     for seed in (0, 0, 1):
-        with lora.lora(tiny_base, 4, seed) as trainable:
-            found.append(trainable.change())
+        with lora.inject_lora(tiny_base, 4, seed) as trainable:
+            found.append(trainable.delta())
     assert torch.equal(torch.get_rng_state(), state)
     first, second, third = found
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -49,23 +49,23 @@ def test_lora_is_the_same_for_the_same_seed_and_leaves_the_global_generator_alon
 
 def test_lora_on_convolutions(tiny_base):
     plain = outputs(tiny_base)
-    with lora.lora(tiny_base, 4, 0, ("conv1", "ff.net.2")) as trainable:
+    with lora.inject_lora(tiny_base, 4, 0, ("conv1", "ff.net.2")) as trainable:
         shake(trainable, 0.05)
-        trained_output, change = outputs(tiny_base), trainable.change()
+        trained_output, change = outputs(tiny_base), trainable.delta()
     assert any("conv1" in name for name in change)
-    with lora.changed(tiny_base, change):
+    with lora.apply_delta(tiny_base, change):
         assert torch.allclose(outputs(tiny_base), trained_output, atol=1e-3)
     assert torch.equal(outputs(tiny_base), plain)
 
 
 def test_whole_change_of_full_rank_is_the_training_and_comes_off(tiny_base):
     before, plain = weights_of(tiny_base), outputs(tiny_base)
-    with lora.whole(tiny_base, 1000) as trainable:
+    with lora.full_finetuning(tiny_base, 1000) as trainable:
         shake(trainable, 0.01)
-        trained_output, change = outputs(tiny_base), trainable.change()
+        trained_output, change = outputs(tiny_base), trainable.delta()
     assert not any("token_embedding" in name for name in change)
     assert_same_base(tiny_base, before)
-    with lora.changed(tiny_base, change):
+    with lora.apply_delta(tiny_base, change):
         assert torch.allclose(outputs(tiny_base), trained_output, atol=1e-3)  # rounded to float16
         assert (trained_output - plain).abs().max() > 0.1
     assert_same_base(tiny_base, before)
@@ -73,16 +73,16 @@ def test_whole_change_of_full_rank_is_the_training_and_comes_off(tiny_base):
 
 def test_what_is_rounded_of_a_whole_change_is_nothing_beside_what_is_cut(tiny_base):
     before = weights_of(tiny_base)
-    with lora.whole(tiny_base, 4) as trainable:
+    with lora.full_finetuning(tiny_base, 4) as trainable:
         shake(trainable, 1e-5)  # a few steps at the paper's rate
         moved = {name: weight.detach() - before[name] for name, weight in trainable.parameters.items()}
-        change = trainable.change()
+        change = trainable.delta()
     for name, difference in moved.items():
         if difference.ndim == 1:
             assert torch.equal(change[f"{name}.diff"], difference)
             continue
         assert change[f"{name}.A"].dtype == change[f"{name}.B"].dtype == torch.float16
-        exact = [factor.double() for factor in lora.factors(difference, 4)]
+        exact = [factor.double() for factor in lora.low_rank_factors(difference, 4)]
         kept = [change[f"{name}.{factor}"].double() for factor in "AB"]
         cut, both = ((b @ a - difference.flatten(1)).norm().item() for a, b in (exact, kept))
         assert both - cut < 1e-3 * difference.norm()
@@ -93,7 +93,7 @@ def test_factors_are_the_best_of_their_rank():
     matrix = torch.randn(12, 4, 3, 3, generator=generator)
     values = torch.linalg.svdvals(matrix.flatten(1).double())
     for rank in (1, 5, 12, 50):
-        a, b = lora.factors(matrix, rank)
+        a, b = lora.low_rank_factors(matrix, rank)
         assert a.shape == (min(rank, 12), 36) and b.shape == (12, min(rank, 12))
         error = (b @ a - matrix.flatten(1)).double().square().sum()
         assert torch.allclose(error, values[rank:].square().sum(), atol=1e-4)
@@ -103,7 +103,7 @@ def test_change_comes_off_when_the_block_fails(tiny_base):
     before = weights_of(tiny_base)
     change = {"unet.conv_in.bias.diff": torch.ones(16)}
     try:
-        with lora.changed(tiny_base, change):
+        with lora.apply_delta(tiny_base, change):
             assert torch.equal(tiny_base.unet.conv_in.bias, before["unet.conv_in.bias"] + 1)
             raise KeyboardInterrupt
     except KeyboardInterrupt:

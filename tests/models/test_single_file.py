@@ -2,22 +2,17 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
-from conftest import weights_of
-from helpers.original_layout import save_original
+from helpers.models import weights_of
+from helpers.original_layout import save_original, without_weights
 from safetensors.torch import load_file, save_file
 
 from breakascene.errors import UserError
 from breakascene.models.loading import KINDS, load_base
 
 SD1 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-
-
-def without_weights(folder: Path, target: Path) -> Path:
-    return shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*.safetensors"))
 
 
 @pytest.fixture
@@ -37,7 +32,9 @@ def test_a_file_is_the_same_base_as_its_folder(kind, tmp_path, alone, request):
     assert now.keys() == before.keys() and all(torch.equal(now[name], before[name]) for name in before)
     assert (again.fingerprint, again.prediction_type) == (base.fingerprint, base.prediction_type)
     assert [e.tokenizer.pad_token for e in again.encoders] == [e.tokenizer.pad_token for e in base.encoders]
-    assert not any(weight.requires_grad for module in again.parts.values() for weight in module.parameters())
+    assert not any(
+        weight.requires_grad for module in again.trainable_modules.values() for weight in module.parameters()
+    )
 
 
 def test_half_precision_is_widened(sd_base, sd_folder, tmp_path, alone):

@@ -2,16 +2,15 @@
 
 import pytest
 import torch
-from conftest import save_base, small_tokenizer, text_config
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from helpers.original_layout import save_original
+from helpers.models import save_base, small_tokenizer, text_config
+from helpers.original_layout import save_original, without_weights
 from helpers.runs import short
 from safetensors.torch import load_file
-from test_single_file import without_weights
 from transformers import CLIPTextModel
 
 from breakascene.models import lora
-from breakascene.models.base import Base, Encoder
+from breakascene.models.base import Base, TextEncoder
 from breakascene.models.loading import load_base
 from breakascene.training import memory
 from breakascene.training.loop import run_extraction
@@ -46,22 +45,22 @@ def true_base() -> Base:
         )
     for module in (unet, encoder):
         module.requires_grad_(False)
-    return Base("true", (Encoder(tokenizer, encoder),), unet, vae, DDPMScheduler(), "true")
+    return Base("true", (TextEncoder(tokenizer, encoder),), unet, vae, DDPMScheduler(), "true", "sd")
 
 
 def test_it_is_the_true_size(true_base):
-    sizes = [sum(p.numel() for p in module.parameters()) for module in true_base.parts.values()]
+    sizes = [sum(p.numel() for p in module.parameters()) for module in true_base.trainable_modules.values()]
     assert sizes == [865_910_724, 340_387_840]  # of the published weights
-    assert (true_base.image_size, true_base.attention_size) == (512, 16) and not true_base.small
+    assert (true_base.image_size, true_base.attention_size) == (512, 16) and true_base.family == "sd"
 
 
 def bytes_on_disk(base: Base, settings) -> int:
     """Of the change that a run leaves, from shapes alone."""
-    if not settings.full:
-        with lora.lora(base, settings.rank, 0, settings.unet_layers) as trainable:
+    if not settings.train_all_weights:
+        with lora.inject_lora(base, settings.rank, 0, settings.lora_layers) as trainable:
             return sum(2 * weight.numel() for weight in trainable.parameters.values())
     total = 0
-    for weight in lora.all_weights(base).values():
+    for weight in lora.trainable_parameters(base).values():
         out, rest = weight.shape[0], weight.shape[1:].numel()
         total += 2 * min(settings.rank, out, rest) * (out + rest) if weight.ndim > 1 else 4 * out
     return total
@@ -80,13 +79,13 @@ def test_a_result_takes_at_most_60_mb(tiny_base, true_base, scene, tmp_path, nam
 def test_memory_on_a_gpu_is_within_its_targets(true_base, monkeypatch, name):
     monkeypatch.setattr(Base, "device", torch.device("cuda"))
     settings = preset(name, true_base)
-    needs = [memory.estimate(true_base, settings, way) for way in memory.WAYS]
+    needs = [memory.estimate(true_base, settings, way) for way in memory.MEMORY_MODES]
     assert needs == sorted(needs, reverse=True) and needs[-1] <= TARGETS[name]
     assert needs[-1] > 3 * GB  # half of the weights alone
     monkeypatch.setattr(memory, "free_bytes", lambda _: TARGETS[name] - memory.weight_bytes(true_base))
-    monkeypatch.setattr("breakascene.training.optim.eight_bit_at_hand", lambda: True)
-    choice = memory.choose("auto", true_base, settings)
-    assert choice.needs <= TARGETS[name] and choice.way.eight_bit == (name == "paper")
+    monkeypatch.setattr("breakascene.training.optim.has_bitsandbytes", lambda: True)
+    choice = memory.plan_memory("auto", true_base, settings)
+    assert choice.needs <= TARGETS[name] and choice.mode.eight_bit == (name == "paper")
 
 
 @pytest.mark.parametrize(("side", "predicts"), [(512, "epsilon"), (768, "v_prediction")])
@@ -109,7 +108,7 @@ def test_stable_diffusion_2_in_both_sizes(scene, tmp_path, side, predicts):
     single = load_base(save_original(base, tmp_path / "single.safetensors"), "cpu")
     assert (single.fingerprint, single.image_size, single.prediction_type) == (base.fingerprint, side, predicts)
     seen = []
-    settings = short(base, steps=(0, 1), prior_weight=0.0)
+    settings = short(base, steps=(0, 1), prior_loss_weight=0.0)
     run_extraction(scene, single, settings, on_event=seen.append, maps_every=1)
     assert all(torch.tensor(list(event.losses.values())).isfinite().all() for event in seen)
     assert all(grid.shape == (side // 32, side // 32) for event in seen for grid in event.maps.values())

@@ -1,7 +1,7 @@
 import pytest
 from PIL import ImageFont
 
-from breakascene.rendering.fonts import _eastern, font_for, has_letters, wrap
+from breakascene.rendering.fonts import _eastern, font_for, has_glyphs, wrap
 
 JAPANESE = "海辺の小さな狐と、赤いきのこの写真です"
 needs_font = pytest.mark.skipif(_eastern(12) is None, reason="no font with Japanese letters on this machine")
@@ -9,13 +9,13 @@ needs_font = pytest.mark.skipif(_eastern(12) is None, reason="no font with Japan
 
 def test_english_keeps_the_font_that_travels_along():
     assert font_for(["a fox", "crème brûlée"], 15).getname() == ImageFont.load_default(15).getname()
-    assert has_letters("a fox")
+    assert has_glyphs("a fox")
 
 
 @needs_font
 def test_japanese_letters_are_drawn_and_not_boxes():
     font = font_for(["a fox", JAPANESE], 15)
-    assert has_letters(JAPANESE)
+    assert has_glyphs(JAPANESE)
     drawn = {bytes(font.getmask(letter)) for letter in "海辺小狐赤写真"}
     assert len(drawn) == 7  # a letter that the font lacks would look like the others that it lacks
 

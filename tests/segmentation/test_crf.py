@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from breakascene.segmentation import crf
-from breakascene.segmentation.crf import around_clicks, drawn_to_edges, without_specks
+from breakascene.segmentation.crf import click_logits, drop_small_components, refine_logits
 
 
 @pytest.fixture()
@@ -24,7 +24,7 @@ def iou(one, other):
 def test_a_coarse_mask_finds_the_outline(disc):
     pixels, mask = disc
     coarse = mask.reshape(8, 8, 8, 8).mean((1, 3)).repeat(8, 0).repeat(8, 1) > 0.5  # blocks of 8 pixels
-    refined = drawn_to_edges(pixels, np.stack([8.0 * coarse - 4, 4 - 8.0 * coarse])) > 0
+    refined = refine_logits(pixels, np.stack([8.0 * coarse - 4, 4 - 8.0 * coarse])) > 0
     assert iou(coarse, mask) < 0.92
     assert iou(refined[0], mask) > 0.98 and iou(refined[1], ~mask) > 0.98
 
@@ -43,22 +43,22 @@ def test_one_round_is_what_plain_numpy_gives(monkeypatch):
             weights.append(np.exp(-unlike / (2 * crf.ALIKE**2) - (dy**2 + dx**2) / (2 * crf.NEAR**2)))
             votes.append(2 / (1 + np.exp(-own[other])) - 1)
         expected[y, x] = own[y, x] + crf.SAY * np.dot(weights, votes) / (np.sum(weights) + 1e-6)
-    assert np.allclose(drawn_to_edges(pixels, logits[None])[0], expected, atol=1e-3)
+    assert np.allclose(refine_logits(pixels, logits[None])[0], expected, atol=1e-3)
 
 
 def test_without_edges_a_mask_stays(disc):
     _, mask = disc
-    refined = drawn_to_edges(np.full((64, 64, 3), 120, np.uint8), 8.0 * mask[None] - 4)[0] > 0
+    refined = refine_logits(np.full((64, 64, 3), 120, np.uint8), 8.0 * mask[None] - 4)[0] > 0
     assert iou(refined, mask) > 0.95
 
 
 def test_a_click_speaks_for_what_is_near_and_alike(disc):
     pixels, mask = disc
-    field = around_clicks(pixels, [(34, 30), (5.4, 60.2)], [True, False])
-    assert (field[30, 34], field[60, 5]) == pytest.approx((crf.CLICK, -edges.CLICK), rel=0.01)
+    field = click_logits(pixels, [(34, 30), (5.4, 60.2)], [True, False])
+    assert (field[30, 34], field[60, 5]) == pytest.approx((crf.CLICK, -crf.CLICK), rel=0.01)
     assert field[32, 36] > 5 and field[58, 7] < -5  # near and alike
     assert abs(field[30, 62]) < 0.1 and abs(field[14, 20]) < 0.1  # far away; near the disc's edge, of another colour
-    assert field.shape == mask.shape and not around_clicks(pixels, [], []).any()
+    assert field.shape == mask.shape and not click_logits(pixels, [], []).any()
 
 
 def test_specks_go_and_pieces_stay():
@@ -68,7 +68,7 @@ def test_specks_go_and_pieces_stay():
     masks[1] = masks[0]
     masks[1, 15:18, 20:23] = True  # 9 pixels far away: a speck
     masks[1, 2:12, 20:23] = True  # 30 pixels: a piece, such as the second of two socks
-    cleaned = without_specks(masks)
+    cleaned = drop_small_components(masks)
     assert np.array_equal(cleaned[0], masks[0])
     assert np.array_equal(cleaned[1], masks[1] & ~(np.indices((20, 30))[0] >= 14))
     assert not cleaned[2].any()

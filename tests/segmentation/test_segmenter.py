@@ -10,7 +10,7 @@ from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from breakascene.errors import UserError
-from breakascene.segmentation import segmenter
+from breakascene.segmentation import segmenter as segmenter_module
 from breakascene.segmentation.segmenter import REMEMBERED, Segmenter
 
 
@@ -127,9 +127,9 @@ def test_what_lies_outside_is_a_sentence(segmenter):
 
 def test_automatic_masks_are_distinct_and_sorted(segmenter, monkeypatch):
     # Random weights pass no quality bar; their real masks are wanted all the same.
-    real = segmenter.SamAutomaticMaskGenerator
+    real = segmenter_module.SamAutomaticMaskGenerator
     monkeypatch.setattr(
-        segment,
+        segmenter_module,
         "SamAutomaticMaskGenerator",
         lambda sam, **settings: real(sam, **settings | {"pred_iou_thresh": -9.0, "stability_score_thresh": 0.0}),
     )
@@ -145,7 +145,7 @@ def test_automatic_masks_are_distinct_and_sorted(segmenter, monkeypatch):
 def test_duplicates_and_specks_are_dropped():
     big, same, small, speck = (np.zeros((100, 100), bool) for _ in range(4))
     big[:50], same[:49], small[60:70, :30], speck[90, 90:92] = True, True, True, True
-    kept = segmenter._distinct([speck, small, same, big])
+    kept = segmenter_module._distinct([speck, small, same, big])
     assert len(kept) == 2 and kept[0] is big and kept[1] is small
 
 
@@ -193,7 +193,7 @@ def test_a_checkpoint_runs_no_code(tmp_path):
 
 def test_a_real_vit_b_checkpoint_loads_whole(tmp_path):
     with torch.device("meta"):
-        shapes = segmenter.sam_model_registry["vit_b"]().state_dict()
+        shapes = segmenter_module.sam_model_registry["vit_b"]().state_dict()
     # Zeros that share one storage keep the file small; the names and shapes are those of Meta's file.
     state = {name: torch.zeros(1).expand(value.shape) for name, value in shapes.items()}
     torch.save(state, tmp_path / "sam_vit_b_01ec64.pth")

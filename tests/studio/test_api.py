@@ -10,11 +10,11 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from breakascene.data.scene import read_folder
-from breakascene.generation.generate import read_record
+from breakascene.data.scene import load_scene
+from breakascene.generation.generate import read_metadata
 from breakascene.studio.screens.pick import samples
 
-FEW = [2, 1]  # steps of the two phases
+FEW_CONCEPTS = [2, 1]  # steps of the two phases
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,7 +44,7 @@ def run(address, sample):
     """The id of a short extraction, and all that was said on the way to it."""
     photo = handle_file(str(next(sample.glob("img.*"))))
     job = Client(address, verbose=False).submit(
-        photo, masks_of(sample), ["first", "second"], True, "quick", FEW, 0, api_name="/extract"
+        photo, masks_of(sample), ["first", "second"], True, "quick", FEW_CONCEPTS, 0, api_name="/extract"
     )
     job.result(timeout=300)
     return job.outputs()
@@ -55,7 +55,7 @@ def test_only_the_three_endpoints_are_offered(client):
 
 
 def test_segment_gives_a_mask_that_holds_the_click(client, sample, photo):
-    scene = read_folder(sample)
+    scene = load_scene(sample)
     ys, xs = np.nonzero(scene.concepts[0].mask)
     x, y = int(np.median(xs)), int(np.median(ys))
     path, scores = client.predict(photo, [[x, y, True]], None, api_name="/segment")
@@ -84,8 +84,11 @@ def test_generate_gives_pngs_with_their_records(client, run):
     prompt = "a photo of <asset0> at <background>"
     paths = client.predict(run[-1]["run"], prompt, 2, 7, 2, 2.0, "grass", "tall", api_name="/generate")
     assert [Image.open(path).size for path in paths] == [(192, 320)] * 2
-    records = [read_record(path) for path in paths]
-    assert [(r["prompt"], r["seed"] + r["index"], r["steps"], r["guidance"], r["negative"]) for r in records] == [
+    records = [read_metadata(path) for path in paths]
+    assert [
+        (r["prompt"], r["seed"] + r["index"], r["num_inference_steps"], r["guidance_scale"], r["negative_prompt"])
+        for r in records
+    ] == [
         (prompt, 7, 2, 2.0, "grass"),
         (prompt, 8, 2, 2.0, "grass"),
     ]
@@ -138,7 +141,7 @@ def test_segment_answers_mistakes_with_a_sentence(client, photo, points, box, se
 def test_bad_uploads_get_a_sentence(client, sample, tmp_path, name, content, sentence):
     bad = tmp_path / name
     if content is None:
-        read_folder(sample).photo.save(bad)
+        load_scene(sample).photo.save(bad)
         content = bad.read_bytes()[:-400]
     bad.write_bytes(content)
     with pytest.raises(AppError, match=sentence):
@@ -148,8 +151,8 @@ def test_bad_uploads_get_a_sentence(client, sample, tmp_path, name, content, sen
 @pytest.mark.parametrize(
     ("masks", "preset", "steps", "sentence"),
     [
-        (0, "quick", FEW, "There is no mask"),
-        (1, "grand", FEW, 'no preset "grand"'),
+        (0, "quick", FEW_CONCEPTS, "There is no mask"),
+        (1, "grand", FEW_CONCEPTS, 'no preset "grand"'),
         (1, "quick", [0, 0], "Give a number of steps"),
         (1, "quick", [10**9, 1], "Give a number of steps"),
         (1, "quick", "many", "Give the steps as"),
@@ -176,7 +179,11 @@ def test_files_of_the_machine_are_not_handed_out_and_large_ones_not_taken(addres
 def test_the_example_of_the_readme_works_as_it_stands(address, monkeypatch, capsys):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (code,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "gradio_client" in code)
-    for part, here in (("http://127.0.0.1:7860", address), ('"quick", None', f'"quick", {FEW}'), ("20, 1.5", "2, 1.5")):
+    for part, here in (
+        ("http://127.0.0.1:7860", address),
+        ('"quick", None', f'"quick", {FEW_CONCEPTS}'),
+        ("20, 1.5", "2, 1.5"),
+    ):
         assert part in code
         code = code.replace(part, here)
     monkeypatch.chdir(ROOT)

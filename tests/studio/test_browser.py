@@ -21,7 +21,7 @@ from helpers.browser import (
 )
 from PIL import Image
 
-from breakascene.generation.generate import read_record
+from breakascene.generation.generate import read_metadata
 
 
 def test_the_whole_chain(browser, address, tmp_path):
@@ -80,14 +80,14 @@ def test_the_whole_chain(browser, address, tmp_path):
             archive.extractall(tmp_path)
         assert len(names) == 2 and sheet == "contact-sheet.png" and Image.open(tmp_path / sheet).width > 500
         rows = list(csv.DictReader((tmp_path / table).read_text(encoding="utf-8").splitlines()))
-        assert [row["file"] for row in rows] == names and {row["steps"] for row in rows} == {"3"}
-        assert {read_record(tmp_path / name)["prompt"] for name in names} == {"a photo of <asset0> in the snow"}
+        assert [row["file"] for row in rows] == names and {row["num_inference_steps"] for row in rows} == {"3"}
+        assert {read_metadata(tmp_path / name)["prompt"] for name in names} == {"a photo of <asset0> in the snow"}
 
         page.locator("#pictures .grid-container img").first.click()
         with page.expect_download() as download:
             page.locator("#take-picture").click()
         download.value.save_as(tmp_path / "one.png")
-        assert read_record(tmp_path / "one.png")["handles"] == {"<asset0>": "first toy", "<asset1>": "second toy"}
+        assert read_metadata(tmp_path / "one.png")["handles"] == {"<asset0>": "first toy", "<asset1>": "second toy"}
 
 
 def in_english(page):

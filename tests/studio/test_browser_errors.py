@@ -30,7 +30,7 @@ from helpers.studio import running_studio
 
 from breakascene.studio import app, engine
 from breakascene.studio.screens.pick import samples
-from breakascene.studio.strings import en
+from breakascene.studio.strings import en, ja
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,7 +151,7 @@ def test_a_full_queue_gets_a_sentence_in_each_language_and_then_works_again(brow
     monkeypatch.setattr(app, "MOST_EVENTS", 2)
     photo = next(samples()[0].glob("img.*"))
     with running_studio(tmp_path) as address:
-        for locale, words in (("en-GB", words_en), ("ja-JP", words_ja)):
+        for locale, words in (("en-GB", en), ("ja-JP", ja)):
             with visitor(browser, address, locale=locale) as page:
                 scene = open_sample(page)
                 click_on(page, scene, 0)

@@ -4,7 +4,7 @@ import re
 
 from helpers.browser import LONG, expect, open_sample, shot, teach, use_ready_made, visitor
 
-from breakascene.data.scene import read_folder
+from breakascene.data.scene import load_scene
 from breakascene.studio.screens.pick import samples
 
 
@@ -94,7 +94,7 @@ def test_two_visitors_see_their_own_things_and_wait_in_line(browser, address):
         shown = []
         for page, number in ((first, 0), (second, 1)):
             page.locator("#to-create").click()
-            expect(page.locator("#chip-0")).to_contain_text(read_folder(samples()[number]).names[0])
+            expect(page.locator("#chip-0")).to_contain_text(load_scene(samples()[number]).names[0])
             expect(page.locator("#runs")).not_to_be_visible()  # one run each, so there is nothing to choose
             shown.append(page.locator("#chip-0").inner_text())
         assert shown[0] != shown[1]

@@ -21,7 +21,7 @@ from helpers.browser import (
 from helpers.files import save_blank_png
 from PIL import Image
 
-from breakascene.data.scene import read_folder
+from breakascene.data.scene import load_scene
 from breakascene.segmentation.segmenter import Candidates
 from breakascene.studio import engine
 from breakascene.studio.screens.pick import samples
@@ -67,7 +67,7 @@ def test_the_whole_chain_with_the_keyboard_alone(browser, address):
         tab_to("#samples button")
         page.keyboard.press("Enter")
         expect(page.locator("#canvas img")).to_be_visible()
-        scene = read_folder(samples()[0])
+        scene = load_scene(samples()[0])
         ys, xs = np.nonzero(scene.concepts[0].mask)
         tab_to("#without-mouse > button")
         page.keyboard.press("Enter")

@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 from breakascene.errors import UserError
-from breakascene.generation.generate import read_record
+from breakascene.generation.generate import read_metadata
 from breakascene.studio import engine
 from breakascene.studio.jobs import DONE, STOPPED, Line
-from breakascene.studio.screens import create, prompt
+from breakascene.studio.screens import create, prompt_builder
 from breakascene.studio.state import gallery
 from breakascene.studio.state import selection as boards
 from breakascene.studio.state.gallery import Album
 from breakascene.studio.state.session import Desk, Desks
-from breakascene.studio.strings import en
+from breakascene.studio.strings import en, ja
 from breakascene.training.loop import run_extraction
 from breakascene.training.settings import preset
 
@@ -71,7 +71,7 @@ def draw(desk, line, prompt="a photo of <asset0>", count=1, seed=0):
     ],
 )
 def test_another_thing_takes_the_place_of_the_one_in_the_sentence(text, thing, changed):
-    assert prompt.with_thing(text, thing, HANDLES) == changed
+    assert prompt_builder.with_thing(text, thing, HANDLES) == changed
 
 
 @pytest.mark.parametrize(
@@ -80,40 +80,40 @@ def test_another_thing_takes_the_place_of_the_one_in_the_sentence(text, thing, c
 )
 def test_a_sentence_without_one_thing_cannot_be_varied(text, problem):
     with pytest.raises(UserError, match=problem):
-        prompt.with_thing(text, "<asset1>", HANDLES)
+        prompt_builder.with_thing(text, "<asset1>", HANDLES)
 
 
 def test_a_sheet_has_a_row_for_each_place_and_a_column_for_each_thing(desk):
-    near, far = list(prompt.places())[:2]
-    rows = prompt.rows_and_columns(f"a painting of <asset0> {far}", HANDLES[:2], [near, far], HANDLES)
+    near, far = list(prompt_builder.places())[:2]
+    rows = prompt_builder.rows_and_columns(f"a painting of <asset0> {far}", HANDLES[:2], [near, far], HANDLES)
     assert rows == [[f"a painting of {thing} {place}" for thing in HANDLES[:2]] for place in (near, far)]
 
 
 def test_without_places_and_things_the_lines_are_the_rows(desk):
-    assert prompt.rows_and_columns(" <asset0>  here\n\n<asset1> on <asset0>", [], [], HANDLES) == [
+    assert prompt_builder.rows_and_columns(" <asset0>  here\n\n<asset1> on <asset0>", [], [], HANDLES) == [
         ["<asset0> here"],
         ["<asset1> on <asset0>"],
     ]
     with pytest.raises(UserError, match="Say what to draw"):
-        prompt.rows_and_columns(" \n", HANDLES[:2], [], HANDLES)
+        prompt_builder.rows_and_columns(" \n", HANDLES[:2], [], HANDLES)
 
 
 def test_ideas_suit_the_base_and_take_each_others_place(desk, monkeypatch):
-    assert prompt.places() is en.WIDE_PLACES and prompt.manners() is en.WIDE_MANNERS
+    assert prompt_builder.places() is en.WIDE_PLACES and prompt_builder.manners() is en.WIDE_MANNERS
     text = "a photo of <asset0>"
-    for place, manner in zip(prompt.places(), prompt.manners(), strict=False):
-        text = prompt.with_manner(prompt.with_place(text, place, HANDLES), manner)
+    for place, manner in zip(prompt_builder.places(), prompt_builder.manners(), strict=False):
+        text = prompt_builder.with_manner(prompt_builder.with_place(text, place, HANDLES), manner)
         assert text == f"{manner} of <asset0> {place}"
     monkeypatch.setattr(engine.base(), "name", "toybox")
-    assert prompt.places() is en.PLACES and prompt.manners() is en.MANNERS
+    assert prompt_builder.places() is en.PLACES and prompt_builder.manners() is en.MANNERS
     for name in ("PLACES", "MANNERS", "WIDE_PLACES", "WIDE_MANNERS"):
-        assert list(getattr(words_en, name)) == list(getattr(words_ja, name))  # what the painter reads
+        assert list(getattr(en, name)) == list(getattr(ja, name))  # what the painter reads
 
 
 def test_a_sheet_is_drawn_from_the_same_seeds_and_saved_as_one_picture(desk, line):
     rows = [["a <asset0> at snow", "a <asset1> at snow"], ["a <asset0> at beach", "a <asset1> at beach"]]
     pictures = finished(line, create.begin_sheet(desk, line, desk.current_run(), rows, 2, 30, *REST))
-    records = [read_record(path) for path in pictures]
+    records = [read_metadata(path) for path in pictures]
     assert [record["prompt"] for record in records] == [prompt for row in rows for prompt in row for _ in range(2)]
     assert [gallery.seed_of(record) for record in records] == [30, 31] * 4
     sheet = Image.open(desk.album.sheet)
@@ -145,9 +145,9 @@ def test_a_sheet_that_is_too_large_or_of_unknown_things_is_refused(desk, line):
 
 def test_a_picture_of_many_comes_again_alone_by_its_seed(desk, line):
     third = draw(desk, line, count=3, seed=5)[2]
-    record = read_record(third)
+    record = read_metadata(third)
     again = draw(desk, line, record["prompt"], seed=gallery.seed_of(record))[0]
-    assert gallery.seed_of(read_record(again)) == gallery.seed_of(record) == 7
+    assert gallery.seed_of(read_metadata(again)) == gallery.seed_of(record) == 7
     difference = np.asarray(Image.open(third)).astype(int) - np.asarray(Image.open(again))
     assert abs(difference).max() <= 1
     assert record["run"] == desk.current_run().concepts  # so that its things are found again
@@ -164,7 +164,7 @@ def test_pictures_come_one_by_one(desk, line):
 def test_a_picture_has_the_shape_that_was_asked_for_and_gives_it_back(desk, line):
     job = create.begin(desk, line, desk.current_run(), "a photo of <asset0>", 1, 0, *REST, "wide")
     (wide,) = finished(line, job)
-    record = read_record(wide)
+    record = read_metadata(wide)
     assert Image.open(wide).size == (160, 96) and create.shape_of(record) == "wide"
     assert gallery.details(record)["size"] == "160 × 96"
     old = {key: value for key, value in record.items() if key not in ("width", "height")}
@@ -229,7 +229,7 @@ def test_pictures_side_by_side_say_what_they_do_not_share(shelf):
         shelf.choose(path.name)
         shelf.lay_beside()
     assert shelf.beside == [first.name, second.name]
-    records = [read_record(path) for path in (first, second)]
+    records = [read_metadata(path) for path in (first, second)]
     assert gallery.differences(records) == ["a photo of ball · seed 42", "a photo of ball · seed 41"]
     records[1] |= {"seed": records[0]["seed"], "index": records[0]["index"], "negative": "snow"}
     assert gallery.differences(records) == ["a photo of ball", "a photo of ball · without snow"]

@@ -7,7 +7,8 @@ import pytest
 
 from breakascene.errors import UserError
 from breakascene.studio import engine
-from breakascene.studio.screens import extract, presets
+from breakascene.studio.screens import extract as extract_screen
+from breakascene.studio.screens import presets
 from breakascene.studio.strings import en
 from breakascene.training.loop import extract
 from breakascene.training.settings import PRESET_NAMES, preset
@@ -16,7 +17,7 @@ from breakascene.training.settings import PRESET_NAMES, preset
 @pytest.fixture
 def opened(tiny_folder, monkeypatch):
     for name in ("_loaded", "_forward", "_pace"):
-        monkeypatch.setattr(models, name, {})
+        monkeypatch.setattr(engine, name, {})
     assert [text for text, _ in presets.cards()] == ["\n".join(en.PRESETS[name]) for name in presets.PRESETS]
     engine.open_models(tiny_folder)
     return engine.base()
@@ -36,7 +37,7 @@ def test_each_preset_has_a_time_and_memory_before_the_first_run(opened):
 
 def test_steps_that_were_done_replace_the_guess_of_their_kind(opened, scene):
     paper = seconds_of("paper")
-    settings = dataclasses.replace(preset("quick", opened), steps=(1, 1), prior_count=2)
+    settings = dataclasses.replace(preset("quick", opened), steps=(1, 1), num_prior_images=2)
     paces = {}
     for event in extract(scene, opened, settings):
         engine.note_pace(settings, event)
@@ -58,7 +59,7 @@ def test_a_gpu_that_is_lent_is_asked_for_as_long_as_the_work_takes(opened, scene
     lent = [engine._lent_to_draw(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
     assert engine.STARTS < lent[0] < lent[1] < lent[2] == engine.LONGEST
     with pytest.raises(UserError, match="choose “Quick”, or fewer steps"):
-        extract.make_settings(scene, "paper", 1000, 1000, 0)
+        extract_screen.make_settings(scene, "paper", 1000, 1000, 0)
     for phase in (1, 2):  # a run has shown that it is slower
         engine._pace[engine._kind(quick, phase)] = 100.0
     assert [en.NOT_HERE in text for text, _ in presets.cards()][0]

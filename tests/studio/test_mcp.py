@@ -9,7 +9,7 @@ import pytest
 from helpers.studio import running_studio
 from PIL import Image
 
-from breakascene.data.scene import read_folder
+from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.studio import launch
 from breakascene.studio.screens.pick import samples
@@ -21,7 +21,7 @@ def test_tools_are_offered_and_answer(tmp_path):
     from mcp import ClientSession
     from mcp.client.streamable_http import streamablehttp_client
 
-    scene = read_folder(samples()[0])
+    scene = load_scene(samples()[0])
     ys, xs = np.nonzero(scene.concepts[0].mask)
     photo = base64.b64encode((samples()[0] / "img.png").read_bytes()).decode()
 

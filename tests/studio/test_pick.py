@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from breakascene.data.scene import MAX_CONCEPTS, read_folder
+from breakascene.data.scene import MAX_CONCEPTS, load_scene
 from breakascene.errors import UserError
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.studio import strings
@@ -25,7 +25,7 @@ def segmenter():
 
 @pytest.fixture(scope="module")
 def sample():
-    return read_folder(samples()[0])
+    return load_scene(samples()[0])
 
 
 @pytest.fixture

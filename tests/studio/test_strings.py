@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import breakascene
-from breakascene.errors import Sentence, UserError
+from breakascene.errors import TranslatableMessage, UserError
 from breakascene.models.concepts import Concepts
 from breakascene.models.handles import check_prompt
 from breakascene.studio import strings
@@ -23,7 +23,7 @@ from breakascene.studio.language import door
 from breakascene.studio.screens.pick import samples
 from breakascene.studio.strings import en, ja
 
-TEXTS = {name for name in vars(words_en) if name.isupper()} - {"CORE"}
+TEXTS = {name for name in vars(en) if name.isupper()} - {"CORE"}
 ENGLISH = re.compile(r"[A-Za-z']{2,}( [A-Za-z']{2,})+")  # two words of English in a row
 PROPER = re.compile(r"<code>.*?</code>|Hugging Face|Stable Diffusion|a photo of <asset0> at the beach")
 
@@ -46,9 +46,9 @@ def fields(text):
 
 
 def test_both_languages_have_the_same_texts_with_the_same_places_to_fill():
-    assert {name for name in vars(words_ja) if name.isupper()} - {"CORE"} == TEXTS
+    assert {name for name in vars(ja) if name.isupper()} - {"CORE"} == TEXTS
     for name in TEXTS:
-        english, japanese = leaves(getattr(words_en, name)), leaves(getattr(words_ja, name))
+        english, japanese = leaves(getattr(en, name)), leaves(getattr(ja, name))
         assert {place: fields(text) for place, text in english.items()} == {
             place: fields(text) for place, text in japanese.items()
         }, name
@@ -56,23 +56,23 @@ def test_both_languages_have_the_same_texts_with_the_same_places_to_fill():
 
 
 def test_the_studio_uses_just_the_texts_that_are_there():
-    sources = Path(strings.__file__).parent.glob("*.py")
-    used = {name for path in sources for name in re.findall(r"\bwords\.([A-Z][A-Z_0-9]*)\b", path.read_text("utf-8"))}
+    sources = Path(strings.__file__).parents[1].rglob("*.py")
+    used = {name for path in sources for name in re.findall(r"\bstrings\.([A-Z][A-Z_0-9]*)\b", path.read_text("utf-8"))}
     used |= set(re.findall(r'text\("(\w+)"\)', Path(strings.__file__).read_text("utf-8")))
-    assert {name for name in used if name not in vars(words)} - {"CORE"} == TEXTS
+    assert {name for name in used if name not in vars(strings)} - {"CORE"} == TEXTS
 
 
 def test_no_english_sentence_is_left_in_the_japanese():
-    texts = [text for name in TEXTS for text in leaves(getattr(words_ja, name)).values()]
+    texts = [text for name in TEXTS for text in leaves(getattr(ja, name)).values()]
     for text in (*texts, *ja.CORE.values()):
         assert not ENGLISH.search(PROPER.sub("", text)), text
 
 
 def test_sentences_of_the_core_are_told_in_japanese():
     told, plain = set(), set()
-    for path in Path(breakascene.__file__).parent.glob("*.py"):
+    for path in Path(breakascene.__file__).parent.rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("UserError", "Sentence"):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("UserError", "TranslatableMessage"):
                 form = call.args[0]
                 if isinstance(form, ast.Constant):
                     (told if call.keywords else plain).add(form.value)
@@ -105,7 +105,7 @@ def test_things_of_another_base_are_told_without_the_words_of_the_terminal(sd_ba
 def test_a_sentence_outlives_the_way_out_of_another_process():
     error = pickle.loads(pickle.dumps(UserError("{photo} is bad", photo="a{b}.png")))
     assert str(error) == "a{b}.png is bad" and error.args[0].values == {"photo": "a{b}.png"}
-    assert isinstance(error.args[0], Sentence)
+    assert isinstance(error.args[0], TranslatableMessage)
 
 
 def test_every_sample_has_a_name_in_each_language():

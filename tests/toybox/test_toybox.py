@@ -12,7 +12,8 @@ from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox import judge
-from breakascene.toybox.pretraining import ROOMS, autoencoder, generator, pretrain, segmenter, trainer
+from breakascene.toybox.pretraining import autoencoder, generator, segmenter, trainer
+from breakascene.toybox.pretraining.__main__ import ROOMS, pretrain
 from breakascene.toybox.pretraining.places import draw_place
 from breakascene.toybox.pretraining.report import judge_accuracy
 from breakascene.toybox.pretraining.sprites import picture

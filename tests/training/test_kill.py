@@ -21,7 +21,7 @@ def learn(folder, scene, out, steps):
     """What each process does: begin, or go on where a killed one was; it lifts `steps` after each."""
     torch.set_num_threads(1)  # the machine is busy enough
     base = load_base(folder)
-    settings = preset("light", base, steps=(8, 8), batch=1, prior_count=2, arranged=0.0)
+    settings = preset("light", base, steps=(8, 8), train_batch_size=1, num_prior_images=2, composition_prob=0.0)
     resume = checkpoint.path_for(out).exists()
     run_extraction(scene, base, settings, out, lambda event: steps.release(), resume=resume, save_every=1)
 
@@ -68,5 +68,5 @@ def test_a_run_killed_20_times_ends_like_one_that_was_not(tiny_folder, scene, tm
         run = tmp_path / f"run-{i}"
         other = Concepts.load(run)
         assert other.losses == first.losses and other.embeddings.equal(first.embeddings)
-        assert other.change.keys() == first.change.keys()
-        assert all(first.change[name].equal(value) for name, value in other.change.items())
+        assert other.delta.keys() == first.delta.keys()
+        assert all(first.delta[name].equal(value) for name, value in other.delta.items())

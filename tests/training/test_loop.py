@@ -6,24 +6,24 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from conftest import assert_same_base, weights_of
+from helpers.models import assert_same_base, weights_of
 from helpers.runs import assert_same, short, step, stop_after
 from PIL import Image
 
 from breakascene.data.scene import cutout, make_scene
 from breakascene.errors import UserError
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import initial_rows, taught
+from breakascene.models.handles import initial_embeddings, with_handles
 from breakascene.models.loading import load_base
 from breakascene.toybox.pretraining.world import draw_scene
 from breakascene.training import checkpoint, optim
-from breakascene.training.augment import Views
-from breakascene.training.loop import extract, first_rows, run_extraction
-from breakascene.training.monitor import read_maps
-from breakascene.training.optim import set_rates
+from breakascene.training.augment import TrainingData
+from breakascene.training.loop import extract, initial_handle_embeddings, run_extraction
+from breakascene.training.monitor import attention_maps
+from breakascene.training.optim import set_learning_rates
 from breakascene.training.prior import prior_latents
 from breakascene.training.settings import Settings, preset
-from breakascene.training.step import draw_subset
+from breakascene.training.step import sample_subset
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +34,18 @@ def whole_runs(tiny_base, scene):
 
 def test_handles_begin_at_their_names_or_at_their_pictures(tiny_base, scene):
     toybox, wide = load_base("toybox", "cpu"), dataclasses.replace(scene, background=True)
-    named, pictured = (preset("light", toybox, pictured=pictured) for pictured in (False, True))
-    names = initial_rows(toybox, wide.names)
-    assert torch.equal(first_rows(wide, toybox, named), names)
-    rows = first_rows(wide, toybox, pictured)
-    codes = toybox.looks.codes([cutout(scene, index) for index in range(2)], toybox.vae)
+    named, init_from_image = (
+        preset("light", toybox, init_from_image=init_from_image) for init_from_image in (False, True)
+    )
+    names = initial_embeddings(toybox, wide.names)
+    assert torch.equal(initial_handle_embeddings(wide, toybox, named), names)
+    rows = initial_handle_embeddings(wide, toybox, init_from_image)
+    codes = toybox.image_codes.codes([cutout(scene, index) for index in range(2)], toybox.vae)
     assert torch.equal(rows[:2], codes) and torch.equal(rows[2], names[2])  # no picture of the background is cut out
     # A base without a map of looks begins at the names.
-    assert torch.equal(first_rows(scene, tiny_base, pictured), initial_rows(tiny_base, scene.names))
+    assert torch.equal(
+        initial_handle_embeddings(scene, tiny_base, init_from_image), initial_embeddings(tiny_base, scene.names)
+    )
 
 
 def test_a_known_thing_begins_near_its_own_word(tiny_base):
@@ -49,8 +53,8 @@ def test_a_known_thing_begins_near_its_own_word(tiny_base):
     names = ("apple", "whale")
     drawn = draw_scene(np.random.default_rng(4), 256, names, "on the grass", tidy=True)
     known = make_scene(Image.fromarray(drawn.pixels), list(drawn.masks), list(names))
-    rows = first_rows(known, toybox, preset("light", toybox))
-    likeness = torch.cosine_similarity(rows[:, None], initial_rows(toybox, names)[None], dim=-1)
+    rows = initial_handle_embeddings(known, toybox, preset("light", toybox))
+    likeness = torch.cosine_similarity(rows[:, None], initial_embeddings(toybox, names)[None], dim=-1)
     assert (likeness.diagonal() > 0.5).all() and likeness[0, 1] < 0.3 and likeness[1, 0] < 0.3
 
 
@@ -58,7 +62,7 @@ def test_phase_1_changes_the_handles_and_nothing_else(tiny_base, scene):
     before = weights_of(tiny_base)
     settings = short(tiny_base, steps=(4, 0))
     events = extract(scene, tiny_base, settings)
-    start = initial_rows(tiny_base, scene.names)
+    start = initial_embeddings(tiny_base, scene.names)
     for event in events:
         now = {name.replace(".table", ""): value for name, value in weights_of(tiny_base).items()}
         rows = now.pop("text_encoder.embeddings.token_embedding.rows")
@@ -66,16 +70,16 @@ def test_phase_1_changes_the_handles_and_nothing_else(tiny_base, scene):
         assert not torch.equal(rows, start)
         if event.step == 3:
             moved = rows - start
-            assert (moved.abs() <= 3.2 * settings.handle_rate).all()  # Adam moves each number by about the rate a step
+            assert (moved.abs() <= 3.2 * settings.handle_lr).all()  # Adam moves each number by about the rate a step
     concepts = run_extraction(scene, tiny_base, short(tiny_base, steps=(4, 0)))
-    assert concepts.change == {} and concepts.steps == 4
+    assert concepts.delta == {} and concepts.steps == 4
     assert_same_base(tiny_base, before)
 
 
 @pytest.mark.parametrize("name", ["light", "paper"])
 def test_phase_2_goes_on_teaching_the_handles(tiny_base, scene, name):
     def handles(rate):
-        settings = short(tiny_base, name, steps=(1, 3), late_handle_rate=rate, weight_rate=0.0)
+        settings = short(tiny_base, name, steps=(1, 3), handle_lr_phase2=rate, weight_lr=0.0)
         return run_extraction(scene, tiny_base, settings).embeddings
 
     assert (handles(1e-2) - handles(0.0)).abs().max() > 1e-3
@@ -88,7 +92,7 @@ def test_phase_2_changes_weights_and_the_base_comes_back(tiny_base, scene, whole
     kinds = [event.phase for event in events]
     assert kinds == [1, 1, 1, 2, 2, 2]
     assert_same_base(tiny_base, before)
-    change = whole_runs[name].change
+    change = whole_runs[name].delta
     moved = [key for key in change if key.endswith((".B", ".diff")) and change[key].any()]
     assert any(key.startswith("unet.") for key in moved) and any(key.startswith("text_encoder.") for key in moved)
 
@@ -119,11 +123,11 @@ def test_another_seed_is_another_run(tiny_base, scene, whole_runs):
 def test_stopped_run_is_usable_and_resumes_to_the_same_end(tiny_base, scene, whole_runs, tmp_path, name, at):
     settings, out = short(tiny_base, name), tmp_path / "run"
     part = run_extraction(scene, tiny_base, settings, out, stop=stop_after(at))
-    assert part.steps == at and bool(part.change) == (at >= 3)
+    assert part.steps == at and bool(part.delta) == (at >= 3)
     loaded = Concepts.load(out)
     assert_same(loaded, part)
     with loaded.applied(tiny_base):
-        assert len(read_maps(tiny_base, scene, loaded.handles)) == 3
+        assert len(attention_maps(tiny_base, scene, loaded.handles)) == 3
     end = run_extraction(scene, tiny_base, settings, out, resume=True)
     assert_same(end, whole_runs[name])
     assert_same(Concepts.load(out), whole_runs[name])
@@ -149,7 +153,7 @@ def test_resume_refuses_another_run_by_name(tiny_base, scene, tmp_path):
         run_extraction(scene, tiny_base, settings, out, resume=True)
     run_extraction(scene, tiny_base, settings, out, stop=stop_after(1))
     other = dataclasses.replace(settings, seed=5, rank=3)
-    with pytest.raises(UserError, match="differs in rank, seed:"):
+    with pytest.raises(UserError, match="differs in seed, rank:"):
         run_extraction(scene, tiny_base, other, out, resume=True)
     another = make_scene(scene.photo, [c.mask[::-1] for c in scene.concepts], ["ball", "cup"], background=True)
     with pytest.raises(UserError, match="photo and masks, names"):
@@ -178,20 +182,20 @@ def test_too_many_concepts_for_the_prompt_are_refused(tiny_base, scene, monkeypa
 
 def test_union_sampling_frequencies():
     rng = torch.Generator().manual_seed(0)
-    draws = [draw_subset(3, True, rng) for _ in range(6000)]
+    draws = [sample_subset(3, True, rng) for _ in range(6000)]
     sizes = Counter(map(len, draws))
     assert all(abs(sizes[size] / 6000 - 1 / 3) < 0.02 for size in (1, 2, 3))
     sets = Counter(tuple(sorted(draw)) for draw in draws)
     assert all(abs(sets[single] / 6000 - 1 / 9) < 0.015 for single in [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)])
     first = Counter(draw[0] for draw in draws if len(draw) == 3)
     assert all(abs(first[k] / sizes[3] - 1 / 3) < 0.04 for k in range(3))
-    assert draw_subset(1, True, rng) == [0]
-    alone = Counter(tuple(draw_subset(4, False, rng)) for _ in range(400))
+    assert sample_subset(1, True, rng) == [0]
+    alone = Counter(tuple(sample_subset(4, False, rng)) for _ in range(400))
     assert sorted(alone) == [(0,), (1,), (2,), (3,)] and min(alone.values()) > 60
 
 
 def test_mirror_image_has_mirrored_masks(tiny_base, scene):
-    views, square = Views.of(scene, tiny_base), scene.square(128)
+    views, square = TrainingData.of(scene, tiny_base), scene.square_crop(128)
     assert views.masks.shape == (2, 3, 16, 16)
     assert torch.equal(views.masks[1], views.masks[0].flip(-1)) and torch.equal(views.cells[1], views.cells[0].flip(-1))
     mean, _ = tiny_base.encode(square.pixels[None, :, ::-1].copy())
@@ -202,10 +206,10 @@ def test_mirror_image_has_mirrored_masks(tiny_base, scene):
 
 def test_photo_and_masks_are_flipped_together(tiny_base, scene):
     """One side has a monstrous latent and an empty mask: only a mismatch would see it."""
-    views = Views.of(scene, tiny_base)
+    views = TrainingData.of(scene, tiny_base)
     views.mean[0], views.masks[0] = 1e4, 0
     settings, found = short(tiny_base), []
-    with torch.no_grad(), taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)):
+    with torch.no_grad(), with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)):
         for seed in range(10):
             rng = torch.Generator().manual_seed(seed)
             _, figures, _, _ = step(tiny_base, views, scene.handles, None, settings, rng)
@@ -214,8 +218,8 @@ def test_photo_and_masks_are_flipped_together(tiny_base, scene):
 
 
 def test_total_is_the_weighted_sum_and_parts_can_be_left_out(tiny_base, scene):
-    views, prior = Views.of(scene, tiny_base), prior_latents(tiny_base, 2)
-    settings = short(tiny_base, attention_weight=0.3, prior_weight=0.7, batch=2)
+    views, prior = TrainingData.of(scene, tiny_base), prior_latents(tiny_base, 2)
+    settings = short(tiny_base, attention_loss_weight=0.3, prior_loss_weight=0.7, train_batch_size=2)
 
     def loss(prior, settings):
         rng = torch.Generator().manual_seed(2)
@@ -223,17 +227,17 @@ def test_total_is_the_weighted_sum_and_parts_can_be_left_out(tiny_base, scene):
         assert math.isclose(total.item(), figures["total"]) and leaks.keys() == set(drawn)
         return figures
 
-    with torch.no_grad(), taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)):
+    with torch.no_grad(), with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)):
         with_prior = loss(prior, settings)
         parts = with_prior["reconstruction"], with_prior["attention"], with_prior["prior"]
         assert math.isclose(with_prior["total"], np.dot(parts, (1, 0.3, 0.7)), rel_tol=1e-5)
         assert loss(None, settings).keys() == {"total", "reconstruction", "attention"}
-        masked, unmasked = loss(None, settings), loss(None, dataclasses.replace(settings, masked=False))
+        masked, unmasked = loss(None, settings), loss(None, dataclasses.replace(settings, masked_loss=False))
         assert unmasked["reconstruction"] > masked["reconstruction"]
 
 
 def test_even_channels_count_by_their_power_in_the_concepts(tiny_base, scene):
-    views, settings = Views.of(scene, tiny_base), short(tiny_base, even_channels=True)
+    views, settings = TrainingData.of(scene, tiny_base), short(tiny_base, normalize_channels=True)
     masks, latents = views.masks.amax(1).numpy(), views.mean.numpy()
     power = np.array([np.average(latents[:, c] ** 2, weights=masks) for c in range(latents.shape[1])])
     np.testing.assert_allclose(views.power.flatten(), power, rtol=1e-4)
@@ -244,31 +248,33 @@ def test_even_channels_count_by_their_power_in_the_concepts(tiny_base, scene):
         rng = torch.Generator().manual_seed(2)
         return step(tiny_base, found, scene.handles, None, settings, rng)[1]["reconstruction"]
 
-    with torch.no_grad(), taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)):
+    with torch.no_grad(), with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)):
         alone = [loss(settings, [1.0 if c == only else 1e12 for c in range(len(power))]) for only in range(len(power))]
         assert math.isclose(loss(settings, power), sum(alone / power), rel_tol=1e-4)
-        assert math.isclose(loss(dataclasses.replace(settings, even_channels=False), power), sum(alone), rel_tol=1e-4)
+        assert math.isclose(
+            loss(dataclasses.replace(settings, normalize_channels=False), power), sum(alone), rel_tol=1e-4
+        )
 
 
 def test_falling_rates_end_at_nothing(tiny_base, scene, monkeypatch):
     rates = []
 
     def watched(optimizer, settings, left):
-        set_rates(optimizer, settings, left)
+        set_learning_rates(optimizer, settings, left)
         rates.append([group["lr"] for group in optimizer.param_groups])
 
-    monkeypatch.setattr("breakascene.training.optim.set_rates", watched)
-    settings = short(tiny_base, steps=(1, 4), weight_rate=4e-3, late_handle_rate=8e-3, falling=True)
+    monkeypatch.setattr("breakascene.training.optim.set_learning_rates", watched)
+    settings = short(tiny_base, steps=(1, 4), weight_lr=4e-3, handle_lr_phase2=8e-3, lr_scheduler="linear")
     run_extraction(scene, tiny_base, settings)
     np.testing.assert_allclose(rates, np.outer([4, 3, 2, 1], [2e-3, 1e-3]))
-    run_extraction(scene, tiny_base, dataclasses.replace(settings, falling=False))
+    run_extraction(scene, tiny_base, dataclasses.replace(settings, lr_scheduler="constant"))
     assert len(rates) == 4
 
 
 def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):
-    views, settings = Views.of(scene, tiny_base), short(tiny_base, attention_weight=1.0)
+    views, settings = TrainingData.of(scene, tiny_base), short(tiny_base, attention_loss_weight=1.0)
     direction = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
-    with taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)) as words:
+    with with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)) as words:
         start = words.detach().clone()
 
         def loss(shift):
@@ -285,9 +291,9 @@ def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):
 
 def test_prior_term_is_the_error_on_the_prior_pictures_under_their_prompts(tiny_base, scene):
     """Drawn by hand in the order of the step: the picture's place, the noise, the timestep."""
-    views, prior = Views.of(scene, tiny_base), prior_latents(tiny_base, 3)
-    settings, shape = short(tiny_base, union_sampling=False, flip=False), (1, 4, 16, 16)
-    with torch.no_grad(), taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)):
+    views, prior = TrainingData.of(scene, tiny_base), prior_latents(tiny_base, 3)
+    settings, shape = short(tiny_base, union_sampling=False, random_flip=False), (1, 4, 16, 16)
+    with torch.no_grad(), with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)):
         for seed in range(5):
             rng = torch.Generator().manual_seed(seed)
             found = step(tiny_base, views, scene.handles, prior, settings, rng)[1]["prior"]
@@ -306,11 +312,11 @@ def test_prior_term_is_the_error_on_the_prior_pictures_under_their_prompts(tiny_
 @pytest.mark.parametrize("name", ["light", "paper"])
 def test_gradient_of_the_weights_by_finite_differences(tiny_base, scene, name):
     """Along a random direction over all that phase 2 teaches, all three losses at work."""
-    settings = short(tiny_base, name, attention_weight=1.0)
-    views, prior = Views.of(scene, tiny_base), prior_latents(tiny_base, 2)
+    settings = short(tiny_base, name, attention_loss_weight=1.0)
+    views, prior = TrainingData.of(scene, tiny_base), prior_latents(tiny_base, 2)
     generator = torch.Generator().manual_seed(0)
     with (
-        taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)),
+        with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)),
         optim.trainable(tiny_base, settings) as trainable,
     ):
         start = {key: weight.detach().clone() for key, weight in trainable.parameters.items()}
@@ -339,7 +345,12 @@ def test_attention_loss_is_what_draws_the_handles_to_their_masks(tiny_base, scen
     runs = []
     for weight in (0.0, 10.0):
         settings = short(
-            tiny_base, steps=(0, 60), prior_weight=0.0, attention_weight=weight, weight_rate=1e-2, late_handle_rate=1e-2
+            tiny_base,
+            steps=(0, 60),
+            prior_loss_weight=0.0,
+            attention_loss_weight=weight,
+            weight_lr=1e-2,
+            handle_lr_phase2=1e-2,
         )
         runs.append(list(extract(scene, tiny_base, settings)))
     without, with_it = (events[-10:] for events in runs)
@@ -356,7 +367,7 @@ def test_attention_loss_is_what_draws_the_handles_to_their_masks(tiny_base, scen
 
 
 def test_time_left_falls_to_nothing(tiny_base, scene):
-    left = [event.seconds_left for event in extract(scene, tiny_base, short(tiny_base, prior_weight=0.0))]
+    left = [event.seconds_left for event in extract(scene, tiny_base, short(tiny_base, prior_loss_weight=0.0))]
     assert left[0] > 0 == left[-1]
 
 
@@ -369,7 +380,7 @@ def test_prior_is_drawn_once_and_kept(tiny_base, monkeypatch):
 
 def test_stable_diffusion_shape_with_noise_prediction(sd_base, scene):
     before = weights_of(sd_base)
-    settings = preset("quick", sd_base, steps=(1, 1), prior_weight=0.0, batch=2)
+    settings = preset("quick", sd_base, steps=(1, 1), prior_loss_weight=0.0, train_batch_size=2)
     concepts = run_extraction(scene, sd_base, settings)
     assert all(math.isfinite(value) for losses in concepts.losses for value in losses.values())
     assert_same_base(sd_base, before)
@@ -378,9 +389,9 @@ def test_stable_diffusion_shape_with_noise_prediction(sd_base, scene):
 def test_presets_and_settings_round_trip(tiny_base):
     for name in ("light", "quick", "paper"):
         settings = preset(name, tiny_base, seed=3)
-        assert settings.preset == name and settings.full == (name == "paper") and settings.seed == 3
+        assert settings.preset == name and settings.train_all_weights == (name == "paper") and settings.seed == 3
         assert Settings.from_json(settings.to_json()) == settings
     assert preset("paper", tiny_base).steps == Settings().steps == (400, 400)
-    assert Settings().handle_rate == 5e-4 and Settings().weight_rate == 2e-6  # the paper's numbers
+    assert Settings().handle_lr == 5e-4 and Settings().weight_lr == 2e-6  # the paper's numbers
     with pytest.raises(UserError, match="light, quick or paper"):
         preset("fast", tiny_base)

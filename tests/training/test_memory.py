@@ -6,18 +6,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import assert_same_base, weights_of
+from helpers.models import assert_same_base, weights_of
 from helpers.runs import assert_same, short, stop_after
 from torch.autograd.graph import saved_tensors_hooks
 
 from breakascene.errors import UserError
-from breakascene.models.attention import Recorder
-from breakascene.models.handles import initial_rows, taught
+from breakascene.models.attention import AttentionStore
+from breakascene.models.handles import initial_embeddings, with_handles
 from breakascene.training import checkpoint, memory, optim
-from breakascene.training.loop import extract, run_extraction, run_through
+from breakascene.training.loop import exhaust, extract, run_extraction
 from breakascene.training.settings import Settings, preset
 
-FAST, LEAN, LEAST = memory.WAYS
+FAST, LEAN, LEAST = memory.MEMORY_MODES
 KINDS = ("light", "paper")
 
 
@@ -28,7 +28,7 @@ def fast_runs(tiny_base, scene):
 
 @pytest.fixture
 def no_eight_bit(monkeypatch):
-    monkeypatch.setattr(optim, "eight_bit_at_hand", lambda: False)
+    monkeypatch.setattr(optim, "has_bitsandbytes", lambda: False)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -48,7 +48,7 @@ def test_lean_ends_bit_for_bit_like_fast(tiny_base, scene, fast_runs, name):
 @pytest.mark.parametrize("kind", ["sd_base", "sd2_base", "sdxl_base"])
 def test_lean_on_each_architecture(request, scene, kind):
     base = request.getfixturevalue(kind)
-    settings = preset("quick", base, steps=(1, 1), prior_weight=0.0)
+    settings = preset("quick", base, steps=(1, 1), prior_loss_weight=0.0)
     fast, lean = (run_extraction(scene, base, settings, memory=name) for name in ("fast", "lean"))
     assert_same(fast, lean)
 
@@ -57,14 +57,14 @@ def test_the_vae_works_before_the_steps_and_lies_away_while_they_are_done(tiny_b
     encode, vae, log = tiny_base.vae.encode, tiny_base.vae, []
     monkeypatch.setattr(vae, "encode", lambda *args: (log.append("encode"), encode(*args))[1])
     monkeypatch.setattr(vae, "to", lambda *_: log.append("there"))
-    for room in ("extract", "watching"):
-        monkeypatch.setattr(f"breakascene.{room}.rest", lambda base: log.append("away"))
+    for module in ("loop", "monitor"):
+        monkeypatch.setattr(f"breakascene.training.{module}.offload_vae", lambda base: log.append("away"))
     forward = tiny_base.unet.forward
     monkeypatch.setattr(
         tiny_base.unet, "forward",
         lambda *args, **more: (torch.is_grad_enabled() and log.append("step"), forward(*args, **more))[1],
     )  # fmt: skip
-    events = run_through(extract(scene, tiny_base, short(tiny_base), preview_every=2), lambda _: None)
+    events = exhaust(extract(scene, tiny_base, short(tiny_base), preview_every=2), lambda _: None)
     assert events.steps == log.count("step") == 6
     last = max(i for i, word in enumerate(log) if word == "encode")
     assert last < log.index("step")
@@ -75,25 +75,27 @@ def test_the_vae_works_before_the_steps_and_lies_away_while_they_are_done(tiny_b
 def test_on_a_gpu_the_vae_goes_to_the_cpu_and_on_a_cpu_it_stays():
     for device, places in (("cuda", ["cpu"]), ("cpu", [])):
         moved = []
-        memory.rest(SimpleNamespace(device=torch.device(device), vae=SimpleNamespace(to=moved.append)))
+        memory.offload_vae(SimpleNamespace(device=torch.device(device), vae=SimpleNamespace(to=moved.append)))
         assert moved == places
 
 
 def test_room_is_made_before_the_photo_is_encoded(tiny_base, scene, monkeypatch):
-    encode, sparing = tiny_base.vae.encode, []
+    encode, memory_mode = tiny_base.vae.encode, []
     monkeypatch.setattr(
-        tiny_base.vae, "encode", lambda *a: (sparing.append(tiny_base.unet.is_gradient_checkpointing), encode(*a))[1]
+        tiny_base.vae,
+        "encode",
+        lambda *a: (memory_mode.append(tiny_base.unet.is_gradient_checkpointing), encode(*a))[1],
     )
     run_extraction(scene, tiny_base, short(tiny_base, steps=(1, 0)), memory="lean")
-    assert sparing and all(sparing)
+    assert memory_mode and all(memory_mode)
 
 
-def run_out(base, monkeypatch, at, sparing=False):
-    """Let the UNet run out of memory at its training step number `at` (from 0); in every way with `sparing`."""
+def run_out(base, monkeypatch, at, memory_mode=False):
+    """Let the UNet run out of memory at its training step number `at` (from 0); in every way with `memory_mode`."""
     steps, forward = itertools.count(), base.unet.forward
 
     def fails(*args, **kwargs):
-        if torch.is_grad_enabled() and (sparing or not base.unet.is_gradient_checkpointing) and next(steps) >= at:
+        if torch.is_grad_enabled() and (memory_mode or not base.unet.is_gradient_checkpointing) and next(steps) >= at:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
         return forward(*args, **kwargs)
 
@@ -109,10 +111,10 @@ def test_memory_that_runs_out_at_a_random_step_changes_nothing(
     run_out(tiny_base, monkeypatch, at)
     events, out = [], tmp_path / "run" if kept else None
     work = extract(scene, tiny_base, short(tiny_base, name), out, memory="fast", save_every=2)
-    concepts = run_through(work, events.append)
+    concepts = exhaust(work, events.append)
     assert_same(concepts, fast_runs[name])
     assert [event.step for event in events] == [1, 2, 3, 4, 5, 6]  # nothing is done twice
-    assert [event.memory.way for event in events] == [FAST] * at + [LEAN] * (6 - at)
+    assert [event.memory.mode for event in events] == [FAST] * at + [LEAN] * (6 - at)
     assert "Memory ran out with fast; going on with lean" in str(events[-1].memory) and concepts.memory == "lean"
     assert not checkpoint.path_for(tmp_path / "run").exists()
     monkeypatch.undo()
@@ -134,7 +136,7 @@ def test_memory_that_runs_out_while_weights_move_costs_the_steps_since_the_last_
     monkeypatch.setattr(torch.optim.AdamW, "step", fails)
     events, out = [], tmp_path / "run" if kept else None
     work = extract(scene, tiny_base, short(tiny_base), out, memory="fast", save_every=3)
-    assert_same(run_through(work, events.append), fast_runs["light"])
+    assert_same(exhaust(work, events.append), fast_runs["light"])
     assert [event.step for event in events] == [1, 2, 3, 4, *((4, 5, 6) if kept else range(1, 7))]
 
 
@@ -149,7 +151,7 @@ def test_memory_that_runs_out_over_a_picture_costs_no_step(tiny_base, scene, fas
     monkeypatch.setattr(tiny_base.vae, "decode", fails)
     events = []
     work = extract(scene, tiny_base, short(tiny_base), memory="fast", preview_every=2)
-    assert_same(run_through(work, events.append), fast_runs["light"])
+    assert_same(exhaust(work, events.append), fast_runs["light"])
     assert [event.step for event in events] == [1, 2, 3, 5, 6] and events[-1].previews
 
 
@@ -159,7 +161,7 @@ def test_memory_that_runs_out_after_the_last_step_costs_nothing(tiny_base, scene
         monkeypatch.undo()
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("breakascene.training.loop.previews_of", fails)
+    monkeypatch.setattr("breakascene.training.loop.draw_previews", fails)
     concepts = run_extraction(scene, tiny_base, short(tiny_base, name), memory="fast", preview_every=6)
     assert_same(concepts, fast_runs[name])
     assert concepts.memory == "lean"
@@ -169,12 +171,12 @@ def test_memory_that_runs_out_in_every_way_is_said_and_the_run_can_go_on(
     tiny_base, scene, fast_runs, tmp_path, monkeypatch, no_eight_bit
 ):
     before, out = weights_of(tiny_base), tmp_path / "run"
-    run_out(tiny_base, monkeypatch, 4, sparing=True)
+    run_out(tiny_base, monkeypatch, 4, memory_mode=True)
     with pytest.raises(UserError, match="install bitsandbytes"):
         run_extraction(scene, tiny_base, short(tiny_base), out)
-    monkeypatch.setattr(optim, "eight_bit_at_hand", lambda: True)
+    monkeypatch.setattr(optim, "has_bitsandbytes", lambda: True)
     with pytest.raises(UserError, match="even in the most sparing way"):
-        memory.thriftier(memory.Choice(LEAST, 0, 0), tiny_base, short(tiny_base))
+        memory.next_plan(memory.MemoryPlan(LEAST, 0, 0), tiny_base, short(tiny_base))
     monkeypatch.undo()
     assert_same_base(tiny_base, before)
     assert_same(run_extraction(scene, tiny_base, short(tiny_base), out, resume=True), fast_runs["light"])
@@ -195,7 +197,7 @@ def test_memory_that_runs_out_in_every_way_is_said_and_the_run_can_go_on(
     ],
 )
 def test_what_lack_of_memory_looks_like(error, lack):
-    assert memory.ran_out(error) == lack
+    assert memory.is_out_of_memory(error) == lack
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny_base, scene, monkeypatch):
@@ -209,21 +211,21 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny_base, scene, monke
 
 def test_auto_takes_the_quickest_way_that_fits(tiny_base, monkeypatch):
     settings = short(tiny_base, "paper")
-    needs = [memory.estimate(tiny_base, settings, way) for way in memory.WAYS]
+    needs = [memory.estimate(tiny_base, settings, way) for way in memory.MEMORY_MODES]
     assert needs == sorted(needs, reverse=True) and len(set(needs)) == 3
     there = memory.weight_bytes(tiny_base)
-    monkeypatch.setattr(optim, "eight_bit_at_hand", lambda: True)
+    monkeypatch.setattr(optim, "has_bitsandbytes", lambda: True)
     for free, way in [(needs[0], FAST), (needs[0] - 1, LEAN), (needs[1] - 1, LEAST), (there, LEAST)]:
         monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free - there)
-        choice = memory.choose("auto", tiny_base, settings)
-        assert (choice.way, choice.free) == (way, free)
+        choice = memory.plan_memory("auto", tiny_base, settings)
+        assert (choice.mode, choice.free) == (way, free)
         assert str(choice).startswith(f"Memory: {way.name}, {way.reason}; about ")
-    monkeypatch.setattr(optim, "eight_bit_at_hand", lambda: False)
-    assert memory.choose("auto", tiny_base, settings).way == LEAN
+    monkeypatch.setattr(optim, "has_bitsandbytes", lambda: False)
+    assert memory.plan_memory("auto", tiny_base, settings).mode == LEAN
     with pytest.raises(UserError, match="needs bitsandbytes"):
-        memory.choose("least", tiny_base, settings)
+        memory.plan_memory("least", tiny_base, settings)
     with pytest.raises(UserError, match="auto, fast, lean or least"):
-        memory.choose("tiny", tiny_base, settings)
+        memory.plan_memory("tiny", tiny_base, settings)
 
 
 def test_the_studio_shows_what_each_preset_needs(tiny_base, monkeypatch):
@@ -240,20 +242,20 @@ def test_the_studio_shows_what_each_preset_needs(tiny_base, monkeypatch):
 def test_the_studio_says_that_memory_ran_out(tiny_base, scene, monkeypatch):
     from breakascene.studio import strings
     from breakascene.studio.jobs import RUNNING, Job
-    from breakascene.studio.screens import extract
+    from breakascene.studio.screens import extract as extract_screen
 
     run_out(tiny_base, monkeypatch, 1)
     events = list(extract(scene, tiny_base, short(tiny_base, steps=(3, 0)), memory="fast"))
     for event in events:
         job = Job("id", "owner", "extract", None, None, None, None, RUNNING, events=[event])
-        job.shown = extract.Shown({}, None, scene, short(tiny_base), None)
-        assert (strings.MEMORY_LOW in extract.status(job, None)) == (event.step > 1)
+        job.shown = extract_screen.Shown({}, None, scene, short(tiny_base), None)
+        assert (strings.MEMORY_LOW in extract_screen.status(job, None)) == (event.step > 1)
 
 
 @pytest.mark.parametrize("kind", ["tiny_base", "sd_base", "sd2_base", "sdxl_base"])
 def test_what_is_counted_without_values_is_what_a_real_step_keeps(request, kind):
     base = request.getfixturevalue(kind)
-    weights = {p.untyped_storage()._cdata for part in base.parts.values() for p in part.parameters()}
+    weights = {p.untyped_storage()._cdata for part in base.trainable_modules.values() for p in part.parameters()}
     kept = {}
 
     def pack(tensor):
@@ -264,8 +266,8 @@ def test_what_is_counted_without_values_is_what_a_real_step_keeps(request, kind)
 
     noisy = torch.randn(2, 4, base.latent_size, base.latent_size)
     with (
-        taught(base, ["<asset0>"], initial_rows(base, ["dog"])),
-        Recorder(base.unet, base.attention_layers, 1),
+        with_handles(base, ["<asset0>"], initial_embeddings(base, ["dog"])),
+        AttentionStore(base.unet, base.attention_layers, 1),
         saved_tensors_hooks(pack, lambda tensor: tensor),
     ):
         base.predict(noisy, torch.tensor([3, 5]), ["a photo of <asset0>"] * 2)
@@ -278,12 +280,12 @@ def test_what_is_counted_without_values_is_what_a_real_step_keeps(request, kind)
 def test_halves_are_what_autocast_would_have_made(sdxl_base, monkeypatch):
     """As on CUDA, here with the CPU's autocast: prediction and gradient are the same bit for bit."""
     before = weights_of(sdxl_base)
-    monkeypatch.setattr(type(sdxl_base), "precision", torch.bfloat16)
+    monkeypatch.setattr(type(sdxl_base), "compute_dtype", torch.bfloat16)
     noisy = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0))
 
     def learn(way):
         with (
-            taught(sdxl_base, ["<asset0>"], initial_rows(sdxl_base, ["dog"])) as words,
+            with_handles(sdxl_base, ["<asset0>"], initial_embeddings(sdxl_base, ["dog"])) as words,
             way(sdxl_base),
             optim.trainable(sdxl_base, preset("light", sdxl_base)) as trainable,
         ):
@@ -291,12 +293,17 @@ def test_halves_are_what_autocast_would_have_made(sdxl_base, monkeypatch):
             prediction = sdxl_base.predict(noisy, torch.tensor([400]), ["a photo of <asset0>"])
             prediction.square().sum().backward()
             frozen = sdxl_base.unet.conv_in.weight.dtype
-            return frozen, kinds, prediction.detach(), [strings.grad, *(w.grad for w in trainable.parameters.values())]
+            return frozen, kinds, prediction.detach(), [words.grad, *(w.grad for w in trainable.parameters.values())]
 
-    whole, halved = learn(lambda base: memory.ExitStack()), learn(memory.halved)
-    assert (whole[0], halved[0]) == (torch.float32, torch.bfloat16) and whole[1] == halved[1] == {torch.float32}
-    assert torch.equal(whole[2], halved[2]) and halved[3][0].any()
-    assert all(one is other is None or torch.equal(one, other) for one, other in zip(whole[3], halved[3], strict=True))
+    whole, half_precision_weights = learn(lambda base: memory.ExitStack()), learn(memory.half_precision_weights)
+    assert (whole[0], half_precision_weights[0]) == (torch.float32, torch.bfloat16) and whole[
+        1
+    ] == half_precision_weights[1] == {torch.float32}
+    assert torch.equal(whole[2], half_precision_weights[2]) and half_precision_weights[3][0].any()
+    assert all(
+        one is other is None or torch.equal(one, other)
+        for one, other in zip(whole[3], half_precision_weights[3], strict=True)
+    )
     assert_same_base(sdxl_base, before)
 
 
@@ -323,10 +330,10 @@ def test_eight_bit_state_goes_over_to_whole_state_and_back(eight_bit):
     def made(kind, size):
         weight = torch.nn.Parameter(torch.randn(size, generator=torch.Generator().manual_seed(0)))
         words = torch.nn.Parameter(weight.detach()[:1, :5].clone())
-        return {"words": strings, "unet.weight": weight}, optim.adamw(words, {"w": weight}, Settings(), kind)
+        return {"words": words, "unet.weight": weight}, optim.make_optimizer(words, {"w": weight}, Settings(), kind)
 
     def state(parameters, optimizer):
-        return {**{name: p.detach() for name, p in parameters.items()}, **optim.adam_state(optimizer, parameters)}
+        return {**{name: p.detach() for name, p in parameters.items()}, **optim.optimizer_state(optimizer, parameters)}
 
     parameters, optimizer = made(True, (9, 301))
     for _ in range(3):
@@ -364,7 +371,7 @@ def test_eight_bits_are_what_is_left_when_memory_runs_out_twice(tiny_base, scene
     monkeypatch.setattr(tiny_base.unet, "forward", fails)
     events = []
     concepts = run_extraction(scene, tiny_base, short(tiny_base, "paper"), on_event=events.append, memory="fast")
-    assert [event.memory.way for event in events] == [FAST] * 4 + [LEAST] * 2 and concepts.steps == 6
+    assert [event.memory.mode for event in events] == [FAST] * 4 + [LEAST] * 2 and concepts.steps == 6
 
 
 def test_state_goes_through_a_checkpoint_bit_for_bit():
@@ -375,12 +382,12 @@ def test_state_goes_through_a_checkpoint_bit_for_bit():
 
     def made():
         words = torch.nn.Parameter(torch.linspace(-1, 1, 50))
-        return words, optim.adamw(words, {}, Settings())
+        return words, optim.make_optimizer(words, {}, Settings())
 
     weight, optimizer = made()
     for _ in range(3):
         step(weight, optimizer)
-    saved = {"w": weight.detach().clone(), **optim.adam_state(optimizer, {"w": weight})}
+    saved = {"w": weight.detach().clone(), **optim.optimizer_state(optimizer, {"w": weight})}
     again, restored = made()
     optim.restore(saved, restored, {"w": again})
     step(weight, optimizer), step(again, restored)
@@ -391,8 +398,8 @@ def test_state_goes_through_a_checkpoint_bit_for_bit():
 def test_eight_bit_state_takes_a_quarter(eight_bit):
     weight = torch.nn.Parameter(torch.randn(64, 1024))
     words = torch.nn.Parameter(torch.randn(1, 32))
-    optimizer = optim.adamw(words, {"weight": weight}, Settings(), eight_bit=True)
-    (strings.square().sum() + weight.square().sum()).backward()
+    optimizer = optim.make_optimizer(words, {"weight": weight}, Settings(), eight_bit=True)
+    (words.square().sum() + weight.square().sum()).backward()
     optimizer.step()
     size = sum(v.nbytes for key, v in optimizer.state[weight].items() if key.startswith(("state", "absmax")))
     assert size < 0.26 * 8 * weight.numel()

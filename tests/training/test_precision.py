@@ -8,17 +8,17 @@ from safetensors.torch import load_file
 
 from breakascene.generation.generate import generate
 from breakascene.training import checkpoint
-from breakascene.training.loop import first_rows, run_extraction
+from breakascene.training.loop import initial_handle_embeddings, run_extraction
 
 
 @pytest.mark.parametrize("name", ["light", "paper"])
 def test_float16_scales_its_gradients_and_resumes_to_the_same_end(tiny_base, scene, tmp_path, monkeypatch, name):
     """For chips that are not made for bfloat16."""
-    monkeypatch.setattr(type(tiny_base), "precision", torch.float16)
-    settings, out = short(tiny_base, name, handle_rate=1e-2), tmp_path / "run"
+    monkeypatch.setattr(type(tiny_base), "compute_dtype", torch.float16)
+    settings, out = short(tiny_base, name, handle_lr=1e-2), tmp_path / "run"
     whole = run_extraction(scene, tiny_base, settings)
     assert all(np.isfinite(list(figures.values())).all() for figures in whole.losses)
-    moved = whole.embeddings - first_rows(scene, tiny_base, settings)
+    moved = whole.embeddings - initial_handle_embeddings(scene, tiny_base, settings)
     assert torch.isfinite(moved).all() and moved.abs().mean() > 1e-3
 
     run_extraction(scene, tiny_base, settings, out, stop=stop_after(4), save_every=1)  # within phase 2
@@ -28,26 +28,26 @@ def test_float16_scales_its_gradients_and_resumes_to_the_same_end(tiny_base, sce
 
 
 def test_a_step_whose_gradient_overflows_float16_is_left_out(tiny_base, scene, monkeypatch):
-    monkeypatch.setattr(type(tiny_base), "precision", torch.float16)
+    monkeypatch.setattr(type(tiny_base), "compute_dtype", torch.float16)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
     monkeypatch.setattr("breakascene.training.optim.scaler", lambda base: scaler)
     settings = short(tiny_base, steps=(1, 0))
     result = run_extraction(scene, tiny_base, settings)
-    assert torch.equal(result.embeddings, first_rows(scene, tiny_base, settings))
+    assert torch.equal(result.embeddings, initial_handle_embeddings(scene, tiny_base, settings))
     assert scaler.get_scale() == 2.0**119
 
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_pictures_are_drawn_in_halves_but_decoded_whole(tiny_base, monkeypatch, half):
-    whole = next(iter(generate(tiny_base, None, ["a photo of a dog"], steps=4))).image
+    whole = next(iter(generate(tiny_base, None, ["a photo of a dog"], num_inference_steps=4))).image
     kinds = set()
     layers = {"unet": tiny_base.unet.conv_out, "vae": tiny_base.vae.decoder.conv_out}
     hooks = [
         layer.register_forward_hook(lambda _, args, result, part=part: kinds.add((part, result.dtype)))
         for part, layer in layers.items()
     ]
-    monkeypatch.setattr(type(tiny_base), "precision", half)
-    drawn = next(iter(generate(tiny_base, None, ["a photo of a dog"], steps=4))).image
+    monkeypatch.setattr(type(tiny_base), "compute_dtype", half)
+    drawn = next(iter(generate(tiny_base, None, ["a photo of a dog"], num_inference_steps=4))).image
     for hook in hooks:
         hook.remove()
     assert kinds == {("unet", half), ("vae", torch.float32)}

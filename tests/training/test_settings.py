@@ -7,23 +7,23 @@ import torch
 from helpers.runs import assert_same, short, step, stop_after
 
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import initial_rows, taught
-from breakascene.training.augment import Views
-from breakascene.training.loop import extract, first_rows, run_extraction
-from breakascene.training.monitor import read_maps
+from breakascene.models.handles import initial_embeddings, with_handles
+from breakascene.training.augment import TrainingData
+from breakascene.training.loop import extract, initial_handle_embeddings, run_extraction
+from breakascene.training.monitor import attention_maps
 from breakascene.training.settings import PRESET_NAMES, Settings, preset
 
 
 @pytest.mark.parametrize("name", PRESET_NAMES)
 def test_a_preset_as_it_stands_stops_after_any_step_and_ends_the_same(tiny_base, scene, tmp_path, monkeypatch, name):
-    monkeypatch.setattr("breakascene.training.loop.ARRANGEMENTS", 6)
-    settings, out = preset(name, tiny_base, steps=(2, 2), prior_count=2), tmp_path / "run"
+    monkeypatch.setattr("breakascene.training.loop.NUM_COMPOSITIONS", 6)
+    settings, out = preset(name, tiny_base, steps=(2, 2), num_prior_images=2), tmp_path / "run"
     whole = run_extraction(scene, tiny_base, settings)
     part = run_extraction(scene, tiny_base, settings, out, stop=stop_after(0))
     for done in range(4):
         assert part.steps == done
         with Concepts.load(out).applied(tiny_base):
-            assert len(read_maps(tiny_base, scene, part.handles)) == 3
+            assert len(attention_maps(tiny_base, scene, part.handles)) == 3
         part = run_extraction(scene, tiny_base, settings, out, stop=stop_after(1), resume=True)
     assert_same(part, whole)
 
@@ -34,37 +34,37 @@ def test_settings_cannot_be_changed_only_replaced():
 
 
 def test_without_phase_1_the_handles_begin_phase_2_as_they_began(tiny_base, scene):
-    settings = short(tiny_base, steps=(0, 2), late_handle_rate=0.0)
+    settings = short(tiny_base, steps=(0, 2), handle_lr_phase2=0.0)
     events = []
     concepts = run_extraction(scene, tiny_base, settings, on_event=events.append)
-    assert [event.phase for event in events] == [2, 2] and concepts.change
-    assert torch.equal(concepts.embeddings, first_rows(scene, tiny_base, settings))
+    assert [event.phase for event in events] == [2, 2] and concepts.delta
+    assert torch.equal(concepts.embeddings, initial_handle_embeddings(scene, tiny_base, settings))
 
 
 def test_without_union_sampling_each_step_has_one_concept(tiny_base, scene):
     def drawn(**changes):
-        settings = short(tiny_base, steps=(8, 4), prior_weight=0.0, **changes)
+        settings = short(tiny_base, steps=(8, 4), prior_loss_weight=0.0, **changes)
         return [len(event.handles) for event in extract(scene, tiny_base, settings)]
 
     assert set(drawn()) == {1, 2, 3} and set(drawn(union_sampling=False)) == {1}
 
 
 def test_without_masks_the_whole_picture_counts(tiny_base, scene):
-    views, settings = Views.of(scene, tiny_base), short(tiny_base)
+    views, settings = TrainingData.of(scene, tiny_base), short(tiny_base)
     everywhere = dataclasses.replace(views, masks=torch.ones_like(views.masks))
 
     def loss(views, **changes):
         rng = torch.Generator().manual_seed(0)
-        changed = dataclasses.replace(settings, even_channels=False, **changes)
+        changed = dataclasses.replace(settings, normalize_channels=False, **changes)
         return step(tiny_base, views, scene.handles, None, changed, rng)[1]["reconstruction"]
 
-    with torch.no_grad(), taught(tiny_base, scene.handles, initial_rows(tiny_base, scene.names)):
-        assert loss(views, masked=False) == loss(everywhere) > loss(views)
+    with torch.no_grad(), with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)):
+        assert loss(views, masked_loss=False) == loss(everywhere) > loss(views)
 
 
 def test_without_the_attention_loss_it_is_measured_and_has_no_say(tiny_base, scene):
     runs = [
-        run_extraction(scene, tiny_base, short(tiny_base, steps=(2, 0), attention_weight=weight))
+        run_extraction(scene, tiny_base, short(tiny_base, steps=(2, 0), attention_loss_weight=weight))
         for weight in (0.0, 10.0)
     ]
     without, with_it = (run.losses[0] for run in runs)
@@ -75,5 +75,5 @@ def test_without_the_attention_loss_it_is_measured_and_has_no_say(tiny_base, sce
 def test_without_the_prior_its_pictures_are_not_even_drawn(tiny_base, scene, monkeypatch):
     with_it = run_extraction(scene, tiny_base, short(tiny_base, steps=(0, 1)))
     monkeypatch.setattr("breakascene.training.loop.prior_latents", lambda *_: pytest.fail("drawn"))
-    without = run_extraction(scene, tiny_base, short(tiny_base, steps=(0, 1), prior_weight=0.0))
+    without = run_extraction(scene, tiny_base, short(tiny_base, steps=(0, 1), prior_loss_weight=0.0))
     assert "prior" in with_it.losses[0] and without.losses[0].keys() == {"total", "reconstruction", "attention"}

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from breakascene.rendering.fonts import font_for, has_letters
+from breakascene.rendering.fonts import font_for, has_glyphs
 from breakascene.studio.state.selection import Board
 
 # Okabe and Ito's eight colours, which people with any kind of colour vision tell apart; labels carry numbers as well.
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#D55E00", "#BBBBBB")
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#D55E00", "#BBBBBB")
 SMALLEST, LARGEST = 768, 1024  # long side of what is shown; labels stay crisp on a small photo
 FILL = 0.5  # of the colour over the photo
 
@@ -33,12 +33,12 @@ def draw(board: Board) -> Image.Image:
     sx, sy = view.width / board.photo.width, view.height / board.photo.height
     for i, thing in enumerate(board.things):
         if not thing.empty:
-            view = _tint(view, thing.mask, COLOURS[i % len(COLOURS)], strong=i == board.active)
+            view = _tint(view, thing.mask, PALETTE[i % len(PALETTE)], strong=i == board.active)
     pen = ImageDraw.Draw(view)
     for i, thing in enumerate(board.things):
         if not thing.empty:
             x, y = _inside(thing.mask)
-            _label(pen, view.size, x * sx, y * sy, f"{i + 1} {thing.name}", COLOURS[i % len(COLOURS)])
+            _label(pen, view.size, x * sx, y * sy, f"{i + 1} {thing.name}", PALETTE[i % len(PALETTE)])
     active = board.things[board.active]
     if active.box:
         pen.rectangle([c * s for c, s in zip(active.box, (sx, sy, sx, sy), strict=True)], outline="white", width=2)
@@ -73,7 +73,7 @@ def _inside(mask: np.ndarray) -> tuple[float, float]:
 
 def _label(pen: ImageDraw.ImageDraw, size: Sequence[int], x: float, y: float, text: str, colour: str) -> None:
     text = text.strip()
-    if not has_letters(text):
+    if not has_glyphs(text):
         text = text.split(" ")[0]
     font = font_for([text], 22)
     x0, y0, x1, y1 = pen.textbbox((0, 0), text, font=font)

@@ -9,11 +9,11 @@ import gradio as gr
 
 from breakascene.data.scene import MAX_CONCEPTS
 from breakascene.errors import UserError
-from breakascene.generation.generate import BATCH, read_record, save_picture, shapes
+from breakascene.generation.generate import BATCH, image_shapes, read_metadata, save_image
 from breakascene.models.handles import check_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, WAITING, Job, Line
-from breakascene.studio.screens import charts, gallery, prompt
+from breakascene.studio.screens import charts, gallery, prompt_builder
 from breakascene.studio.screens.events import QUIET, at_desk, download_button
 from breakascene.studio.screens.gallery import Pictures
 from breakascene.studio.state.gallery import seed_of
@@ -56,7 +56,7 @@ class Create:
         first = run is not None and desk.prompted != run.id
         if first:  # a sentence to begin with for each new run; after that the sentence is the visitor's
             desk.prompted = run.id
-            text = text or prompt.with_place("", next(iter(prompt.places())), run.handles)
+            text = text or prompt_builder.with_place("", next(iter(prompt_builder.places())), run.handles)
         chips = []
         for i in range(CHIPS):
             there = run is not None and i < len(run.handles)
@@ -78,7 +78,7 @@ class Create:
 
     def things(self, run: Run):
         names = dict(zip(run.handles, run.names, strict=True))
-        things = prompt.things_of(run.handles)
+        things = prompt_builder.things_of(run.handles)
         return gr.CheckboxGroup([(names[thing], thing) for thing in things], value=things)
 
     def progress(self, desk: Desk, follow: bool = True) -> list:
@@ -107,24 +107,28 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
                 chips = [gr.Button(visible=False, size="sm", min_width=90, elem_id=f"chip-{i}") for i in range(CHIPS)]
             gr.Markdown(strings.PLACES_TITLE, elem_classes="caption")
             with gr.Row(elem_classes="chips places"):
-                places = {place: gr.Button(name, size="sm", min_width=60) for place, name in prompt.places().items()}
+                places = {
+                    place: gr.Button(name, size="sm", min_width=60) for place, name in prompt_builder.places().items()
+                }
             gr.Markdown(strings.MANNERS_TITLE, elem_classes="caption")
             with gr.Row(elem_classes="chips manners"):
-                manners = {way: gr.Button(name, size="sm", min_width=60) for way, name in prompt.manners().items()}
+                manners = {
+                    way: gr.Button(name, size="sm", min_width=60) for way, name in prompt_builder.manners().items()
+                }
             count = gr.Slider(1, MOST_PICTURES, 4, step=1, label=strings.COUNT, elem_id="count")
             shape = gr.Radio(shape_choices(), value=SQUARE, label=strings.SHAPE, elem_id="shape")
             with gr.Accordion(strings.ADVANCED, open=False, elem_id="create-advanced") as advanced:
                 seed = gr.Number(None, label=strings.SEED, info=strings.SEED_INFO, precision=0, elem_id="seed")
                 keep = gr.Checkbox(False, label=strings.KEEP_SEED, elem_id="keep-seed")
                 steps = gr.Slider(1, MOST_STEPS, 20, step=1, label=strings.DRAW_STEPS, elem_id="draw-steps")
-                guidance = gr.Slider(1, 20, engine.base().guidance, step=0.5, label=strings.GUIDANCE)
+                guidance = gr.Slider(1, 20, engine.base().default_guidance_scale, step=0.5, label=strings.GUIDANCE)
                 negative = gr.Textbox(label=strings.NEGATIVE, max_lines=2, max_length=LONGEST_PROMPT)
             start = gr.Button(strings.DRAW, variant="primary", elem_id="draw")
             stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop-drawing")
             with gr.Accordion(strings.SHEET, open=False, elem_id="sheet-options"):
                 gr.Markdown(strings.SHEET_HINT, elem_classes="hint")
                 things = gr.CheckboxGroup([], label=strings.SHEET_THINGS, elem_id="sheet-things")
-                named = [(name, place) for place, name in prompt.places().items()]
+                named = [(name, place) for place, name in prompt_builder.places().items()]
                 where = gr.CheckboxGroup(
                     named, value=[place for _, place in named[:4]], label=strings.SHEET_PLACES, elem_id="sheet-places"
                 )
@@ -161,7 +165,7 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
 
     def ask_sheet(desk: Desk, text, chosen_things, chosen_places, number, seed_value, kept, *rest):
         run, seed_value = current_run(desk), pick_seed(seed_value, kept)
-        rows = prompt.rows_and_columns(text, chosen_things, chosen_places, run.handles)
+        rows = prompt_builder.rows_and_columns(text, chosen_things, chosen_places, run.handles)
         begin_sheet(desk, line, run, rows, number, seed_value, *rest)
         return [*create.progress(desk, follow=False), seed_value, gr.Timer(active=True)]
 
@@ -171,19 +175,27 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
         return create.progress(desk)
 
     def again(desk: Desk):
-        number = seed_of(read_record(desk.album.chosen_picture()))
+        number = seed_of(read_metadata(desk.album.chosen_picture()))
         gr.Info(strings.SEED_KEPT.format(seed=number), title="")
         return [1, number, True, gr.Accordion(open=True)]
 
     def use_settings(desk: Desk):
-        record = read_record(desk.album.chosen_picture())
-        found = [run.id for run in desk.runs() if run.concepts == record["run"]]
+        metadata = read_metadata(desk.album.chosen_picture())
+        found = [run.id for run in desk.runs() if run.concepts == metadata["run"]]
         if not found:
             raise UserError(strings.THINGS_FORGOTTEN)
         desk.run = found[0]
         gr.Info(strings.SETTINGS_USED, title="")
-        values = [1, seed_of(record), True, record["steps"], record["guidance"], record["negative"], shape_of(record)]
-        return [*create.show(desk, record["prompt"]), *values]
+        values = [
+            1,
+            seed_of(metadata),
+            True,
+            metadata["num_inference_steps"],
+            metadata["guidance_scale"],
+            metadata["negative_prompt"],
+            shape_of(metadata),
+        ]
+        return [*create.show(desk, metadata["prompt"]), *values]
 
     def on_runs(event, change, *inputs):
         """An event after which the runs, or the one in use, may be others."""
@@ -220,10 +232,10 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
     for chip in chips:
         chip.click(None, [prompt, chip], [prompt], js=INSERT, api_visibility="private")
     for place, button in places.items():
-        put = at_desk(desks, lambda desk, text, place=place: prompt.with_place(text, place, handles(desk)))
+        put = at_desk(desks, lambda desk, text, place=place: prompt_builder.with_place(text, place, handles(desk)))
         button.click(put, [token, prompt], prompt, **QUIET)
     for manner, button in manners.items():
-        button.click(lambda text, manner=manner: prompt.with_manner(text, manner), [prompt], prompt, **QUIET)
+        button.click(lambda text, manner=manner: prompt_builder.with_manner(text, manner), [prompt], prompt, **QUIET)
     return create
 
 
@@ -253,24 +265,24 @@ def _begin(
         raise UserError(strings.PROMPT_LONG.format(most=LONGEST_PROMPT))
     for prompt in (*prompts, negative):
         check_prompt(prompt, run.handles)
-    if (size := shapes(engine.base()).get(shape or SQUARE)) is None:
-        raise UserError(strings.SHAPE_BAD.format(known=", ".join(shapes(engine.base()))))
+    if (size := image_shapes(engine.base()).get(shape or SQUARE)) is None:
+        raise UserError(strings.SHAPE_BAD.format(known=", ".join(image_shapes(engine.base()))))
     if desk.drawing and not desk.drawing.over:
         raise UserError(strings.ALREADY_DRAWING)
     options = {
         "count": count,
         "seed": abs(int(seed or 0)) % 2**31,
-        "steps": min(max(int(steps or 20), 1), MOST_STEPS),
-        "guidance": None if guidance is None else float(guidance),
-        "negative": negative,
-        "paired": bool(drawing.columns),
+        "num_inference_steps": min(max(int(steps or 20), 1), MOST_STEPS),
+        "guidance_scale": None if guidance is None else float(guidance),
+        "negative_prompt": negative,
+        "same_seeds": bool(drawing.columns),
         "size": size,
-        "together": BATCH if drawing.columns else 1,  # one by one to look at, a sheet to be done soon
+        "batch_size": BATCH if drawing.columns else 1,  # one by one to look at, a sheet to be done soon
     }
 
     def work(job: Job) -> list[Path]:
         for picture in engine.draw(run.folder, prompts, job.flag, **options):
-            job.say(save_picture(picture, desk.album.pictures_folder))
+            job.say(save_image(picture, desk.album.pictures_folder))
         if drawing.columns and job.events:
             desk.album.save_sheet(job.events, drawing.columns)
         return list(job.events)
@@ -287,14 +299,14 @@ def pick_seed(seed: float | None, kept: bool) -> int:
 
 
 def shape_choices() -> list[tuple[str, str]]:
-    sizes = shapes(engine.base())
+    sizes = image_shapes(engine.base())
     return [(f"{strings.SHAPES[name]} {width} × {height}", name) for name, (width, height) in sizes.items()]
 
 
-def shape_of(record: dict) -> str:
-    """The shape of a picture's record; records of before there were shapes have none."""
-    sizes = {size: name for name, size in shapes(engine.base()).items()}
-    return sizes.get((record.get("width"), record.get("height")), SQUARE)
+def shape_of(metadata: dict) -> str:
+    """The shape of a picture's metadata; records of before there were shapes have none."""
+    sizes = {size: name for name, size in image_shapes(engine.base()).items()}
+    return sizes.get((metadata.get("width"), metadata.get("height")), SQUARE)
 
 
 def no_pictures_yet() -> str:

@@ -194,7 +194,7 @@ def begin(desk: Desk, line: Line, scene: Scene, settings: Settings, before: Job 
 def shown(begun: Begun) -> Shown:
     scene = begun.scene
     names = dict(zip(scene.handles, scene.names, strict=True))
-    return Shown(names, scene.square(engine.base().image_size).pixels, scene, begun.settings, begun.run)
+    return Shown(names, scene.square_crop(engine.base().image_size).pixels, scene, begun.settings, begun.run)
 
 
 def take_up(desk: Desk, line: Line) -> bool:
@@ -214,7 +214,9 @@ def summary(desk: Desk) -> str:
         scene = boards.to_scene(desk.board)
     except UserError as error:
         empty = desk.board.photo is None or all(thing.empty for thing in desk.board.things)
-        return f'<p class="notice">{strings.EXTRACT_NOTHING if empty else charts.escape(strings.sentence_for(error))}</p>'
+        return (
+            f'<p class="notice">{strings.EXTRACT_NOTHING if empty else charts.escape(strings.sentence_for(error))}</p>'
+        )
     cuts = [cutout(scene, i) for i in range(len(scene.handles))]
     things = charts.thumbs(cuts, scene.names)
     return f'<p class="hint">{strings.EXTRACT_READY}</p>{things}{charts.notices(scene_advice(scene))}'
@@ -238,4 +240,7 @@ def status(job: Job, line: Line) -> str:
     if last.step == job.shown.settings.steps[0] < last.total:
         return charts.bar(share, strings.RECALLING)
     told = f'<p class="notice">{strings.MEMORY_LOW}</p>' if last.memory and last.memory.after else ""
-    return charts.bar(share, strings.PHASE[last.phase], strings.LEFT.format(left=strings.duration(last.seconds_left))) + told
+    return (
+        charts.bar(share, strings.PHASE[last.phase], strings.LEFT.format(left=strings.duration(last.seconds_left)))
+        + told
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from breakascene.generation.generate import read_record
+from breakascene.generation.generate import read_metadata
 from breakascene.studio import strings
 from breakascene.studio.jobs import FAILED
 from breakascene.studio.screens import charts
@@ -28,7 +28,7 @@ class Pictures:
         album, shown = desk.album, desk.album.shown()
         favourites = {path.name for path in album.favourites()}
         beside = [album.pictures_folder / name for name in album.beside]
-        texts = differences([read_record(path) for path in beside])
+        texts = differences([read_metadata(path) for path in beside])
         sheet = has_sheet(desk)
         place = place_of(album)
         large = {} if follow and place is None else {"selected_index": place}
@@ -55,7 +55,7 @@ class Pictures:
         favourite = album.chosen in {path.name for path in album.favourites()}
         return [
             gr.Column(visible=True),
-            description(read_record(album.chosen_picture())),
+            description(read_metadata(album.chosen_picture())),
             gr.Button(strings.UNMARK if favourite else strings.MARK),
             gr.Button(strings.NOT_BESIDE if album.chosen in album.beside else strings.BESIDE),
         ]
@@ -76,7 +76,9 @@ def build(desks: Desks, token: gr.State) -> Pictures:
         with gr.Row(elem_classes="tools"):
             mark = gr.Button(strings.MARK, size="sm", min_width=150, elem_id="mark")
             lay = gr.Button(strings.BESIDE, size="sm", min_width=150, elem_id="lay-beside")
-            download_button(desks, token, lambda desk: desk.album.chosen_picture(), strings.TAKE_PICTURE, "take-picture")
+            download_button(
+                desks, token, lambda desk: desk.album.chosen_picture(), strings.TAKE_PICTURE, "take-picture"
+            )
         with gr.Row(elem_classes="tools"):
             again = gr.Button(strings.AGAIN, size="sm", min_width=150, elem_id="again")
             use = gr.Button(strings.USE_SETTINGS, size="sm", min_width=150, elem_id="use-settings")
@@ -142,10 +144,10 @@ def place_of(album: Album) -> int | None:
 
 
 def caption(picture: Path) -> str:
-    record = read_record(picture)
-    return f"{sentence(record)} · {strings.SEED.lower()} {seed_of(record)}"
+    metadata = read_metadata(picture)
+    return f"{sentence(metadata)} · {strings.SEED.lower()} {seed_of(metadata)}"
 
 
-def description(record: dict) -> str:
-    text, rest = charts.escape(sentence(record)), charts.escape(" · ".join(details(record).values()))
+def description(metadata: dict) -> str:
+    text, rest = charts.escape(sentence(metadata)), charts.escape(" · ".join(details(metadata).values()))
     return f'<p>{text}</p><p class="caption">{rest}</p>'

@@ -7,10 +7,10 @@ from pathlib import Path
 import gradio as gr
 
 from breakascene.data.image_io import read_photo
-from breakascene.data.scene import MAX_CONCEPTS, read_folder
+from breakascene.data.scene import MAX_CONCEPTS, load_scene
 from breakascene.errors import UserError
 from breakascene.evaluation.advice import scene_advice
-from breakascene.files import new_file
+from breakascene.files import atomic_file
 from breakascene.paths import SAMPLES
 from breakascene.studio import engine, strings
 from breakascene.studio.screens import canvas, charts
@@ -71,7 +71,7 @@ class Pick:
 def view(desk: Desk) -> str:
     """The canvas as a file: Gradio copies a file whole, but writes an image over itself while it is being sent."""
     path = desk.folder / "view.jpg"
-    with new_file(path) as draft:
+    with atomic_file(path) as draft:
         canvas.draw(desk.board).save(draft, quality=90)
     return str(path)
 
@@ -238,7 +238,7 @@ def open_photo(desk: Desk, path: str | None) -> None:
 
 
 def open_sample(desk: Desk, folder: Path) -> None:
-    ready_made = boards.from_scene(read_folder(folder))
+    ready_made = boards.from_scene(load_scene(folder))
     desk.start_over(Board(ready_made.photo), ready_made)
 
 

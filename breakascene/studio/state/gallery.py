@@ -11,13 +11,13 @@ from pathlib import Path
 from PIL import Image
 
 from breakascene.errors import UserError
-from breakascene.files import new_file
-from breakascene.generation.generate import read_record
+from breakascene.files import atomic_file
+from breakascene.generation.generate import read_metadata
 from breakascene.rendering import plots
 from breakascene.studio import strings
 
 COLUMNS = (  # of records.csv
-    "prompt", "negative", "seed", "index", "steps", "guidance", "width", "height", "base", "fingerprint", "run",
+    "prompt", "negative_prompt", "seed", "index", "num_inference_steps", "guidance_scale", "width", "height", "base", "fingerprint", "run",
 )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ class Album:
     def mark(self) -> None:
         """Make the chosen picture a favourite, or no longer one; with the last one the view of favourites ends."""
         names = self._favourites() ^ {self.chosen_picture().name}
-        with new_file(self.folder / "favourites.json") as draft:
+        with atomic_file(self.folder / "favourites.json") as draft:
             draft.write_text(json.dumps(sorted(names)), encoding="utf-8")
         self.only_favourites = self.only_favourites and bool(names)
         if self.only_favourites and self.chosen not in names:
@@ -82,9 +82,9 @@ class Album:
         """Those pictures, a contact sheet and their records as a table, in a file of that name."""
         if not pictures:
             raise UserError(strings.NO_PICTURES)
-        records = [read_record(picture) for picture in pictures]
+        records = [read_metadata(picture) for picture in pictures]
         path = self.folder / file
-        with new_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+        with atomic_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
             for picture in pictures:
                 archive.write(picture, picture.name)
             with archive.open("contact-sheet.png", "w") as out:
@@ -92,13 +92,13 @@ class Album:
             with archive.open("records.csv", "w") as out, io.TextIOWrapper(out, "utf-8", newline="") as text:
                 table = csv.DictWriter(text, ["file", *COLUMNS], extrasaction="ignore")
                 table.writeheader()
-                table.writerows({"file": p.name, **record} for p, record in zip(pictures, records, strict=True))
+                table.writerows({"file": p.name, **metadata} for p, metadata in zip(pictures, records, strict=True))
         return path
 
     def save_sheet(self, pictures: Sequence[Path], columns: int) -> None:
         """Write the contact sheet of pictures that come row by row."""
-        sheet = contact_sheet(pictures, [read_record(picture) for picture in pictures], columns)
-        with new_file(self.sheet) as draft:
+        sheet = contact_sheet(pictures, [read_metadata(picture) for picture in pictures], columns)
+        with atomic_file(self.sheet) as draft:
             sheet.save(draft)
 
     def _favourites(self) -> set[str]:
@@ -110,42 +110,46 @@ class Album:
 
 def contact_sheet(pictures: Sequence[Path], records: Sequence[dict], columns: int) -> Image.Image:
     """Each picture with its sentence, and its seed where the seeds are not all the same."""
-    captions, seeds = [sentence(record) for record in records], [seed_of(record) for record in records]
+    captions, seeds = [sentence(metadata) for metadata in records], [seed_of(metadata) for metadata in records]
     if len(set(seeds)) > 1:
         captions = [f"{caption} · {seed}" for caption, seed in zip(captions, seeds, strict=True)]
-    return plots.sheet([Image.open(picture) for picture in pictures], captions, columns)
+    return plots.contact_sheet([Image.open(picture) for picture in pictures], captions, columns)
 
 
-def seed_of(record: dict) -> int:
+def seed_of(metadata: dict) -> int:
     """The seed that draws this very picture as the first one."""
-    return record["seed"] + record["index"]
+    return metadata["seed"] + metadata["index"]
 
 
-def sentence(record: dict) -> str:
+def sentence(metadata: dict) -> str:
     """The prompt with plain names in place of the handles."""
-    text = record["prompt"]
-    for handle, name in record["handles"].items():
+    text = metadata["prompt"]
+    for handle, name in metadata["handles"].items():
         text = text.replace(handle, name)
     return text
 
 
-def details(record: dict) -> dict[str, str]:
+def details(metadata: dict) -> dict[str, str]:
     """What else made the picture, each a few words."""
     parts = {
-        "seed": f"{strings.SEED.lower()} {seed_of(record)}",
-        "steps": f"{strings.DRAW_STEPS.lower()} {record['steps']}",
-        "guidance": f"{strings.GUIDANCE_SHORT} {record['guidance']:g}",
+        "seed": f"{strings.SEED.lower()} {seed_of(metadata)}",
+        "steps": f"{strings.DRAW_STEPS.lower()} {metadata['num_inference_steps']}",
+        "guidance": f"{strings.GUIDANCE_SHORT} {metadata['guidance_scale']:g}",
     }
-    if record.get("width") != record.get("height"):  # older records have neither
-        parts["size"] = f"{record['width']} × {record['height']}"
-    return {**parts, "negative": f"{strings.WITHOUT} {record['negative']}"} if record["negative"] else parts
+    if metadata.get("width") != metadata.get("height"):  # older records have neither
+        parts["size"] = f"{metadata['width']} × {metadata['height']}"
+    return (
+        {**parts, "negative": f"{strings.WITHOUT} {metadata['negative_prompt']}"}
+        if metadata["negative_prompt"]
+        else parts
+    )
 
 
 def differences(records: Sequence[dict]) -> list[str]:
     """For pictures side by side, the sentence of each and what is not the same in all."""
-    found = [details(record) for record in records]
+    found = [details(metadata) for metadata in records]
     texts = []
-    for record, own in zip(records, found, strict=True):
+    for metadata, own in zip(records, found, strict=True):
         apart = [text for part, text in own.items() if len({other.get(part) for other in found}) > 1]
-        texts.append(" · ".join([sentence(record), *apart]))
+        texts.append(" · ".join([sentence(metadata), *apart]))
     return texts

@@ -5,9 +5,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from breakascene.data.scene import Scene, read_folder, save_scene
+from breakascene.data.scene import Scene, load_scene, save_scene
 from breakascene.errors import UserError
-from breakascene.files import new_file
+from breakascene.files import atomic_file
 from breakascene.training.settings import Settings
 
 
@@ -26,7 +26,7 @@ def note(begun: Begun) -> None:
     """Note that it begins, in place of the one before; raises OSError if the disk takes no more."""
     folder = path_for(begun.run)
     save_scene(begun.scene, folder)
-    with new_file(folder / "settings.json") as draft:
+    with atomic_file(folder / "settings.json") as draft:
         draft.write_text(json.dumps(begun.settings.to_json()), encoding="utf-8")
     for other in begun.run.parent.glob("*.begun"):
         if other != folder:
@@ -43,7 +43,7 @@ def last(runs: Path) -> Begun | None:
     for folder in sorted(runs.glob("*.begun"), key=lambda folder: folder.stat().st_mtime, reverse=True):
         try:
             settings = Settings.from_json(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
-            return Begun(folder.with_name(folder.name.removesuffix(".begun")), read_folder(folder), settings)
+            return Begun(folder.with_name(folder.name.removesuffix(".begun")), load_scene(folder), settings)
         except (OSError, ValueError, TypeError, UserError):
             continue
     return None

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from breakascene.data.scene import cutout, read_folder
+from breakascene.data.scene import cutout, load_scene
 from breakascene.errors import UserError
 from breakascene.exporting import archive
-from breakascene.files import new_file
+from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.studio import strings
@@ -70,13 +70,13 @@ class Run:
         """A small cut-out of each thing, in the order of the handles; drawn once."""
         paths = [self.folder / "thumbs" / f"{i}.png" for i in range(len(self.handles))]
         if not all(path.exists() for path in paths):
-            scene = read_folder(self.folder / "scene")
+            scene = load_scene(self.folder / "scene")
             for i, path in enumerate(paths):
                 picture = cutout(scene, i)
                 picture.thumbnail((96, 96))
                 square = Image.new("RGBA", (96, 96))
                 square.paste(picture, ((96 - picture.width) // 2, (96 - picture.height) // 2))
-                with new_file(path) as draft:
+                with atomic_file(path) as draft:
                     square.save(draft)
         return paths
 
@@ -145,7 +145,7 @@ class Desk:
             cut.putalpha(alpha)
             cut = cut.crop(alpha.getbbox())
             cut.thumbnail((128, 128))
-            with new_file(path) as draft:
+            with atomic_file(path) as draft:
                 cut.save(draft)
 
     def proposal_pictures(self) -> list[Path]:
@@ -180,7 +180,7 @@ class Desk:
         if run is None:
             raise UserError(strings.RUN_UNKNOWN)
         names = {**self._run_names(), run.id: " ".join(name.split())[:LONGEST_NAME]}
-        with new_file(self.folder / "names.json") as draft:
+        with atomic_file(self.folder / "names.json") as draft:
             draft.write_text(json.dumps(names), encoding="utf-8")
 
     def _run_names(self) -> dict[str, str]:
@@ -195,7 +195,7 @@ class Desk:
         run = self.current_run()
         if run is None:
             raise UserError(strings.RUN_UNKNOWN)
-        self.start_over(boards.from_scene(read_folder(run.folder / "scene")))
+        self.start_over(boards.from_scene(load_scene(run.folder / "scene")))
 
     def pack_run(self) -> Path:
         run = self.current_run()
@@ -234,7 +234,7 @@ class Desk:
         if run is None or not run.report.is_dir():
             raise UserError(strings.NO_REPORT)
         path = self.folder / "report.zip"
-        with new_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+        with atomic_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
             for file in sorted(run.report.rglob("*.*")):
                 archive.write(file, file.relative_to(run.report))
         return path
@@ -242,7 +242,7 @@ class Desk:
     def zip_cutouts(self) -> Path:
         scene = boards.to_scene(self.board)
         path = self.folder / "cutouts.zip"
-        with new_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+        with atomic_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
             for i, concept in enumerate(scene.concepts):
                 name = re.sub(r"[^\w -]", "", concept.name)
                 with archive.open(f"{i + 1} {name}.png", "w") as file:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from breakascene.errors import Sentence, UserError, lacks
+from breakascene.errors import TranslatableMessage, UserError, resource_error
 from breakascene.studio.strings import en, ja
 
 LANGUAGES = {"en": "English", "ja": "日本語"}
@@ -51,14 +51,14 @@ def speaking(code: str) -> Iterator[None]:
 
 def told(sentence: str) -> str:
     """A sentence of the package's core in the visitor's language; one that has no translation stays English."""
-    form, values = (sentence.form, sentence.values) if isinstance(sentence, Sentence) else (sentence, {})
+    form, values = (sentence.form, sentence.values) if isinstance(sentence, TranslatableMessage) else (sentence, {})
     translated = text("CORE").get(form)
     return translated.format(**values) if translated else sentence
 
 
 def sentence_for(error: BaseException) -> str:
     """One sentence for an error: the user's own mistake as it says, any other plainly; the log keeps its details."""
-    lack = lacks(error) or lacks(error.__cause__)  # which the core tells in words for a terminal
+    lack = resource_error(error) or resource_error(error.__cause__)  # which the core tells in words for a terminal
     if lack == "disk":
         return text("DISK_FULL")
     if isinstance(error, UserError) and not lack:

@@ -58,7 +58,7 @@ TAKE_CUTOUTS = "Save cut-outs"
 HINT_START = "Choose a sample or bring a photo."
 HINT_CLICK = "Click on {thing} in the photo."
 HINT_CORNER = "Now click the opposite corner of the box."
-HINT_PICKED = "Looks right? Name it, add another thing, or go on. Click again to add a missing part."
+HINT_PICKED = "ImageCodes right? Name it, add another thing, or go on. Click again to add a missing part."
 THING = "thing {n}"
 
 # 2 Extract
@@ -211,7 +211,7 @@ EMPTY_GALLERY = "Pictures appear here, one by one."
 CHECK = "How well does the painter know your things?"
 CHECK_HINT = "Draws each thing in four places, alone and together, and compares the pictures with your photo."
 CHECK_START = "Check it"
-CHECKING = "Picture {n} of {count} drawn and compared"
+CHECKING = "GeneratedImage {n} of {count} drawn and compared"
 CHECK_STOPPED = "Stopped: nothing was changed."
 CHECKED = {  # of evaluate.summary: in plain words, and whether it is a share
     "right": ("the right thing, drawn alone", True),

@@ -144,7 +144,7 @@ def decoder_part(folder: Path) -> Part:
         steps.set_timesteps(REDRAWN_STEPS)
         times = steps.timesteps[-int(rng.integers(1, REDRAWN_STEPS * 2 // 3)) :]
         latents = painter.scheduler.add_noise(latents, torch.randn_like(latents), times[:1])
-        text = painter.conditions(captions)
+        text = painter.encode_prompts(captions)
         for time in times:
             latents = steps.step(painter.unet(latents, time, **text).sample, time, latents).prev_sample
         return latents

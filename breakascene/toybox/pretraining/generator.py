@@ -21,7 +21,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from transformers import CLIPTextModel
 
-from breakascene.models.image_codes import Looks, canvases, cell_of
+from breakascene.models.image_codes import ImageCodes, canvases, vae_scale_factor
 from breakascene.toybox.pretraining.autoencoder import SIZE, load_vae
 from breakascene.toybox.pretraining.image_codes import as_seen, toybox_looks, variant
 from breakascene.toybox.pretraining.sprites import picture
@@ -96,7 +96,7 @@ class Words(nn.Embedding):
 
 
 @torch.no_grad()
-def visual_words(text_encoder: CLIPTextModel, looks: Looks, vae: AutoencoderKL) -> None:
+def visual_words(text_encoder: CLIPTextModel, looks: ImageCodes, vae: AutoencoderKL) -> None:
     """Let the words begin as pictures: each thing's word as the code of how it looks.
 
     The layers begin small, so that the words come through. Where a thing has two words, they share it. Held-out things
@@ -156,7 +156,7 @@ def draw_scenes(rng: np.random.Generator, count: int, cell: int) -> Scenes:
 class Pool:
     """Scenes as latents, used several times each; it grows to POOL, then the oldest make room."""
 
-    def __init__(self, vae: AutoencoderKL, looks: Looks):
+    def __init__(self, vae: AutoencoderKL, looks: ImageCodes):
         self.vae, self.looks = vae, looks
         self.count = 0  # of all that came in
         self.latents = self.shares = self.ids = self.codes = None
@@ -199,7 +199,7 @@ class Pool:
 
 def part(folder: Path) -> Part:
     vae = load_vae(folder)
-    fresh = drawing(partial(draw_scenes, count=RENEW, cell=cell_of(vae)))
+    fresh = drawing(partial(draw_scenes, count=RENEW, cell=vae_scale_factor(vae)))
     device = pick_device()
     schedule = noise_schedule()
     alphas = schedule.alphas_cumprod.to(device)

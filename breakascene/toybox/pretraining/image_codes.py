@@ -8,21 +8,21 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image, ImageOps
 
-from breakascene.models.image_codes import Looks, canvases, cell_of, features
+from breakascene.models.image_codes import ImageCodes, canvases, features, vae_scale_factor
 from breakascene.toybox.pretraining.sprites import nameless, picture
 from breakascene.toybox.vocabulary import TRAINING
 
 VARIANTS = 1500  # that the map is made from, beside the things themselves
 
 
-def toybox_looks(folder: Path, vae: AutoencoderKL, width: int) -> Looks:
+def toybox_looks(folder: Path, vae: AutoencoderKL, width: int) -> ImageCodes:
     """The map that lies in the toybox's folder; made there on the first call, from all but the held-out things."""
-    if (looks := Looks.load(folder)) is None:
+    if (looks := ImageCodes.load(folder)) is None:
         rng = np.random.default_rng(0)
         pictures = [*_things(), *(variant(rng) for _ in range(VARIANTS))]
-        shown = canvases(pictures, cell_of(vae))
+        shown = canvases(pictures, vae_scale_factor(vae))
         parts = [features(shown[start : start + 64], vae) for start in range(0, len(shown), 64)]
-        looks = Looks.of(torch.cat(parts).cpu(), width)
+        looks = ImageCodes.of(torch.cat(parts).cpu(), width)
         looks.save(folder)
     return looks
 

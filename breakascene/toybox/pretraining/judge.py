@@ -151,5 +151,3 @@ def export(model: CLIPModel, folder: Path) -> None:
 
 def shipped(folder: Path) -> dict[str, torch.Tensor]:
     return CLIPModel.from_pretrained(folder / "judge", dtype=torch.float32).state_dict()
-
-

@@ -209,7 +209,7 @@ DRAWERS = {
     "in the kitchen": kitchen,
 }
 
-COLOURS = {
+PALETTE = {
     "white": (0.95, 0.95, 0.95),
     "grey": (0.55, 0.55, 0.56),
     "red": (0.85, 0.22, 0.22),
@@ -223,7 +223,7 @@ COLOURS = {
 
 def plain(rng, size, colour):
     """A studio backdrop: one colour, a little darker at the top and in the corners."""
-    rgb = _colour(rng, COLOURS[colour], 0.02)
+    rgb = _colour(rng, PALETTE[colour], 0.02)
     yy, xx = _yx(size)
     vignette = 1 - 0.18 * ((yy - 0.6) ** 2 + (xx - 0.5) ** 2)[..., None] * 2
     return np.clip(rgb * vignette, 0, 1), 0.55, White
@@ -236,5 +236,3 @@ def draw_place(rng, size, place):
     else:
         pixels, ground, light = plain(rng, size, place.split()[2])
     return np.clip(pixels, 0, 1).astype(np.float32), ground, np.array(light, np.float32)
-
-

@@ -59,7 +59,9 @@ def prompts_of(things: int, count: int = 100, seed: int = SEED) -> list[tuple[tu
 def drawn_figures(base: Base, judge: Judge, finder: Segmenter, things: int, count: int) -> dict[str, float]:
     """Draw the prompts: the share with every thing recognized and the share with the right place."""
     asked = prompts_of(things, count)
-    images = [p.image for p in generate(base, None, [caption(*words) for words in asked], seed=SEED, guidance=GUIDANCE)]
+    images = [
+        p.image for p in generate(base, None, [caption(*words) for words in asked], seed=SEED, guidance_scale=GUIDANCE)
+    ]
     whole = [set(names) <= recognized(judge, finder, image) for (names, _), image in zip(asked, images, strict=True)]
     seen = judge.place([np.asarray(image) for image in images])
     right = [place == answer for (_, place), answer in zip(asked, seen, strict=True)]
@@ -72,7 +74,7 @@ def style_figures(base: Base, judge: Judge, things: int, count: int) -> dict[str
         (style, caption(*words).replace("a photo", style, 1))
         for words, style in zip(prompts_of(things, count), itertools.cycle(STYLES), strict=False)
     ]
-    drawn = generate(base, None, [prompt for _, prompt in asked], seed=SEED, guidance=GUIDANCE)
+    drawn = generate(base, None, [prompt for _, prompt in asked], seed=SEED, guidance_scale=GUIDANCE)
     seen = judge.style([np.asarray(p.image) for p in drawn])
     right = [style == answer for (style, _), answer in zip(asked, seen, strict=True)]
     return {f"style_{things}": float(np.mean(right))}
@@ -82,9 +84,9 @@ def sheet(base: Base, rows: int = 4, columns: int = 6) -> Image.Image:
     """A sheet of pictures with their prompts: one thing, then two, then three."""
     asked = [row for things, share in ((1, 2), (2, 1), (3, 1)) for row in prompts_of(things)[: columns * share]]
     pictures = list(
-        generate(base, None, [caption(*words) for words in asked[: rows * columns]], seed=SEED, guidance=GUIDANCE)
+        generate(base, None, [caption(*words) for words in asked[: rows * columns]], seed=SEED, guidance_scale=GUIDANCE)
     )
-    return plots.sheet([p.image for p in pictures], [p.record["prompt"] for p in pictures], columns, side=192)
+    return plots.contact_sheet([p.image for p in pictures], [p.metadata["prompt"] for p in pictures], columns, side=192)
 
 
 def report(

@@ -129,11 +129,11 @@ def drawing(draw: Callable[[np.random.Generator], object]) -> Callable[[np.rando
     context = multiprocessing.get_context("fork")  # draw may then be any function; it does without the GPU
     queue = context.Queue(maxsize=64)
     for seed in np.random.SeedSequence().spawn(max(1, os.cpu_count() - 2)):
-        context.Process(target=_draw_on, args=(draw, queue, seed), daemon=True).start()
+        context.Process(target=_draw_worker, args=(draw, queue, seed), daemon=True).start()
     return lambda rng: queue.get()
 
 
-def _draw_on(draw, queue, seed) -> None:
+def _draw_worker(draw, queue, seed) -> None:
     torch.set_num_threads(1)
     rng = np.random.default_rng(seed)
     while True:
