@@ -204,7 +204,7 @@ def test_how_memory_is_used_is_said_and_kept(files, tiny_folder, monkeypatch):
 
     monkeypatch.setattr(UNet2DConditionModel, "forward", fails)
     said = call(*extract_words(files, tiny_folder, "--steps", "1,0", "--out", files / "other"))
-    assert "Memory ran out with fast; going on with lean" in said
+    assert "Memory ran out with fast; resuming with lean" in said
     assert Concepts.load(files / "other").memory == "lean"
 
 

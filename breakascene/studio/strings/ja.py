@@ -291,12 +291,12 @@ UNEXPECTED = "こちらで問題が起きました（詳細は記録にありま
 
 # Sentences of the package's core, as they stand there -> in this language (words.told)
 CORE = {
-    "Memory ran out even in the most sparing way: close other programs, or take a smaller base or a preset "
-    "with LoRA, light or quick.": (
+    "Memory ran out in the most economical mode too: close other programs, or choose a smaller base or a LoRA "
+    "preset, light or quick.": (
         "いちばん節約しても、メモリが足りませんでした。ほかのプログラムを閉じるか、小さいモデルまたは軽い学習方法を選んでください。"
     ),
-    "Memory ran out: install bitsandbytes (pip install bitsandbytes), with which a run needs less, close "
-    "other programs, or take a smaller base or a preset with LoRA, light or quick.": (
+    "Memory ran out: install bitsandbytes (pip install bitsandbytes) for a mode that needs less, close other "
+    "programs, or choose a smaller base or a LoRA preset, light or quick.": (
         "メモリが足りませんでした。ほかのプログラムを閉じるか、小さいモデルまたは軽い学習方法を選んでください。"
     ),
     'A further photo shows "{name}", which is not the name of just one thing in the first: '
