@@ -12,9 +12,11 @@ import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from breakascene.errors import UserError
 from breakascene.models.base import Base
@@ -138,7 +140,8 @@ def memory_mode(base: Base, settings: Settings, mode: MemoryMode) -> Iterator[No
     """While the block runs, `base` uses memory by this mode; afterwards it is as it was, bit for bit."""
     with ExitStack() as stack:
         if mode.gradient_checkpointing:
-            base.unet.enable_gradient_checkpointing()
+            # No layer draws random numbers in eval mode; saving their state would forbid capture as a CUDA graph
+            base.unet.enable_gradient_checkpointing(partial(checkpoint, use_reentrant=False, preserve_rng_state=False))
             stack.callback(base.unet.disable_gradient_checkpointing)
         if base.device.type == "cuda":
             stack.callback(base.vae.to, base.device)

@@ -161,7 +161,7 @@ def test_memory_that_runs_out_after_the_last_step_costs_nothing(tiny_base, scene
         monkeypatch.undo()
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("breakascene.training.loop.draw_previews", fails)
+    monkeypatch.setattr("breakascene.training.events.draw_previews", fails)
     concepts = run_extraction(scene, tiny_base, short(tiny_base, name), memory="fast", preview_every=6)
     assert_same(concepts, fast_runs[name])
     assert concepts.memory == "lean"
