@@ -1,5 +1,6 @@
 """Random-weight bases of the true architectures, built once a session, and a scene of two things."""
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +16,12 @@ from breakascene.models.loading import load_base
 
 CHROMIUM_FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream""".split()
+
+
+def pytest_collection_finish():
+    """No garbage collection walks over what was imported: a run makes one before it begins."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
