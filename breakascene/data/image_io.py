@@ -1,4 +1,4 @@
-"""Pictures that people bring: photos and masks of any kind, checked before anything else sees them."""
+"""Reading of photo and mask files of every kind, validated before anything else uses them."""
 
 import struct
 import warnings
@@ -12,9 +12,9 @@ from breakascene.errors import UserError
 
 MAX_PIXELS = 40_000_000
 MIN_SIDE = 16  # pixels
-MAX_ASPECT = 20  # a longer strip has no square worth learning from
+MAX_ASPECT = 20  # a longer strip contains no useful square crop
 
-# Pillow looks at the header alone for this limit, so that a small file cannot unfold into gigabytes.
+# Pillow checks this limit on the header, so that a small file cannot decompress into gigabytes.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
@@ -22,11 +22,13 @@ Source = Path | str | Image.Image
 
 
 def read_photo(source: Source) -> Image.Image:
-    """Read a picture as an upright RGB image: EXIF rotation applied, transparent parts on white.
+    """Read a photo as an upright RGB image: EXIF rotation applied, transparent parts on white.
 
-    Takes every size and mode that Pillow reads, 16-bit, palette and CMYK among them; of an animation, the first frame.
-    Raises UserError if it is missing, not a picture, cut off, above 40 megapixels (checked before decoding), narrower
-    than 16 px or longer than 20 times its width.
+    Accepts all modes that Pillow reads, including 16-bit, palette and CMYK; of an animation, the first frame.
+
+    Raises:
+        UserError: If the file is missing, not an image, truncated, above 40 megapixels (checked before decoding),
+            narrower than 16 pixels, or longer than 20 times its width.
     """
     image = _open(source)
     width, height = image.size
@@ -37,7 +39,7 @@ def read_photo(source: Source) -> Image.Image:
         )  # fmt: skip
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UserError(
-            "{photo} is {width} × {height} pixels, too long a strip: crop it around the things.",
+            "{photo} is {width} × {height} pixels, too long and narrow: crop it around the objects.",
             photo=_label(source), width=width, height=height,
         )  # fmt: skip
     if image.has_transparency_data:
@@ -48,11 +50,13 @@ def read_photo(source: Source) -> Image.Image:
 
 
 def read_mask(source: Source, size: tuple[int, int]) -> np.ndarray:
-    """Read a mask picture as a (H, W) bool array for a photo of `size` (width, height) in pixels.
+    """Read a mask image as a (H, W) bool array for a photo of `size` (width, height) in pixels.
 
-    White on black, or opaque on transparent: alpha decides if it varies, else luminance above 127. Upright like the
-    photo. Another size of the same shape (within 2 %) is resized to the photo's, nearest pixel.
-    Raises UserError as read_photo does, and for a size that does not fit.
+    White on black, or opaque on transparent: alpha counts if it varies, else luminance above 127. Upright like the
+    photo. An image of the photo's aspect ratio (within 2 %) but another size is resized, nearest pixel.
+
+    Raises:
+        UserError: As read_photo does, and for another aspect ratio.
     """
     image = _open(source)
     (width, height), (photo_width, photo_height) = image.size, size
@@ -73,11 +77,11 @@ def read_mask(source: Source, size: tuple[int, int]) -> np.ndarray:
 
 
 def _label(source: Source) -> str:
-    return "The picture" if isinstance(source, Image.Image) else Path(source).name
+    return "The image" if isinstance(source, Image.Image) else Path(source).name
 
 
 def _open(source: Source) -> Image.Image:
-    """Open, check the size by the header, decode whole, turn upright, and bring deep modes to eight bits."""
+    """Open, check the size in the header, decode, rotate upright, and reduce deep modes to eight bits."""
     label = _label(source)
     too_large = UserError(
         "{photo} has more than {most} megapixels: make it smaller first.",
@@ -94,24 +98,22 @@ def _open(source: Source) -> Image.Image:
     except FileNotFoundError as error:
         raise UserError(f"There is no file {source}: check the name.") from error
     except IsADirectoryError as error:
-        raise UserError(f"{source} is a folder: give the picture file itself.") from error
+        raise UserError(f"{source} is a folder: give the image file itself.") from error
     except PermissionError as error:
-        raise UserError(f"{source} may not be read: change its rights or copy it.") from error
+        raise UserError(f"{source} cannot be read: change its permissions or copy it.") from error
     except UnidentifiedImageError as error:
-        raise UserError(
-            "{photo} is not a picture that can be read: use a JPEG, PNG or WebP file.", photo=label
-        ) from error
+        raise UserError("{photo} is not a readable image: use a JPEG, PNG or WebP file.", photo=label) from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
-        raise UserError("{photo} is damaged or cut off: copy or download it again.", photo=label) from error
+        raise UserError("{photo} is damaged or truncated: copy or download it again.", photo=label) from error
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
     values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
-    top = float(values.max())
+    maximum = float(values.max())
     if image.mode.startswith("I;16"):
         full = 65535
-    else:  # 32-bit modes do not say their range: 0..1, 0..255, 0..65535 or up to their own brightest value
-        full = next(limit for limit in (1 if image.mode == "F" else 255, 255, 65535, top) if top <= limit)
+    else:  # 32-bit modes do not declare their range: 0..1, 0..255, 0..65535 or their own maximum
+        full = next(limit for limit in (1 if image.mode == "F" else 255, 255, 65535, maximum) if maximum <= limit)
     return Image.fromarray((values.clip(0, full) * (255 / full)).round().astype(np.uint8))

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from breakascene.errors import UserError
+from breakascene.errors import is_out_of_memory as is_out_of_memory  # for the training loop
 from breakascene.models import lora
 from breakascene.models.attention import AttentionStore
 from breakascene.models.base import Base
@@ -104,12 +105,6 @@ def next_plan(choice: MemoryPlan, base: Base, settings: Settings) -> MemoryPlan:
 
 def _at_hand() -> list[MemoryMode]:
     return [mode for mode in MEMORY_MODES if not mode.eight_bit or optim.has_bitsandbytes()]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is used up, of the GPU or of the CPU."""
-    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")  # of CUDA, of PyTorch on a CPU, of its libraries
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -299,37 +299,37 @@ CORE = {
     "other programs, or take a smaller base or a preset with LoRA, light or quick.": (
         "メモリが足りませんでした。ほかのプログラムを閉じるか、小さいモデルまたは軽い学習方法を選んでください。"
     ),
-    'A further photo shows "{name}", which is not the name of just one thing in the first: '
-    "give a thing the same name in every photo, and each thing another.": (
+    'A further photo has an object named "{name}", which is not the name of exactly one object in the '
+    "first photo: give each object one name, and use it in every photo.": (
         "追加の写真にある「{name}」は、最初の写真のただ一つのものの名前ではありません。"
         "同じものにはどの写真でも同じ名前を、ちがうものにはちがう名前をつけてください。"
     ),
     "{photo} is only {width} × {height} pixels: use a photo of at least 16 × 16.": (
         "{photo} は {width} × {height} ピクセルしかありません。16 × 16 以上の写真を使ってください。"
     ),
-    "{photo} is {width} × {height} pixels, too long a strip: crop it around the things.": (
+    "{photo} is {width} × {height} pixels, too long and narrow: crop it around the objects.": (
         "{photo} は {width} × {height} ピクセルで細長すぎます。もののまわりを切り取ってください。"
     ),
     "{photo} has more than {most} megapixels: make it smaller first.": (
         "{photo} は {most} メガピクセルを超えています。先に小さくしてください。"
     ),
-    "{photo} is not a picture that can be read: use a JPEG, PNG or WebP file.": (
+    "{photo} is not a readable image: use a JPEG, PNG or WebP file.": (
         "{photo} は画像として読めません。JPEG、PNG、WebP のファイルを使ってください。"
     ),
-    "{photo} is damaged or cut off: copy or download it again.": (
+    "{photo} is damaged or truncated: copy or download it again.": (
         "{photo} は壊れているか、途中で切れています。もう一度コピーかダウンロードをしてください。"
     ),
-    "The mask of {handle} ({name}) covers under 0.05 % of the photo: "
-    "mark the whole thing, or crop the photo around it.": (
+    "The mask of {handle} ({name}) covers less than 0.05 % of the photo: "
+    "mark the whole object, or crop the photo around it.": (
         "{name}（{handle}）は写真の 0.05 % もありません。全体を選ぶか、写真をそのまわりで切り取ってください。"
     ),
-    "The masks of {one} ({name}) and {other} ({other_name}) are the same: drop one of them.": (
+    "The masks of {one} ({name}) and {other} ({other_name}) are the same: remove one of them.": (
         "{name}（{one}）と {other_name}（{other}）は同じところを選んでいます。どちらかを消してください。"
     ),
-    "The masks cover the whole photo, nothing is left for the background: switch it off.": (
+    "The masks cover the whole photo and leave no background: switch the background off.": (
         "選んだものが写真全体を覆っていて、景色が残りません。「まわりの景色も」を外してください。"
     ),
-    'The name "{name}" will not do: use a few plain words, without < and >.': (
+    'The name "{name}" cannot be used: write a few plain words without < and >.': (
         "「{name}」という名前は使えません。< と > のない短い言葉にしてください。"
     ),
     "The picture size {width} × {height} will not do: take sides from {least} to {most} pixels, in steps of {cell}.": (
