@@ -163,7 +163,7 @@ def read_scene(
 ) -> Scene:
     """Read a photo and its (mask, name) pairs as a validated scene; see make_scene. Raises UserError."""
     image = read_photo(photo)
-    arrays = [read_mask(source, image.size) for source, _ in masks]
+    arrays = [read_mask(source, image.size, photo=image) for source, _ in masks]
     return make_scene(image, arrays, [name for _, name in masks], background, other_photos)
 
 
@@ -186,9 +186,13 @@ def load_scene(folder: Path | str) -> Scene:
     if len(names) > len(numbers):
         raise UserError(f"{names_file} has {len(names)} names for {len(numbers)} masks: give each mask one line.")
     names += [""] * (len(numbers) - len(names))
-    masks = [(folder / f"mask{number}.png", name) for number, name in zip(numbers, names, strict=True)]
+    photo = read_photo(photos[0])
+    # A saved scene may well have the surroundings as an object.
+    masks = [
+        read_mask(folder / f"mask{number}.png", photo.size, photo=photo, allow_inverted=True) for number in numbers
+    ]
     other_photos = [load_scene(other) for other in sorted(folder.glob("also[0-9][0-9]"))]
-    return read_scene(photos[0], masks, background, other_photos)
+    return make_scene(photo, masks, names, background, other_photos)
 
 
 def save_scene(scene: Scene, folder: Path | str) -> None:

@@ -65,7 +65,7 @@ EXTRACT = {
     "text as photo": ("note.jpg|--mask|ball.png", "note.jpg is not a readable image"),
     "text as mask": ("photo.png|--mask|note.jpg", "note.jpg is not a readable image"),
     "truncated JPEG": ("cut.jpg|--mask|ball.png", "cut.jpg is damaged or truncated"),
-    "bomb": ("bomb.png|--mask|ball.png", "bomb.png has more than 40 megapixels"),
+    "bomb": ("bomb.png|--mask|ball.png", "bomb.png has more than 100 megapixels"),
     "no such photo": ("gone.png|--mask|ball.png", "There is no file gone.png"),
     "no such mask": ("photo.png|--mask|gone.png:cup", "There is no file gone.png"),
     "handle as name": ("photo.png|--mask|ball.png:<asset1>", "without < and >"),
@@ -122,7 +122,7 @@ SEGMENT = {
     "neither points nor auto": ("photo.png", "Say where the thing is"),
     "both": ("photo.png|--point|5,5|--auto", "Say where the thing is"),
     "text as photo": ("note.jpg|--point|5,5", "note.jpg is not a readable image"),
-    "bomb": ("bomb.png|--point|5,5", "more than 40 megapixels"),
+    "bomb": ("bomb.png|--point|5,5", "more than 100 megapixels"),
     "unknown segmenter": ("photo.png|--point|5,5|--sam|vit_x", 'no segmenter "vit_x"'),
     "text as segmenter": ("photo.png|--point|5,5|--sam|note.jpg", "note.jpg is not a SAM checkpoint"),
 }

@@ -313,8 +313,8 @@ CORE = {
     "{photo} has more than {most} megapixels: make it smaller first.": (
         "{photo} は {most} メガピクセルを超えています。先に小さくしてください。"
     ),
-    "{photo} is not a readable image: use a JPEG, PNG or WebP file.": (
-        "{photo} は画像として読めません。JPEG、PNG、WebP のファイルを使ってください。"
+    "{photo} is not a readable image: use a JPEG, PNG, WebP or HEIC file.": (
+        "{photo} は画像として読めません。JPEG、PNG、WebP、HEIC のファイルを使ってください。"
     ),
     "{photo} is damaged or truncated: copy or download it again.": (
         "{photo} は壊れているか、途中で切れています。もう一度コピーかダウンロードをしてください。"
@@ -368,5 +368,24 @@ CORE = {
     "may mix with the rest of the photo: give it more steps, a closer crop, or fewer things in one run.": (
         "{name}（{handle}）は、絵描きの見ているところの {share:.0%} が外にはみ出していて、まわりと混ざりそうです。"
         "もっと丁寧に覚えるか、写真を近くで切り取るか、一度に覚えるものを減らしてください。"
+    ),
+    "{mask} has no class {label}: choose from {classes}.": (
+        "{mask} にクラス {label} はありません。{classes} から選んでください。"
+    ),
+    "{mask} is a label map with {count} classes ({classes}): choose one, for example {mask}#{example}.": (
+        "{mask} は {count} 個のクラス（{classes}）を含むラベル画像です。{mask}#{example} のようにクラスを 1 つ指定してください。"
+    ),
+    "{mask} marks {share:.0%} of the photo with all its edges, so it seems to be inverted: mark the object "
+    "white on black. To learn the surroundings, use the background option.": (
+        "{mask} は写真の {share:.0%} を端まで覆っており、白黒が逆になっているようです。対象を白、それ以外を黒にしてください。"
+        "背景を学習するには、背景の設定をご利用ください。"
+    ),
+    "{mask} fits the photo before its EXIF rotation, not as it is displayed: rotate or mirror the mask.": (
+        "{mask} は回転前の写真に合わせて作られているようです。表示される向きに合わせて、マスクを回転または反転してください。"
+    ),
+    "{mask} does not show one object clearly (its bright part covers {share:.0%} of the photo): mark the object "
+    "white on black, or opaque on transparent.": (
+        "{mask} から対象を 1 つに判別できません（明るい部分は写真の {share:.0%} です）。"
+        "黒地に白、または透明な背景に不透明で対象を塗ってください。"
     ),
 }
