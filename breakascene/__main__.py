@@ -91,14 +91,15 @@ def segment(
         require_empty(out)
     elif out.suffix.lower() != ".png":
         raise UserError(f"The mask is written as a PNG: name it {out.stem}.png.")
-    from breakascene.data.image_io import read_photo
+    from breakascene.data.image_io import read_photo, scaled_clicks
 
     image = read_photo(photo)
     from breakascene.segmentation.segmenter import Segmenter, validate_clicks
 
     points, labels = [(x, y) for x, y, _ in marks], [label for _, _, label in marks]
     if not auto:
-        validate_clicks(image.size, points, labels, corners)
+        validate_clicks(image.info["full_size"], points, labels, corners)
+    points, corners = scaled_clicks(image, points, corners)
     segmenter = Segmenter.load(sam)
     if auto:
         write_all(segmenter.auto(image), image, out)
@@ -117,7 +118,8 @@ def extract(
     photo: Annotated[Path, typer.Argument(help="The photo.")],
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
     mask: Annotated[
-        list[str] | None, typer.Option(metavar="FILE[:NAME]", help="A mask and what it shows; one for each thing.")
+        list[str] | None,
+        typer.Option(metavar="FILE[#CLASS][:NAME]", help="A mask and what it shows; one for each thing."),
     ] = None,
     background: Annotated[bool, typer.Option("--background", help="Learn the rest as <background>.")] = False,
     also: Annotated[

@@ -12,7 +12,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from breakascene.data.image_io import read_mask, read_photo
+from breakascene.data.image_io import read_mask, read_photo, scaled_clicks
 from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
@@ -62,7 +62,9 @@ def build(desks: Desks, line: Line) -> None:
     def segment(desk, photo, points=None, box=None):
         """The mask of the thing under the points, a PNG, and how sure the three best readings are."""
         image = read_photo(_given(photo))
-        candidates = engine.segmenter().predict(*_clicks(points), _numbers(box, 4, strings.API_BOX), image)
+        points, labels = _clicks(points)
+        points, box = scaled_clicks(image, points, _numbers(box, 4, strings.API_BOX))
+        candidates = engine.segmenter().predict(points, labels, box, image)
         path = desk.folder / "mask.png"
         with atomic_file(path) as draft:
             Image.fromarray(candidates.mask().astype(np.uint8) * 255).save(draft)
@@ -71,7 +73,7 @@ def build(desks: Desks, line: Line) -> None:
     def extract(desk, photo, masks, names=None, background=False, preset="quick", steps=None, seed=0):
         """Learn the things under the masks; tells its progress, and at last the id of the run."""
         image = read_photo(_given(photo))
-        arrays = [read_mask(path, image.size) for path in masks or []]
+        arrays = [read_mask(path, image.size, photo=image) for path in masks or []]
         names = [str(name) for name in names or []]
         if len(names) > len(arrays) > 0:
             raise UserError(strings.API_NAMES)

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import torch
 
-from breakascene.training.memory import is_out_of_memory
+from breakascene.errors import is_out_of_memory
 from breakascene.training.state import TrainState
 from breakascene.training.step import Batch, StepLosses
 

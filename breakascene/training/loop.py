@@ -9,7 +9,7 @@ import torch
 
 from breakascene.data.scene import Scene, cutout
 from breakascene.errors import UserError
-from breakascene.files import require_writable, sweep
+from breakascene.files import remove_partial_files, require_writable
 from breakascene.models.attention import AttentionStore
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts, check_run_folder
@@ -64,7 +64,7 @@ def extract(
     if out is not None:
         check_run_folder(require_writable(out, "folder"))
         for path in (Path(out), checkpoint.path_for(out)):
-            sweep(path)
+            remove_partial_files(path)
     elif resume:
         raise UserError("There is nothing to resume without a run folder: give --out.")
     saved = checkpoint.load(checkpoint.path_for(out), identity) if resume else None

@@ -110,12 +110,6 @@ def _available() -> list[MemoryMode]:
     return [mode for mode in MEMORY_MODES if not mode.eight_bit or optim.has_bitsandbytes()]
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on the GPU or on the CPU."""
-    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")  # CUDA, PyTorch on a CPU, CUDA's libraries
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
-
-
 def free_bytes(device: torch.device) -> int:
     """Bytes that can still be allocated on the device; PyTorch's unused reserve counts as free."""
     gc.collect()

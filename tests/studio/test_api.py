@@ -121,7 +121,7 @@ def test_generate_answers_mistakes_with_a_sentence(client, run, run_id, prompt, 
     ("points", "box", "sentence"),
     [
         ([[9999, 5, True]], None, "lies outside the photo"),
-        ([], None, "Nothing says where the thing is"),
+        ([], None, "No object is marked"),
         ("nonsense", None, "Give the points as"),
         ([[5, 5, True]], [1, 2, 3], "Give the box as"),
     ],
@@ -134,7 +134,7 @@ def test_segment_answers_mistakes_with_a_sentence(client, photo, points, box, se
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("letter.png", b"Dear painter, this is no picture.", "not a picture that can be read"),
+        ("letter.png", b"Dear painter, this is no picture.", "not a readable image"),
         ("cut.jpg", None, "damaged or cut off"),
     ],
 )

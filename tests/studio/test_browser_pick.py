@@ -234,7 +234,7 @@ def test_mistakes_are_notices_and_nothing_is_lost(browser, address, tmp_path):
     Image.effect_noise((300, 200), 60).save(good)
     with visitor(browser, address) as page:
         page.locator("#upload input[type=file]").set_input_files(bad)
-        notice(page, "not a picture that can be read")
+        notice(page, "not a readable image")
         expect(page.locator("#upload img")).to_have_count(0)  # ready for another
         page.locator("#upload input[type=file]").set_input_files(good)
         expect(page.locator("#canvas img")).to_be_visible()
@@ -251,7 +251,7 @@ def test_mistakes_are_notices_and_nothing_is_lost(browser, address, tmp_path):
 def test_eleven_bad_uploads_get_a_sentence_each_and_then_a_good_one_opens(browser, address, tmp_path):
     good = io.BytesIO()
     Image.effect_noise((300, 200), 60).save(good, "JPEG")
-    unread, cut = "not a picture that can be read", "damaged or cut off"
+    unread, cut = "not a readable image", "damaged or truncated"
     bad = {
         "text.png": (b"no picture", unread),
         "empty.jpg": (b"", unread),
@@ -262,7 +262,7 @@ def test_eleven_bad_uploads_get_a_sentence_each_and_then_a_good_one_opens(browse
         "cut.png": (as_png(300, 200)[:60], cut),
         "bomb.png": (save_blank_png(tmp_path / "blank.png", 20_000, 20_000).read_bytes(), "more than 40 megapixels"),
         "tiny.png": (as_png(10, 10), "at least 16"),
-        "strip.png": (as_png(2000, 20), "too long a strip"),
+        "strip.png": (as_png(2000, 20), "too long and narrow"),
         "large.png": (bytes(41 * 2**20), "more than 40 MB: make it smaller"),
     }
     with visitor(browser, address) as page:

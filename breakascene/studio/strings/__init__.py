@@ -51,7 +51,7 @@ def speaking(code: str) -> Iterator[None]:
 
 def told(sentence: str) -> str:
     """A sentence of the package's core in the visitor's language; one that has no translation stays English."""
-    form, values = (sentence.form, sentence.values) if isinstance(sentence, TranslatableMessage) else (sentence, {})
+    form, values = (sentence.template, sentence.values) if isinstance(sentence, TranslatableMessage) else (sentence, {})
     translated = text("CORE").get(form)
     return translated.format(**values) if translated else sentence
 

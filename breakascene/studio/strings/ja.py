@@ -299,37 +299,37 @@ CORE = {
     "programs, or choose a smaller base or a LoRA preset, light or quick.": (
         "メモリが足りませんでした。ほかのプログラムを閉じるか、小さいモデルまたは軽い学習方法を選んでください。"
     ),
-    'A further photo shows "{name}", which is not the name of just one thing in the first: '
-    "give a thing the same name in every photo, and each thing another.": (
+    'A further photo has an object named "{name}", which is not the name of exactly one object in the '
+    "first photo: give each object one name, and use it in every photo.": (
         "追加の写真にある「{name}」は、最初の写真のただ一つのものの名前ではありません。"
         "同じものにはどの写真でも同じ名前を、ちがうものにはちがう名前をつけてください。"
     ),
     "{photo} is only {width} × {height} pixels: use a photo of at least 16 × 16.": (
         "{photo} は {width} × {height} ピクセルしかありません。16 × 16 以上の写真を使ってください。"
     ),
-    "{photo} is {width} × {height} pixels, too long a strip: crop it around the things.": (
+    "{photo} is {width} × {height} pixels, too long and narrow: crop it around the objects.": (
         "{photo} は {width} × {height} ピクセルで細長すぎます。もののまわりを切り取ってください。"
     ),
     "{photo} has more than {most} megapixels: make it smaller first.": (
         "{photo} は {most} メガピクセルを超えています。先に小さくしてください。"
     ),
-    "{photo} is not a picture that can be read: use a JPEG, PNG or WebP file.": (
-        "{photo} は画像として読めません。JPEG、PNG、WebP のファイルを使ってください。"
+    "{photo} is not a readable image: use a JPEG, PNG, WebP or HEIC file.": (
+        "{photo} は画像として読めません。JPEG、PNG、WebP、HEIC のファイルを使ってください。"
     ),
-    "{photo} is damaged or cut off: copy or download it again.": (
+    "{photo} is damaged or truncated: copy or download it again.": (
         "{photo} は壊れているか、途中で切れています。もう一度コピーかダウンロードをしてください。"
     ),
-    "The mask of {handle} ({name}) covers under 0.05 % of the photo: "
-    "mark the whole thing, or crop the photo around it.": (
+    "The mask of {handle} ({name}) covers less than 0.05 % of the photo: "
+    "mark the whole object, or crop the photo around it.": (
         "{name}（{handle}）は写真の 0.05 % もありません。全体を選ぶか、写真をそのまわりで切り取ってください。"
     ),
-    "The masks of {one} ({name}) and {other} ({other_name}) are the same: drop one of them.": (
+    "The masks of {one} ({name}) and {other} ({other_name}) are the same: remove one of them.": (
         "{name}（{one}）と {other_name}（{other}）は同じところを選んでいます。どちらかを消してください。"
     ),
-    "The masks cover the whole photo, nothing is left for the background: switch it off.": (
+    "The masks cover the whole photo and leave no background: switch the background off.": (
         "選んだものが写真全体を覆っていて、景色が残りません。「まわりの景色も」を外してください。"
     ),
-    'The name "{name}" will not do: use a few plain words, without < and >.': (
+    'The name "{name}" cannot be used: write a few plain words without < and >.': (
         "「{name}」という名前は使えません。< と > のない短い言葉にしてください。"
     ),
     "The picture size {width} × {height} will not do: take sides from {least} to {most} pixels, in steps of {cell}.": (
@@ -368,5 +368,24 @@ CORE = {
     "may mix with the rest of the photo: give it more steps, a closer crop, or fewer things in one run.": (
         "{name}（{handle}）は、絵描きの見ているところの {share:.0%} が外にはみ出していて、まわりと混ざりそうです。"
         "もっと丁寧に覚えるか、写真を近くで切り取るか、一度に覚えるものを減らしてください。"
+    ),
+    "{mask} has no class {label}: choose from {classes}.": (
+        "{mask} にクラス {label} はありません。{classes} から選んでください。"
+    ),
+    "{mask} is a label map with {count} classes ({classes}): choose one, for example {mask}#{example}.": (
+        "{mask} は {count} 個のクラス（{classes}）を含むラベル画像です。{mask}#{example} のようにクラスを 1 つ指定してください。"
+    ),
+    "{mask} marks {share:.0%} of the photo with all its edges, so it seems to be inverted: mark the object "
+    "white on black. To learn the surroundings, use the background option.": (
+        "{mask} は写真の {share:.0%} を端まで覆っており、白黒が逆になっているようです。対象を白、それ以外を黒にしてください。"
+        "背景を学習するには、背景の設定をご利用ください。"
+    ),
+    "{mask} fits the photo before its EXIF rotation, not as it is displayed: rotate or mirror the mask.": (
+        "{mask} は回転前の写真に合わせて作られているようです。表示される向きに合わせて、マスクを回転または反転してください。"
+    ),
+    "{mask} does not show one object clearly (its bright part covers {share:.0%} of the photo): mark the object "
+    "white on black, or opaque on transparent.": (
+        "{mask} から対象を 1 つに判別できません（明るい部分は写真の {share:.0%} です）。"
+        "黒地に白、または透明な背景に不透明で対象を塗ってください。"
     ),
 }
