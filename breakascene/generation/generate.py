@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,8 @@ from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import check_prompt, token_positions
+from breakascene.models.handles import check_prompt, token_positions, with_handles
+from breakascene.models.lora import ExternalLora, apply_delta
 
 # Metadata keys up to November 2026 → today's
 OLD_KEYS = {"negative": "negative_prompt", "steps": "num_inference_steps", "guidance": "guidance_scale"}
@@ -30,7 +31,7 @@ class GeneratedImage:
         image: The image.
         metadata: JSON values under the keys prompt, negative_prompt, seed, index, num_inference_steps,
             guidance_scale, width, height, base (its name), fingerprint (of the base), run (id of the concepts or
-            None), handles (handle → name) and versions (of the libraries).
+            None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale).
     """
 
     image: Image.Image
@@ -50,6 +51,7 @@ def generate(
     same_seeds: bool = False,
     size: tuple[int, int] | None = None,
     batch_size: int = BATCH,
+    loras: Sequence[ExternalLora] = (),
 ) -> Iterator[GeneratedImage]:
     """Generate `count` images for each prompt with DPM-Solver++.
 
@@ -69,6 +71,7 @@ def generate(
             by default it counts over all prompts.
         size: Width and height in pixels; by default the base's native square.
         batch_size: Images generated at once.
+        loras: LoRAs from other programs, added to the base; prompts may use their bundled embeddings as <name>.
 
     Yields:
         The images, in the order of the prompts.
@@ -79,7 +82,8 @@ def generate(
     """
     # 1. Check the inputs
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    known_handles = concepts.handles if concepts else ()
+    embeddings = {f"<{name}>": embedding for lora in loras for name, embedding in lora.embeddings.items()}
+    known_handles = (*(concepts.handles if concepts else ()), *embeddings)
     if not all(prompt.strip() for prompt in prompts) or not prompts:
         raise UserError("The prompt is empty: describe the image to generate.")
     if count < 1 or num_inference_steps < 1:
@@ -89,8 +93,16 @@ def generate(
     width, height = size or image_shapes(base)["square"]
     check_size(base, width, height)
 
-    def applied():
-        return concepts.applied(base) if concepts else nullcontext()
+    @contextmanager
+    def applied() -> Iterator[None]:
+        with ExitStack() as stack:
+            for lora in loras:
+                stack.enter_context(apply_delta(base, lora.delta))
+            if concepts:
+                stack.enter_context(concepts.applied(base, embeddings))
+            elif embeddings:
+                stack.enter_context(with_handles(base, list(embeddings), torch.stack(list(embeddings.values()))))
+            yield
 
     with applied():
         for prompt in (*prompts, negative_prompt):
@@ -110,6 +122,8 @@ def generate(
         "handles": dict(zip(concepts.handles, concepts.names, strict=True)) if concepts else {},
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
+    if loras:
+        common["loras"] = {lora.name: lora.scale for lora in loras}
     metadata = [
         {"prompt": prompt, "seed": seed, "index": i if same_seeds else row * count + i, **common}
         for row, prompt in enumerate(prompts)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,8 +113,12 @@ class Concepts:
             raise UserError(f"{folder} is not a run folder or is damaged: extract again.") from error
 
     @contextmanager
-    def applied(self, base: Base) -> Iterator[Base]:
+    def applied(self, base: Base, others: Mapping[str, torch.Tensor] | None = None) -> Iterator[Base]:
         """Apply the handles and the weight delta to a base for the duration of a block; it is restored bit for bit.
+
+        Args:
+            base: The base that they were learned on.
+            others: Further handles with their embeddings (D,), for example imported ones.
 
         Raises:
             UserError: If the concepts were learned on another base.
@@ -125,7 +129,9 @@ class Concepts:
                 learned=self.base,
                 base=base.name,
             )
-        with handles.with_handles(base, self.handles, self.embeddings), lora.apply_delta(base, self.delta):
+        others = others or {}
+        embeddings = torch.stack([*self.embeddings, *others.values()])
+        with handles.with_handles(base, (*self.handles, *others), embeddings), lora.apply_delta(base, self.delta):
             yield base
 
 

@@ -24,6 +24,16 @@ TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 WeightDelta = dict[str, torch.Tensor]
 
 
+@dataclass(frozen=True, eq=False)
+class ExternalLora:
+    """A LoRA from another program, converted for a base; see exporting.importing."""
+
+    name: str
+    scale: float  # strength, already applied to the delta
+    delta: WeightDelta
+    embeddings: dict[str, torch.Tensor]  # bundled textual inversions, (D,) by name; prompts refer to <name>
+
+
 @dataclass(frozen=True)
 class TrainableWeights:
     """Weights under training."""
