@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from breakascene.cli.export import LoraFiles, export, read_loras
 from breakascene.cli.terminal import (
     Plain,
     mask_picture,
@@ -186,6 +187,7 @@ def generate(
     negative: Annotated[str, typer.Option(help="What not to draw.")] = "",
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT; if left out, the base's own square.")] = None,
     base: Annotated[str | None, typer.Option(help="Base model, if it moved since the extraction.")] = None,
+    lora: LoraFiles = None,
 ):
     """Draw a prompt with the words of a run; prints the path of each PNG, which has its record inside."""
     require_writable(out, "folder")
@@ -194,13 +196,14 @@ def generate(
 
     concepts = Concepts.load(run)
     sides = parse_size(size)
-    for text in (prompt, negative):
+    for text in (prompt, negative) if not lora else ():  # a LoRA may bring handles: checked with the base then
         check_prompt(text, concepts.handles)
     from breakascene.generation.generate import generate as draw
     from breakascene.generation.generate import save_image
 
+    model = open_base(base or concepts.base)
     pictures = draw(
-        open_base(base or concepts.base),
+        model,
         concepts,
         [prompt],
         count=count,
@@ -209,6 +212,7 @@ def generate(
         guidance_scale=guidance,
         negative_prompt=negative,
         size=sides,
+        loras=read_loras(lora, model),
     )
     for picture in pictures:
         print(save_image(picture, out), flush=True)
@@ -263,6 +267,8 @@ def studio(
 
     launch(host, port, base, login=login, mcp=mcp)
 
+
+app.command()(export)
 
 if __name__ == "__main__":
     app(prog_name="python -m breakascene")

@@ -48,7 +48,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def sweep(path: Path | str) -> None:
+def remove_partial_files(path: Path | str) -> None:
     """Remove the drafts of `path` that killed processes left beside it. No writer of `path` may be running."""
     path = Path(path)
     for draft in path.parent.glob(_draft_name(escape(path.name), "?" * 8)):

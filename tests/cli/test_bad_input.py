@@ -199,7 +199,7 @@ def test_words_that_are_no_command(bench, monkeypatch):
 def test_a_hub_base_that_cannot_be_had(bench, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     said = refused(bench, "extract|photo.png|--mask|ball.png|--base|nobody/no-such-model|--out|new/run", monkeypatch)
-    assert "The base nobody/no-such-model cannot be had" in said
+    assert "The base nobody/no-such-model could not be downloaded" in said
 
 
 # --- in a process of its own, as a person runs it

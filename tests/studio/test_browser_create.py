@@ -25,7 +25,7 @@ def test_things_are_taken_away_forgotten_brought_back_renamed_and_reopened(brows
         expect(page.locator("#chip-0")).to_contain_text("<asset0>")
         (tmp_path / "bad.zip").write_bytes(b"no zip")
         page.locator("input[type=file][accept='.zip']").set_input_files(tmp_path / "bad.zip")
-        notice(page, "This file cannot be brought back")
+        notice(page, "This file cannot be imported")
         type_in(page.locator("#run-name :is(input, textarea)"), "The old set")
         page.locator("#rename-run").click()
         shot(page, "kept-runs")

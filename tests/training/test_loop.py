@@ -65,7 +65,7 @@ def test_phase_1_changes_the_handles_and_nothing_else(tiny_base, scene):
     start = initial_embeddings(tiny_base, scene.names)
     for event in events:
         now = {name.replace(".table", ""): value for name, value in weights_of(tiny_base).items()}
-        rows = now.pop("text_encoder.embeddings.token_embedding.rows")
+        rows = now.pop("text_encoder.embeddings.token_embedding.embeddings")
         assert now.keys() == before.keys() and all(torch.equal(now[name], before[name]) for name in before)
         assert not torch.equal(rows, start)
         if event.step == 3:

@@ -332,7 +332,8 @@ CORE = {
     'The name "{name}" cannot be used: write a few plain words without < and >.': (
         "「{name}」という名前は使えません。< と > のない短い言葉にしてください。"
     ),
-    "The picture size {width} × {height} will not do: take sides from {least} to {most} pixels, in steps of {cell}.": (
+    "The image size {width} × {height} is not supported: use sides from {least} to {most} pixels, "
+    "in steps of {cell}.": (
         "{width} × {height} の絵は描けません。各辺を {least} から {most} ピクセル、{cell} の倍数にしてください。"
     ),
     "{word} is an unknown handle: this run knows {known}.": (
@@ -348,10 +349,10 @@ CORE = {
     "The saved run differs in {what}: resume with the same, or start without --resume.": (
         "途中まで覚えたものは、別のモデルか別の設定のものです。それを忘れてもらい、もう一度覚えてもらってください。"
     ),
-    "These things were learned on another model ({base}): open the studio with that one.": (
+    "These objects were learned on another model ({base}): open the studio with that one.": (
         "これは別のモデル（{base}）で覚えたものです。そのモデルを指定して起動してください。"
     ),
-    "This file cannot be brought back, {why}: choose a file that was saved here.": (
+    "This file cannot be imported, {why}: choose a run file that was saved here.": (
         "このファイルは読み込めません。この画面で保存したファイルを選んでください。"
     ),
     "{handle} ({name}) is tiny: {share:.1%} of the square that is learned from. Crop the photo closer, "
