@@ -31,15 +31,7 @@ def demo(
     print("Loading the toybox.", flush=True)
     base = open_base("toybox")
     with step_progress() as report:
-        run_demo(
-            scene,
-            base,
-            preset("light", base),
-            prompts(scene.handles),
-            out,
-            lambda line: print(line, flush=True),
-            report,
-        )
+        run_demo(scene, base, preset("light", base), out, lambda line: print(line, flush=True), report)
     print(f"Done: open {out / 'index.html'} in a browser.")
 
 

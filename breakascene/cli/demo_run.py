@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from breakascene.cli.demo import prompts as demo_prompts
 from breakascene.cli.progress import format_duration
 from breakascene.data.scene import Scene, save_scene
 from breakascene.files import atomic_folder
@@ -26,7 +27,6 @@ def run_demo(
     scene: Scene,
     base: Base,
     settings: Settings,
-    prompts: Sequence[str],
     out: Path,
     log: Callable[[str], None],
     on_event: Callable[[StepEvent], None],
@@ -37,7 +37,6 @@ def run_demo(
         scene: The photo and its masks.
         base: The base model.
         settings: The settings of the extraction; their seed is also that of the images.
-        prompts: One image is generated for each.
         out: The folder. It receives index.html, photo.png, mask0.png, …, overlay.png, run/ (the Concepts), gallery/
             with its contact sheet gallery.png, losses.png and attention.png.
         log: Called with a line for each stage and image.
@@ -59,6 +58,7 @@ def run_demo(
         plots.loss_curves(concepts.losses, settings.steps[0]).save(draft / "losses.png")
         attention_sheet(scene, base, concepts).save(draft / "attention.png")
 
+        prompts = demo_prompts(scene.handles)
         log(f"Generating {len(prompts)} images.")
         generation_started, images = time.monotonic(), []
         for image in generate(base, concepts, prompts, seed=settings.seed):

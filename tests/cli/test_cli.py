@@ -274,9 +274,8 @@ def test_real_photos_go_through_without_errors(photo, tmp_path, tiny_folder):
 def test_demo_fills_its_folder_and_page(tmp_path, scene, tiny_base):
     settings = preset("quick", tiny_base, steps=(2, 1), num_prior_images=1)
     scene = replace(scene, background=False)
-    prompts = demo.prompts(scene.handles)
     lines, events = [], []
-    run_demo(scene, tiny_base, settings, prompts, tmp_path / "demo", lines.append, events.append)
+    run_demo(scene, tiny_base, settings, tmp_path / "demo", lines.append, events.append)
     there = {path.name for path in (tmp_path / "demo").iterdir()}
     assert there == {
         "index.html", "photo.png", "mask0.png", "mask1.png", "overlay.png", "run", "gallery", "gallery.png",
@@ -284,7 +283,7 @@ def test_demo_fills_its_folder_and_page(tmp_path, scene, tiny_base):
     }  # fmt: skip
     assert len(events) == 3 and Concepts.load(tmp_path / "demo" / "run").steps == 3
     gallery = [read_metadata(path)["prompt"] for path in (tmp_path / "demo" / "gallery").iterdir()]
-    assert sorted(gallery) == sorted(prompts) and len(gallery) >= 8
+    assert sorted(gallery) == sorted(demo.prompts(scene.handles)) and len(gallery) >= 8
     assert any("<asset0> and <asset1>" in prompt for prompt in gallery)
     page = (tmp_path / "demo" / "index.html").read_text()
     sources = re.findall(r'src="([^"]+)"', page)
@@ -302,7 +301,7 @@ def test_a_demo_that_fails_leaves_the_old_one(tmp_path, scene, tiny_base):
 
     with pytest.raises(KeyboardInterrupt):
         settings = preset("quick", tiny_base, steps=(2, 1))
-        run_demo(scene, tiny_base, settings, demo.prompts(scene.handles), tmp_path / "demo", str, fail)
+        run_demo(scene, tiny_base, settings, tmp_path / "demo", str, fail)
     assert listing(tmp_path) == {"demo": b"", "demo/index.html": b"old"}
 
 
