@@ -87,3 +87,17 @@ def token_maps(attention: torch.Tensor, positions: Sequence[Sequence[int]]) -> t
     side = round(attention.shape[0] ** 0.5)
     maps = torch.stack([attention[:, list(places)].mean(1) for places in positions])  # (K, side²)
     return maps.unflatten(1, (side, side))
+
+
+def handle_maps(attention: torch.Tensor, token_weights: torch.Tensor) -> torch.Tensor:
+    """Average the attention of B samples over the tokens of K handles.
+
+    Args:
+        attention: (B, Q, T) with a square number Q of queries.
+        token_weights: (B, K, T), in each row 1/n at the n positions of a handle, else 0.
+
+    Returns:
+        (B, K, side, side) with side² = Q.
+    """
+    side = round(attention.shape[1] ** 0.5)
+    return (token_weights @ attention.transpose(1, 2)).unflatten(2, (side, side))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -127,22 +128,38 @@ class Base:
         """Token ids of the prompts by the first tokenizer: (B, T) on the model's device."""
         return self.encoders[0].tokens(prompts)
 
-    def encode_prompts(self, prompts: Sequence[str]) -> dict[str, object]:
-        """What the UNet is told of B prompts, as its keyword arguments.
+    def tokenize(self, prompts: Sequence[str]) -> tuple[torch.Tensor, ...]:
+        """Token ids of B prompts for each text encoder, (B, T) on its device."""
+        return tuple(encoder.tokens(prompts) for encoder in self.encoders)
 
-        encoder_hidden_states: (B, T, D). added_cond_kwargs, for SDXL: text_embeds (B, P), the summary of each prompt,
-        and time_ids (B, 6): the size of the photo, the corner of its cut, the size to draw; height before width.
+    def encode_prompts(self, prompts: Sequence[str]) -> dict[str, object]:
+        """Encode B prompts as keyword arguments of the UNet, see encode_ids."""
+        return self.encode_ids(self.tokenize(prompts))
+
+    def encode_ids(self, input_ids: Sequence[torch.Tensor]) -> dict[str, object]:
+        """Encode token ids, (B, T) for each text encoder, as keyword arguments of the UNet.
+
+        encoder_hidden_states: (B, T, D). added_cond_kwargs, for SDXL: text_embeds (B, P), the pooled prompts, and time_ids
+        (B, 6): original size, crop corner, target size; height before width.
         """
-        read = [encoder.model(encoder.tokens(prompts), output_hidden_states=True) for encoder in self.encoders]
+        encoded = [
+            encoder.model(ids, output_hidden_states=True) for encoder, ids in zip(self.encoders, input_ids, strict=True)
+        ]
         if not self.is_sdxl:
-            return {"encoder_hidden_states": read[0].last_hidden_state}
-        whole = (self.image_size, self.image_size)  # photos come as squares of just this size
-        sizes = torch.tensor([[*whole, 0, 0, *whole]], device=self.device, dtype=torch.float32)
+            return {"encoder_hidden_states": encoded[0].last_hidden_state}
         return {
-            # the last layer is left out, as in SDXL's training
-            "encoder_hidden_states": torch.cat([one.hidden_states[-2] for one in read], -1),
-            "added_cond_kwargs": {"text_embeds": read[-1].text_embeds, "time_ids": sizes.expand(len(prompts), -1)},
+            # The last layer is left out, as in SDXL's training
+            "encoder_hidden_states": torch.cat([one.hidden_states[-2] for one in encoded], -1),
+            "added_cond_kwargs": {
+                "text_embeds": encoded[-1].text_embeds,
+                "time_ids": self._time_ids.expand(len(input_ids[0]), -1),
+            },
         }
+
+    @cached_property
+    def _time_ids(self) -> torch.Tensor:
+        size = (self.image_size, self.image_size)  # photos come as squares of this size
+        return torch.tensor([[*size, 0, 0, *size]], device=self.device, dtype=torch.float32)
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -164,11 +181,20 @@ class Base:
     def add_noise(
         self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Noise latents (B, C, h, w) to timesteps (B,); returns them and what the UNet ought to predict."""
-        noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        if self.prediction_type == "v_prediction":
-            return noisy, self.scheduler.get_velocity(latents, noise, timesteps)
-        return noisy, noise
+        """Add noise to latents (B, C, h, w) at timesteps (B,); return noisy_latents and the UNet's target.
+
+        As the scheduler's add_noise and get_velocity, which copy from the host in each call.
+        """
+        signal, sigma = (table[timesteps].view(-1, 1, 1, 1) for table in self._noise_tables)
+        noisy_latents = signal * latents + sigma * noise
+        target = signal * noise - sigma * latents if self.prediction_type == "v_prediction" else noise
+        return noisy_latents, target
+
+    @cached_property
+    def _noise_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """√ᾱ_t and √(1 − ᾱ_t) of all timesteps, on the device."""
+        alphas_cumprod = self.scheduler.alphas_cumprod.to(self.device)
+        return alphas_cumprod**0.5, (1 - alphas_cumprod) ** 0.5
 
     @torch.no_grad()
     def encode(self, pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -120,7 +120,7 @@ def learn(
     When the file `glance` exists, the next event has previews and maps, and the file goes.
     """
     often = max(1, sum(settings.steps) // 8)
-    looks = {"preview_every": often, "maps_every": max(1, often // 2), "wanted": lambda: _taken(glance)}
+    looks = {"preview_every": often, "maps_every": max(1, often // 2), "preview_requested": lambda: _taken(glance)}
     yield from extract(scene, base(), settings, run, resume=resume, stop=flag.exists, **looks)
 
 

@@ -310,7 +310,7 @@ def test_halves_are_what_autocast_would_have_made(sdxl_base, monkeypatch):
 @pytest.fixture
 def eight_bit(monkeypatch):
     pytest.importorskip("bitsandbytes")
-    monkeypatch.setattr(optim, "SMALLEST", 1024)  # the weights here are tiny
+    monkeypatch.setattr(optim, "MIN_8BIT_SIZE", 1024)  # the weights here are tiny
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -341,7 +341,7 @@ def test_eight_bit_state_goes_over_to_whole_state_and_back(eight_bit):
         optimizer.step()
     narrow = state(parameters, optimizer)
     moved, whole = made(False, (9, 301))
-    optim.restore(narrow, whole, moved)
+    optim.load_optimizer_state(narrow, whole, moved)
     wide = state(moved, whole)
     for field, number in optim.MOMENTS:
         kept = optimizer.state[parameters["unet.weight"]]
@@ -352,7 +352,7 @@ def test_eight_bit_state_goes_over_to_whole_state_and_back(eight_bit):
         assert torch.equal(wide[f"adam.{field}.words"], narrow[f"adam.{field}.words"])
     assert torch.equal(moved["unet.weight"], parameters["unet.weight"])
     back, again = made(True, (9, 301))
-    optim.restore(wide, again, back)
+    optim.load_optimizer_state(wide, again, back)
     for field, _ in optim.MOMENTS:
         returned = optim._widened(optim._fields(again.state[back["unet.weight"]]), field)
         exact = wide[f"adam.{field}.unet.weight"]
@@ -389,7 +389,7 @@ def test_state_goes_through_a_checkpoint_bit_for_bit():
         step(weight, optimizer)
     saved = {"w": weight.detach().clone(), **optim.optimizer_state(optimizer, {"w": weight})}
     again, restored = made()
-    optim.restore(saved, restored, {"w": again})
+    optim.load_optimizer_state(saved, restored, {"w": again})
     step(weight, optimizer), step(again, restored)
     assert torch.equal(weight, again)
     assert restored.state[again]["step"] == 4 and restored.state[again]["exp_avg"] is not saved["adam.exp_avg.w"]

@@ -30,7 +30,7 @@ def test_float16_scales_its_gradients_and_resumes_to_the_same_end(tiny_base, sce
 def test_a_step_whose_gradient_overflows_float16_is_left_out(tiny_base, scene, monkeypatch):
     monkeypatch.setattr(type(tiny_base), "compute_dtype", torch.float16)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
-    monkeypatch.setattr("breakascene.training.optim.scaler", lambda base: scaler)
+    monkeypatch.setattr("breakascene.training.optim.make_scaler", lambda base: scaler)
     settings = short(tiny_base, steps=(1, 0))
     result = run_extraction(scene, tiny_base, settings)
     assert torch.equal(result.embeddings, initial_handle_embeddings(scene, tiny_base, settings))
