@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from breakascene.cli.terminal import open_base
+from breakascene.cli.options import open_base
 from breakascene.errors import UserError
 from breakascene.files import require_writable
 

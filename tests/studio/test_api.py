@@ -176,8 +176,8 @@ def test_files_of_the_machine_are_not_handed_out_and_large_ones_not_taken(addres
     assert httpx.post(f"{address}/gradio_api/upload", files=large).status_code == 413
 
 
-def test_the_example_of_the_readme_works_as_it_stands(address, monkeypatch, capsys):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_example_of_the_docs_works_as_it_stands(address, monkeypatch, capsys):
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     (code,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "gradio_client" in code)
     for part, here in (
         ("http://127.0.0.1:7860", address),
