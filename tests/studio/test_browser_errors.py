@@ -29,7 +29,7 @@ from helpers.browser import (
 from helpers.studio import running_studio
 
 from breakascene.studio import app, engine
-from breakascene.studio.screens.pick import samples
+from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.strings import en, ja
 
 ROOT = Path(__file__).parents[2]
@@ -148,7 +148,7 @@ def test_a_flood_of_clicks_and_strangers_leaves_a_studio_that_answers(browser, s
 
 
 def test_a_full_queue_gets_a_sentence_in_each_language_and_then_works_again(browser, tmp_path, monkeypatch):
-    monkeypatch.setattr(app, "MOST_EVENTS", 2)
+    monkeypatch.setattr(app, "MAX_WAITING_EVENTS", 2)
     photo = next(samples()[0].glob("img.*"))
     with running_studio(tmp_path) as address:
         for locale, words in (("en-GB", en), ("ja-JP", ja)):

@@ -5,7 +5,7 @@ import re
 from helpers.browser import LONG, expect, open_sample, shot, teach, use_ready_made, visitor
 
 from breakascene.data.scene import load_scene
-from breakascene.studio.screens.pick import samples
+from breakascene.studio.screens.select_actions import samples
 
 
 def test_a_reload_comes_back_to_the_running_job(browser, address):
@@ -29,7 +29,7 @@ def test_a_job_goes_on_at_its_address_on_another_machine(browser, address):
         teach(page, 5000, 0)
         page.locator("#elsewhere > button").click()
         here = page.locator("#address :is(input, textarea)").input_value()
-        assert re.fullmatch(address + r"/\?desk=[\w-]{24}", here)
+        assert re.fullmatch(address + r"/\?session=[\w-]{24}", here)
         shot(page, "elsewhere")
         with visitor(browser, address, 390, "dark", "ja-JP", here) as phone:
             expect(phone.locator("#status")).to_contain_text("残り", timeout=LONG)
@@ -37,6 +37,8 @@ def test_a_job_goes_on_at_its_address_on_another_machine(browser, address):
             phone.reload()  # the phone has kept where it is
             phone.locator("#stop").click()
             expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+        with visitor(browser, address, start=here.replace("session=", "desk=")) as old:  # a link of an earlier version
+            expect(old.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
         guess = here[:-1] + ("y" if here.endswith("x") else "x")
         with visitor(browser, address, start=guess) as stranger:
             expect(stranger.locator("#samples button").first).to_be_visible()

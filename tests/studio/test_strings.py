@@ -19,8 +19,8 @@ from breakascene.errors import TranslatableMessage, UserError
 from breakascene.models.concepts import Concepts
 from breakascene.models.handles import check_prompt
 from breakascene.studio import strings
-from breakascene.studio.language import door
-from breakascene.studio.screens.pick import samples
+from breakascene.studio.language import language_middleware
+from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.strings import en, ja
 
 TEXTS = {name for name in vars(en) if name.isupper()} - {"CORE"}
@@ -116,7 +116,7 @@ def test_every_sample_has_a_name_in_each_language():
 def visit():
     """A fresh browser; it keeps its cookies from one visit to the next."""
     routes = [Route(path, lambda request: PlainTextResponse(request.url.path)) for path in ("/", "/ja")]
-    return TestClient(Starlette(routes=routes, middleware=[Middleware(door)]))
+    return TestClient(Starlette(routes=routes, middleware=[Middleware(language_middleware)]))
 
 
 @pytest.mark.parametrize(
@@ -132,4 +132,4 @@ def test_a_choice_by_hand_is_remembered(visit):
     assert visit.get("/?lang=en", headers=japanese).text == "/" == visit.get("/", headers=japanese).text
     assert visit.get("/?lang=ja").text == "/ja" == visit.get("/").text
     assert visit.get("/?lang=xx").text == "/ja"
-    assert visit.get("/?desk=abc").url.query == b"desk=abc"
+    assert visit.get("/?session=abc").url.query == b"session=abc"

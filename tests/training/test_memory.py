@@ -242,14 +242,15 @@ def test_the_studio_shows_what_each_preset_needs(tiny_base, monkeypatch):
 def test_the_studio_says_that_memory_ran_out(tiny_base, scene, monkeypatch):
     from breakascene.studio import strings
     from breakascene.studio.jobs import RUNNING, Job
-    from breakascene.studio.screens import extract as extract_screen
+    from breakascene.studio.screens.extract import describe
+    from breakascene.studio.screens.extraction_job import ExtractionDetails
 
     run_out(tiny_base, monkeypatch, 1)
     events = list(extract(scene, tiny_base, short(tiny_base, steps=(3, 0)), memory="fast"))
     for event in events:
         job = Job("id", "owner", "extract", None, None, None, None, RUNNING, events=[event])
-        job.shown = extract_screen.Shown({}, None, scene, short(tiny_base), None)
-        assert (strings.MEMORY_LOW in extract_screen.status(job, None)) == (event.step > 1)
+        job.details = ExtractionDetails({}, None, scene, short(tiny_base), None)
+        assert (strings.MEMORY_LOW in describe(job)) == (event.step > 1)
 
 
 @pytest.mark.parametrize("kind", ["tiny_base", "sd_base", "sd2_base", "sdxl_base"])

@@ -24,7 +24,7 @@ from PIL import Image
 from breakascene.data.scene import load_scene
 from breakascene.segmentation.segmenter import Candidates
 from breakascene.studio import engine
-from breakascene.studio.screens.pick import samples
+from breakascene.studio.screens.select_actions import samples
 
 
 def test_masks_are_touched_up_with_a_brush(browser, address):
