@@ -76,7 +76,7 @@ def test_after_a_kill_photo_picks_and_most_of_the_work_are_there(browser, studio
         expect(page.locator(".toast-body").last).to_contain_text(en.STUDIO_AWAY)
         studio.start()
         page.goto("/")
-        expect(page.locator("#status")).to_contain_text("the studio closed before it was done")
+        expect(page.locator("#status")).to_contain_text("The studio closed before the extraction was done")
         expect(page.locator("#picked figcaption")).to_have_text(list(scene.names))
         shot(page, "after-a-kill")
         page.locator("#go-on").click()
@@ -106,7 +106,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(browser, studio):
         expect(page.locator("#status")).not_to_contain_text(str(studio.folder))
         shot(page, "disk-full")
         fill_disk(studio, resource.RLIM_INFINITY)
-        page.get_by_role("tab", name="1 · Pick").click()
+        page.get_by_role("tab", name="1 · Select").click()
         assert share_of(page) == share
         page.locator("#to-extract").click()
         expect(page.locator("#picked figcaption")).to_have_text(list(scene.names))

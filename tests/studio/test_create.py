@@ -76,7 +76,7 @@ def test_another_thing_takes_the_place_of_the_one_in_the_sentence(text, thing, c
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("a photo of a dog", "no thing"), ("at <background>", "no thing"), ("<asset0> on <asset1>", "parts of their own")],
+    [("a photo of a dog", "no object"), ("at <background>", "no object"), ("<asset0> on <asset1>", "several places")],
 )
 def test_a_sentence_without_one_thing_cannot_be_varied(text, problem):
     with pytest.raises(UserError, match=problem):
@@ -94,7 +94,7 @@ def test_without_places_and_things_the_lines_are_the_rows(desk):
         ["<asset0> here"],
         ["<asset1> on <asset0>"],
     ]
-    with pytest.raises(UserError, match="Say what to draw"):
+    with pytest.raises(UserError, match="There is no prompt yet"):
         prompt_builder.rows_and_columns(" \n", HANDLES[:2], [], HANDLES)
 
 
@@ -135,7 +135,7 @@ def test_a_sheet_that_is_stopped_keeps_what_is_drawn(desk, line):
 
 def test_a_sheet_that_is_too_large_or_of_unknown_things_is_refused(desk, line):
     run = desk.current_run()
-    with pytest.raises(UserError, match="52 pictures, and a sheet holds 48"):
+    with pytest.raises(UserError, match="52 images, and a contact sheet holds 48"):
         create.begin_sheet(desk, line, run, [["a photo of <asset0>"]] * 13, 4, 0, *REST)
     with pytest.raises(UserError, match="<asset7> is an unknown handle"):
         create.begin_sheet(desk, line, run, [["a photo of <asset7>"]], 1, 0, *REST)
@@ -175,7 +175,7 @@ def test_a_picture_has_the_shape_that_was_asked_for_and_gives_it_back(desk, line
 
 def test_things_that_are_being_drawn_are_not_forgotten(desk, line):
     job = create.begin(desk, line, desk.current_run(), "a photo of <asset0>", 16, 0, 60, 2.0, "")
-    with pytest.raises(UserError, match="at work for you just now: wait until it is done, or stop it"):
+    with pytest.raises(UserError, match="still running: wait until it is done, or stop it"):
         desk.forget_run()
     job.ask_stop()
     list(line.follow(job))
@@ -219,7 +219,7 @@ def test_favourites_outlive_a_restart_and_can_be_seen_alone(shelf):
 def test_only_pictures_of_the_album_can_be_chosen(shelf, name):
     shelf.choose(name)
     for act in (shelf.mark, shelf.lay_beside, shelf.chosen_picture):
-        with pytest.raises(UserError, match="No picture is chosen"):
+        with pytest.raises(UserError, match="No image is selected"):
             act()
 
 
@@ -246,7 +246,7 @@ def test_a_selection_is_taken_away_with_its_sheet_and_records(shelf):
         assert Image.open(archive.open("contact-sheet.png")).width == 10 + 2 * 266
         rows = list(csv.DictReader(io.TextIOWrapper(archive.open("records.csv"), "utf-8")))
     assert [(row["file"], int(row["seed"]) + int(row["index"])) for row in rows] == [(first.name, 42), (third.name, 40)]
-    with pytest.raises(UserError, match="no pictures to download"):
+    with pytest.raises(UserError, match="no images to download"):
         shelf.zip([], "none.zip")
 
 

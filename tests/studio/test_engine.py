@@ -32,7 +32,7 @@ def test_each_preset_has_a_time_and_memory_before_the_first_run(opened):
     assert 0 < seconds["quick"] < seconds["light"] < seconds["paper"]
     for text, _ in presets.cards():
         name, what, takes = text.split("\n")
-        assert takes.startswith("about") and " here · " in takes and takes.endswith("GB of memory")
+        assert takes.startswith("about") and " on this machine · " in takes and takes.endswith("GB of memory")
 
 
 def test_steps_that_were_done_replace_the_guess_of_their_kind(opened, scene):

@@ -47,7 +47,7 @@ def test_readings_go_from_small_to_large_and_end_with_a_sentence(clicked, segmen
             assert (sizes[-1] > sizes[-2]) == larger
         else:
             raise AssertionError("three readings have no fourth")
-    with pytest.raises(UserError, match="Click on the thing first"):
+    with pytest.raises(UserError, match="click the object first"):
         boards.other_reading(Board(clicked.photo), segmenter, True)
 
 
@@ -65,7 +65,7 @@ def test_the_brush_adds_and_takes_away_and_clicks_go_on_from_there(clicked, segm
     assert again.things[0].mask[5, 15] and again.things[0].mask[int(ys.mean()), int(xs.mean())]
     by_key = boards.click(Board(clicked.photo), segmenter, 40, 50, "paint").things[0].mask
     assert by_key[50, 40] and by_key.sum() == pytest.approx(np.pi * (0.015 * max(clicked.photo.size)) ** 2, rel=0.4)
-    with pytest.raises(UserError, match="nothing to leave out yet"):
+    with pytest.raises(UserError, match="nothing to remove yet"):
         boards.paint(Board(clicked.photo), [(5, 5)], 8, "erase")
 
 
@@ -73,12 +73,12 @@ def test_eight_things_fit_and_a_ninth_is_refused_with_a_sentence(sample):
     board = Board(sample.photo)
     for _ in range(7):
         board = boards.add_thing(board)
-    with pytest.raises(UserError, match="8 things at most, so remove one first"):
+    with pytest.raises(UserError, match="up to 8 objects: remove one first"):
         boards.add_thing(board)
     for i, concept in enumerate(sample.concepts):  # what was found takes the empty places
         board = boards.add_thing(board, Thing(mask=concept.mask))
         assert len(board.things) == 8 and board.active == i
-    with pytest.raises(UserError, match="already picked: choose another"):
+    with pytest.raises(UserError, match="already selected: choose another"):
         boards.add_thing(board, Thing(mask=sample.concepts[0].mask))
 
 

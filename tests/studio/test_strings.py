@@ -87,7 +87,7 @@ def test_a_mistake_is_said_in_the_visitors_language():
         check_prompt("a <asset7>", ["<asset0>"])
     assert strings.sentence_for(caught.value) == str(caught.value)
     with strings.speaking("ja"):
-        assert strings.sentence_for(caught.value) == "<asset7> ということばは知りません。使えるのは <asset0> です。"
+        assert strings.sentence_for(caught.value) == "<asset7> というハンドルはありません。使えるのは <asset0> です。"
         assert strings.sentence_for(UserError("Said {nowhere} else.")) == "Said {nowhere} else."
         assert strings.NO_PHOTO == ja.NO_PHOTO and strings.duration(130) == "約 2 分"
     assert strings.NO_PHOTO == en.NO_PHOTO and strings.duration(130) == "about 2 min"
@@ -97,9 +97,9 @@ def test_things_of_another_base_are_told_without_the_words_of_the_terminal(sd_ba
     concepts = Concepts((), (), "toybox", "", {}, 0, (), torch.zeros(0), {})
     with pytest.raises(UserError) as caught, concepts.applied(sd_base):
         pass
-    assert "learned by another painter (toybox): start the studio with that one" in strings.sentence_for(caught.value)
+    assert "extracted with another base model (toybox)" in strings.sentence_for(caught.value)
     with strings.speaking("ja"):
-        assert strings.sentence_for(caught.value).startswith("これは別のモデル（toybox）で覚えたものです。")
+        assert strings.sentence_for(caught.value).startswith("別のベースモデル（toybox）で抽出したオブジェクトです。")
 
 
 def test_a_sentence_outlives_the_way_out_of_another_process():

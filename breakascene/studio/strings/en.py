@@ -107,6 +107,7 @@ PHASE = {1: "Phase 1: training the handles", 2: "Phase 2: training the handles a
 RECALLING = "Preparing phase 2: generating reference images…"
 LEFT = "{left} left"
 MINUTES, SECONDS = "about {n} min", "about {n} s"
+LIST_SEPARATOR = ", "
 ALL_DONE = "Done. Extracted: {names}."
 STOPPED_KEPT = "Stopped at step {step} of {total}. The result so far is saved and can be used."
 STOPPED_EARLY = "Stopped before the first step."
