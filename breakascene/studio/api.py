@@ -92,7 +92,7 @@ class Endpoints:
         """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images."""
         matching = [own for own in session.runs.list() if own.id == run]
         if not matching:
-            raise UserError(strings.RUN_UNKNOWN)
+            raise UserError(strings.OBJECT_SET_UNKNOWN)
         options = (steps, guidance, negative, shape)
         job = generation_job.submit(session, self.queue, matching[0], prompt, count, seed, *options)
         for events in _watch(job):
@@ -186,7 +186,7 @@ def errors_as_sentences():
     except Exception as error:
         if not isinstance(error, UserError):
             log.exception("an API call failed")
-        raise gr.Error(strings.sentence_for(error), print_exception=False) from error
+        raise gr.Error(strings.message_for(error), print_exception=False) from error
 
 
 def _require_photo(photo: str | None) -> str:

@@ -47,12 +47,12 @@ def launch(
     """
     name, _, password = login.partition(":")
     if login and not (name and password):
-        raise UserError(strings.LOGIN_BAD)
+        raise UserError(strings.INVALID_LOGIN)
     if mcp and find_spec("mcp") is None:
-        raise UserError(strings.NO_MCP.format(version=gr.__version__))
+        raise UserError(strings.MCP_MISSING.format(version=gr.__version__))
     engine.open_models(base)
     if host not in ("127.0.0.1", "localhost", "::1") and not login and not on_space():
-        log.warning(strings.NOT_LOCAL.format(host=host))
+        log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     sessions = SessionStore(folder, keep_seconds=DAY_SECONDS if on_space() else None)
     job_queue = JobQueue()
@@ -67,7 +67,7 @@ def launch(
         mcp_server=mcp,
     )  # fmt: skip
     if wait:
-        print(strings.OPEN.format(address=address), flush=True)
+        print(strings.STUDIO_ADDRESS.format(address=address), flush=True)
         try:
             demo.block_thread()
         finally:
@@ -89,6 +89,6 @@ def build(sessions: SessionStore, queue: JobQueue) -> gr.Blocks:
         api.build(sessions, queue)
     for code, name in strings.LANGUAGES.items():
         if code != "en":
-            with strings.speaking(code), demo.route(name, code):
+            with strings.use_language(code), demo.route(name, code):
                 page.build(demo, sessions, queue)
     return demo

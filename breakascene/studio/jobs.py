@@ -106,9 +106,9 @@ class JobQueue:
         with self._changed:
             waiting = self._waiting()
             if len(waiting) >= self.limit:
-                raise UserError(strings.LINE_FULL)
+                raise UserError(strings.QUEUE_FULL)
             if sum(job.owner == owner for job in waiting) >= self.per_owner:
-                raise UserError(strings.LINE_YOURS_FULL.format(n=self.per_owner))
+                raise UserError(strings.TOO_MANY_JOBS.format(n=self.per_owner))
             job = self._new_job(owner, kind, work)
             self._jobs[job.id] = job
             ended = [old.id for old in self._jobs.values() if old.ended]
@@ -199,7 +199,7 @@ class JobQueue:
         except BaseException as error:
             if not isinstance(error, UserError) or error.__cause__:
                 log.exception("job %s (%s) failed", job.id, job.kind)
-            return FAILED, strings.sentence_for(error), None
+            return FAILED, strings.message_for(error), None
         return (STOPPED if job.stop_requested() else DONE), "", result
 
 

@@ -49,18 +49,18 @@ class Screens:
 
 
 def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
-    """Build the page in the active language (strings.speaking)."""
+    """Build the page in the active language (strings.use_language)."""
     browser = gr.BrowserState("", storage_key="breakascene-session", secret="kept-by-the-browser-only")
     page = PageContext(sessions, queue, gr.State(""), gr.Timer(REFRESH_SECONDS, active=False))
     last_progress = gr.State({})  # what this page has last displayed of the jobs
     gr.HTML(f'{language_links()}<h1>{strings.TITLE}</h1><p class="hint">{strings.TAGLINE}</p>', elem_id="head")
     build_banner(engine.base())
     with gr.Tabs(elem_id="steps") as tabs:
-        with gr.Tab(strings.TAB_PICK, id="pick"):
+        with gr.Tab(strings.TAB_SELECT, id="pick"):
             select_screen = select.build(page)
         with gr.Tab(strings.TAB_EXTRACT, id="extract") as extract_tab:
             extract_screen = extract.build(page)
-        with gr.Tab(strings.TAB_CREATE, id="create") as generate_tab:
+        with gr.Tab(strings.TAB_GENERATE, id="create") as generate_tab:
             generate_screen = generate.build(page)
             evaluate_screen = evaluate.build(page)
     screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen)
@@ -147,9 +147,9 @@ def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab
 def gradio_notices() -> dict[str, str]:
     """Notices of Gradio's own page, always in English: how they begin -> the text in their place."""
     return {
-        "This application is currently busy": strings.LINE_FULL,
-        "Connection": strings.STUDIO_AWAY,  # to the server was lost, or errored out
-        "File(s) exceed": strings.FILE_LARGE.format(most=MAX_UPLOAD),
+        "This application is currently busy": strings.QUEUE_FULL,
+        "Connection": strings.NO_RESPONSE,  # to the server was lost, or errored out
+        "File(s) exceed": strings.FILE_TOO_LARGE.format(most=MAX_UPLOAD),
     }
 
 

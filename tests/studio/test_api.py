@@ -76,7 +76,7 @@ def test_extract_tells_its_progress_and_ends_with_a_run(run, sample):
 def test_runs_of_other_sessions_are_not_found_even_by_their_ids(address, run):
     stranger = Client(address, verbose=False)
     for key in (run[-1]["run"], f"../{run[-1]['session']}/runs/{run[-1]['run']}"):
-        with pytest.raises(AppError, match="run was not found"):
+        with pytest.raises(AppError, match="object set was not found"):
             stranger.predict(key, "a photo of <asset0>", 1, 0, 2, 2.0, "", api_name="/generate")
 
 
@@ -111,10 +111,10 @@ def test_the_same_seed_draws_the_same_picture(client, run):
 @pytest.mark.parametrize(
     ("run_id", "prompt", "sentence"),
     [
-        ("no-such-run-at-all-here", "a photo of <asset0>", "run was not found"),
-        ("../../../../etc/passwd", "a photo of <asset0>", "run was not found"),
+        ("no-such-run-at-all-here", "a photo of <asset0>", "object set was not found"),
+        ("../../../../etc/passwd", "a photo of <asset0>", "object set was not found"),
         (None, "a photo of <asset9>", "<asset9> is an unknown handle"),
-        (None, "   ", "Say what to draw first"),
+        (None, "   ", "There is no prompt yet"),
         (None, "word " * 200, "too long"),
     ],
 )

@@ -50,9 +50,9 @@ def test_a_sheet_is_compared_favourites_are_kept_and_one_is_drawn_again(browser,
         page.locator("#sheet-options > button").click()
         for place in ("on the grass", "in the desert"):
             page.locator("#sheet-places").get_by_label(place).uncheck()
-        expect(page.locator("#draw-sheet")).to_have_text("Draw the sheet (4 in all)")
+        expect(page.locator("#draw-sheet")).to_have_text("Generate sheet (4 in total)")
         page.locator("#draw-sheet").click()
-        expect(page.locator("#drawing")).to_contain_text("4 of 4 drawn", timeout=LONG)
+        expect(page.locator("#drawing")).to_contain_text("4 of 4 generated", timeout=LONG)
         expect(page.locator("#sheet img")).to_be_visible()
         with page.expect_download() as download:
             page.locator("#take-sheet").click()
@@ -66,18 +66,18 @@ def test_a_sheet_is_compared_favourites_are_kept_and_one_is_drawn_again(browser,
         expect(page.locator("#chosen")).to_contain_text("a photo of flamingo at the beach")
         expect(page.locator("#chosen")).to_contain_text(f"seed {seed}")
         page.locator("#mark").click()
-        expect(page.locator("#mark")).to_contain_text("No longer a favourite")
+        expect(page.locator("#mark")).to_contain_text("Remove from favorites")
         page.locator("#lay-beside").click()
-        expect(page.get_by_text("Now choose another picture")).to_be_visible()
+        expect(page.get_by_text("Choose another image")).to_be_visible()
         page.locator("#pictures .thumbnails button").nth(1).click()
         expect(page.locator("#chosen")).to_contain_text("a photo of flamingo in the snow")
-        expect(page.locator("#mark")).to_contain_text("Make it a favourite")
+        expect(page.locator("#mark")).to_contain_text("Add to favorites")
         page.locator("#lay-beside").click()
         expect(page.locator("#beside .caption-label")).to_have_text(
             ["a photo of flamingo at the beach", "a photo of flamingo in the snow"]
         )
         shot(page, "sheet")
-        page.locator("#which-pictures").get_by_label("Favourites").check()
+        page.locator("#which-pictures").get_by_label("Favorites").check()
         expect(small).to_have_count(1)
         expect(page.locator("#chosen")).to_be_hidden()
         with page.expect_download() as download:
@@ -98,7 +98,7 @@ def test_a_sheet_is_compared_favourites_are_kept_and_one_is_drawn_again(browser,
         expect(page.locator("#prompt textarea")).to_have_value("a photo of <asset0> at the beach")
         expect(page.get_by_label("Keep this seed")).to_be_checked()
         page.locator("#draw").click()
-        expect(page.locator("#drawing")).to_contain_text("1 of 1 drawn", timeout=LONG)
+        expect(page.locator("#drawing")).to_contain_text("1 of 1 generated", timeout=LONG)
         expect(page.locator("#sheet img")).to_have_count(0)
         expect(small).to_have_count(5)  # all again, so that the new one is seen
         small.first.click()
@@ -122,7 +122,7 @@ def test_a_check_shows_how_well_the_things_are_known(browser, address):
         page.locator("#take-report").click()
         notice(page, "no report yet")
         page.locator("#check-start").click()
-        expect(page.locator("#check-status")).to_contain_text("of 16 drawn and compared", timeout=LONG)
+        expect(page.locator("#check-status")).to_contain_text("of 16 images generated and compared", timeout=LONG)
         expect(page.locator("#check-result")).to_contain_text("likeness to the photo", timeout=LONG)
         expect(page.locator("#check-result tr").filter(has_text=scene.names[0]).last).to_contain_text("%")
         expect(page.locator("#check-pictures img")).to_have_count(16)

@@ -31,7 +31,7 @@ def test_each_preset_has_a_time_and_memory_before_the_first_run(opened):
     assert 0 < seconds["quick"] < seconds["light"] < seconds["paper"]
     for text, _ in presets.cards():
         name, what, takes = text.split("\n")
-        assert takes.startswith("about") and " here · " in takes and takes.endswith("GB of memory")
+        assert takes.startswith("about") and " on this machine · " in takes and takes.endswith("GB of memory")
 
 
 def test_the_steps_of_a_run_replace_the_estimate_of_their_kind(opened, scene):
@@ -61,4 +61,4 @@ def test_a_shared_gpu_is_asked_for_the_seconds_that_the_work_takes(opened, scene
         extraction_job.make_settings(scene, "paper", 1000, 1000, 0)
     for phase in (1, 2):  # a run has shown that it is slower
         engine._step_seconds[engine._step_kind(quick, phase)] = 100.0
-    assert [en.NOT_HERE in text for text, _ in presets.cards()][0]
+    assert [en.PRESET_TOO_LONG in text for text, _ in presets.cards()][0]

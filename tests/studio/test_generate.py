@@ -76,7 +76,7 @@ def test_another_thing_takes_the_place_of_the_one_in_the_sentence(text, thing, c
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("a photo of a dog", "no thing"), ("at <background>", "no thing"), ("<asset0> on <asset1>", "parts of their own")],
+    [("a photo of a dog", "no object"), ("at <background>", "no object"), ("<asset0> on <asset1>", "several places")],
 )
 def test_a_sentence_without_one_thing_cannot_be_varied(text, problem):
     with pytest.raises(UserError, match=problem):
@@ -94,19 +94,19 @@ def test_without_places_and_things_the_lines_are_the_rows(session):
         ["<asset0> here"],
         ["<asset1> on <asset0>"],
     ]
-    with pytest.raises(UserError, match="Say what to draw"):
+    with pytest.raises(UserError, match="There is no prompt yet"):
         prompt_builder.prompt_grid(" \n", HANDLES[:2], [], HANDLES)
 
 
 def test_ideas_suit_the_base_and_take_each_others_place(session, monkeypatch):
-    assert prompt_builder.places() is en.WIDE_PLACES and prompt_builder.styles() is en.WIDE_MANNERS
+    assert prompt_builder.places() is en.SD_PLACES and prompt_builder.styles() is en.SD_STYLES
     text = "a photo of <asset0>"
     for place, manner in zip(prompt_builder.places(), prompt_builder.styles(), strict=False):
         text = prompt_builder.with_style(prompt_builder.with_place(text, place, HANDLES), manner)
         assert text == f"{manner} of <asset0> {place}"
     monkeypatch.setattr(engine.base(), "name", "toybox")
-    assert prompt_builder.places() is en.PLACES and prompt_builder.styles() is en.MANNERS
-    for name in ("PLACES", "MANNERS", "WIDE_PLACES", "WIDE_MANNERS"):
+    assert prompt_builder.places() is en.TOYBOX_PLACES and prompt_builder.styles() is en.TOYBOX_STYLES
+    for name in ("TOYBOX_PLACES", "TOYBOX_STYLES", "SD_PLACES", "SD_STYLES"):
         assert list(getattr(en, name)) == list(getattr(ja, name))  # what the painter reads
 
 
@@ -137,7 +137,7 @@ def test_a_sheet_that_is_stopped_keeps_what_is_drawn(session, queue):
 
 def test_a_sheet_that_is_too_large_or_of_unknown_things_is_refused(session, queue):
     run = session.runs.current()
-    with pytest.raises(UserError, match="52 pictures, and a sheet holds 48"):
+    with pytest.raises(UserError, match="52 images, and a contact sheet holds 48"):
         generation_job.submit_sheet(session, queue, run, [["a photo of <asset0>"]] * 13, 4, 0, *OPTIONS)
     with pytest.raises(UserError, match="<asset7> is an unknown handle"):
         generation_job.submit_sheet(session, queue, run, [["a photo of <asset7>"]], 1, 0, *OPTIONS)
@@ -177,7 +177,7 @@ def test_a_picture_has_the_shape_that_was_asked_for_and_gives_it_back(session, q
 
 def test_things_that_are_being_drawn_are_not_forgotten(session, queue):
     job = generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 16, 0, 60, 2.0, "")
-    with pytest.raises(UserError, match="at work for you just now: wait until it is done, or stop it"):
+    with pytest.raises(UserError, match="still running: wait until it is done, or stop it"):
         session.delete_run()
     job.request_stop()
     list(queue.follow(job))
@@ -223,7 +223,7 @@ def test_favourites_outlive_a_restart_and_can_be_seen_alone(three_images):
 def test_only_pictures_of_the_album_can_be_chosen(three_images, name):
     three_images.choose(name)
     for act in (three_images.toggle_favorite, three_images.toggle_compared, three_images.chosen_image):
-        with pytest.raises(UserError, match="No picture is chosen"):
+        with pytest.raises(UserError, match="No image is selected"):
             act()
 
 
@@ -250,7 +250,7 @@ def test_a_selection_is_taken_away_with_its_sheet_and_records(three_images):
         assert Image.open(archive.open("contact-sheet.png")).width == 10 + 2 * 266
         rows = list(csv.DictReader(io.TextIOWrapper(archive.open("records.csv"), "utf-8")))
     assert [(row["file"], int(row["seed"]) + int(row["index"])) for row in rows] == [(first.name, 42), (third.name, 40)]
-    with pytest.raises(UserError, match="no pictures to download"):
+    with pytest.raises(UserError, match="no images to download"):
         three_images.zip([], "none.zip")
 
 

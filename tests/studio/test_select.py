@@ -49,7 +49,7 @@ def test_candidates_go_from_small_to_large_and_end_with_a_sentence(clicked, segm
             assert (sizes[-1] > sizes[-2]) == larger
         else:
             raise AssertionError("three candidates have no fourth")
-    with pytest.raises(UserError, match="Click on the thing first"):
+    with pytest.raises(UserError, match="click the object first"):
         selections.next_candidate(Selection(clicked.photo), segmenter, True)
 
 
@@ -67,7 +67,7 @@ def test_the_brush_adds_and_takes_away_and_clicks_go_on_from_there(clicked, segm
     assert again.objects[0].mask[5, 15] and again.objects[0].mask[int(ys.mean()), int(xs.mean())]
     by_key = selections.click(Selection(clicked.photo), segmenter, 40, 50, "paint").objects[0].mask
     assert by_key[50, 40] and by_key.sum() == pytest.approx(np.pi * (0.015 * max(clicked.photo.size)) ** 2, rel=0.4)
-    with pytest.raises(UserError, match="nothing to leave out yet"):
+    with pytest.raises(UserError, match="nothing to remove yet"):
         selections.paint(Selection(clicked.photo), [(5, 5)], 8, "erase")
 
 
@@ -75,12 +75,12 @@ def test_eight_objects_fit_and_a_ninth_is_refused_with_a_sentence(sample):
     selection = Selection(sample.photo)
     for _ in range(7):
         selection = selections.add_object(selection)
-    with pytest.raises(UserError, match="8 things at most, so remove one first"):
+    with pytest.raises(UserError, match="up to 8 objects: remove one first"):
         selections.add_object(selection)
     for i, concept in enumerate(sample.concepts):  # proposals go to the objects without a mask
         selection = selections.add_object(selection, SelectedObject(mask=concept.mask))
         assert len(selection.objects) == 8 and selection.active == i
-    with pytest.raises(UserError, match="already picked: choose another"):
+    with pytest.raises(UserError, match="already selected: choose another"):
         selections.add_object(selection, SelectedObject(mask=sample.concepts[0].mask))
 
 

@@ -250,7 +250,7 @@ def test_the_studio_says_that_memory_ran_out(tiny_base, scene, monkeypatch):
     for event in events:
         job = Job("id", "owner", "extract", None, None, None, None, RUNNING, events=[event])
         job.details = ExtractionDetails({}, None, scene, short(tiny_base), None)
-        assert (strings.MEMORY_LOW in describe(job)) == (event.step > 1)
+        assert (strings.MEMORY_MODE_CHANGED in describe(job)) == (event.step > 1)
 
 
 @pytest.mark.parametrize("kind", ["tiny_base", "sd_base", "sd2_base", "sdxl_base"])

@@ -35,7 +35,7 @@ def bar(share: float, text: str, note: str = "") -> str:
 
 def notices(messages: Iterable[str]) -> str:
     """Messages of other packages, in the visitor's language."""
-    return "".join(f'<p class="notice">{escape(strings.told(message))}</p>' for message in messages)
+    return "".join(f'<p class="notice">{escape(strings.translate(message))}</p>' for message in messages)
 
 
 def curves(events: Sequence[StepEvent]) -> str:
@@ -58,7 +58,7 @@ def curves(events: Sequence[StepEvent]) -> str:
     turn = next((x for x, event in zip(xs, events, strict=True) if event.phase == 2), None)
     phase = "" if turn is None else f'<line class="turn" x1="{turn:.1f}" x2="{turn:.1f}" y1="0" y2="{HEIGHT}"/>'
     return (
-        f'<div class="curves"><div class="caption">{escape(strings.CURVES)}</div>'
+        f'<div class="curves"><div class="caption">{escape(strings.LOSS_CURVES)}</div>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img">'
         f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HEIGHT}" y2="{HEIGHT}"/>{phase}{"".join(paths)}</svg>'
         f'<div class="legend">{"".join(legend)}</div></div>'
@@ -77,13 +77,13 @@ def strips(names: dict[str, str], square: np.ndarray, events: Sequence[StepEvent
     for handle, name in names.items():
         previews = [event.previews[handle] for event in events if event.previews and handle in event.previews]
         heat = plots.heat_map(square, maps[handle]) if handle in maps else None
-        images = [_image(heat, strings.LOOKS_AT, "heat")] if heat else []
-        images += [_image(preview, strings.DRAWS) for preview in evenly_spaced(previews, MAX_PREVIEWS)]
+        images = [_image(heat, strings.ATTENTION_MAP, "heat")] if heat else []
+        images += [_image(preview, strings.PREVIEW) for preview in evenly_spaced(previews, MAX_PREVIEWS)]
         if images:
             rows.append(f'<div class="strip"><div class="caption">{escape(name)}</div>{"".join(images)}</div>')
     if not rows:
         return ""
-    return f'<div class="strips">{"".join(rows)}<div class="caption">{escape(strings.STRIP)}</div></div>'
+    return f'<div class="strips">{"".join(rows)}<div class="caption">{escape(strings.PREVIEW_STRIP)}</div></div>'
 
 
 def evenly_spaced(items: Sequence, count: int) -> list:

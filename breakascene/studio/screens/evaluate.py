@@ -40,12 +40,12 @@ class EvaluateScreen:
 
 
 def build(page: PageContext) -> EvaluateScreen:
-    with gr.Accordion(strings.CHECK, open=False, elem_id="check"):
-        gr.Markdown(strings.CHECK_HINT, elem_classes="hint")
+    with gr.Accordion(strings.EVALUATE_TITLE, open=False, elem_id="check"):
+        gr.Markdown(strings.EVALUATE_HINT, elem_classes="hint")
         with gr.Row(elem_classes="tools"):
-            start = gr.Button(strings.CHECK_START, size="sm", elem_id="check-start")
+            start = gr.Button(strings.EVALUATE, size="sm", elem_id="check-start")
             stop = gr.Button(strings.STOP, size="sm", variant="stop", visible=False, elem_id="check-stop")
-            page.download_button(lambda session: session.runs.zip_report(), strings.TAKE_REPORT, "take-report")
+            page.download_button(lambda session: session.runs.zip_report(), strings.DOWNLOAD_REPORT, "take-report")
         panel = JobPanel("evaluation", page, [start], stop, gr.HTML(elem_id="check-status"), describe)
         result = gr.HTML(elem_id="check-result")
         images = gr.Gallery(
@@ -66,9 +66,9 @@ def submit(session: Session, queue: JobQueue) -> Job:
     """Queue an evaluation of the current run."""
     run = session.runs.current()
     if run is None:
-        raise UserError(strings.CREATE_NOTHING)
+        raise UserError(strings.GENERATE_EMPTY)
     if session.evaluation and not session.evaluation.ended:
-        raise UserError(strings.ALREADY_CHECKING)
+        raise UserError(strings.ALREADY_EVALUATING)
 
     def work(job: Job) -> None:
         for event in engine.evaluate(run.folder, run.report, job.stop_file):
@@ -89,16 +89,16 @@ def read_scores(run: Run) -> dict | None:
 def score_table(scores: dict) -> str:
     """The scores, and the confusion of the concepts, as HTML."""
     rows = []
-    for key, (label, percentage) in strings.CHECKED.items():
+    for key, (label, percentage) in strings.METRICS.items():
         if scores[key] is not None:
             rows.append((label, f"{scores[key]:.0%}" if percentage else f"{scores[key]:.2f}"))
-    tables = html.table([strings.CHECK_WHAT, strings.CHECK_FIGURE], rows)
+    tables = html.table([strings.TABLE_METRIC, strings.TABLE_RESULT], rows)
     if scores["confusion"]:
         columns = [*scores["confusion"], OTHER, NOTHING]
-        titles = [strings.CHECK_ANSWERS.get(column, column) for column in columns]
+        titles = [strings.CONFUSION_OTHER.get(column, column) for column in columns]
         confusion = [(name, *(f"{row[c]:.0%}" for c in columns)) for name, row in scores["confusion"].items()]
-        tables += f'<p class="caption">{escape(strings.CHECK_CONFUSION)}</p>'
-        tables += html.table([strings.CHECK_ASKED, *titles], confusion)
+        tables += f'<p class="caption">{escape(strings.CONFUSION)}</p>'
+        tables += html.table([strings.CONFUSION_REQUESTED, *titles], confusion)
     return f'<div class="figures">{tables}</div>'
 
 
@@ -115,10 +115,10 @@ def captioned_images(run: Run, scores: dict) -> list[tuple[str, str]]:
 
 def describe(job: Job) -> str:
     if job.state == STOPPED:
-        return charts.bar(0, strings.CHECK_STOPPED)
+        return charts.bar(0, strings.EVALUATE_STOPPED)
     if job.ended:
         return ""
     if not job.events:
         return charts.bar(0, strings.STARTING)
     done, total, _ = job.events[-1]
-    return charts.bar(done / total, strings.CHECKING.format(n=done, count=total))
+    return charts.bar(done / total, strings.EVALUATING.format(n=done, count=total))

@@ -82,7 +82,7 @@ def with_session(sessions: SessionStore, act: Callable) -> Callable:
     def handler(token, *values):
         if not token:
             return gr.skip()  # a click before the page has its session
-        with strings.speaking(language):
+        with strings.use_language(language):
             try:
                 session = sessions.get(token)
                 with session.lock:
@@ -91,7 +91,7 @@ def with_session(sessions: SessionStore, act: Callable) -> Callable:
             except Exception as error:
                 if not isinstance(error, UserError):
                     log.exception("%s failed", act.__name__)
-                gr.Warning(strings.sentence_for(error), title="")
+                gr.Warning(strings.message_for(error), title="")
             return gr.skip()
 
     # functools.wraps would make Gradio take the signature of act for the handler's

@@ -79,10 +79,10 @@ def build(page: PageContext) -> ExtractScreen:
             preset, *settings = build_settings()
             start = gr.Button(strings.EXTRACT, variant="primary", elem_id="extract")
             stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop")
-            preview = gr.Button(strings.GLANCE, visible=False, elem_id="glance")
-            go_on = gr.Button(strings.GO_ON, visible=False, elem_id="go-on")
-            discard = gr.Button(strings.DISCARD, visible=False, elem_id="discard")
-            next_step = gr.Button(strings.TO_CREATE, variant="primary", visible=False, elem_id="to-create")
+            preview = gr.Button(strings.PREVIEW_NOW, visible=False, elem_id="glance")
+            go_on = gr.Button(strings.RESUME, visible=False, elem_id="go-on")
+            discard = gr.Button(strings.DELETE_EXTRACTION, visible=False, elem_id="discard")
+            next_step = gr.Button(strings.TO_GENERATE, variant="primary", visible=False, elem_id="to-create")
             address = build_address()
         with gr.Column(scale=3, min_width=320, elem_id="progress"):
             panel = JobPanel("extraction", page, [start], stop, gr.HTML(elem_id="status"), describe)
@@ -99,20 +99,20 @@ def build_settings() -> tuple[gr.Radio, gr.Number, gr.Number, gr.Number]:
         presets.cards(), value=presets.PRESETS[0], label=strings.PRESET, elem_id="preset", elem_classes="cards"
     )
     with gr.Accordion(strings.ADVANCED, open=False, elem_id="extract-advanced"):
-        first = gr.Number(None, label=strings.STEPS_1, info=strings.STEPS_INFO, precision=0, elem_id="steps-1")
-        second = gr.Number(None, label=strings.STEPS_2, info=strings.STEPS_INFO, precision=0, elem_id="steps-2")
+        first = gr.Number(None, label=strings.STEPS_PHASE_1, info=strings.STEPS_INFO, precision=0, elem_id="steps-1")
+        second = gr.Number(None, label=strings.STEPS_PHASE_2, info=strings.STEPS_INFO, precision=0, elem_id="steps-2")
         seed = gr.Number(0, label=strings.SEED, precision=0)
     return preset, first, second, seed
 
 
 def build_address() -> gr.Textbox:
     """The address of the session, to continue on another device."""
-    with gr.Accordion(strings.ELSEWHERE, open=False, elem_id="elsewhere"):
+    with gr.Accordion(strings.OTHER_DEVICE, open=False, elem_id="elsewhere"):
         address = gr.Textbox(
-            label=strings.ADDRESS, info=strings.ADDRESS_INFO, interactive=False, max_lines=1, buttons=["copy"],
+            label=strings.SESSION_LINK, info=strings.SESSION_LINK_INFO, interactive=False, max_lines=1, buttons=["copy"],
             elem_id="address",
         )  # fmt: skip
-        gr.Markdown(strings.ADDRESS_HINT, elem_classes="hint")
+        gr.Markdown(strings.SESSION_LINK_HINT, elem_classes="hint")
     return address
 
 
@@ -132,7 +132,7 @@ def connect(page: PageContext, screen: ExtractScreen, settings: list) -> None:
 
     def discard(session: Session) -> Updates:
         if not can_resume(session.extraction):
-            raise UserError(strings.NOTHING_TO_DISCARD)
+            raise UserError(strings.NOTHING_TO_DELETE)
         session.delete_run(session.extraction.details.run)
         session.extraction = None
         return screen.show(session)
@@ -151,10 +151,10 @@ def summary(session: Session) -> str:
         scene = selections.to_scene(selection)
     except UserError as error:
         empty = selection.photo is None or all(obj.empty for obj in selection.objects)
-        text = strings.EXTRACT_NOTHING if empty else charts.escape(strings.sentence_for(error))
+        text = strings.EXTRACT_EMPTY if empty else charts.escape(strings.message_for(error))
         return f'<p class="notice">{text}</p>'
     objects = charts.thumbnails([cutout(scene, i) for i in range(len(scene.handles))], scene.names)
-    return f'<p class="hint">{strings.EXTRACT_READY}</p>{objects}{charts.notices(scene_advice(scene))}'
+    return f'<p class="hint">{strings.EXTRACT_INFO}</p>{objects}{charts.notices(scene_advice(scene))}'
 
 
 def describe(job: Job) -> str:
@@ -165,11 +165,11 @@ def describe(job: Job) -> str:
         return charts.bar(share, text) + charts.notices(job.details.advice)
     if job.ended:
         names = ", ".join(job.details.names.values())
-        return charts.bar(1, strings.ALL_DONE.format(names=names)) + charts.notices(job.details.advice)
+        return charts.bar(1, strings.EXTRACTED.format(names=names)) + charts.notices(job.details.advice)
     if last is None:
         return charts.bar(0, strings.STARTING)
     if last.step == job.details.settings.steps[0] < last.total:
-        return charts.bar(share, strings.RECALLING)
-    note = f'<p class="notice">{strings.MEMORY_LOW}</p>' if last.memory and last.memory.after else ""
-    time_left = strings.LEFT.format(left=strings.duration(last.seconds_left))
+        return charts.bar(share, strings.GENERATING_PRIOR)
+    note = f'<p class="notice">{strings.MEMORY_MODE_CHANGED}</p>' if last.memory and last.memory.after else ""
+    time_left = strings.TIME_LEFT.format(left=strings.format_duration(last.seconds_left))
     return charts.bar(share, strings.PHASE[last.phase], time_left) + note

@@ -45,7 +45,7 @@ def make_settings(scene: Scene, name: str, first: float | None, second: float | 
     settings = adapted(preset(name, engine.base(), seed=int(seed or 0)), scene)
     steps = tuple(own if n is None else int(n) for n, own in zip((first, second), settings.steps, strict=True))
     if not all(0 <= n <= MAX_STEPS for n in steps) or not any(steps):
-        raise UserError(strings.STEPS_BAD.format(most=MAX_STEPS))
+        raise UserError(strings.INVALID_STEPS.format(most=MAX_STEPS))
     settings = replace(settings, steps=steps)
     presets.check_fits(settings)
     return settings
@@ -60,7 +60,7 @@ def resume(session: Session, queue: JobQueue) -> Job:
     """Queue the rest of the session's last extraction."""
     previous = session.extraction
     if not can_resume(previous):
-        raise UserError(strings.NOTHING_TO_GO_ON)
+        raise UserError(strings.NOTHING_TO_RESUME)
     return submit(session, queue, previous.details.scene, previous.details.settings, previous)
 
 
@@ -70,7 +70,7 @@ def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings, 
     Its run appears in the session when it ends, or when it is stopped after a step.
     """
     if session.extraction and not session.extraction.ended:
-        raise UserError(strings.ALREADY_LEARNING)
+        raise UserError(strings.ALREADY_EXTRACTING)
     run = previous.details.run if previous else session.runs.new_folder()
     pending = PendingRun(run, scene, settings)
     pending_runs.save(pending)
@@ -120,7 +120,7 @@ def restore_pending(session: Session, queue: JobQueue) -> bool:
         return False
     session.history.selection = selections.from_scene(pending.scene)
     has_checkpoint = checkpoint.path_for(pending.run).exists()
-    error = strings.BROKEN_OFF_KEPT if has_checkpoint else strings.BROKEN_OFF
+    error = strings.INTERRUPTED_RESUMABLE if has_checkpoint else strings.INTERRUPTED
     session.extraction = queue.interrupted(session.token, "extract", error)
     session.extraction.details = details_of(pending)
     return True

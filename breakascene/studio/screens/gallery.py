@@ -40,8 +40,8 @@ class ChosenImage:
         return {
             self.panel: gr.Column(visible=True),
             self.about: description(read_metadata(gallery.chosen_image())),
-            self.favorite: gr.Button(strings.UNMARK if is_favorite else strings.MARK),
-            self.compare: gr.Button(strings.NOT_BESIDE if gallery.chosen in gallery.compared else strings.BESIDE),
+            self.favorite: gr.Button(strings.REMOVE_FAVORITE if is_favorite else strings.ADD_FAVORITE),
+            self.compare: gr.Button(strings.COMPARE_REMOVE if gallery.chosen in gallery.compared else strings.COMPARE),
         }
 
 
@@ -118,17 +118,17 @@ class GalleryPanel:
 def build(page: PageContext) -> GalleryPanel:
     with gr.Column(visible=False) as sheet_panel:
         sheet = gr.Image(show_label=False, interactive=False, buttons=["fullscreen"], type="filepath", elem_id="sheet")
-        page.download_button(lambda session: session.gallery.sheet, strings.TAKE_SHEET, "take-sheet")
+        page.download_button(lambda session: session.gallery.sheet, strings.DOWNLOAD_SHEET, "take-sheet")
     favorites_filter = gr.Radio(
-        [(strings.ALL_PICTURES, ALL), (STAR + strings.FAVOURITES, FAVORITES)], value=ALL, show_label=False,
+        [(strings.ALL_IMAGES, ALL), (STAR + strings.FAVORITES, FAVORITES)], value=ALL, show_label=False,
         container=False, visible=False, elem_id="which-pictures",
     )  # fmt: skip
     images = gr.Gallery(columns=4, buttons=["fullscreen"], elem_id="pictures", **LAYOUT)
     chosen = build_chosen(page)
     comparison = build_comparison()
     with gr.Row(elem_classes="tools"):
-        page.download_button(zip_all, strings.ZIP, "zip")
-        zip_favorites = page.download_button(zip_favorite_images, strings.ZIP_FAVOURITES, "zip-favourites", False)
+        page.download_button(zip_all, strings.DOWNLOAD_ALL, "zip")
+        zip_favorites = page.download_button(zip_favorite_images, strings.DOWNLOAD_FAVORITES, "zip-favourites", False)
     panel = GalleryPanel(sheet_panel, sheet, favorites_filter, images, chosen, comparison, zip_favorites)
     connect(page, panel)
     return panel
@@ -138,21 +138,21 @@ def build_chosen(page: PageContext) -> ChosenImage:
     with gr.Column(visible=False, elem_id="chosen") as panel:
         about = gr.HTML()
         with gr.Row(elem_classes="tools"):
-            favorite = gr.Button(strings.MARK, size="sm", min_width=150, elem_id="mark")
-            compare = gr.Button(strings.BESIDE, size="sm", min_width=150, elem_id="lay-beside")
-            page.download_button(lambda session: session.gallery.chosen_image(), strings.TAKE_PICTURE, "take-picture")
+            favorite = gr.Button(strings.ADD_FAVORITE, size="sm", min_width=150, elem_id="mark")
+            compare = gr.Button(strings.COMPARE, size="sm", min_width=150, elem_id="lay-beside")
+            page.download_button(lambda session: session.gallery.chosen_image(), strings.DOWNLOAD_IMAGE, "take-picture")
         with gr.Row(elem_classes="tools"):
-            keep_seed = gr.Button(strings.AGAIN, size="sm", min_width=150, elem_id="again")
+            keep_seed = gr.Button(strings.USE_SEED, size="sm", min_width=150, elem_id="again")
             use_settings = gr.Button(strings.USE_SETTINGS, size="sm", min_width=150, elem_id="use-settings")
     return ChosenImage(panel, about, favorite, compare, keep_seed, use_settings)
 
 
 def build_comparison() -> Comparison:
     with gr.Column(visible=False) as panel:
-        gr.Markdown(strings.BESIDE_TITLE, elem_classes="caption")
+        gr.Markdown(strings.COMPARE_TITLE, elem_classes="caption")
         images = gr.Gallery(columns=2, buttons=["fullscreen"], elem_id="beside", **LAYOUT)
-        hint = gr.Markdown(strings.BESIDE_HINT, elem_classes="hint")
-        clear = gr.Button(strings.BESIDE_CLEAR, size="sm", elem_id="clear-beside")
+        hint = gr.Markdown(strings.COMPARE_HINT, elem_classes="hint")
+        clear = gr.Button(strings.COMPARE_CLEAR, size="sm", elem_id="clear-beside")
     return Comparison(panel, images, hint, clear)
 
 

@@ -79,13 +79,13 @@ class GenerateScreen:
 
 
 def build(page: PageContext) -> GenerateScreen:
-    empty = gr.Markdown(strings.CREATE_NOTHING, elem_classes="notice", visible=True)
+    empty = gr.Markdown(strings.GENERATE_EMPTY, elem_classes="notice", visible=True)
     with gr.Column(visible=False) as main, gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
-            run_choice = gr.Dropdown([], label=strings.RUN, visible=False, elem_id="runs")
+            run_choice = gr.Dropdown([], label=strings.OBJECT_SET, visible=False, elem_id="runs")
             prompt = generate_sections.build_prompt()
             settings = generate_sections.build_settings()
-            start = gr.Button(strings.DRAW, variant="primary", elem_id="draw")
+            start = gr.Button(strings.GENERATE, variant="primary", elem_id="draw")
             stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop-drawing")
             sheet = generate_sections.build_sheet(prompt.prompt)
         with gr.Column(scale=3, min_width=320):
@@ -143,7 +143,7 @@ def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
         metadata = read_metadata(session.gallery.chosen_image())
         matching = [run.id for run in session.runs.list() if run.concepts_id == metadata["run"]]
         if not matching:
-            raise UserError(strings.THINGS_FORGOTTEN)
+            raise UserError(strings.OBJECT_SET_DELETED)
         session.runs.current_id = matching[0]
         gr.Info(strings.SETTINGS_USED, title="")
         return {**screen.show(session, metadata["prompt"]), **settings.of(metadata)}
@@ -184,12 +184,12 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
 def require_run(session: Session) -> Run:
     """The current run; raises UserError if there is none."""
     if (run := session.runs.current()) is None:
-        raise UserError(strings.CREATE_NOTHING)
+        raise UserError(strings.GENERATE_EMPTY)
     return run
 
 
 def describe(job: Job) -> str:
     done, count = len(job.events), job.details.count
     if job.ended:
-        return charts.bar(done / count, strings.DREW.format(n=done, count=count))
-    return charts.bar(done / count, strings.DRAWING.format(n=done + 1, count=count))
+        return charts.bar(done / count, strings.GENERATED.format(n=done, count=count))
+    return charts.bar(done / count, strings.GENERATING.format(n=done + 1, count=count))

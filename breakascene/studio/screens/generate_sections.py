@@ -60,13 +60,13 @@ def build_prompt() -> PromptSection:
         label=strings.PROMPT, info=strings.PROMPT_INFO, placeholder=strings.PROMPT_HINT, lines=2, max_lines=4,
         max_length=MAX_PROMPT, elem_id="prompt",
     )  # fmt: skip
-    gr.Markdown(strings.CHIPS, elem_classes="caption")
+    gr.Markdown(strings.INSERT_OBJECT, elem_classes="caption")
     with gr.Row(elem_classes="chips"):
         chips = [gr.Button(visible=False, size="sm", min_width=90, elem_id=f"chip-{i}") for i in range(CHIPS)]
     gr.Markdown(strings.PLACES_TITLE, elem_classes="caption")
     with gr.Row(elem_classes="chips places"):
         places = {text: gr.Button(label, size="sm", min_width=60) for text, label in prompt_builder.places().items()}
-    gr.Markdown(strings.MANNERS_TITLE, elem_classes="caption")
+    gr.Markdown(strings.STYLES_TITLE, elem_classes="caption")
     with gr.Row(elem_classes="chips manners"):
         styles = {text: gr.Button(label, size="sm", min_width=60) for text, label in prompt_builder.styles().items()}
     return PromptSection(prompt, chips, places, styles)
@@ -126,14 +126,14 @@ class ImageSettings:
 
 
 def build_settings() -> ImageSettings:
-    count = gr.Slider(1, MAX_IMAGES, 4, step=1, label=strings.COUNT, elem_id="count")
+    count = gr.Slider(1, MAX_IMAGES, 4, step=1, label=strings.IMAGE_COUNT, elem_id="count")
     shape = gr.Radio(shape_choices(), value=SQUARE, label=strings.SHAPE, elem_id="shape")
     with gr.Accordion(strings.ADVANCED, open=False, elem_id="create-advanced") as advanced:
         seed = gr.Number(None, label=strings.SEED, info=strings.SEED_INFO, precision=0, elem_id="seed")
         keep_seed = gr.Checkbox(False, label=strings.KEEP_SEED, elem_id="keep-seed")
-        steps = gr.Slider(1, MAX_INFERENCE_STEPS, 20, step=1, label=strings.DRAW_STEPS, elem_id="draw-steps")
-        guidance = gr.Slider(1, 20, engine.base().default_guidance_scale, step=0.5, label=strings.GUIDANCE)
-        negative = gr.Textbox(label=strings.NEGATIVE, max_lines=2, max_length=MAX_PROMPT)
+        steps = gr.Slider(1, MAX_INFERENCE_STEPS, 20, step=1, label=strings.INFERENCE_STEPS, elem_id="draw-steps")
+        guidance = gr.Slider(1, 20, engine.base().default_guidance_scale, step=0.5, label=strings.GUIDANCE_SCALE)
+        negative = gr.Textbox(label=strings.NEGATIVE_PROMPT, max_lines=2, max_length=MAX_PROMPT)
     seed.input(lambda: True, None, keep_seed, **EVENT_OPTIONS)  # whoever types a seed wants to keep it
     return ImageSettings(count, shape, advanced, seed, keep_seed, steps, guidance, negative)
 
@@ -156,14 +156,14 @@ class SheetSection:
 def build_sheet(prompt: gr.Textbox) -> SheetSection:
     with gr.Accordion(strings.SHEET, open=False, elem_id="sheet-options"):
         gr.Markdown(strings.SHEET_HINT, elem_classes="hint")
-        objects = gr.CheckboxGroup([], label=strings.SHEET_THINGS, elem_id="sheet-things")
+        objects = gr.CheckboxGroup([], label=strings.SHEET_OBJECTS, elem_id="sheet-things")
         choices = [(label, place) for place, label in prompt_builder.places().items()]
         places = gr.CheckboxGroup(
             choices, value=[place for _, place in choices[:4]], label=strings.SHEET_PLACES, elem_id="sheet-places"
         )
-        tries = gr.Slider(1, 4, 1, step=1, label=strings.SHEET_TRIES, elem_id="sheet-tries")
-        start = gr.Button(strings.SHEET_DRAW.format(n=1), variant="primary", elem_id="draw-sheet")
-    label_js = SHEET_LABEL_JS.replace("LABEL", json.dumps(strings.SHEET_DRAW))
+        tries = gr.Slider(1, 4, 1, step=1, label=strings.SHEET_COUNT, elem_id="sheet-tries")
+        start = gr.Button(strings.SHEET_GENERATE.format(n=1), variant="primary", elem_id="draw-sheet")
+    label_js = SHEET_LABEL_JS.replace("LABEL", json.dumps(strings.SHEET_GENERATE))
     for event in (prompt.change, objects.change, places.change, tries.change):
         event(None, [prompt, objects, places, tries], [start], js=label_js, api_visibility="private")
     return SheetSection(objects, places, tries, start)
@@ -181,13 +181,13 @@ class RunSection:
 
 
 def build_runs(page: PageContext) -> RunSection:
-    with gr.Accordion(strings.KEPT_RUNS, open=False, elem_id="kept-runs"):
+    with gr.Accordion(strings.OBJECT_SETS, open=False, elem_id="kept-runs"):
         with gr.Row(equal_height=False):
-            name = gr.Textbox(label=strings.RUN_NAME, max_length=MAX_RUN_NAME, scale=3, elem_id="run-name")
-            rename = gr.Button(strings.RENAME_RUN, size="sm", scale=1, min_width=100, elem_id="rename-run")
+            name = gr.Textbox(label=strings.SET_NAME, max_length=MAX_RUN_NAME, scale=3, elem_id="run-name")
+            rename = gr.Button(strings.SET_RENAME, size="sm", scale=1, min_width=100, elem_id="rename-run")
         with gr.Row():
-            reopen = gr.Button(strings.REOPEN_RUN, size="sm", elem_id="reopen-run")
-            page.download_button(lambda session: session.runs.pack(), strings.TAKE_RUN, "take-run")
-            upload = gr.UploadButton(strings.BRING_RUN, file_types=[".zip"], size="sm", elem_id="bring-run")
-            delete = gr.Button(strings.FORGET_RUN, size="sm", elem_id="forget-run")
+            reopen = gr.Button(strings.OPEN_PHOTO, size="sm", elem_id="reopen-run")
+            page.download_button(lambda session: session.runs.pack(), strings.SET_EXPORT, "take-run")
+            upload = gr.UploadButton(strings.SET_IMPORT, file_types=[".zip"], size="sm", elem_id="bring-run")
+            delete = gr.Button(strings.SET_DELETE, size="sm", elem_id="forget-run")
     return RunSection(name, rename, reopen, upload, delete)

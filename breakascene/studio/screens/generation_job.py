@@ -42,7 +42,7 @@ def submit_sheet(session: Session, queue: JobQueue, run: Run, rows: list[list[st
     prompts, tries = [prompt for row in rows for prompt in row], max(int(tries or 1), 1)
     details = GenerationDetails(len(prompts) * tries, columns=len(rows[0]) * tries)
     if details.count > MAX_SHEET_IMAGES:
-        raise UserError(strings.SHEET_LARGE.format(n=details.count, most=MAX_SHEET_IMAGES))
+        raise UserError(strings.SHEET_TOO_LARGE.format(n=details.count, most=MAX_SHEET_IMAGES))
     return _submit(session, queue, run, prompts, details, tries, seed, *options)
 
 
@@ -54,13 +54,13 @@ def _submit(
     if not all(prompts):
         raise UserError(strings.NO_PROMPT)
     if max(map(len, [*prompts, negative_prompt])) > MAX_PROMPT:
-        raise UserError(strings.PROMPT_LONG.format(most=MAX_PROMPT))
+        raise UserError(strings.PROMPT_TOO_LONG.format(most=MAX_PROMPT))
     for prompt in (*prompts, negative_prompt):
         check_prompt(prompt, run.handles)
     if (size := image_shapes(engine.base()).get(shape or SQUARE)) is None:
-        raise UserError(strings.SHAPE_BAD.format(known=", ".join(image_shapes(engine.base()))))
+        raise UserError(strings.UNKNOWN_SHAPE.format(known=", ".join(image_shapes(engine.base()))))
     if session.generation and not session.generation.ended:
-        raise UserError(strings.ALREADY_DRAWING)
+        raise UserError(strings.ALREADY_GENERATING)
     options = {
         "count": count,
         "seed": valid_seed(seed or 0),

@@ -18,10 +18,10 @@ def cards() -> list[tuple[str, str]]:
         cost, settings = [], engine.settings_of(name)
         if settings is not None:
             if seconds := engine.expected_seconds(settings):
-                cost.append(strings.TAKES.format(time=strings.duration(seconds)))
-            cost.append(strings.NEEDS.format(gigabytes=engine.expected_memory(settings) / 1e9))
+                cost.append(strings.PRESET_TIME.format(time=strings.format_duration(seconds)))
+            cost.append(strings.PRESET_MEMORY.format(gigabytes=engine.expected_memory(settings) / 1e9))
             if not engine.fits(settings):
-                cost.append(strings.NOT_HERE)
+                cost.append(strings.PRESET_TOO_LONG)
         found.append(("\n".join([title, use, " · ".join(cost)]).strip(), name))
     return found
 
@@ -29,4 +29,4 @@ def cards() -> list[tuple[str, str]]:
 def check_fits(settings: Settings) -> None:
     """Raise UserError if the run takes longer than a shared GPU is lent, before the visitor's quota is spent."""
     if not engine.fits(settings):
-        raise UserError(strings.TOO_LONG)
+        raise UserError(strings.EXCEEDS_GPU_TIME)

@@ -10,12 +10,12 @@ from breakascene.studio import engine, strings
 
 def places() -> Mapping[str, str]:
     """Places that the base draws well: text in the prompt -> label of the button."""
-    return strings.PLACES if engine.is_toybox() else strings.WIDE_PLACES
+    return strings.TOYBOX_PLACES if engine.is_toybox() else strings.SD_PLACES
 
 
 def styles() -> Mapping[str, str]:
     """Styles that the base draws well: text in the prompt -> label of the button."""
-    return strings.MANNERS if engine.is_toybox() else strings.WIDE_MANNERS
+    return strings.TOYBOX_STYLES if engine.is_toybox() else strings.SD_STYLES
 
 
 def object_handles(handles: Sequence[str]) -> list[str]:
@@ -51,9 +51,9 @@ def with_object(text: str, handle: str, handles: Sequence[str]) -> str:
     row = rf"(?:{known})(?:(?:\s*,\s*|\s+)(?:and\s+)?(?:{known}))*"  # <asset0>, <asset1> and <asset2>
     found = set(re.findall(row, text))
     if not found:
-        raise UserError(strings.SHEET_NO_THING)
+        raise UserError(strings.SHEET_NO_OBJECT)
     if len(found) > 1:
-        raise UserError(strings.SHEET_MANY_THINGS)
+        raise UserError(strings.SHEET_SEVERAL_OBJECTS)
     return re.sub(row, handle, text)
 
 

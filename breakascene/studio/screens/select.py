@@ -202,8 +202,8 @@ def hint(selection: Selection) -> str:
         return strings.HINT_CORNER
     obj = selection.active_object
     if obj.empty:
-        return strings.HINT_CLICK.format(thing=obj.name or strings.THING.format(n=selection.active + 1))
-    return strings.HINT_PICKED
+        return strings.HINT_CLICK.format(thing=obj.name or strings.OBJECT_NUMBER.format(n=selection.active + 1))
+    return strings.HINT_SELECTED
 
 
 def about(selection: Selection) -> str:
@@ -217,4 +217,4 @@ def about(selection: Selection) -> str:
         advice = scene_advice(selections.to_scene(selection))
     except UserError as error:
         advice = error.args
-    return f'<p class="caption">{charts.escape(strings.SHARES.format(shares=shares))}</p>{charts.notices(advice)}'
+    return f'<p class="caption">{charts.escape(strings.MASK_AREAS.format(shares=shares))}</p>{charts.notices(advice)}'

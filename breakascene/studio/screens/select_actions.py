@@ -55,7 +55,7 @@ def click_photo(session: Session, tool: str, x: float | None, y: float | None) -
     x, y = int(x or 0), int(y or 0)
     width, height = history.selection.photo.size
     if not (0 <= x < width and 0 <= y < height):
-        raise UserError(strings.OUTSIDE.format(width=width, height=height))
+        raise UserError(strings.POINT_OUTSIDE.format(width=width, height=height))
     history.change(selections.click(history.selection, engine.segmenter(), x, y, tool))
 
 
@@ -107,7 +107,7 @@ def find_objects(session: Session) -> None:
     masks = engine.segmenter().auto(history.selection.photo)
     history.propose([mask for mask in masks if MIN_PROPOSAL < mask.mean() < MAX_PROPOSAL][:MAX_PROPOSALS])
     if not history.proposals:
-        raise UserError(strings.FOUND_NOTHING)
+        raise UserError(strings.NO_PROPOSALS)
 
 
 def accept_proposal(session: Session, index: int) -> None:

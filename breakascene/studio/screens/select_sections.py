@@ -82,16 +82,16 @@ def build_canvas() -> CanvasSection:
         undo = gr.Button(strings.UNDO, size="sm", min_width=70)
         redo = gr.Button(strings.REDO, size="sm", min_width=70)
         clear = gr.Button(strings.CLEAR, size="sm", min_width=70)
-        smaller = gr.Button(strings.SMALLER, size="sm", min_width=90)
-        larger = gr.Button(strings.LARGER, size="sm", min_width=90)
+        smaller = gr.Button(strings.SMALLER_AREA, size="sm", min_width=90)
+        larger = gr.Button(strings.LARGER_AREA, size="sm", min_width=90)
     brush_width = gr.Slider(
-        1, 15, 100 * BRUSH_WIDTH, step=1, label=strings.BRUSH, visible=False, interactive=True, elem_id="brush"
+        1, 15, 100 * BRUSH_WIDTH, step=1, label=strings.STROKE_WIDTH, visible=False, interactive=True, elem_id="brush"
     )
-    by_coordinates = gr.Accordion(strings.WITHOUT_MOUSE, open=False, elem_id="without-mouse")
+    by_coordinates = gr.Accordion(strings.COORDINATES, open=False, elem_id="without-mouse")
     with by_coordinates, gr.Row(elem_classes="tools"):
-        x = gr.Number(0, label=strings.ACROSS, precision=0, minimum=0, min_width=90, elem_id="across")
-        y = gr.Number(0, label=strings.DOWN, precision=0, minimum=0, min_width=90, elem_id="down")
-        click = gr.Button(strings.CLICK_THERE, size="sm", min_width=120, elem_id="click-there")
+        x = gr.Number(0, label=strings.COORDINATES_X, precision=0, minimum=0, min_width=90, elem_id="across")
+        y = gr.Number(0, label=strings.COORDINATES_Y, precision=0, minimum=0, min_width=90, elem_id="down")
+        click = gr.Button(strings.COORDINATES_APPLY, size="sm", min_width=120, elem_id="click-there")
     return CanvasSection(tool, sent, stroke, image, undo, redo, clear, smaller, larger, brush_width, x, y, click)
 
 
@@ -120,22 +120,22 @@ class ObjectSection:
 
 def build_objects(page: PageContext) -> ObjectSection:
     hint = gr.Markdown(elem_id="hint", elem_classes="hint")
-    gr.Markdown(f"### {strings.THINGS}")
+    gr.Markdown(f"### {strings.SELECTED_OBJECTS}")
     rows = [build_object(i) for i in range(MAX_CONCEPTS)]
     with gr.Row(elem_classes="tools"):
-        add = gr.Button(strings.ADD, size="sm", min_width=120, elem_id="add")
-        find = gr.Button(strings.FIND, size="sm", min_width=120, elem_id="find")
-        ready_made = gr.Button(strings.READY_MADE, size="sm", min_width=120, visible=False, elem_id="ready-made")
+        add = gr.Button(strings.ADD_OBJECT, size="sm", min_width=120, elem_id="add")
+        find = gr.Button(strings.FIND_OBJECTS, size="sm", min_width=120, elem_id="find")
+        ready_made = gr.Button(strings.SAMPLE_MASKS, size="sm", min_width=120, visible=False, elem_id="ready-made")
     about = gr.HTML(elem_id="about")
     proposals = gr.Gallery(
-        label=strings.FOUND, visible=False, columns=5, height="auto", allow_preview=False,
+        label=strings.PROPOSALS, visible=False, columns=5, height="auto", allow_preview=False,
         object_fit="contain", interactive=False, buttons=[], elem_id="found",
     )  # fmt: skip
     background = gr.Checkbox(label=strings.BACKGROUND, info=strings.BACKGROUND_INFO, elem_id="background")
     next_step = gr.Button(strings.TO_EXTRACT, variant="primary", elem_id="to-extract")
     with gr.Row(elem_classes="tools"):
         other_photo = gr.Button(strings.OTHER_PHOTO, size="sm", elem_id="other-photo")
-        page.download_button(lambda session: session.history.zip_cutouts(), strings.TAKE_CUTOUTS, "cutouts")
+        page.download_button(lambda session: session.history.zip_cutouts(), strings.DOWNLOAD_CUTOUTS, "cutouts")
     return ObjectSection(
         hint, *zip(*rows, strict=True), add, find, ready_made, about, proposals, background, next_step, other_photo
     )
@@ -148,7 +148,7 @@ def build_object(index: int) -> tuple[gr.Row, gr.Button, gr.Textbox, gr.Button]:
         name = gr.Textbox(
             placeholder=strings.NAME_HINT if index == 0 else "", show_label=False, container=False,
             min_width=120, max_lines=1, max_length=MAX_NAME, elem_id=f"name-{index}", scale=5,
-            label=strings.THING.format(n=index + 1),
+            label=strings.OBJECT_NUMBER.format(n=index + 1),
         )  # fmt: skip
-        remove = gr.Button(strings.REMOVE, min_width=44, scale=0, elem_classes="remove")
+        remove = gr.Button(strings.REMOVE_SYMBOL, min_width=44, scale=0, elem_classes="remove")
     return row, number, name, remove

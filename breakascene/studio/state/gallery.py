@@ -68,7 +68,7 @@ class Gallery:
 
     def chosen_image(self) -> Path:
         if self.chosen is None:
-            raise UserError(strings.NO_PICTURE_CHOSEN)
+            raise UserError(strings.NO_IMAGE_SELECTED)
         return self.images_folder / self.chosen
 
     def toggle_favorite(self) -> None:
@@ -90,7 +90,7 @@ class Gallery:
     def zip(self, images: Sequence[Path], file: str) -> Path:
         """Write images, their contact sheet and their metadata as a table to a zip with this file name."""
         if not images:
-            raise UserError(strings.NO_PICTURES)
+            raise UserError(strings.NO_IMAGES)
         metadata = [read_metadata(image) for image in images]
         path = self.folder / file
         with atomic_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
@@ -142,13 +142,13 @@ def details(metadata: dict) -> dict[str, str]:
     """The settings of an image besides its prompt, each in a few words."""
     entries = {
         "seed": f"{strings.SEED.lower()} {image_seed(metadata)}",
-        "steps": f"{strings.DRAW_STEPS.lower()} {metadata['num_inference_steps']}",
-        "guidance": f"{strings.GUIDANCE_SHORT} {metadata['guidance_scale']:g}",
+        "steps": f"{strings.INFERENCE_STEPS.lower()} {metadata['num_inference_steps']}",
+        "guidance": f"{strings.DETAIL_GUIDANCE} {metadata['guidance_scale']:g}",
     }
     if metadata.get("width") != metadata.get("height"):  # metadata of earlier versions has neither
         entries["size"] = f"{metadata['width']} × {metadata['height']}"
     if metadata["negative_prompt"]:
-        entries["negative"] = f"{strings.WITHOUT} {metadata['negative_prompt']}"
+        entries["negative"] = f"{strings.DETAIL_NEGATIVE} {metadata['negative_prompt']}"
     return entries
 
 

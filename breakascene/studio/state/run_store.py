@@ -47,7 +47,7 @@ class Run:
     @property
     def title(self) -> str:
         """The name and when the run was made."""
-        made = time.strftime(strings.DATE, time.localtime((self.folder / "manifest.json").stat().st_mtime))
+        made = time.strftime(strings.DATE_FORMAT, time.localtime((self.folder / "manifest.json").stat().st_mtime))
         return f"{self.name} · {made}"
 
     @property
@@ -105,7 +105,7 @@ class RunStore:
     def require_current(self) -> Run:
         """The current run; raises UserError if there is none."""
         if (run := self.current()) is None:
-            raise UserError(strings.RUN_UNKNOWN)
+            raise UserError(strings.OBJECT_SET_UNKNOWN)
         return run
 
     def rename(self, name: str) -> None:

@@ -82,7 +82,7 @@ def next_candidate(selection: Selection, segmenter, larger: bool) -> Selection:
     """Use the next larger, or next smaller, of the segmenter's three candidates for the same clicks."""
     obj = selection.active_object
     if not obj.points and obj.box is None:
-        raise UserError(strings.CLICK_FIRST)
+        raise UserError(strings.NO_MASK)
     areas = (_predict(selection, segmenter, obj).logits > 0).sum((1, 2))
     area = areas[obj.candidate]
     others = np.flatnonzero(areas > area * (1 + MIN_SIZE_CHANGE) if larger else areas < area * (1 - MIN_SIZE_CHANGE))
@@ -96,7 +96,7 @@ def segment(selection: Selection, segmenter, obj: SelectedObject) -> Selection:
     """Predict the mask of an object from its clicks and make it the active object."""
     mask = _predict(selection, segmenter, obj).mask(obj.candidate)
     if obj.initial_mask is None and not mask.any():
-        raise UserError(strings.NOTHING_THERE)
+        raise UserError(strings.NO_OBJECT_FOUND)
     if obj.initial_mask is not None:
         mask = obj.initial_mask & ~mask if _only_excludes(obj) else obj.initial_mask | mask
     return selection.with_active(replace(obj, mask=mask))
@@ -138,13 +138,13 @@ def add_object(selection: Selection, obj: SelectedObject = SelectedObject()) -> 
     """Add an object and make it active; a proposed mask goes to an object without a mask first."""
     if obj.mask is not None:
         if any(o.mask is not None and np.array_equal(o.mask, obj.mask) for o in selection.objects):
-            raise UserError(strings.ALREADY_PICKED)
+            raise UserError(strings.ALREADY_SELECTED)
         free = [i for i, o in enumerate(selection.objects) if o.empty]
         if free:
             name = obj.name or selection.objects[free[0]].name
             return replace(selection, active=free[0]).with_active(replace(obj, name=name))
     if len(selection.objects) >= MAX_CONCEPTS:
-        raise UserError(strings.TOO_MANY_THINGS.format(n=MAX_CONCEPTS))
+        raise UserError(strings.TOO_MANY_OBJECTS.format(n=MAX_CONCEPTS))
     return replace(selection, objects=(*selection.objects, obj), active=len(selection.objects), corner=None)
 
 
@@ -198,6 +198,6 @@ def to_scene(selection: Selection) -> Scene:
         raise UserError(strings.NO_PHOTO)
     objects = [obj for obj in selection.objects if not obj.empty]
     if not objects:
-        raise UserError(strings.NOTHING_PICKED)
-    names = [obj.name or strings.UNNAMED for obj in objects]
+        raise UserError(strings.NO_SELECTION)
+    names = [obj.name or strings.DEFAULT_NAME for obj in objects]
     return make_scene(selection.photo, [obj.mask for obj in objects], names, selection.background)

@@ -62,7 +62,7 @@ class Session:
         """Delete the current run, or the run in `folder`, unless a job is waiting or running."""
         folder = folder or self.runs.require_current().folder
         if self.busy():
-            raise UserError(strings.STILL_BUSY)
+            raise UserError(strings.JOB_RUNNING)
         self.runs.delete(folder)
 
 
@@ -95,7 +95,7 @@ class SessionStore:
         """Return an open session; raises UserError if there is none with this token."""
         session = self._sessions.get(token or "")
         if session is None:
-            raise UserError(strings.DESK_UNKNOWN)
+            raise UserError(strings.SESSION_UNKNOWN)
         session.last_used = time.time()
         return session
 
