@@ -101,7 +101,7 @@ def test_the_text_about_the_selection(sample):
     text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[1], objects[3])))
     assert "share 100% of the smaller mask" in text
     text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[2])))
-    assert "under 0.05 %" in text
+    assert "less than 0.05 %" in text
 
 
 def test_a_subsampled_selection_has_the_same_shares_and_loses_nothing():
