@@ -111,6 +111,7 @@ def untrained_vae(tmp_path_factory):
 @pytest.mark.parametrize("part", ROOMS)
 def test_each_part_is_pretrained_from_zero_and_goes_on(part, untrained_vae, tmp_path, monkeypatch):
     monkeypatch.setattr(generator, "BATCH", 8)  # the first step draws four batches of scenes
+    monkeypatch.setattr(generator, "POOL", 100)
     monkeypatch.setattr(generator, "TRAINING", TRAINING[:40])
     monkeypatch.setattr(autoencoder, "BATCH", 4)
     if part != "vae":
