@@ -13,7 +13,7 @@ from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox import judge
-from breakascene.toybox.pretraining import autoencoder, generator, segmenter, trainer
+from breakascene.toybox.pretraining import autoencoder, generator, image_codes, segmenter, trainer
 from breakascene.toybox.pretraining.__main__ import ROOMS, pretrain
 from breakascene.toybox.pretraining.places import draw_place
 from breakascene.toybox.pretraining.report import judge_accuracy
@@ -112,6 +112,7 @@ def untrained_vae(tmp_path_factory):
 def test_each_part_is_pretrained_from_zero_and_goes_on(part, untrained_vae, tmp_path, monkeypatch):
     monkeypatch.setattr(generator, "BATCH", 8)  # the first step draws four batches of scenes
     monkeypatch.setattr(generator, "POOL", 100)
+    monkeypatch.setattr(image_codes, "VARIANTS", 100)
     monkeypatch.setattr(generator, "TRAINING", TRAINING[:40])
     monkeypatch.setattr(autoencoder, "BATCH", 4)
     if part != "vae":
