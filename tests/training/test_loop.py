@@ -350,7 +350,7 @@ def test_attention_loss_is_what_draws_the_handles_to_their_masks(tiny_base, scen
     for weight in (0.0, 10.0):
         settings = short(
             tiny_base,
-            steps=(0, 60),
+            steps=(0, 30),
             prior_loss_weight=0.0,
             attention_loss_weight=weight,
             weight_lr=1e-2,
