@@ -17,6 +17,7 @@ from breakascene.cli.terminal import (
     parse_numbers,
     parse_point,
     parse_size,
+    print_notes,
     progress,
     read_lines,
     require_empty,
@@ -190,17 +191,19 @@ def generate(
     """Draw a prompt with the words of a run; prints the path of each PNG, which has its record inside."""
     require_writable(out, "folder")
     from breakascene.models.concepts import Concepts
-    from breakascene.models.handles import check_prompt
+    from breakascene.models.prompts import parse_prompt
 
     concepts = Concepts.load(run)
     sides = parse_size(size)
-    for text in (prompt, negative):
-        check_prompt(text, concepts.handles)
+    parsed = parse_prompt(prompt, concepts.handles, concepts.names), parse_prompt(negative, concepts.handles)
+    prompt, negative = (one.text for one in parsed)
     from breakascene.generation.generate import generate as draw
     from breakascene.generation.generate import save_image
 
+    model = open_base(base or concepts.base)
+    print_notes(*parsed, *(parse_prompt(text, concepts.handles, base=model) for text in (prompt, negative)))
     pictures = draw(
-        open_base(base or concepts.base),
+        model,
         concepts,
         [prompt],
         count=count,
@@ -232,10 +235,13 @@ def evaluate(
     from breakascene.evaluation import report
     from breakascene.evaluation.metrics import load_feature_extractor
     from breakascene.models.concepts import Concepts
+    from breakascene.models.prompts import parse_prompt
     from breakascene.training.loop import exhaust
 
     lines = read_lines(prompts) if prompts else []
-    model = open_base(base or Concepts.load(runs[0]).base)
+    first = Concepts.load(runs[0])
+    model = open_base(base or first.base)
+    print_notes(*(parse_prompt(line, first.handles, base=model) for line in lines))
     eyes = [load_feature_extractor(name, model.device) for name in (clip, dino)]
     work = report.write(runs, model, out, *eyes, lines, count, seed=seed, guidance_scale=guidance)
     found = exhaust(work, lambda event: print(f"{event[2]} ({event[0]} of {event[1]})", flush=True))

@@ -100,6 +100,12 @@ def read_lines(file: Path) -> list[str]:
     return lines
 
 
+def print_notes(*parsed_prompts) -> None:
+    """Print the notes of ParsedPrompts on stderr, each once."""
+    for note in dict.fromkeys(note for parsed in parsed_prompts for note in parsed.notes):
+        print(note, file=sys.stderr)
+
+
 def require_empty(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"The folder {folder} has other files in it: choose a new or empty one for --out.")

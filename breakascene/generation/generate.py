@@ -1,6 +1,7 @@
 """Prompts to pictures, each with a record of how it came about."""
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import check_prompt, token_positions
+from breakascene.models.handles import token_positions
+from breakascene.models.prompts import parse_prompt
 
 # Metadata keys up to November 2026 → today's
 OLD_KEYS = {"negative": "negative_prompt", "steps": "num_inference_steps", "guidance": "guidance_scale"}
 KEY = "breakascene"  # of the text chunk in a PNG
+MAX_GUIDANCE_SCALE = 1000
 BATCH = 4  # pictures at once: quicker for all of them, slower for the first
 
 
@@ -62,8 +65,15 @@ def generate(
         raise UserError("The prompt is empty: write what to draw.")
     if count < 1 or num_inference_steps < 1:
         raise UserError("The number of pictures and of steps must be at least 1.")
-    for prompt in (*prompts, negative_prompt):
-        check_prompt(prompt, known)
+    parsed = [parse_prompt(prompt, known, base=base) for prompt in (*prompts, negative_prompt)]
+    *prompts, negative_prompt = (prompt.text for prompt in parsed)
+    for note in dict.fromkeys(note for prompt in parsed for note in prompt.notes):
+        warnings.warn(note, stacklevel=2)
+    if guidance_scale is not None and not abs(guidance_scale) <= MAX_GUIDANCE_SCALE:  # false for NaN as well
+        raise UserError(
+            "The guidance scale {value} cannot be used: choose a number from 0 to {most}.",
+            value=guidance_scale, most=MAX_GUIDANCE_SCALE,
+        )  # fmt: skip
     width, height = size or image_shapes(base)["square"]
     check_size(base, width, height)
 
@@ -153,7 +163,7 @@ def save_image(picture: GeneratedImage, folder: Path | str) -> Path:
         number += 1
         path = folder / f"{stem}-{number}.png"
     chunk = PngImagePlugin.PngInfo()
-    chunk.add_text(KEY, json.dumps(record))
+    chunk.add_text(KEY, json.dumps(record, allow_nan=False))
     try:
         with atomic_file(path) as draft:
             picture.image.save(draft, pnginfo=chunk)

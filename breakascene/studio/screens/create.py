@@ -10,7 +10,7 @@ import gradio as gr
 from breakascene.data.scene import MAX_CONCEPTS
 from breakascene.errors import UserError
 from breakascene.generation.generate import BATCH, image_shapes, read_metadata, save_image
-from breakascene.models.handles import check_prompt
+from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, WAITING, Job, Line
 from breakascene.studio.screens import charts, gallery, prompt_builder
@@ -165,6 +165,7 @@ def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Create:
 
     def ask_sheet(desk: Desk, text, chosen_things, chosen_places, number, seed_value, kept, *rest):
         run, seed_value = current_run(desk), pick_seed(seed_value, kept)
+        text = parse_prompt(text or "", run.handles, run.names).text
         rows = prompt_builder.rows_and_columns(text, chosen_things, chosen_places, run.handles)
         begin_sheet(desk, line, run, rows, number, seed_value, *rest)
         return [*create.progress(desk, follow=False), seed_value, gr.Timer(active=True)]
@@ -263,8 +264,11 @@ def _begin(
         raise UserError(strings.NO_PROMPT)
     if max(map(len, [*prompts, negative])) > LONGEST_PROMPT:
         raise UserError(strings.PROMPT_LONG.format(most=LONGEST_PROMPT))
-    for prompt in (*prompts, negative):
-        check_prompt(prompt, run.handles)
+    parsed = [parse_prompt(prompt, run.handles, run.names, engine.base()) for prompt in prompts]
+    parsed.append(parse_prompt(negative, run.handles, base=engine.base()))
+    *prompts, negative = (one.text for one in parsed)
+    for note in dict.fromkeys(note for one in parsed for note in one.notes):
+        gr.Info(strings.told(note), title="")
     if (size := image_shapes(engine.base()).get(shape or SQUARE)) is None:
         raise UserError(strings.SHAPE_BAD.format(known=", ".join(image_shapes(engine.base()))))
     if desk.drawing and not desk.drawing.over:

@@ -373,19 +373,37 @@ CORE = {
         "{mask} にクラス {label} はありません。{classes} から選んでください。"
     ),
     "{mask} is a label map with {count} classes ({classes}): choose one, for example {mask}#{example}.": (
-        "{mask} は {count} 個のクラス（{classes}）を含むラベル画像です。{mask}#{example} のようにクラスを 1 つ指定してください。"
+        "{mask} は {count} 個のクラス（{classes}）を含むラベル画像です。"
+        "{mask}#{example} のようにクラスを 1 つ指定してください。"
     ),
     "{mask} marks {share:.0%} of the photo with all its edges, so it seems to be inverted: mark the object "
     "white on black. To learn the surroundings, use the background option.": (
-        "{mask} は写真の {share:.0%} を端まで覆っており、白黒が逆になっているようです。対象を白、それ以外を黒にしてください。"
-        "背景を学習するには、背景の設定をご利用ください。"
+        "{mask} は写真の {share:.0%} を端まで覆っており、白黒が逆になっているようです。"
+        "対象を白、それ以外を黒にしてください。背景を学習するには、背景の設定をご利用ください。"
     ),
     "{mask} fits the photo before its EXIF rotation, not as it is displayed: rotate or mirror the mask.": (
-        "{mask} は回転前の写真に合わせて作られているようです。表示される向きに合わせて、マスクを回転または反転してください。"
+        "{mask} は回転前の写真に合わせて作られているようです。"
+        "表示される向きに合わせて、マスクを回転または反転してください。"
     ),
     "{mask} does not show one object clearly (its bright part covers {share:.0%} of the photo): mark the object "
     "white on black, or opaque on transparent.": (
         "{mask} から対象を 1 つに判別できません（明るい部分は写真の {share:.0%} です）。"
         "黒地に白、または透明な背景に不透明で対象を塗ってください。"
+    ),
+    "The prompt has characters that are not text: remove them, or type the prompt again.": (
+        "プロンプトに文字として扱えないものが含まれています。取り除くか、入力し直してください。"
+    ),
+    '{base} reads only the first {limit} tokens of a prompt, so "{rest}" is ignored.': (
+        "{base} が読み取るのは先頭の {limit} トークンまでです。「{rest}」は無視されます。"
+    ),
+    'Prompt weights are not supported: "{weighted}" is read as "{plain}".': (
+        "プロンプトの重み付けには対応していません。「{weighted}」は「{plain}」として扱います。"
+    ),
+    'Several objects are named "{name}": write {handles} instead.': (
+        "「{name}」という名前のものが複数あります。代わりに {handles} と入力してください。"
+    ),
+    '"{name}" is read as {handle}.': "「{name}」を {handle} として扱います。",
+    "The guidance scale {value} cannot be used: choose a number from 0 to {most}.": (
+        "ガイダンススケール {value} は使えません。0 から {most} までの数値を指定してください。"
     ),
 }
