@@ -94,7 +94,7 @@ def test_what_is_said_of_the_picks(sample):
     said = pick.about(Board(sample.photo, (replace(things[0], name="toy"), things[1], things[3])))
     assert "share 100% of the smaller mask" in said
     said = pick.about(Board(sample.photo, (replace(things[0], name="toy"), things[2])))
-    assert "under 0.05 %" in said
+    assert "less than 0.05 %" in said
 
 
 def test_a_thinned_board_has_the_same_shares_and_loses_nothing():
