@@ -10,6 +10,7 @@ from breakascene.cli.options import (
     OtherBaseOption,
     SeedOption,
     open_base,
+    print_notes,
     read_prompts,
     require_empty,
 )
@@ -39,10 +40,13 @@ def evaluate(
     from breakascene.evaluation import report
     from breakascene.evaluation.metrics import load_feature_extractor
     from breakascene.models.concepts import Concepts
+    from breakascene.models.prompts import parse_prompt
     from breakascene.training.loop import exhaust
 
     texts = read_prompts(prompts) if prompts else []
-    model = open_base(base or Concepts.load(runs[0]).base)
+    first = Concepts.load(runs[0])
+    model = open_base(base or first.base)
+    print_notes(*(parse_prompt(text, first.handles, base=model) for text in texts))
     extractors = [load_feature_extractor(name, model.device) for name in (clip, dino)]
     evaluation = report.write(runs, model, out, *extractors, texts, count, seed=seed, guidance_scale=guidance)
     results = exhaust(evaluation, lambda event: print(f"{event[2]} ({event[0]} of {event[1]})", flush=True))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from breakascene.cli.export import LoraFiles, read_loras
-from breakascene.cli.options import GuidanceOption, OtherBaseOption, SeedOption, open_base, parse_size
+from breakascene.cli.options import GuidanceOption, OtherBaseOption, SeedOption, open_base, parse_size, print_notes
 from breakascene.files import require_writable
 
 
@@ -26,16 +26,19 @@ def generate(
     """Generate images from a prompt with the handles of a run; prints the path of each PNG, which has its metadata."""
     require_writable(out, "folder")
     from breakascene.models.concepts import Concepts
-    from breakascene.models.handles import check_prompt
+    from breakascene.models.prompts import parse_prompt
 
     concepts = Concepts.load(run)
     width_height = parse_size(size)
-    for text in (prompt, negative) if not lora else ():  # a LoRA may bring handles: checked with the base then
-        check_prompt(text, concepts.handles)
+    if not lora:  # a LoRA may bring handles: generate checks the prompts with them
+        parsed = parse_prompt(prompt, concepts.handles, concepts.names), parse_prompt(negative, concepts.handles)
+        prompt, negative = (one.text for one in parsed)
     from breakascene.generation.generate import generate as generate_images
     from breakascene.generation.generate import save_image
 
     model = open_base(base or concepts.base)
+    if not lora:
+        print_notes(*parsed, *(parse_prompt(text, concepts.handles, base=model) for text in (prompt, negative)))
     images = generate_images(
         model,
         concepts,

@@ -1,6 +1,7 @@
 """Options that several commands share, parsers for option values, and checks before long work."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -90,3 +91,9 @@ def open_base(name: str):
 
     disable_progress_bar()
     return load_base(name)
+
+
+def print_notes(*parsed_prompts) -> None:
+    """Print the notes of ParsedPrompts on stderr, each once."""
+    for note in dict.fromkeys(note for parsed in parsed_prompts for note in parsed.notes):
+        print(note, file=sys.stderr)

@@ -26,6 +26,11 @@ def to_srgb(image: Image.Image) -> Image.Image:
     return color
 
 
+def lab_to_rgb(image: Image.Image) -> Image.Image:
+    """Convert a CIELAB image, which only TIFF files hold, to sRGB; Image.convert cannot."""
+    return ImageCms.profileToProfile(image, ImageCms.createProfile("LAB"), SRGB, outputMode="RGB")
+
+
 def _apply_profile(image: Image.Image, icc: bytes) -> Image.Image:
     """Convert an RGB, L or CMYK image to sRGB; a damaged or unsuitable profile is ignored, as browsers do."""
     try:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 
-from breakascene.data.color import to_srgb
+from breakascene.data.color import lab_to_rgb, to_srgb
 from breakascene.data.mask_values import covers_edges, describe_classes, edge_agreement, split_classes
 from breakascene.errors import UserError
 
@@ -250,7 +250,7 @@ def _open(source: Source) -> tuple[Image.Image, tuple[int, int], int]:
         image.load()
         if two_bytes and not isinstance(source, Image.Image):
             image = _scaled_channels(image, source)
-        upright = ImageOps.exif_transpose(image)
+        upright = ImageOps.exif_transpose(lab_to_rgb(image) if image.mode == "LAB" else image)
     return upright, full_size if orientation < 5 else full_size[::-1], orientation
 
 

@@ -127,8 +127,8 @@ def _classes(labels: np.ndarray, background: int, void: np.ndarray, hexadecimal:
     kept = {value: mask & ~void for value, mask in found.items() if (mask & ~void).any()}
     kept = kept or found
     large = {value: mask for value, mask in kept.items() if mask.mean() >= MIN_SHARE} or kept
-    if len(large) == 1:
-        return {"": next(iter(large.values()))}
+    if len(large) <= 1:
+        return {"": next(iter(large.values()), np.zeros(labels.shape, bool))}
     return {f"{value:06x}" if hexadecimal else f"{value:g}": mask for value, mask in large.items()}
 
 

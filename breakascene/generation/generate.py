@@ -1,6 +1,7 @@
 """Generate images from prompts, each with metadata that says how to generate it again."""
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import check_prompt, token_positions, with_handles
+from breakascene.models.handles import token_positions, with_handles
 from breakascene.models.lora import ExternalLora, apply_delta
+from breakascene.models.prompts import parse_prompt
 
 # Metadata keys up to November 2026 → today's
 OLD_KEYS = {"negative": "negative_prompt", "steps": "num_inference_steps", "guidance": "guidance_scale"}
 KEY = "breakascene"  # of the text chunk in a PNG
+MAX_GUIDANCE_SCALE = 1000
 BATCH = 4  # images per batch: faster in total, but the first image takes longer
 
 
@@ -88,8 +91,15 @@ def generate(
         raise UserError("The prompt is empty: describe the image to generate.")
     if count < 1 or num_inference_steps < 1:
         raise UserError("The numbers of images and of steps must be at least 1.")
-    for prompt in (*prompts, negative_prompt):
-        check_prompt(prompt, known_handles)
+    parsed = [parse_prompt(prompt, known_handles, base=base) for prompt in (*prompts, negative_prompt)]
+    *prompts, negative_prompt = (prompt.text for prompt in parsed)
+    for note in dict.fromkeys(note for prompt in parsed for note in prompt.notes):
+        warnings.warn(note, stacklevel=2)
+    if guidance_scale is not None and not abs(guidance_scale) <= MAX_GUIDANCE_SCALE:  # false for NaN as well
+        raise UserError(
+            "The guidance scale {value} cannot be used: choose a number from 0 to {most}.",
+            value=guidance_scale, most=MAX_GUIDANCE_SCALE,
+        )  # fmt: skip
     width, height = size or image_shapes(base)["square"]
     check_size(base, width, height)
 
@@ -194,7 +204,7 @@ def save_image(generated: GeneratedImage, folder: Path | str) -> Path:
         number += 1
         path = folder / f"{stem}-{number}.png"
     chunk = PngImagePlugin.PngInfo()
-    chunk.add_text(KEY, json.dumps(metadata))
+    chunk.add_text(KEY, json.dumps(metadata, allow_nan=False))
     try:
         with atomic_file(path) as draft:
             generated.image.save(draft, pnginfo=chunk)

@@ -13,6 +13,7 @@ import pytest
 import torch
 import typer
 from helpers.files import listing, save_blank_png, save_mask
+from PIL import Image
 from safetensors import SafetensorError
 from typer.testing import CliRunner
 
@@ -32,6 +33,8 @@ def bench(tmp_path_factory, scene, tiny_base) -> Path:
     for name, mask in {"ball": masks[0], "mug": masks[1], "empty": masks[0] & False}.items():
         save_mask(folder / f"{name}.png", mask)
     save_mask(folder / "wide.png", masks[0][:80])
+    save_mask(folder / "inverted.png", ~masks[0])
+    Image.fromarray(masks[0].astype(np.uint8) + 2 * masks[1].astype(np.uint8)).save(folder / "labels.png")
     (folder / "note.jpg").write_text("Dear diary, this is no photo.")
     stream = io.BytesIO()
     scene.photo.save(stream, "jpeg")
@@ -66,6 +69,10 @@ EXTRACT = {
     "truncated JPEG": ("cut.jpg|--mask|ball.png", "cut.jpg is damaged or truncated"),
     "bomb": ("bomb.png|--mask|ball.png", "bomb.png has more than 100 megapixels"),
     "no such photo": ("gone.png|--mask|ball.png", "There is no file gone.png"),
+    "class that is not in the mask": ("photo.png|--mask|ball.png#7:cup", "ball.png has no class 7"),
+    "label map": ("photo.png|--mask|labels.png", "2 classes (1 (11 %), 2 (9 %)): choose one, for example labels.png#1"),
+    "inverted mask": ("photo.png|--mask|inverted.png", "inverted.png marks 89% of the photo with all its edges"),
+    "pipe as mask": ("photo.png|--mask|/dev/zero", "/dev/zero is not a regular file"),
     "no such mask": ("photo.png|--mask|gone.png:cup", "There is no file gone.png"),
     "handle as name": ("photo.png|--mask|ball.png:<asset1>", "without < and >"),
     "base that is nowhere": ("photo.png|--mask|ball.png|--base|./nowhere", "There is no base ./nowhere"),
@@ -143,6 +150,10 @@ def test_generate(bench, monkeypatch):
     cases = {
         "run|a photo of <asset7>": "<asset7> is an unknown handle: this run knows <asset0>, <asset1>, <background>",
         "run|a photo|--negative|<cup>": "<cup> is an unknown handle",
+        "run|a photo of asset7": "<asset7> is an unknown handle",
+        "run|a photo\udce4": "characters that are not text",
+        "run|a photo|--guidance|inf": "The guidance scale inf cannot be used",
+        "run|a photo|--guidance|nan": "The guidance scale nan cannot be used",
         "no_run|a photo": "no_run is not a run folder",
         "gone|a photo": "gone is not a run folder",
         "photo.png|a photo": "photo.png is not a run folder",

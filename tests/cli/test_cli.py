@@ -147,6 +147,19 @@ def test_extract_then_generate(files, tiny_folder):
         assert Image.open(path).tobytes() == Image.open(other).tobytes()
 
 
+def test_classes_of_a_label_map_and_names_in_a_prompt(files, tiny_folder, scene):
+    masks = scene.masks()
+    labels = masks[0].astype(np.uint8) * 7 + masks[1].astype(np.uint8) * 15
+    Image.fromarray(labels).save(files / "labels.png")
+    arguments = ["--mask", f"{files / 'labels.png'}#15:mug", "--base", tiny_folder, "--steps", "1,0"]
+    call("extract", files / "photo.png", *arguments, "--out", files / "run")
+    assert np.array_equal(load_scene(files / "run" / "scene").concepts[0].mask, masks[1])
+    arguments = ["generate", files / "run", "a photo of a mug", "--steps", 1, "--out", files / "pictures"]
+    result = CliRunner().invoke(app, [str(word) for word in arguments])
+    assert result.exit_code == 0 and result.stderr == '"mug" is read as <asset0>.\n'
+    assert read_metadata(result.stdout.strip())["prompt"] == "a photo of <asset0>"
+
+
 def test_evaluate_compares_runs(files, tiny_folder):
     for seed in (1, 2):
         call(*extract_arguments(files, tiny_folder, "--steps", "1,0", "--seed", seed, "--out", files / f"run{seed}"))
@@ -178,7 +191,7 @@ def test_another_photo_of_the_same_objects(files, tiny_folder, scene):
     (files / "turned" / "names.txt").write_text("cup\n")
     arguments = extract_arguments(files, tiny_folder, *options, "--out", files / "other")
     refused = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert refused.exit_code == 2 and 'shows "cup"' in refused.stderr and not (files / "other").exists()
+    assert refused.exit_code == 2 and 'named "cup"' in refused.stderr and not (files / "other").exists()
 
 
 def test_explicit_steps_override_those_for_many_objects(files, tiny_folder):

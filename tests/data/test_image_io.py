@@ -90,6 +90,12 @@ def test_an_srgb_profile_leaves_the_pixels_unchanged(tmp_path):
     assert np.array_equal(np.asarray(read_photo(tmp_path / "plain.png")), noise)
 
 
+def test_lab_is_converted(tmp_path):
+    pixels = np.full((20, 20, 3), (255, 0, 0), np.uint8)  # L* = 100, a* = b* = 0, signed
+    Image.frombytes("LAB", (20, 20), pixels.tobytes()).save(tmp_path / "lab.tif")
+    assert min(read_photo(tmp_path / "lab.tif").getpixel((3, 3))) >= 250
+
+
 def test_a_damaged_profile_is_ignored(tmp_path):
     for icc in (b"no profile", matrix_profile(WIDE, 2.2)[:200]):
         patches([(200, 60, 50)]).save(tmp_path / "odd.png", icc_profile=icc)

@@ -141,7 +141,7 @@ def test_segment_answers_mistakes_with_a_sentence(client, photo, points, box, se
     ("name", "content", "sentence"),
     [
         ("letter.png", b"Dear painter, this is no picture.", "not a readable image"),
-        ("cut.jpg", None, "damaged or cut off"),
+        ("cut.jpg", None, "damaged or truncated"),
     ],
 )
 def test_bad_uploads_get_a_sentence(client, sample, tmp_path, name, content, sentence):

@@ -4,9 +4,11 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+import gradio as gr
+
 from breakascene.errors import UserError
 from breakascene.generation.generate import BATCH, image_shapes, save_image
-from breakascene.models.handles import check_prompt
+from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.state.run_store import Run
@@ -55,8 +57,11 @@ def _submit(
         raise UserError(strings.NO_PROMPT)
     if max(map(len, [*prompts, negative_prompt])) > MAX_PROMPT:
         raise UserError(strings.PROMPT_TOO_LONG.format(most=MAX_PROMPT))
-    for prompt in (*prompts, negative_prompt):
-        check_prompt(prompt, run.handles)
+    parsed = [parse_prompt(prompt, run.handles, run.names, engine.base()) for prompt in prompts]
+    parsed.append(parse_prompt(negative_prompt, run.handles, base=engine.base()))
+    *prompts, negative_prompt = (one.text for one in parsed)
+    for note in dict.fromkeys(note for one in parsed for note in one.notes):
+        gr.Info(strings.translate(note), title="")
     if (size := image_shapes(engine.base()).get(shape or SQUARE)) is None:
         raise UserError(strings.UNKNOWN_SHAPE.format(known=", ".join(image_shapes(engine.base()))))
     if session.generation and not session.generation.ended:

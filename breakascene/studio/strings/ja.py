@@ -398,4 +398,20 @@ MESSAGES = {
         "{mask} から対象を 1 つに判別できません（明るい部分は写真の {share:.0%} です）。黒地に白、また"
         "は透明な背景に不透明で対象を塗ってください。"
     ),
+    "The prompt has characters that are not text: remove them, or type the prompt again.": (
+        "プロンプトに文字として扱えないものが含まれています。取り除くか、入力し直してください。"
+    ),
+    '{base} reads only the first {limit} tokens of a prompt, so "{rest}" is ignored.': (
+        "{base} が読み取るのは先頭の {limit} トークンまでです。「{rest}」は無視されます。"
+    ),
+    'Prompt weights are not supported: "{weighted}" is read as "{plain}".': (
+        "プロンプトの重み付けには対応していません。「{weighted}」は「{plain}」として扱います。"
+    ),
+    'Several objects are named "{name}": write {handles} instead.': (
+        "「{name}」という名前のオブジェクトが複数あります。代わりに {handles} と入力してください。"
+    ),
+    '"{name}" is read as {handle}.': "「{name}」を {handle} として扱います。",
+    "The guidance scale {value} cannot be used: choose a number from 0 to {most}.": (
+        "ガイダンススケール {value} は使えません。0 から {most} までの数値を指定してください。"
+    ),
 }
