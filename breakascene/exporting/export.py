@@ -119,10 +119,11 @@ def _check(concepts: Concepts, base: Base, to: str, out: Path) -> None:
         raise UserError(
             f"{readme.PROGRAMS[to]} cannot open the toybox: export to diffusers, or extract on Stable Diffusion."
         )
+    fits = lora.delta_fits(base, concepts.delta) and concepts.embeddings.shape[1] == base.embedding_dim
+    if base.fingerprint == concepts.fingerprint and not fits:
+        raise UserError("The weights of this run do not fit its base: extract again.")
     with concepts.applied(base):  # raises UserError for another base
         pass
-    if not lora.delta_fits(base, concepts.delta) or concepts.embeddings.shape[1] != base.embedding_dim:
-        raise UserError("The weights of this run do not fit its base: extract again.")
     if not any(key.endswith(".A") for key in concepts.delta):
         raise UserError("This run has trained no weights that a LoRA can hold: resume it through phase 2, then export.")
     if not all(tensor.isfinite().all() for tensor in (concepts.embeddings, *concepts.delta.values())):

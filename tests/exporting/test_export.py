@@ -11,7 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from helpers.files import listing
 from helpers.models import assert_same_base, weights_of
-from helpers.original_layout import _unet_name as reference_ldm_name
+from helpers.original_layout import unet_name as reference_ldm_name
 from helpers.runs import short
 from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
@@ -101,7 +101,7 @@ def test_readme_snippet_generates_our_image_with_diffusers(kind, preset, concept
     before = weights_of(base)
     exported = export(concepts, base, "diffusers", tmp_path / "out", num_inference_steps=1)
     assert_same_base(base, before)
-    code = re.search(r"```python\n(.*)```", (tmp_path / "out" / "README.md").read_text(), re.S)[1]
+    code = re.search(r"```python\n(.*?)```", (tmp_path / "out" / "README.md").read_text(), re.S)[1]
     code = code.replace("'assets/toybox'", repr(str(TOYBOX)))
     *setup, last = code.strip().splitlines()
     assert last.startswith("pipe(")
@@ -282,7 +282,7 @@ def test_bad_exports_leave_nothing(sd_base, sd2_base, concepts_of, tmp_path):
         (replace(concepts, delta={}), sd_base, "kohya", "trained no weights"),
         (replace(concepts, delta={key: concepts.delta[key]}), sd_base, "kohya", "do not fit"),
     ):
-        with pytest.raises((UserError, KeyError), match=message):
+        with pytest.raises(UserError, match=message):
             export(changed, base, to, tmp_path / "out")
         assert listing(tmp_path) == {}
     (tmp_path / "out").mkdir()

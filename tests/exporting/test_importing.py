@@ -22,7 +22,7 @@ def factors(out=4, width=4, rank=2):
 
 
 def write(folder, tensors, metadata=None):
-    save_file(tensors, folder / "style.safetensors", metadata)
+    save_file({key: value.clone() for key, value in tensors.items()}, folder / "style.safetensors", metadata)
     return folder / "style.safetensors"
 
 

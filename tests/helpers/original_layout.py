@@ -61,7 +61,7 @@ def without_weights(folder: Path, target: Path) -> Path:
 
 def save_original(base: Base, file: Path) -> Path:
     """Write a base as a single file in the original layout."""
-    weights = {f"model.diffusion_model.{_unet_name(k, base.unet)}": v for k, v in base.unet.state_dict().items()}
+    weights = {f"model.diffusion_model.{unet_name(k, base.unet)}": v for k, v in base.unet.state_dict().items()}
     for key, value in base.vae.state_dict().items():
         square = re.search(r"attentions.*\b(to_.*)\.weight", key)  # a 1 × 1 convolution there
         weights[f"first_stage_model.{_vae_name(key, base.vae)}"] = value[..., None, None] if square else value
@@ -83,7 +83,7 @@ def _encoder_prefixes(base: Base) -> list[str]:
     return ["cond_stage_model.transformer.text_model."]
 
 
-def _unet_name(key: str, unet) -> str:
+def unet_name(key: str, unet) -> str:
     path, _, kind = key.rpartition(".")
     if path in UNET_ENDS:
         return f"{UNET_ENDS[path]}.{kind}"
