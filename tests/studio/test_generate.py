@@ -235,7 +235,7 @@ def test_pictures_side_by_side_say_what_they_do_not_share(three_images):
     assert three_images.compared == [first.name, second.name]
     records = [read_metadata(path) for path in (first, second)]
     assert gallery.differences(records) == ["a photo of ball · seed 42", "a photo of ball · seed 41"]
-    records[1] |= {"seed": records[0]["seed"], "index": records[0]["index"], "negative": "snow"}
+    records[1] |= {"seed": records[0]["seed"], "index": records[0]["index"], "negative_prompt": "snow"}
     assert gallery.differences(records) == ["a photo of ball", "a photo of ball · without snow"]
 
 

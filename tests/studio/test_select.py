@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from breakascene.data.scene import MAX_CONCEPTS, load_scene
+from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.studio import strings
@@ -15,8 +15,8 @@ from breakascene.studio.screens import select
 from breakascene.studio.screens.events import PageContext
 from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.state import selection as selections
-from breakascene.studio.state.selection import SelectedObject, Selection
 from breakascene.studio.state.history import SelectionHistory
+from breakascene.studio.state.selection import SelectedObject, Selection
 from breakascene.studio.state.session import Session, SessionStore
 
 
