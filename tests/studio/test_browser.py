@@ -142,6 +142,18 @@ def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(bro
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_reload_by_gradio_does_not_stop_the_visitor_from_leaving(browser, address):
+    """Gradio reloads the page after a lost connection; the page that the visitor asked for meanwhile comes first."""
+    with visitor(browser, address) as page:
+        expect(page.locator("#samples button").first).to_be_visible()
+        page.route("**/?slow", lambda route: (page.wait_for_timeout(1500), route.continue_()))
+        page.get_by_role("tab").nth(1).click()  # in Chromium a reload soon after a click replaces other navigations
+        page.evaluate("() => { setTimeout(() => location.reload(), 500); }")
+        page.goto("/?slow")
+        assert page.url.endswith("/?slow")
+        expect(page.locator("#samples button").first).to_be_attached()
+
+
 @pytest.mark.parametrize(("width", "theme"), [(390, "light"), (390, "dark"), (820, "dark"), (1440, "light")])
 def test_it_fits_phone_tablet_and_desk_in_light_and_dark(browser, address, width, theme):
     def seen(name):
