@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from breakascene.cli import demo, evaluate, extract, generate, segment, studio
+from breakascene.cli import demo, evaluate, export, extract, generate, segment, studio
 from breakascene.errors import UserError, resource_error
 
 USER_ERROR = 2  # exit status
@@ -73,6 +73,7 @@ for command in (
     segment.segment,
     extract.extract,
     generate.generate,
+    export.export,
     evaluate.evaluate,
     studio.studio,
 ):

@@ -17,7 +17,7 @@ def extract(
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
     mask: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE[:NAME]", help="A mask and the name of its object; repeat for each object."),
+        typer.Option(metavar="FILE[#CLASS][:NAME]", help="A mask and the name of its object; repeat for each object."),
     ] = None,
     background: Annotated[
         bool, typer.Option("--background", help="Also extract the rest of the photo as <background>.")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from breakascene.cli.export import LoraFiles, read_loras
 from breakascene.cli.options import GuidanceOption, OtherBaseOption, SeedOption, open_base, parse_size
 from breakascene.files import require_writable
 
@@ -20,6 +21,7 @@ def generate(
     negative: Annotated[str, typer.Option(help="Negative prompt: what to avoid.")] = "",
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT; default: the base's own square.")] = None,
     base: OtherBaseOption = None,
+    lora: LoraFiles = None,
 ):
     """Generate images from a prompt with the handles of a run; prints the path of each PNG, which has its metadata."""
     require_writable(out, "folder")
@@ -28,13 +30,14 @@ def generate(
 
     concepts = Concepts.load(run)
     width_height = parse_size(size)
-    for text in (prompt, negative):
+    for text in (prompt, negative) if not lora else ():  # a LoRA may bring handles: checked with the base then
         check_prompt(text, concepts.handles)
     from breakascene.generation.generate import generate as generate_images
     from breakascene.generation.generate import save_image
 
+    model = open_base(base or concepts.base)
     images = generate_images(
-        open_base(base or concepts.base),
+        model,
         concepts,
         [prompt],
         count=count,
@@ -43,6 +46,7 @@ def generate(
         guidance_scale=guidance,
         negative_prompt=negative,
         size=width_height,
+        loras=read_loras(lora, model),
     )
     for image in images:
         print(save_image(image, out), flush=True)

@@ -30,14 +30,15 @@ def segment(
         require_empty(out)
     elif out.suffix.lower() != ".png":
         raise UserError(f"The mask is written as a PNG: name it {out.stem}.png.")
-    from breakascene.data.image_io import read_photo
+    from breakascene.data.image_io import read_photo, scaled_clicks
 
     image = read_photo(photo)
     from breakascene.segmentation.segmenter import Segmenter, validate_clicks
 
     points, labels = [(x, y) for x, y, _ in clicks], [label for _, _, label in clicks]
     if not auto:
-        validate_clicks(image.size, points, labels, corners)
+        validate_clicks(image.info["full_size"], points, labels, corners)
+    points, corners = scaled_clicks(image, points, corners)
     segmenter = Segmenter.load(sam)
     if auto:
         save_masks(segmenter.auto(image), image, out)

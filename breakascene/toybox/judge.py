@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 
-from breakascene.data.scene import masked_crop
+from breakascene.data.crop import masked_crop
 from breakascene.paths import TOYBOX
 from breakascene.toybox.vocabulary import EVERYTHING, EVERYWHERE, STYLES, caption
 
@@ -50,7 +50,7 @@ def place_text(place: str) -> str:
 
 
 def region(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """What the mask (H, W) shows of a picture (H, W, 3), as scene.masked_crop does, scaled to (64, 64, 3)."""
+    """What the mask (H, W) shows of a picture (H, W, 3), as crop.masked_crop does, scaled to (64, 64, 3)."""
     return np.asarray(masked_crop(pixels, mask).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 

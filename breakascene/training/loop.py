@@ -1,19 +1,15 @@
 """The two-phase extraction: a photo with masks in, handles that generate its objects out (section 3 of the paper)."""
 
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
 from breakascene.data.scene import Scene, cutout
 from breakascene.errors import UserError
-from breakascene.files import require_writable, sweep
+from breakascene.files import remove_partial_files, require_writable
 from breakascene.models.attention import AttentionStore
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts, check_run_folder
@@ -21,40 +17,15 @@ from breakascene.models.handles import initial_embeddings, token_positions, trai
 from breakascene.training import checkpoint, optim
 from breakascene.training.augment import TrainingData
 from breakascene.training.checkpoint import Checkpoint, Checkpointer
+from breakascene.training.events import Reporter, ReportOptions, StepEvent
+from breakascene.training.graphs import GraphedStep, can_capture
 from breakascene.training.memory import MemoryPlan, memory_mode, offload_vae, plan_memory
-from breakascene.training.monitor import TimeEstimator, attention_leak, attention_maps, draw_previews
-from breakascene.training.prior import prior_latents
+from breakascene.training.monitor import attention_leak
+from breakascene.training.prior import Prior, prior_latents
 from breakascene.training.recovery import Recovery, retry_out_of_memory
 from breakascene.training.settings import Settings
 from breakascene.training.state import TrainState
-from breakascene.training.step import compute_losses, sample_batch
-
-
-@dataclass(frozen=True, eq=False)
-class StepEvent:
-    """The outcome of one step. Maps are (s, s) float32 with peak 1, over `scene.square_crop(base.image_size).pixels`."""
-
-    phase: int  # 1 or 2
-    step: int  # from 1, over both phases
-    total: int  # steps of both phases
-    losses: dict[str, float]  # "total", "reconstruction", "attention", and in phase 2 with prior images "prior"
-    leak: dict[str, float]  # by handle of the batch: share of its attention outside its mask, 0..1
-    seconds: float  # that the step took
-    seconds_left: float
-    handles: tuple[str, ...]  # of the batch
-    previews: dict[str, Image.Image] | None = None  # by handle
-    maps: dict[str, np.ndarray] | None = None  # by handle
-    memory: MemoryPlan | None = None
-
-
-@dataclass(frozen=True)
-class Reports:
-    """When a run reports more than its losses; steps between two of a kind, 0 for never."""
-
-    stop: Callable[[], bool] = lambda: False
-    preview_requested: Callable[[], bool] = lambda: False
-    preview_every: int = 0
-    maps_every: int = 0
+from breakascene.training.step import Batch, StepLosses, compute_losses, sample_batch
 
 
 def extract(
@@ -82,7 +53,7 @@ def extract(
             mode from its last step or, if weights were being updated, from its last checkpoint.
         resume: Resume from the checkpoint.
         save_every: Steps between two checkpoints, 0 for none.
-        reports: Fields of Reports: `stop` is asked between steps and, once true, ends the run with the concepts
+        reports: Fields of ReportOptions: `stop` is asked between steps and, once true, ends the run with the concepts
             extracted so far; `preview_requested` is asked after each step.
 
     Raises:
@@ -93,12 +64,12 @@ def extract(
     if out is not None:
         check_run_folder(require_writable(out, "folder"))
         for path in (Path(out), checkpoint.path_for(out)):
-            sweep(path)
+            remove_partial_files(path)
     elif resume:
         raise UserError("There is nothing to resume without a run folder: give --out.")
     saved = checkpoint.load(checkpoint.path_for(out), identity) if resume else None
     checkpointer = Checkpointer(checkpoint.path_for(out) if out is not None else None, identity, save_every)
-    attempt = partial(_train, scene, base, settings, out, Reports(**reports))
+    attempt = partial(_train, scene, base, settings, out, ReportOptions(**reports))
     plan = plan_memory(memory, base, settings)
     return (yield from retry_out_of_memory(attempt, saved, plan, checkpointer, base, settings))
 
@@ -108,17 +79,18 @@ def _train(
     base: Base,
     settings: Settings,
     out: Path | str | None,
-    reports: Reports,
+    options: ReportOptions,
     saved: Checkpoint | None,
     plan: MemoryPlan,
     recovery: Recovery,
 ) -> Generator[StepEvent, None, Concepts]:
     """Do all steps, from the saved checkpoint if there is one, and return (and save) the concepts."""
-    handles, clock, stopped, trainable = scene.handles, TimeEstimator(settings), False, None
+    handles, eight_bit, stopped, trainable = scene.handles, plan.mode.eight_bit, False, None
     with ExitStack() as stack:
         stack.enter_context(memory_mode(base, settings, plan.mode))  # first, to make room for the encoding
         data = TrainingData.for_run(scene, base, settings)
         state = TrainState(base, settings, saved)
+        reporter = Reporter(base, data, handles, settings, plan, options)
         start = saved.tensors["handles"] if saved else initial_handle_embeddings(scene, base, settings)
         embeddings = stack.enter_context(with_handles(base, handles, start))
         token_positions(base, training_prompt(handles), handles)  # raises if the longest prompt is truncated
@@ -131,44 +103,30 @@ def _train(
             prior = None
             if phase == 2:
                 if settings.prior_loss_weight and state.step < last:
-                    prior = prior_latents(base, settings.num_prior_images, reports.stop)
+                    prior = prior_latents(base, settings.num_prior_images, options.stop)
                 trainable = stack.enter_context(optim.trainable(base, settings))
-            state.begin_phase(phase, embeddings, trainable.parameters if trainable else {}, plan.mode.eight_bit)
+            state.begin_phase(phase, embeddings, trainable.parameters if trainable else {}, eight_bit)
             recovery.save_checkpoint(state)  # from here on a killed run can be resumed
             offload_vae(base)
+            run_step = partial(_run_step, base, data, prior, settings, state)
+            if can_capture(state, base.device, eight_bit):
+                run_step = GraphedStep(run_step, state)
             with recovery.keep(state):
-                while state.step < last and not (stopped := reports.stop()):
-                    started = time.perf_counter()
+                reporter.start_phase()
+                while state.step < last and not (stopped := options.stop()):
                     # Sample batch
                     batch = sample_batch(base, data, handles, prior, settings, state.rng)
-                    with AttentionStore(base.unet, base.attention_layers, len(batch)) as store:
-                        # Forward and losses
-                        losses = compute_losses(base, data, prior, batch, settings, store)
-                        # Backward
-                        state.scaler.scale(losses.total).backward()
-                    # Update
-                    state.update()
+                    # Forward, losses, backward, update
+                    state.set_learning_rates()
+                    losses = run_step(batch)
+                    state.finish_step(losses)
                     # Report
-                    values = state.finish_step(losses)
-                    seconds, seconds_left = clock.step(phase, state.step, time.perf_counter() - started)
+                    reporter.add(state.step, batch, losses)
                     if recovery.checkpointer.due(state.step):
                         recovery.save_checkpoint(state)
-                    requested = reports.preview_requested()
-                    preview = requested or _due(state.step, reports.preview_every)
-                    maps = requested or _due(state.step, reports.maps_every)
-                    yield StepEvent(
-                        phase=phase,
-                        step=state.step,
-                        total=settings.total,
-                        losses=values,
-                        leak=_leak_by_handle(handles, batch.subsets, losses.leak),
-                        seconds=seconds,
-                        seconds_left=seconds_left,
-                        handles=tuple(handles[k] for k in sorted(set().union(*batch.subsets))),
-                        previews=draw_previews(base, handles, settings) if preview else None,
-                        maps=attention_maps(base, data, handles) if maps else None,
-                        memory=plan,
-                    )
+                    if reporter.ready:
+                        yield from reporter.events(state)
+                yield from reporter.events(state)
 
         concepts = Concepts(
             handles=handles,
@@ -190,6 +148,20 @@ def _train(
             if not stopped:
                 recovery.checkpointer.remove()
     return concepts
+
+
+def _run_step(
+    base: Base, data: TrainingData, prior: Prior | None, settings: Settings, state: TrainState, batch: Batch
+) -> StepLosses:
+    """One step on a batch, without host synchronization, so that CUDA can capture it."""
+    with AttentionStore(base.unet, base.attention_layers, len(batch)) as store:
+        # Forward and losses
+        losses = compute_losses(base, data, prior, batch, settings, store)
+        # Backward, while the store is active: gradient checkpointing runs the layers again
+        state.scaler.scale(losses.total).backward()
+    # Update
+    state.update()
+    return losses
 
 
 def initial_handle_embeddings(scene: Scene, base: Base, settings: Settings) -> torch.Tensor:
@@ -225,14 +197,3 @@ def exhaust(generator: Generator, on_event: Callable) -> object:
         except StopIteration as end:
             return end.value
         on_event(event)
-
-
-def _leak_by_handle(
-    handles: tuple[str, ...], subsets: tuple[tuple[int, ...], ...], leak: torch.Tensor
-) -> dict[str, float]:
-    values = leak.tolist()  # (B, K)
-    return {handles[k]: values[b][k] for b, subset in enumerate(subsets) for k in subset}
-
-
-def _due(step: int, every: int) -> bool:
-    return bool(every) and step % every == 0

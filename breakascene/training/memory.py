@@ -12,9 +12,11 @@ import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from breakascene.errors import UserError
 from breakascene.models.base import Base
@@ -108,12 +110,6 @@ def _available() -> list[MemoryMode]:
     return [mode for mode in MEMORY_MODES if not mode.eight_bit or optim.has_bitsandbytes()]
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on the GPU or on the CPU."""
-    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")  # CUDA, PyTorch on a CPU, CUDA's libraries
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
-
-
 def free_bytes(device: torch.device) -> int:
     """Bytes that can still be allocated on the device; PyTorch's unused reserve counts as free."""
     gc.collect()
@@ -138,7 +134,8 @@ def memory_mode(base: Base, settings: Settings, mode: MemoryMode) -> Iterator[No
     """While the block runs, `base` uses memory by this mode; afterwards it is as it was, bit for bit."""
     with ExitStack() as stack:
         if mode.gradient_checkpointing:
-            base.unet.enable_gradient_checkpointing()
+            # No layer draws random numbers in eval mode; saving their state would forbid capture as a CUDA graph
+            base.unet.enable_gradient_checkpointing(partial(checkpoint, use_reentrant=False, preserve_rng_state=False))
             stack.callback(base.unet.disable_gradient_checkpointing)
         if base.device.type == "cuda":
             stack.callback(base.vae.to, base.device)

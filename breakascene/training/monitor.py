@@ -69,11 +69,11 @@ class TimeEstimator:
         self.settings = settings
         self.times: dict[int, list[float]] = {1: [], 2: []}
 
-    def step(self, phase: int, step: int, seconds: float) -> tuple[float, float]:
-        """Note the time of a step; returns it with the seconds left."""
+    def step(self, phase: int, step: int, seconds: float) -> float:
+        """Note the time of a step; return the seconds left."""
         self.times[phase].append(seconds)
         pace = float(np.median(self.times[phase][-20:]))  # the first step is slow, and so is one on a busy machine
         left = (self.settings.steps[0] - step if phase == 1 else self.settings.total - step) * pace
         if phase == 1:
             left += self.settings.steps[1] * pace * PHASE_2_COST
-        return seconds, left
+        return left

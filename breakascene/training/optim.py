@@ -38,14 +38,20 @@ def make_optimizer(
         import bitsandbytes
 
         return bitsandbytes.optim.AdamW8bit(groups, weight_decay=settings.weight_decay, min_8bit_size=MIN_8BIT_SIZE)
+    if capturable := embeddings.is_cuda:
+        for group in groups:
+            group["lr"] = torch.tensor(group["lr"], device=embeddings.device)  # a CUDA graph reads it in each replay
     # Fused: one kernel for all tensors, on CUDA and on a CPU, without the copies that the other kinds make
-    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True, capturable=capturable)
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, settings: Settings, factor: float) -> None:
     """Set the learning rates of phase 2 to `factor`, 1..0, of their initial values."""
     for group, lr in zip(optimizer.param_groups, (settings.handle_lr_phase2, settings.weight_lr), strict=True):
-        group["lr"] = factor * lr
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(factor * lr)
+        else:
+            group["lr"] = factor * lr
 
 
 def has_bitsandbytes() -> bool:

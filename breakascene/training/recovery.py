@@ -3,9 +3,10 @@
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
+from breakascene.errors import is_out_of_memory
 from breakascene.models.base import Base
 from breakascene.training.checkpoint import Checkpoint, Checkpointer
-from breakascene.training.memory import MemoryPlan, is_out_of_memory, next_plan
+from breakascene.training.memory import MemoryPlan, next_plan
 from breakascene.training.settings import Settings
 from breakascene.training.state import TrainState
 

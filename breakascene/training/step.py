@@ -78,15 +78,15 @@ def sample_batch(
             token_weights[b, k, tokens] = 1.0 / len(tokens)
     return Batch(
         subsets=tuple(tuple(subset) for _, subset in samples),
-        image_index=torch.tensor([image for image, _ in samples]).to(device),
-        presence=presence.to(device),
-        mask_weights=mask_weights.to(device),
-        token_weights=token_weights.to(device),
+        image_index=_to_device(torch.tensor([image for image, _ in samples]), device),
+        presence=_to_device(presence, device),
+        mask_weights=_to_device(mask_weights, device),
+        token_weights=_to_device(token_weights, device),
         input_ids=base.tokenize(prompts),
-        posterior_noise=posterior_noise.to(device),
-        prior_index=prior_index.to(device),
-        noise=noise.to(device),
-        timesteps=timesteps.to(device),
+        posterior_noise=_to_device(posterior_noise, device),
+        prior_index=_to_device(prior_index, device),
+        noise=_to_device(noise, device),
+        timesteps=_to_device(timesteps, device),
     )
 
 
@@ -124,6 +124,11 @@ def compute_losses(
         parts["prior"] = prior_loss(model_pred[size:], target[size:])
         total = total + settings.prior_loss_weight * parts["prior"]
     return StepLosses(total, parts, leak(maps.detach(), attention_masks))
+
+
+def _to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy to the device without waiting for it: pageable memory would be copied synchronously."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def sample_subset_of_image(data: TrainingData, settings: Settings, rng: torch.Generator) -> tuple[int, list[int]]:

@@ -61,10 +61,10 @@ EXTRACT = {
     "empty mask": ("photo.png|--mask|empty.png:cup", "The mask of <asset0> (cup) is empty"),
     "mask that does not fit": ("photo.png|--mask|wide.png", "wide.png is 160 × 80 pixels but the photo is 160 × 160"),
     "identical masks": ("photo.png|--mask|ball.png:a|--mask|ball.png:b", "<asset0> (a) and <asset1> (b) are the same"),
-    "text as photo": ("note.jpg|--mask|ball.png", "note.jpg is not a picture"),
-    "text as mask": ("photo.png|--mask|note.jpg", "note.jpg is not a picture"),
-    "truncated JPEG": ("cut.jpg|--mask|ball.png", "cut.jpg is damaged or cut off"),
-    "bomb": ("bomb.png|--mask|ball.png", "bomb.png has more than 40 megapixels"),
+    "text as photo": ("note.jpg|--mask|ball.png", "note.jpg is not a readable image"),
+    "text as mask": ("photo.png|--mask|note.jpg", "note.jpg is not a readable image"),
+    "truncated JPEG": ("cut.jpg|--mask|ball.png", "cut.jpg is damaged or truncated"),
+    "bomb": ("bomb.png|--mask|ball.png", "bomb.png has more than 100 megapixels"),
     "no such photo": ("gone.png|--mask|ball.png", "There is no file gone.png"),
     "no such mask": ("photo.png|--mask|gone.png:cup", "There is no file gone.png"),
     "handle as name": ("photo.png|--mask|ball.png:<asset1>", "without < and >"),
@@ -117,11 +117,11 @@ SEGMENT = {
     "point that is no number": ("photo.png|--point|nan,3", '--point "nan,3" is not valid'),
     "only points outside the thing": ("photo.png|--point|5,5,-", "at least one point on it"),
     "box in words": ("photo.png|--box|1,2,3", '--box "1,2,3" is not valid'),
-    "box outside": ("photo.png|--box|200,200,300,300", "holds nothing of the photo"),
+    "box outside": ("photo.png|--box|200,200,300,300", "contains no part of the photo"),
     "neither points nor auto": ("photo.png", "Mark the object with"),
     "both": ("photo.png|--point|5,5|--auto", "Mark the object with"),
-    "text as photo": ("note.jpg|--point|5,5", "note.jpg is not a picture"),
-    "bomb": ("bomb.png|--point|5,5", "more than 40 megapixels"),
+    "text as photo": ("note.jpg|--point|5,5", "note.jpg is not a readable image"),
+    "bomb": ("bomb.png|--point|5,5", "more than 100 megapixels"),
     "unknown segmenter": ("photo.png|--point|5,5|--sam|vit_x", 'no segmenter "vit_x"'),
     "text as segmenter": ("photo.png|--point|5,5|--sam|note.jpg", "note.jpg is not a SAM checkpoint"),
 }
@@ -198,7 +198,7 @@ def test_an_unknown_command(bench, monkeypatch):
 def test_a_hub_base_that_is_not_available(bench, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     said = refused(bench, "extract|photo.png|--mask|ball.png|--base|nobody/no-such-model|--out|new/run", monkeypatch)
-    assert "The base nobody/no-such-model cannot be had" in said
+    assert "The base nobody/no-such-model could not be downloaded" in said
 
 
 # --- in a separate process, as a user runs it

@@ -206,7 +206,7 @@ def test_the_memory_mode_is_printed_and_saved(files, tiny_folder, monkeypatch):
 
     monkeypatch.setattr(UNet2DConditionModel, "forward", fails)
     output = call(*extract_arguments(files, tiny_folder, "--steps", "1,0", "--out", files / "other"))
-    assert "Memory ran out with fast; going on with lean" in output
+    assert "Memory ran out with fast; resuming with lean" in output
     assert Concepts.load(files / "other").memory == "lean"
 
 

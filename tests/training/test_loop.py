@@ -65,7 +65,7 @@ def test_phase_1_changes_the_handles_and_nothing_else(tiny_base, scene):
     start = initial_embeddings(tiny_base, scene.names)
     for event in events:
         now = {name.replace(".table", ""): value for name, value in weights_of(tiny_base).items()}
-        rows = now.pop("text_encoder.embeddings.token_embedding.rows")
+        rows = now.pop("text_encoder.embeddings.token_embedding.embeddings")
         assert now.keys() == before.keys() and all(torch.equal(now[name], before[name]) for name in before)
         assert not torch.equal(rows, start)
         if event.step == 3:
@@ -350,7 +350,7 @@ def test_attention_loss_is_what_draws_the_handles_to_their_masks(tiny_base, scen
     for weight in (0.0, 10.0):
         settings = short(
             tiny_base,
-            steps=(0, 60),
+            steps=(0, 30),
             prior_loss_weight=0.0,
             attention_loss_weight=weight,
             weight_lr=1e-2,
