@@ -1,5 +1,6 @@
 """The two-phase extraction: a photo with masks in, handles that generate its objects out (section 3 of the paper)."""
 
+import gc
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -70,6 +71,7 @@ def extract(
     saved = checkpoint.load(checkpoint.path_for(out), identity) if resume else None
     checkpointer = Checkpointer(checkpoint.path_for(out) if out is not None else None, identity, save_every)
     attempt = partial(_train, scene, base, settings, out, ReportOptions(**reports))
+    gc.collect()  # what earlier runs left counts as free
     plan = plan_memory(memory, base, settings)
     return (yield from retry_out_of_memory(attempt, saved, plan, checkpointer, base, settings))
 

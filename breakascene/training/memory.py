@@ -8,7 +8,6 @@ kept in the half precision that autocast computes in anyway, and the original we
 the CPU. The text encoders stay on the GPU: both phases train through them in every step.
 """
 
-import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -112,7 +111,6 @@ def _available() -> list[MemoryMode]:
 
 def free_bytes(device: torch.device) -> int:
     """Bytes that can still be allocated on the device; PyTorch's unused reserve counts as free."""
-    gc.collect()
     if device.type != "cuda":
         return psutil.virtual_memory().available
     torch.cuda.empty_cache()

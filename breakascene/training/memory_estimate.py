@@ -29,7 +29,16 @@ def estimate(base: Base, settings: Settings, gradient_checkpointing: bool, eight
     The sum of what a step saves for its backward pass and of what a trained value costs: its gradient, Adam's two
     moments, and itself (LoRA) or its half-precision copy (all weights, on CUDA).
     """
-    key = base.fingerprint, base.device.type, settings, gradient_checkpointing, eight_bit
+    sizes = (
+        bool(settings.steps[1]),
+        settings.train_all_weights,
+        settings.trained_weights,
+        settings.rank,
+        settings.lora_layers,
+        settings.train_batch_size,
+        bool(settings.prior_loss_weight),
+    )
+    key = base.fingerprint, base.device.type, sizes, gradient_checkpointing, eight_bit
     if key not in _cache:
         _cache[key] = _count(base, settings, gradient_checkpointing, eight_bit)
     return _cache[key]

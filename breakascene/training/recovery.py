@@ -1,5 +1,6 @@
 """Resuming a run that ran out of memory, in a mode that needs less."""
 
+import gc
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
@@ -56,5 +57,6 @@ def retry_out_of_memory(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        # Outside the except block the error, and with it all that its frames hold, is gone and the memory free again.
+        # Outside the except block the error is gone, and with it all that its frames hold
+        gc.collect()
         plan, saved = next_plan(plan, base, settings), recovery.load()

@@ -6,6 +6,7 @@ import gradio as gr
 
 from breakascene.errors import UserError
 from breakascene.generation.generate import read_metadata
+from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job
 from breakascene.studio.screens import charts, gallery, generate_sections, generation_job, prompt_builder
@@ -112,6 +113,7 @@ def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
 
     def generate_sheet(session: Session, text, objects, places, tries, seed, keep_seed, *options) -> Updates:
         run, seed = require_run(session), generation_job.choose_seed(seed, keep_seed)
+        text = parse_prompt(text or "", run.handles, run.names).text
         rows = prompt_builder.prompt_grid(text, objects, places, run.handles)
         generation_job.submit_sheet(session, page.queue, run, rows, tries, seed, *options)
         return {settings.seed: seed}
