@@ -238,7 +238,7 @@ def evaluate(
     work = report.write(runs, model, out, *eyes, lines, count, seed=seed, guidance_scale=guidance)
     found = exhaust(work, lambda event: print(f"{event[2]} ({event[0]} of {event[1]})", flush=True))
     for name, figures in found.items():
-        known = [(words, figures[key]) for key, words in report.FIGURES.items() if figures[key] is not None]
+        known = [(words, figures[key]) for key, words in report.METRICS.items() if figures[key] is not None]
         print(f"{name}: " + ", ".join(f"{words} {value:.3f}" for words, value in known))
     print(f"Done: open {out / 'index.html'} in a browser.")
 

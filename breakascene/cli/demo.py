@@ -7,20 +7,21 @@ from pathlib import Path
 
 from breakascene.data.scene import Scene, load_scene, save_scene
 from breakascene.errors import UserError
+from breakascene.evaluation.prompts import demo_prompts
 from breakascene.files import atomic_folder
 from breakascene.generation.generate import GeneratedImage, generate, save_image
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.paths import SAMPLES
-from breakascene.rendering import html, plots
-from breakascene.rendering.plots import heat_map
+from breakascene.rendering import html
+from breakascene.rendering.curves import loss_curves
+from breakascene.rendering.overlay import heat_map, overlay, scene_overlay
+from breakascene.rendering.sheets import contact_sheet
 from breakascene.training.loop import StepEvent, run_extraction
 from breakascene.training.monitor import attention_maps
 from breakascene.training.settings import Settings
 
 SAMPLE = SAMPLES / "teapot-and-owl"
-PLACES = ("at the beach", "in the snow", "on the grass", "under water")  # for each thing alone
-TOGETHER = ("on a wooden table", "in the desert")  # for all things at once
 COLUMNS = 4
 
 
@@ -29,13 +30,6 @@ def sample_scene() -> Scene:
     if not SAMPLE.is_dir():
         raise UserError(f"The sample scene is missing from {SAMPLE}: restore it from the repository.")
     return load_scene(SAMPLE)
-
-
-def prompts(handles: Sequence[str]) -> list[str]:
-    """What the gallery draws: each thing in every place of PLACES, then all together in those of TOGETHER."""
-    things = [handle for handle in handles if handle != "<background>"]
-    alone = [f"a photo of {thing} {place}" for thing in things for place in PLACES]
-    return alone + [f"a photo of {' and '.join(things)} {place}" for place in TOGETHER]
 
 
 def run(
@@ -59,22 +53,22 @@ def run(
         (draft / "scene" / "img.png").rename(draft / "photo.png")
         (draft / "scene" / "names.txt").unlink()
         (draft / "scene").rmdir()
-        plots.scene_overlay(scene).save(draft / "overlay.png")
+        scene_overlay(scene).save(draft / "overlay.png")
 
         things = " and ".join(f"{name} ({handle})" for handle, name in zip(scene.handles, scene.names, strict=True))
         say(f"Learning {things} in {settings.total} steps.")
         concepts = run_extraction(scene, base, settings, draft / "run", on_event, save_every=0)
-        plots.loss_curves(concepts.losses, settings.steps[0]).save(draft / "losses.png")
+        loss_curves(concepts.losses, settings.steps[0]).save(draft / "losses.png")
         attention_sheet(scene, base, concepts).save(draft / "attention.png")
 
-        wanted = prompts(scene.handles)
+        wanted = demo_prompts(scene.handles)
         say(f"Drawing {len(wanted)} pictures.")
         drawing, pictures = time.monotonic(), []
         for picture in generate(base, concepts, wanted, seed=settings.seed):
             pictures.append((picture, save_image(picture, draft / "gallery")))
             left = (time.monotonic() - drawing) / len(pictures) * (len(wanted) - len(pictures))
             say(f"picture {len(pictures)} of {len(wanted)}, {clock(left)} left: {picture.metadata['prompt']}")
-        plots.contact_sheet([p.image for p, _ in pictures], [p.metadata["prompt"] for p, _ in pictures], COLUMNS).save(
+        contact_sheet([p.image for p, _ in pictures], [p.metadata["prompt"] for p, _ in pictures], COLUMNS).save(
             draft / "gallery.png"
         )
         page = _page(scene, settings, base, pictures, time.monotonic() - started)
@@ -88,8 +82,8 @@ def attention_sheet(scene: Scene, base: Base, concepts: Concepts):
         maps = attention_maps(base, scene, concepts.handles)
     heats = [heat_map(square.pixels, maps[handle]) for handle in concepts.handles]
     captions = [f"{handle}  {name}" for handle, name in zip(concepts.handles, concepts.names, strict=True)]
-    return plots.contact_sheet(
-        [plots.overlay(scene.photo, []), *heats], ["the photo", *captions], columns=len(heats) + 1
+    return contact_sheet(
+        [overlay(scene.photo, []), *heats], ["the photo", *captions], columns=len(heats) + 1
     )
 
 

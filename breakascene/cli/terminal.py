@@ -121,7 +121,7 @@ def mask_picture(mask):
 
 
 def write_all(masks, photo, out: Path) -> None:
-    from breakascene.rendering.plots import overlay
+    from breakascene.rendering.overlay import overlay
 
     if not masks:
         raise UserError("Nothing was found: mark the things with --point or --box.")

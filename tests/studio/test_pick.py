@@ -92,7 +92,7 @@ def test_what_is_said_of_the_picks(sample):
     said = pick.about(Board(sample.photo, (replace(things[0], name="toy"), things[3])))
     assert f"1 toy: {whole.mean():.1%}" in said and "notice" not in said
     said = pick.about(Board(sample.photo, (replace(things[0], name="toy"), things[1], things[3])))
-    assert "share 100% of the smaller mask" in said
+    assert "overlap by 100% of the smaller mask" in said
     said = pick.about(Board(sample.photo, (replace(things[0], name="toy"), things[2])))
     assert "under 0.05 %" in said
 

@@ -6,10 +6,9 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from breakascene.rendering.fonts import font_for, has_glyphs
+from breakascene.rendering.palette import PALETTE
 from breakascene.studio.state.selection import Board
 
-# Okabe and Ito's eight colours, which people with any kind of colour vision tell apart; labels carry numbers as well.
-PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#D55E00", "#BBBBBB")
 SMALLEST, LARGEST = 768, 1024  # long side of what is shown; labels stay crisp on a small photo
 FILL = 0.5  # of the colour over the photo
 

@@ -13,7 +13,7 @@ from PIL import Image
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation.generate import read_metadata
-from breakascene.rendering import plots
+from breakascene.rendering import sheets
 from breakascene.studio import strings
 
 COLUMNS = (  # of records.csv
@@ -113,7 +113,7 @@ def contact_sheet(pictures: Sequence[Path], records: Sequence[dict], columns: in
     captions, seeds = [sentence(metadata) for metadata in records], [seed_of(metadata) for metadata in records]
     if len(set(seeds)) > 1:
         captions = [f"{caption} · {seed}" for caption, seed in zip(captions, seeds, strict=True)]
-    return plots.contact_sheet([Image.open(picture) for picture in pictures], captions, columns)
+    return sheets.contact_sheet([Image.open(picture) for picture in pictures], captions, columns)
 
 
 def seed_of(metadata: dict) -> int:

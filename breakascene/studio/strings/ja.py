@@ -354,18 +354,18 @@ CORE = {
     "This file cannot be brought back, {why}: choose a file that was saved here.": (
         "このファイルは読み込めません。この画面で保存したファイルを選んでください。"
     ),
-    "{handle} ({name}) is tiny: {share:.1%} of the square that is learned from. Crop the photo closer, "
-    "or learn it in a run of its own.": (
+    "{handle} ({name}) covers only {share:.1%} of the training image. Crop the photo closer, or "
+    "extract it in a separate run.": (
         "{name}（{handle}）が小さすぎます（覚える範囲の {share:.1%}）。"
         "写真を近くで切り取るか、それだけを覚えてもらってください。"
     ),
-    "{one} ({name}) and {other} ({other_name}) share {share:.0%} of the smaller mask, so their "
-    "looks may mix: take the shared part out of one of them.": (
+    "{one} ({name}) and {other} ({other_name}) overlap by {share:.0%} of the smaller mask, so "
+    "their appearances may mix. Remove the overlap from one of the masks.": (
         "{name}（{one}）と {other_name}（{other}）が {share:.0%} 重なっていて、見た目が混ざりそうです。"
         "重なった部分をどちらかから除いてください。"
     ),
-    "{handle} ({name}) looks outside its mask for {share:.0%} of its attention, so it "
-    "may mix with the rest of the photo: give it more steps, a closer crop, or fewer things in one run.": (
+    "{handle} ({name}) has {share:.0%} of its attention outside its mask, so it may mix with the rest of the "
+    "photo. Train for more steps, crop the photo closer, or select fewer objects.": (
         "{name}（{handle}）は、絵描きの見ているところの {share:.0%} が外にはみ出していて、まわりと混ざりそうです。"
         "もっと丁寧に覚えるか、写真を近くで切り取るか、一度に覚えるものを減らしてください。"
     ),
