@@ -1,9 +1,9 @@
-"""Starts the studio, as `python -m breakascene studio` does. On a Hugging Face Space this file is the entry point."""
+"""Start the studio, as `python -m breakascene studio` does; the entry point of a Hugging Face Space."""
 
 import os
 import sys
 
-from breakascene.__main__ import app
+from breakascene.cli.app import app
 
 if __name__ == "__main__":
     host = os.environ.get("GRADIO_SERVER_NAME")  # set on a Space

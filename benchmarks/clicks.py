@@ -13,10 +13,11 @@ import numpy as np
 
 from breakascene.data.scene import load_scene
 from breakascene.segmentation.segmenter import Segmenter
-from breakascene.studio.screens.pick import about, hint, samples, view
-from breakascene.studio.state import selection as boards
-from breakascene.studio.state.selection import Board
-from breakascene.studio.state.session import Desk
+from breakascene.studio.screens.select import about, hint, write_canvas
+from breakascene.studio.screens.select_actions import samples
+from breakascene.studio.state import selection as selections
+from breakascene.studio.state.selection import Selection
+from breakascene.studio.state.session import Session
 
 SIZES = (256, 1024, 4000)  # pixels of the longer side; the last is what a phone takes
 CLICKS = 30
@@ -30,12 +31,13 @@ def measure() -> None:
         segmenter.set_image(large)
         embedding, rng, times = time.perf_counter() - started, np.random.default_rng(0), []
         with tempfile.TemporaryDirectory() as folder:
-            desk = Desk("benchmark", Path(folder), board=Board(large))
+            session = Session("benchmark", Path(folder))
             for _ in range(CLICKS):
                 x, y = rng.integers(large.width), rng.integers(large.height)
                 started = time.perf_counter()
-                desk.change(boards.click(Board(large), segmenter, int(x), int(y), "include"))
-                view(desk), hint(desk.board), about(desk.board)
+                session.history.change(selections.click(Selection(large), segmenter, int(x), int(y), "include"))
+                selection = session.history.selection
+                write_canvas(session), hint(selection), about(selection)
                 times.append(time.perf_counter() - started)
         print(f"{large.width} × {large.height}: a click {1000 * median(times):.0f} ms, embedding {embedding:.2f} s")
 

@@ -104,7 +104,7 @@ def reference(base: Base, scene, settings: Settings, count: int, prior_pictures:
     square = scene.square_crop(base.image_size)
     photo = torch.tensor(square.pixels).permute(2, 0, 1)[None].to(base.device) / 127.5 - 1  # (1, 3, H, W)
     masks = torch.tensor(square.masks, dtype=torch.float32, device=base.device)  # (K, H, W)
-    small, cells = losses.shrink(masks, base.latent_size), losses.shrink(masks, base.attention_size)
+    small, cells = losses.downsample(masks, base.latent_size), losses.downsample(masks, base.attention_size)
     handles = [f"<asset{i}>" for i in range(len(scene.concepts))]
     base.tokenizer.add_tokens(handles)
     ids = base.tokenizer.convert_tokens_to_ids(handles)
@@ -141,7 +141,9 @@ def reference(base: Base, scene, settings: Settings, count: int, prior_pictures:
             tokens = base.tokens(prompts)[0].tolist()
             places = [[tokens.index(ids[k])] for k in subset]
             seen = token_maps(torch.stack(read).mean(0), places)
-            loss = loss + settings.attention_loss_weight * losses.attention_loss(seen, cells[subset])
+            loss = loss + settings.attention_loss_weight * losses.attention_loss(
+                seen[None], cells[subset][None], torch.ones(1, len(subset), device=base.device)
+            )
             loss = loss + settings.prior_loss_weight * losses.prior_loss(prediction[1:], target[1:])
             optimizer.zero_grad()
             loss.backward()

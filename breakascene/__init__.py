@@ -1,1 +1,54 @@
-"""Break-A-Scene Studio: take one photo apart into concepts and draw them again anywhere."""
+"""Break-A-Scene: extract the objects of one photo as handles, and generate them in new scenes.
+
+The names below are the public API. Each is imported on first use, so that `import breakascene` stays cheap.
+"""
+
+from importlib import import_module
+
+_EXPORTS = {  # name: module that defines it
+    # Scenes and masks
+    "Scene": "breakascene.data.scene",
+    "make_scene": "breakascene.data.scene",
+    "read_scene": "breakascene.data.scene",
+    "load_scene": "breakascene.data.scene",
+    "save_scene": "breakascene.data.scene",
+    "Segmenter": "breakascene.segmentation.segmenter",
+    # Base models
+    "Base": "breakascene.models.base",
+    "load_base": "breakascene.models.loading",
+    # Extraction
+    "Settings": "breakascene.training.settings",
+    "preset": "breakascene.training.settings",
+    "adapted": "breakascene.training.settings",
+    "StepEvent": "breakascene.training.loop",
+    "extract": "breakascene.training.loop",
+    "run_extraction": "breakascene.training.loop",
+    "Concepts": "breakascene.models.concepts",
+    # Generation
+    "GeneratedImage": "breakascene.generation.generate",
+    "generate": "breakascene.generation.generate",
+    "save_image": "breakascene.generation.generate",
+    "read_metadata": "breakascene.generation.generate",
+    # Evaluation
+    "FeatureExtractor": "breakascene.evaluation.metrics",
+    "Score": "breakascene.evaluation.metrics",
+    "evaluate": "breakascene.evaluation.metrics",
+    "load_feature_extractor": "breakascene.evaluation.metrics",
+    # Errors
+    "UserError": "breakascene.errors",
+}
+
+__all__ = list(_EXPORTS)
+
+
+def __getattr__(name: str):
+    """Import a public name on first use (PEP 562)."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

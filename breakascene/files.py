@@ -1,4 +1,4 @@
-"""Writing so that nothing half-written stays: a temporary name beside the target, then os.replace."""
+"""Atomic writing: into a draft beside the target, which os.replace then moves into place."""
 
 import os
 import shutil
@@ -14,14 +14,14 @@ from breakascene.errors import UserError
 
 @contextmanager
 def atomic_file(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path to write to; the file takes the place of `path` when the block ends well.
+    """Yield a draft path to write to; the draft replaces `path` when the block succeeds.
 
-    It has the name of `path`, in a folder of its own beside it: some libraries look at the ending (Pillow), others put
-    drafts of their own beside what they write (safetensors).
+    The draft has the file name of `path`, in a temporary folder beside it: some libraries choose the format by the
+    suffix (Pillow), others write temporary files next to their target (safetensors).
     """
     path = Path(path)
     with _parents(path):
-        draft = path.parent / _draft(path.name, uuid4().hex[:8])
+        draft = path.parent / _draft_name(path.name, uuid4().hex[:8])
         draft.mkdir()
         try:
             yield draft / path.name
@@ -32,33 +32,33 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Give an empty temporary folder beside `path`; it takes the place of `path` when the block ends well."""
+    """Yield an empty draft folder beside `path`; the draft replaces `path` when the block succeeds."""
     path = Path(path)
     with _parents(path):
-        draft = path.parent / _draft(path.name, uuid4().hex[:8])
+        draft = path.parent / _draft_name(path.name, uuid4().hex[:8])
         draft.mkdir()
         try:
             yield draft
             old = draft.with_suffix(".old")
             if path.exists():
-                os.replace(path, old)  # a folder cannot be replaced in one step while it holds files
+                os.replace(path, old)  # os.replace cannot overwrite a folder that holds files
             os.replace(draft, path)
             shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def sweep(path: Path | str) -> None:
-    """Remove what writers of `path` that were killed left half-written beside it. None may be at work."""
+def remove_partial_files(path: Path | str) -> None:
+    """Remove the drafts of `path` that killed processes left beside it. No writer of `path` may be running."""
     path = Path(path)
-    for draft in path.parent.glob(_draft(escape(path.name), "?" * 8)):
+    for draft in path.parent.glob(_draft_name(escape(path.name), "?" * 8)):
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def require_writable(path: Path | str, kind: str) -> Path:
-    """Check before long work that `path` can be written as a new "file" or "folder"; nothing is left behind.
+    """Check, before long work, that `path` can be written as a new "file" or "folder"; leave no trace of the check.
 
-    Raises UserError if it cannot: a file stands in the way, or the disk or its rights forbid it.
+    Raises UserError if another kind of file is in the way, or if the disk or its permissions prevent writing.
     """
     path = Path(path)
     try:
@@ -66,10 +66,10 @@ def require_writable(path: Path | str, kind: str) -> Path:
             raise UserError(f"{path} is a folder: give --out the name of a file in it.")
         if kind == "folder" and path.exists() and not path.is_dir():
             raise UserError(f"{path} is a file: give --out the name of a folder.")
-        there = path if path.is_dir() else path.absolute().parent
-        while not there.exists():
-            there = there.parent
-        with tempfile.TemporaryFile(dir=there):  # rights alone do not tell: root, read-only disks, /proc
+        parent = path if path.is_dir() else path.absolute().parent
+        while not parent.exists():
+            parent = parent.parent
+        with tempfile.TemporaryFile(dir=parent):  # permission bits do not cover root, read-only disks and /proc
             pass
     except OSError as error:
         reason = error.strerror or "not possible"
@@ -79,7 +79,7 @@ def require_writable(path: Path | str, kind: str) -> Path:
 
 @contextmanager
 def _parents(path: Path) -> Iterator[None]:
-    """Make the folders above `path`; those that were not there go again, if empty, when the block fails."""
+    """Create the missing parent folders of `path`, and remove those that are still empty if the block fails."""
     missing = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,5 +91,5 @@ def _parents(path: Path) -> Iterator[None]:
         raise
 
 
-def _draft(name: str, mark: str) -> str:
-    return f".{name}.{mark}.part"
+def _draft_name(name: str, suffix: str) -> str:
+    return f".{name}.{suffix}.part"

@@ -1,15 +1,17 @@
-"""Locations of the embedded assets and of the cache."""
+"""Paths of the embedded assets and of the cache."""
 
 import os
 from pathlib import Path
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 TOYBOX = ASSETS / "toybox"  # the embedded base, in the diffusers layout
-SAMPLES = ASSETS / "samples"  # scene folders to try
-SPRITES = ASSETS / "sprites"  # pictures of the toybox's objects
+SAMPLES = ASSETS / "samples"  # one scene folder for each sample
+SPRITES = ASSETS / "sprites"  # images of the toybox's objects
 
 
 def cache_folder() -> Path:
-    """Return the folder for data that can be computed again: BREAKASCENE_CACHE, else one in the user's cache folder."""
-    own = os.environ.get("BREAKASCENE_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "breakascene"
+    """Return the folder for recomputable data: BREAKASCENE_CACHE, or "breakascene" in the user's cache folder."""
+    override = os.environ.get("BREAKASCENE_CACHE")
+    return (
+        Path(override) if override else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "breakascene"
+    )

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from breakascene.data.scene import Scene, load_scene, masked_crop
+from breakascene.data.crop import masked_crop
+from breakascene.data.scene import Scene, load_scene
 from breakascene.errors import UserError
 from breakascene.generation.generate import GeneratedImage, generate
 from breakascene.models.base import Base

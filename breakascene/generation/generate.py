@@ -1,8 +1,9 @@
-"""Prompts to pictures, each with a record of how it came about."""
+"""Generate images from prompts, each with metadata that says how to generate it again."""
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,17 +15,27 @@ from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import check_prompt, token_positions
+from breakascene.models.handles import token_positions, with_handles
+from breakascene.models.lora import ExternalLora, apply_delta
+from breakascene.models.prompts import parse_prompt
 
 # Metadata keys up to November 2026 → today's
 OLD_KEYS = {"negative": "negative_prompt", "steps": "num_inference_steps", "guidance": "guidance_scale"}
 KEY = "breakascene"  # of the text chunk in a PNG
-BATCH = 4  # pictures at once: quicker for all of them, slower for the first
+MAX_GUIDANCE_SCALE = 1000
+BATCH = 4  # images per batch: faster in total, but the first image takes longer
 
 
 @dataclass(frozen=True, eq=False)
 class GeneratedImage:
-    """A drawn RGB image and its record, JSON values by name; see generate."""
+    """A generated RGB image with its metadata.
+
+    Attributes:
+        image: The image.
+        metadata: JSON values under the keys prompt, negative_prompt, seed, index, num_inference_steps,
+            guidance_scale, width, height, base (its name), fingerprint (of the base), run (id of the concepts or
+            None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale).
+    """
 
     image: Image.Image
     metadata: dict
@@ -43,36 +54,71 @@ def generate(
     same_seeds: bool = False,
     size: tuple[int, int] | None = None,
     batch_size: int = BATCH,
+    loras: Sequence[ExternalLora] = (),
 ) -> Iterator[GeneratedImage]:
-    """Draw `count` pictures of each prompt, in order, with DPM-Solver++; they come `together` at a time.
+    """Generate `count` images for each prompt with DPM-Solver++.
 
-    concepts: whose handles the prompts may use; None for the bare base. guidance: 1 or below for none; by default
-    what suits the base. size: width and height, by default the square that the base learned. GeneratedImage `index` comes
-    from seed + index alone, so it is the same whatever is drawn with it (up to the last digits of the arithmetic). It
-    is counted over all prompts; with `paired` anew for each prompt, so that what differs between two prompts' pictures
-    is due to the prompts. Its record has prompt, negative, seed, index, steps, guidance, width, height, base,
-    fingerprint, run (the concepts' id or None), handles and versions.
-    Between pictures the base is as it was.
-    Raises UserError for an unknown handle, one that is cut off, an empty prompt, a size that the base cannot draw, or
-    concepts of another base.
+    Image number `index` depends on seed + index alone, whatever else is generated with it (up to rounding). Between
+    images the base is in its original state.
+
+    Args:
+        base: The base model.
+        concepts: The concepts whose handles the prompts may use; None for the plain base.
+        prompts: One or more prompts.
+        count: Images per prompt.
+        seed: Seed of the first image.
+        num_inference_steps: Denoising steps.
+        guidance_scale: Classifier-free guidance, off at 1 or below; by default that of the base's model family.
+        negative_prompt: Prompt to steer away from.
+        same_seeds: Count the index anew for each prompt, so that images of different prompts share their seeds;
+            by default it counts over all prompts.
+        size: Width and height in pixels; by default the base's native square.
+        batch_size: Images generated at once.
+        loras: LoRAs from other programs, added to the base; prompts may use their bundled embeddings as <name>.
+
+    Yields:
+        The images, in the order of the prompts.
+
+    Raises:
+        UserError: For an empty prompt, an unknown handle or one that is cut off, a size that the base cannot
+            generate, or concepts of another base. Raised by the call itself, before the first image.
     """
+    # 1. Check the inputs
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    known = concepts.handles if concepts else ()
+    embeddings = {f"<{name}>": embedding for lora in loras for name, embedding in lora.embeddings.items()}
+    known_handles = (*(concepts.handles if concepts else ()), *embeddings)
     if not all(prompt.strip() for prompt in prompts) or not prompts:
-        raise UserError("The prompt is empty: write what to draw.")
+        raise UserError("The prompt is empty: describe the image to generate.")
     if count < 1 or num_inference_steps < 1:
-        raise UserError("The number of pictures and of steps must be at least 1.")
-    for prompt in (*prompts, negative_prompt):
-        check_prompt(prompt, known)
+        raise UserError("The numbers of images and of steps must be at least 1.")
+    parsed = [parse_prompt(prompt, known_handles, base=base) for prompt in (*prompts, negative_prompt)]
+    *prompts, negative_prompt = (prompt.text for prompt in parsed)
+    for note in dict.fromkeys(note for prompt in parsed for note in prompt.notes):
+        warnings.warn(note, stacklevel=2)
+    if guidance_scale is not None and not abs(guidance_scale) <= MAX_GUIDANCE_SCALE:  # false for NaN as well
+        raise UserError(
+            "The guidance scale {value} cannot be used: choose a number from 0 to {most}.",
+            value=guidance_scale, most=MAX_GUIDANCE_SCALE,
+        )  # fmt: skip
     width, height = size or image_shapes(base)["square"]
     check_size(base, width, height)
 
-    def on_base():
-        return concepts.applied(base) if concepts else nullcontext()
+    @contextmanager
+    def applied() -> Iterator[None]:
+        with ExitStack() as stack:
+            for lora in loras:
+                stack.enter_context(apply_delta(base, lora.delta))
+            if concepts:
+                stack.enter_context(concepts.applied(base, embeddings))
+            elif embeddings:
+                stack.enter_context(with_handles(base, list(embeddings), torch.stack(list(embeddings.values()))))
+            yield
 
-    with on_base():
+    with applied():
         for prompt in (*prompts, negative_prompt):
-            token_positions(base, prompt, known)
+            token_positions(base, prompt, known_handles)
+
+    # 2. Prepare the metadata, which define the images
     guidance_scale = base.default_guidance_scale if guidance_scale is None else guidance_scale
     common = {
         "negative_prompt": negative_prompt,
@@ -86,86 +132,91 @@ def generate(
         "handles": dict(zip(concepts.handles, concepts.names, strict=True)) if concepts else {},
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
-    records = [
+    if loras:
+        common["loras"] = {lora.name: lora.scale for lora in loras}
+    metadata = [
         {"prompt": prompt, "seed": seed, "index": i if same_seeds else row * count + i, **common}
         for row, prompt in enumerate(prompts)
         for i in range(count)
     ]
 
-    def draw() -> Iterator[GeneratedImage]:
-        for start in range(0, len(records), batch_size):
-            batch = records[start : start + batch_size]
-            with on_base():
-                images = _draw(base, batch)
-            for image, record in zip(images, batch, strict=True):
-                yield GeneratedImage(image, record)
+    # 3. Generate batch by batch
+    def batches() -> Iterator[GeneratedImage]:
+        for start in range(0, len(metadata), batch_size):
+            batch = metadata[start : start + batch_size]
+            with applied():
+                images = _run_pipeline(base, batch)
+            for image, values in zip(images, batch, strict=True):
+                yield GeneratedImage(image, values)
 
-    return draw()  # so that a mistake is raised by the call itself, not by the first picture
+    return batches()  # an inner generator, so that the checks above run at the call
 
 
 def image_shapes(base: Base) -> dict[str, tuple[int, int]]:
-    """Width and height of pictures that the base draws well: its own square, and as many pixels wide or tall."""
+    """Return the width and height of "square", "wide" and "tall" images with about the base's native pixel count."""
     side = base.image_size
-    long, short = side * 5 // 4, side * 3 // 4  # of SDXL one of the sizes that it learned, 1280 × 768
+    long, short = side * 5 // 4, side * 3 // 4  # for SDXL one of its training sizes, 1280 × 768
     return {"square": (side, side), "wide": (long, short), "tall": (short, long)}
 
 
 def check_size(base: Base, width: int, height: int) -> None:
-    """Raise UserError unless the base can draw pictures of that size."""
+    """Raise UserError unless the base can generate images of that size."""
     side, cell = base.image_size, base.image_size // base.latent_size
     if not all(side // 2 <= length <= 2 * side and length % cell == 0 for length in (width, height)):
         raise UserError(
-            "The picture size {width} × {height} will not do: take sides from {least} to {most} pixels, "
+            "The image size {width} × {height} is not supported: use sides from {least} to {most} pixels, "
             "in steps of {cell}.",
             width=width, height=height, least=side // 2, most=2 * side, cell=cell,
         )  # fmt: skip
 
 
 @torch.no_grad()
-def _draw(base: Base, records: Sequence[dict]) -> list[Image.Image]:
-    first = records[0]
+def _run_pipeline(base: Base, batch: Sequence[dict]) -> list[Image.Image]:
+    first = batch[0]
     with base.autocast():
-        drawn = base.pipeline()(
-            [record["prompt"] for record in records],
-            # SDXL draws away from nothing at all where nothing is named, and not from an empty prompt
-            negative_prompt=[record["negative_prompt"] for record in records] if first["negative_prompt"] else None,
+        output = base.pipeline()(
+            [values["prompt"] for values in batch],
+            # None, not "": SDXL replaces a missing negative prompt by zeros instead of encoding an empty one
+            negative_prompt=[values["negative_prompt"] for values in batch] if first["negative_prompt"] else None,
             num_inference_steps=first["num_inference_steps"],
             guidance_scale=first["guidance_scale"],
             width=first["width"],
             height=first["height"],
-            generator=[torch.Generator().manual_seed(record["seed"] + record["index"]) for record in records],
+            generator=[torch.Generator().manual_seed(values["seed"] + values["index"]) for values in batch],
         )
-    return drawn.images
+    return output.images
 
 
-def save_image(picture: GeneratedImage, folder: Path | str) -> Path:
-    """Write the picture as a PNG with its record inside, whole or not at all; returns its path.
+def save_image(generated: GeneratedImage, folder: Path | str) -> Path:
+    """Write an image with its metadata as a PNG, atomically, and return its path.
 
-    The name is its index and the start of its prompt; a number is added where that name is taken.
-    Raises UserError if the folder cannot be written.
+    The file name is made of the index and the start of the prompt, with a number added if it is taken.
+
+    Raises:
+        UserError: If the folder cannot be written.
     """
-    record = picture.metadata
-    plain = "".join(c if c.isalnum() and c.isascii() else " " for c in record["prompt"]).split()
-    stem = f"{record['index']:03d}-{'-'.join(plain)[:60].rstrip('-')}"
+    metadata = generated.metadata
+    words = "".join(c if c.isalnum() and c.isascii() else " " for c in metadata["prompt"]).split()
+    stem = f"{metadata['index']:03d}-{'-'.join(words)[:60].rstrip('-')}"
     folder = Path(folder)
     path, number = folder / f"{stem}.png", 1
     while path.exists():
         number += 1
         path = folder / f"{stem}-{number}.png"
     chunk = PngImagePlugin.PngInfo()
-    chunk.add_text(KEY, json.dumps(record))
+    chunk.add_text(KEY, json.dumps(metadata, allow_nan=False))
     try:
         with atomic_file(path) as draft:
-            picture.image.save(draft, pnginfo=chunk)
+            generated.image.save(draft, pnginfo=chunk)
     except OSError as error:
         raise UserError(f"Cannot write to {folder} ({error.strerror}): choose another place for --out.") from error
     return path
 
 
 def read_metadata(path: Path | str) -> dict:
-    """Read the record from a PNG that save_image wrote. Raises UserError if the file has none."""
+    """Read the metadata of a PNG that save_image wrote. Raises UserError if it has none."""
     try:
         with Image.open(path) as image:
             return {OLD_KEYS.get(key, key): value for key, value in json.loads(image.text[KEY]).items()}
     except (OSError, AttributeError, KeyError, ValueError) as error:
-        raise UserError(f"{path} has no record: give a PNG that this package drew.") from error
+        raise UserError(f"{path} has no metadata: give a PNG that this package generated.") from error

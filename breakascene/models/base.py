@@ -1,7 +1,8 @@
-"""The base: the text-to-image model in use, as its parts, with what the rest of the package needs to know of it."""
+"""The base model: a text-to-image diffusion model with the operations that training and generation need."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -21,22 +22,22 @@ from breakascene.models import attention
 from breakascene.models.image_codes import ImageCodes, vae_scale_factor
 
 GUIDANCE_SCALES = {"toybox": 1.5, "sd": 7.5, "sdxl": 5.0}  # by model family
-ENCODERS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))  # by diffusers' names
+ENCODERS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))  # component names in diffusers
 
 
 class TextEncoder(NamedTuple):
-    """What reads the prompts. Stable Diffusion has one, SDXL two whose readings are laid side by side."""
+    """A tokenizer/text-encoder pair. Stable Diffusion has one; SDXL has two and concatenates their hidden states."""
 
     tokenizer: CLIPTokenizer
     model: CLIPTextModel | CLIPTextModelWithProjection
 
     @property
     def embedding_dim(self) -> int:
-        """Numbers in the embedding of a word."""
+        """Dimension of the token embeddings."""
         return self.model.config.hidden_size
 
     def tokens(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Token ids of the prompts, cut and padded to the model's length: (B, T) on its device."""
+        """Tokenize B prompts, padded and truncated to the model's length: ids (B, T) on its device."""
         batch = self.tokenizer(
             list(prompts),
             padding="max_length",
@@ -49,20 +50,20 @@ class TextEncoder(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class Base:
-    """A latent diffusion model with CLIP text encoders. Made by load_base; all weights frozen, in eval mode."""
+    """A latent diffusion model with CLIP text encoders, its weights frozen and in eval mode. Created by load_base."""
 
     name: str
     encoders: tuple[TextEncoder, ...]
     unet: UNet2DConditionModel
     vae: AutoencoderKL
-    scheduler: DDPMScheduler  # of the training, not of the drawing
-    fingerprint: str  # 16 hex digits; the same for the same weights on every machine
+    scheduler: DDPMScheduler  # the training noise schedule; pipeline() samples with another one
+    fingerprint: str  # 16 hex digits that identify the weights on every machine
     family: str  # "toybox", "sd" or "sdxl": decides presets and the default guidance scale
-    image_codes: ImageCodes | None = None  # its map from pictures to words, if it brings one
+    image_codes: ImageCodes | None = None  # map from images to token embeddings, where the base has one
 
     @property
     def tokenizer(self) -> CLIPTokenizer:
-        """The first tokenizer. Others, where there are any, split prompts alike."""
+        """The first tokenizer. SDXL's second one splits prompts alike."""
         return self.encoders[0].tokenizer
 
     @property
@@ -71,18 +72,18 @@ class Base:
 
     @property
     def is_sdxl(self) -> bool:
-        """Whether it is of the SDXL kind: its UNet is also told a prompt's summary and the picture's size."""
+        """Whether the UNet takes SDXL's added conditions: pooled prompt embeddings and image sizes."""
         return self.unet.config.addition_embed_type == "text_time"
 
     @property
     def trainable_modules(self) -> dict[str, nn.Module]:
-        """What training may change, by diffusers' names: "unet", "text_encoder" and, of SDXL, "text_encoder_2"."""
-        models = {part: encoder.model for (_, part), encoder in zip(ENCODERS, self.encoders, strict=False)}
-        return {"unet": self.unet, **models}
+        """The modules that training may change: "unet", "text_encoder" and, for SDXL, "text_encoder_2"."""
+        text_encoders = {name: encoder.model for (_, name), encoder in zip(ENCODERS, self.encoders, strict=False)}
+        return {"unet": self.unet, **text_encoders}
 
     @property
     def embedding_dim(self) -> int:
-        """Numbers in a handle: the embeddings of a word for all text encoders, side by side."""
+        """Dimension of a handle's embedding: the token embeddings of all text encoders, concatenated."""
         return sum(encoder.embedding_dim for encoder in self.encoders)
 
     @property
@@ -95,17 +96,17 @@ class Base:
 
     @property
     def latent_size(self) -> int:
-        """Side of the square latents, in cells."""
+        """Side of the square latents."""
         return self.unet.config.sample_size
 
     @property
     def image_size(self) -> int:
-        """Side of the square pictures, in pixels."""
+        """Side of the square images, in pixels."""
         return self.latent_size * vae_scale_factor(self.vae)
 
     @property
     def attention_size(self) -> int:
-        """Side of the attention maps that the loss reads, in cells; 16 wherever the model has such a level."""
+        """Side of the attention maps that the attention loss reads: 16, or the nearest side that the UNet has."""
         return attention.select_layers(self.unet)[0]
 
     @property
@@ -115,66 +116,96 @@ class Base:
 
     @property
     def prediction_type(self) -> str:
-        """What the UNet predicts: "epsilon" (the noise) or "v_prediction" (the velocity)."""
+        """The UNet's target: "epsilon" or "v_prediction"."""
         return self.scheduler.config.prediction_type
 
     @property
     def default_guidance_scale(self) -> float:
-        """The guidance scale that suits it."""
+        """The guidance scale for this model family."""
         return GUIDANCE_SCALES[self.family]
 
     def tokens(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Token ids of the prompts by the first tokenizer: (B, T) on the model's device."""
+        """Tokenize B prompts with the first tokenizer: ids (B, T) on the model's device."""
         return self.encoders[0].tokens(prompts)
 
-    def encode_prompts(self, prompts: Sequence[str]) -> dict[str, object]:
-        """What the UNet is told of B prompts, as its keyword arguments.
+    def tokenize(self, prompts: Sequence[str]) -> tuple[torch.Tensor, ...]:
+        """Tokenize B prompts for each text encoder: ids (B, T) on its device."""
+        return tuple(encoder.tokens(prompts) for encoder in self.encoders)
 
-        encoder_hidden_states: (B, T, D). added_cond_kwargs, for SDXL: text_embeds (B, P), the summary of each prompt,
-        and time_ids (B, 6): the size of the photo, the corner of its cut, the size to draw; height before width.
+    def encode_prompts(self, prompts: Sequence[str]) -> dict[str, object]:
+        """Encode B prompts as keyword arguments of the UNet, see encode_ids."""
+        return self.encode_ids(self.tokenize(prompts))
+
+    def encode_ids(self, input_ids: Sequence[torch.Tensor]) -> dict[str, object]:
+        """Encode token ids, (B, T) for each text encoder, into keyword arguments of the UNet.
+
+        Returns:
+            `encoder_hidden_states` (B, T, D) and, for SDXL, `added_cond_kwargs` with `text_embeds` (B, P), the pooled
+            prompt embeddings, and `time_ids` (B, 6): original size, crop corner and target size, height before width.
         """
-        read = [encoder.model(encoder.tokens(prompts), output_hidden_states=True) for encoder in self.encoders]
+        encoded = [
+            encoder.model(ids, output_hidden_states=True) for encoder, ids in zip(self.encoders, input_ids, strict=True)
+        ]
         if not self.is_sdxl:
-            return {"encoder_hidden_states": read[0].last_hidden_state}
-        whole = (self.image_size, self.image_size)  # photos come as squares of just this size
-        sizes = torch.tensor([[*whole, 0, 0, *whole]], device=self.device, dtype=torch.float32)
+            return {"encoder_hidden_states": encoded[0].last_hidden_state}
         return {
-            # the last layer is left out, as in SDXL's training
-            "encoder_hidden_states": torch.cat([one.hidden_states[-2] for one in read], -1),
-            "added_cond_kwargs": {"text_embeds": read[-1].text_embeds, "time_ids": sizes.expand(len(prompts), -1)},
+            # SDXL is conditioned on the penultimate layer
+            "encoder_hidden_states": torch.cat([one.hidden_states[-2] for one in encoded], -1),
+            "added_cond_kwargs": {
+                "text_embeds": encoded[-1].text_embeds,
+                "time_ids": self._time_ids.expand(len(input_ids[0]), -1),
+            },
         }
+
+    @cached_property
+    def _time_ids(self) -> torch.Tensor:
+        size = (self.image_size, self.image_size)  # photos are cropped to squares of this size
+        return torch.tensor([[*size, 0, 0, *size]], device=self.device, dtype=torch.float32)
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """What it computes in: bfloat16 on CUDA, float16 on older chips that are not made for it, float32 on a CPU."""
+        """The autocast dtype: bfloat16 on CUDA, float16 on GPUs without native bfloat16, float32 on a CPU."""
         if self.device.type != "cuda":
             return torch.float32
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
     def autocast(self) -> torch.autocast:
-        """A block that computes in `precision`; the weights stay as they are."""
-        whole = self.compute_dtype is torch.float32
-        return torch.autocast(self.device.type, None if whole else self.compute_dtype, enabled=not whole)
+        """Return a context that computes in `compute_dtype`; the weights keep their dtype."""
+        full = self.compute_dtype is torch.float32
+        return torch.autocast(self.device.type, None if full else self.compute_dtype, enabled=not full)
 
-    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
-        """The UNet's prediction for noisy latents (B, C, h, w) at timesteps (B,) under B prompts: (B, C, h, w)."""
+    def predict(self, noisy_latents: torch.Tensor, timesteps: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+        """Run the UNet on noisy latents (B, C, h, w) at timesteps (B,) under B prompts: model_pred (B, C, h, w)."""
         with self.autocast():
-            return self.unet(noisy, timesteps, **self.encode_prompts(prompts)).sample
+            return self.unet(noisy_latents, timesteps, **self.encode_prompts(prompts)).sample
 
     def add_noise(
         self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Noise latents (B, C, h, w) to timesteps (B,); returns them and what the UNet ought to predict."""
-        noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        if self.prediction_type == "v_prediction":
-            return noisy, self.scheduler.get_velocity(latents, noise, timesteps)
-        return noisy, noise
+        """Add noise to latents (B, C, h, w) at timesteps (B,).
+
+        Equal to the scheduler's add_noise and get_velocity, which copy from the host in each call.
+
+        Returns:
+            The noisy latents and the UNet's target, which is the noise or the velocity; both (B, C, h, w).
+        """
+        signal, sigma = (table[timesteps].view(-1, 1, 1, 1) for table in self._noise_tables)
+        noisy_latents = signal * latents + sigma * noise
+        target = signal * noise - sigma * latents if self.prediction_type == "v_prediction" else noise
+        return noisy_latents, target
+
+    @cached_property
+    def _noise_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """√ᾱ_t and √(1 − ᾱ_t) of all timesteps, on the device."""
+        alphas_cumprod = self.scheduler.alphas_cumprod.to(self.device)
+        return alphas_cumprod**0.5, (1 - alphas_cumprod) ** 0.5
 
     @torch.no_grad()
     def encode(self, pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """The VAE's posterior of pictures, (B, H, W, 3) uint8: mean and standard deviation of the scaled latents.
+        """Encode images (B, H, W, 3) uint8 into the VAE's posterior.
 
-        Both (B, C, h, w) float32 on the model's device.
+        Returns:
+            Mean and standard deviation of the scaled latents, both (B, C, h, w) float32 on the model's device.
         """
         self.vae.to(self.device)
         images = torch.tensor(pixels).permute(0, 3, 1, 2).to(self.device, self.vae.dtype) / 127.5 - 1  # in -1..1
@@ -183,25 +214,25 @@ class Base:
         return (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
 
     def pipeline(self) -> StableDiffusionPipeline | StableDiffusionXLPipeline:
-        """A diffusers pipeline of the same modules, with DPM-Solver++; made anew on each call, which costs little.
+        """Build a diffusers pipeline from these modules, with DPM-Solver++. Cheap: no weights are copied.
 
-        The VAE is brought to the device of the others, if it lay elsewhere.
+        Moves the VAE to the model's device if it was offloaded.
         """
         self.vae.to(self.device)
         scheduler = DPMSolverMultistepScheduler.from_config(
             self.scheduler.config,
             algorithm_type="dpmsolver++",
-            # A model of zero terminal SNR must start at its very last timestep, and only this spacing does.
+            # Only this spacing starts at the last timestep, as zero terminal SNR requires.
             timestep_spacing="trailing",
             thresholding=False,
         )
-        tokenizers = {part: encoder.tokenizer for (part, _), encoder in zip(ENCODERS, self.encoders, strict=False)}
-        parts = {"vae": self.vae, "scheduler": scheduler, **self.trainable_modules, **tokenizers}
+        tokenizers = {name: encoder.tokenizer for (name, _), encoder in zip(ENCODERS, self.encoders, strict=False)}
+        components = {"vae": self.vae, "scheduler": scheduler, **self.trainable_modules, **tokenizers}
         if self.is_sdxl:
-            pipeline = StableDiffusionXLPipeline(**parts, add_watermarker=False)
+            pipeline = StableDiffusionXLPipeline(**components, add_watermarker=False)
         else:
             pipeline = StableDiffusionPipeline(
-                **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+                **components, safety_checker=None, feature_extractor=None, requires_safety_checker=False
             )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline

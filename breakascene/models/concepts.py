@@ -1,8 +1,8 @@
-"""Concepts: what a run leaves. Handles with their embeddings and a small change of weights, on and off a base."""
+"""Concepts: the result of a run, that is, handles with their embeddings and a low-rank weight delta."""
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +22,10 @@ FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class Concepts:
-    """The concepts of one photo, learned on one base.
+    """The concepts of one scene, learned on one base.
 
-    On disk a folder: manifest.json (all but tensors and losses), concepts.safetensors ("handles" and the change, see
-    adapter), losses.json, and scene/ with the photo and masks.
+    Saved as a run folder: manifest.json (everything except tensors and losses), concepts.safetensors ("handles" and
+    the weight delta, see lora.py), losses.json, and scene/ with the photo and its masks.
     """
 
     handles: tuple[str, ...]
@@ -33,12 +33,12 @@ class Concepts:
     base: str  # name of the base
     fingerprint: str  # of the base
     settings: dict  # Settings.to_json()
-    steps: int  # steps done, over both phases
-    losses: tuple[dict[str, float], ...]  # one a step: "total", "reconstruction", "attention", in phase 2 "prior"
-    embeddings: torch.Tensor  # (K, D) float32; on SDXL those for its two text encoders side by side
+    steps: int  # completed steps of both phases
+    losses: tuple[dict[str, float], ...]  # per step: "total", "reconstruction", "attention", in phase 2 also "prior"
+    embeddings: torch.Tensor  # (K, D) float32; for SDXL those of both text encoders, concatenated
     delta: lora.WeightDelta
-    leak: dict[str, float] = field(default_factory=dict)  # by handle: share of its attention outside its mask, 0..1
-    memory: str = ""  # how the run used it at its end, see memory.MEMORY_MODES
+    leak: dict[str, float] = field(default_factory=dict)  # handle → share of its attention outside its mask, 0..1
+    memory: str = ""  # the memory mode at the end of the run, see training.memory.MEMORY_MODES
 
     @property
     def seed(self) -> int:
@@ -46,16 +46,17 @@ class Concepts:
 
     @property
     def id(self) -> str:
-        """12 hex digits that tell these concepts from all others, by their tensors."""
+        """A hash of the tensors, 12 hex digits."""
         return hashlib.sha256(save(self._tensors())).hexdigest()[:12]
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         return {"handles": self.embeddings, **self.delta}
 
     def save(self, folder: Path | str, scene: Scene | None = None) -> None:
-        """Write the run folder, whole or not at all; a run that was there is replaced.
+        """Write a run folder atomically; an existing run is replaced.
 
-        Raises UserError if the folder holds something that is not a run, or cannot be written.
+        Raises:
+            UserError: If the folder holds anything other than a run, or cannot be written.
         """
         folder = check_run_folder(folder)
         manifest = {
@@ -82,7 +83,11 @@ class Concepts:
 
     @classmethod
     def load(cls, folder: Path | str) -> "Concepts":
-        """Read a run folder. Raises UserError if it is none, is damaged, or comes from a newer version."""
+        """Load a run folder.
+
+        Raises:
+            UserError: If it is not a run folder, is damaged, or was written by a newer version.
+        """
         folder = Path(folder)
         if not (folder / "manifest.json").is_file():
             raise UserError(f"{folder} is not a run folder: give the folder that extract wrote.")
@@ -101,17 +106,22 @@ class Concepts:
                 losses=tuple(json.loads((folder / "losses.json").read_text(encoding="utf-8"))),
                 embeddings=tensors.pop("handles"),
                 delta=tensors,
-                leak=manifest.get("leak", {}),  # runs of before it was measured have none
+                leak=manifest.get("leak", {}),  # early runs lack these two
                 memory=manifest.get("memory", ""),
             )
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise UserError(f"{folder} is not a run folder or is damaged: extract again.") from error
 
     @contextmanager
-    def applied(self, base: Base) -> Iterator[Base]:
-        """While the block runs, `base` knows the handles and has the change; afterwards it is as before, bit for bit.
+    def applied(self, base: Base, others: Mapping[str, torch.Tensor] | None = None) -> Iterator[Base]:
+        """Apply the handles and the weight delta to a base for the duration of a block; it is restored bit for bit.
 
-        Raises UserError if the concepts were learned on another base.
+        Args:
+            base: The base that they were learned on.
+            others: Further handles with their embeddings (D,), for example imported ones.
+
+        Raises:
+            UserError: If the concepts were learned on another base.
         """
         if base.fingerprint != self.fingerprint:
             raise UserError(
@@ -119,12 +129,14 @@ class Concepts:
                 learned=self.base,
                 base=base.name,
             )
-        with handles.with_handles(base, self.handles, self.embeddings), lora.apply_delta(base, self.delta):
+        others = others or {}
+        embeddings = torch.stack([*self.embeddings, *others.values()])
+        with handles.with_handles(base, (*self.handles, *others), embeddings), lora.apply_delta(base, self.delta):
             yield base
 
 
 def check_run_folder(folder: Path | str) -> Path:
-    """Raise UserError if a run may not be written to `folder`: it has files that are not a run's."""
+    """Raise UserError if `folder` holds files that do not belong to a run."""
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
         raise UserError(f"The folder {folder} has other files in it: choose a new or empty one for --out.")

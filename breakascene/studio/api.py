@@ -1,7 +1,7 @@
-"""The same chain for programs: three named endpoints, /segment, /extract and /generate, for gradio_client.
+"""Three named endpoints for programs (gradio_client): /segment, /extract and /generate.
 
-Each client has a desk of its own, or comes back to one with the token that /extract told, or that a page has in its
-address. Runs of other desks are not found, even by their ids.
+Each client has a session of its own, or reopens one with the token that /extract returns, or that the address of a page
+contains. Runs of other sessions are not found, even by their ids.
 """
 
 import inspect
@@ -12,160 +12,191 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from breakascene.data.image_io import read_mask, read_photo
+from breakascene.data.image_io import read_mask, read_photo, scaled_clicks
 from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.studio import engine, strings
-from breakascene.studio.jobs import FAILED, Job, Line
-from breakascene.studio.screens import create
-from breakascene.studio.screens import extract as extract_screen
+from breakascene.studio.jobs import FAILED, Job, JobQueue
+from breakascene.studio.screens import extraction_job, generation_job
 from breakascene.studio.screens.events import log
-from breakascene.studio.screens.pick import photo_input
-from breakascene.studio.state.session import Desk, Desks
+from breakascene.studio.screens.generation_job import SQUARE
+from breakascene.studio.screens.select_sections import photo_input
+from breakascene.studio.state.session import Session, SessionStore
 
-DESK = "x-desk"  # the header with the token
+TOKEN_HEADERS = ("x-session", "x-desk")  # the second is that of earlier versions
 OPTIONS = {"show_progress": "hidden", "concurrency_limit": None}
+POLL_SECONDS = 0.5  # between two progress events of a job
 
 
-def build(desks: Desks, line: Line) -> None:
-    """Endpoints need components for their inputs and outputs; these are never rendered on the page."""
+def build(sessions: SessionStore, queue: JobQueue) -> None:
+    """Add the endpoints to the app that is being built.
+
+    Gradio needs components for their inputs and outputs; these are never rendered.
+    """
+    endpoints = Endpoints(sessions, queue)
     with gr.Group(visible=False):
-        photo = photo_input(label="photo")
-        click = {"type": "array", "items": {"type": "number"}}
-        points = json_input("points", "[[x, y, 1 on the thing or 0 beside it], …] in pixels of the photo", click)
-        box = json_input("box", "[x0, y0, x1, y1] in pixels of the photo", {"type": "number"})
-        masks = gr.File(label="masks", file_count="multiple")
-        names = json_input("names", 'what the things are called: ["fox", "mushroom"]', {"type": "string"})
-        background = gr.Checkbox(label="background")
-        preset = gr.Textbox("quick", label="preset")
-        steps = json_input("steps", "[phase 1, phase 2], else the preset's", {"type": "integer"})
-        seed = gr.Number(0, label="seed", precision=0)
-        run = gr.Textbox(label="run")
-        prompt = gr.Textbox(label="prompt")
-        count = gr.Number(1, label="count", precision=0)
-        drawing_steps = gr.Number(20, label="steps", precision=0)
-        guidance = gr.Number(engine.base().default_guidance_scale, label="guidance")
-        negative = gr.Textbox(label="negative")
-        shape = gr.Textbox(create.SQUARE, label="shape")
-        mask, scores = gr.File(label="mask"), gr.JSON(label="scores")
-        progress, pictures = gr.JSON(label="progress"), gr.File(label="pictures", file_count="multiple")
         button = gr.Button()
+        for build_endpoint in (build_segment, build_extract, build_generate):
+            build_endpoint(button, endpoints)
 
-    sessions: dict[str, str] = {}  # of gradio_client -> token of its desk
 
-    def desk_of(request: gr.Request) -> Desk:
-        desk = desks.enter(request.headers.get(DESK) or sessions.get(request.session_hash))
-        sessions[request.session_hash] = desk.token
-        return desk
+class Endpoints:
+    """The functions behind the endpoints; their argument names are those that clients see."""
 
-    def segment(desk, photo, points=None, box=None):
-        """The mask of the thing under the points, a PNG, and how sure the three best readings are."""
-        image = read_photo(_given(photo))
-        candidates = engine.segmenter().predict(*_clicks(points), _numbers(box, 4, strings.API_BOX), image)
-        path = desk.folder / "mask.png"
+    def __init__(self, sessions: SessionStore, queue: JobQueue):
+        self.sessions, self.queue = sessions, queue
+        self._tokens: dict[str, str] = {}  # session hash of gradio_client -> token
+
+    def session_of(self, request: gr.Request) -> Session:
+        tokens = [request.headers.get(name) for name in TOKEN_HEADERS]
+        session = self.sessions.open(next(filter(None, tokens), self._tokens.get(request.session_hash)))
+        self._tokens[request.session_hash] = session.token
+        return session
+
+    def segment(self, session, photo, points=None, box=None):
+        """Segment the object under the points: its mask as a PNG, and the predicted IoU of the three candidates."""
+        image = read_photo(_require_photo(photo))
+        points, labels = _parse_points(points)
+        points, box = scaled_clicks(image, points, _parse_ints(box, 4, strings.API_BOX))
+        candidates = engine.segmenter().predict(points, labels, box, image)
+        path = session.folder / "mask.png"
         with atomic_file(path) as draft:
             Image.fromarray(candidates.mask().astype(np.uint8) * 255).save(draft)
         return str(path), [round(float(score), 4) for score in candidates.scores]
 
-    def extract(desk, photo, masks, names=None, background=False, preset="quick", steps=None, seed=0):
-        """Learn the things under the masks; tells its progress, and at last the id of the run."""
-        image = read_photo(_given(photo))
-        arrays = [read_mask(path, image.size) for path in masks or []]
+    def extract(self, session, photo, masks, names=None, background=False, preset="quick", steps=None, seed=0):
+        """Extract the objects under the masks. Yields the progress, and at last the id of the run."""
+        image = read_photo(_require_photo(photo))
+        arrays = [read_mask(path, image.size, photo=image) for path in masks or []]
         names = [str(name) for name in names or []]
         if len(names) > len(arrays) > 0:
             raise UserError(strings.API_NAMES)
         scene = make_scene(image, arrays, names[: len(arrays)], bool(background))
-        wanted = _numbers(steps, 2, strings.API_STEPS) or (None, None)
-        settings = extract_screen.make_settings(scene, preset, *wanted, seed)
-        job = extract_screen.begin(desk, line, scene, settings)
+        steps_1, steps_2 = _parse_ints(steps, 2, strings.API_STEPS) or (None, None)
+        settings = extraction_job.make_settings(scene, preset, steps_1, steps_2, seed)
+        job = extraction_job.submit(session, self.queue, scene, settings)
         for events in _watch(job):
             if events:
                 event = events[-1]
                 yield {"step": event.step, "total": event.total, "seconds_left": round(event.seconds_left, 1),
                        "losses": event.losses}  # fmt: skip
             else:
-                yield {"step": 0, "total": settings.total, "place": line.place(job)}
+                position = self.queue.position(job)
+                # "place", like "desk" below, is the name that clients of earlier versions read
+                yield {"step": 0, "total": settings.total, "position": position, "place": position}
         yield {"step": len(job.events), "total": settings.total, "run": job.result, "state": job.state,
-               "handles": list(scene.handles), "desk": desk.token}  # fmt: skip
+               "handles": list(scene.handles), "session": session.token, "desk": session.token}  # fmt: skip
 
-    def generate(desk, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=create.SQUARE):
-        """Pictures of the prompt, square, wide or tall PNGs with their records; the list grows as they are drawn."""
-        found = [own for own in desk.runs() if own.id == run]
-        if not found:
-            raise UserError(strings.RUN_UNKNOWN)
-        job = create.begin(desk, line, found[0], prompt, count, seed, steps, guidance, negative, shape)
+    def generate(self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE):
+        """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images."""
+        matching = [own for own in session.runs.list() if own.id == run]
+        if not matching:
+            raise UserError(strings.OBJECT_SET_UNKNOWN)
+        options = (steps, guidance, negative, shape)
+        job = generation_job.submit(session, self.queue, matching[0], prompt, count, seed, *options)
         for events in _watch(job):
             yield [str(path) for path in events]
 
-    def answer(act: Callable) -> Callable:
-        """act(desk, …) as Gradio's handler(request, …), with the names of its arguments for the client."""
+    def handler(self, act: Callable) -> Callable:
+        """Turn act(session, …) into a Gradio handler(request, …) with the argument names of act."""
         if inspect.isgeneratorfunction(act):
 
             def handler(request, *values):
-                with plain_errors():
-                    yield from act(desk_of(request), *values)
+                with errors_as_sentences():
+                    yield from act(self.session_of(request), *values)
         else:
 
             def handler(request, *values):
-                with plain_errors():
-                    return act(desk_of(request), *values)
+                with errors_as_sentences():
+                    return act(self.session_of(request), *values)
 
-        own = inspect.signature(act)
+        signature = inspect.signature(act)
         request = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        handler.__signature__ = own.replace(parameters=[request, *list(own.parameters.values())[1:]])
+        handler.__signature__ = signature.replace(parameters=[request, *list(signature.parameters.values())[1:]])
         handler.__annotations__ = {"request": gr.Request}
-        handler.__name__, handler.__doc__ = act.__name__, act.__doc__  # of the tool, for MCP
+        handler.__name__, handler.__doc__ = act.__name__, act.__doc__  # name and description of the MCP tool
         return handler
 
-    button.click(answer(segment), [photo, points, box], [mask, scores], api_name="segment", **OPTIONS)
-    button.click(
-        answer(extract), [photo, masks, names, background, preset, steps, seed], progress,
-        api_name="extract", **OPTIONS,
-    )  # fmt: skip
-    button.click(
-        answer(generate), [run, prompt, count, seed, drawing_steps, guidance, negative, shape], pictures,
-        api_name="generate", **OPTIONS,
-    )  # fmt: skip
+
+def build_segment(button: gr.Button, endpoints: Endpoints) -> None:
+    point = {"type": "array", "items": {"type": "number"}}
+    inputs = [
+        photo_input(label="photo"),
+        json_input("points", "[[x, y, 1 to include or 0 to exclude], …] in pixels of the photo", point),
+        json_input("box", "[x0, y0, x1, y1] in pixels of the photo", {"type": "number"}),
+    ]
+    outputs = [gr.File(label="mask"), gr.JSON(label="scores")]
+    button.click(endpoints.handler(endpoints.segment), inputs, outputs, api_name="segment", **OPTIONS)
 
 
-def json_input(label: str, meaning: str, items: dict) -> gr.JSON:
-    """A list, with a schema that says so: MCP has no use for Gradio's own, which allows anything."""
-    schema = {"type": "array", "items": items, "description": meaning}
-    part = gr.JSON(label=label)
-    part.api_info = lambda: schema
-    return part
+def build_extract(button: gr.Button, endpoints: Endpoints) -> None:
+    inputs = [
+        photo_input(label="photo"),
+        gr.File(label="masks", file_count="multiple"),
+        json_input("names", 'names of the objects: ["fox", "mushroom"]', {"type": "string"}),
+        gr.Checkbox(label="background"),
+        gr.Textbox("quick", label="preset"),
+        json_input("steps", "[phase 1, phase 2]; by default the preset's", {"type": "integer"}),
+        gr.Number(0, label="seed", precision=0),
+    ]
+    progress = gr.JSON(label="progress")
+    button.click(endpoints.handler(endpoints.extract), inputs, progress, api_name="extract", **OPTIONS)
 
 
-def _watch(job: Job, often: float = 0.5) -> Iterator[list]:
-    """The job's events so far, now and then, and once at its end. Raises UserError if it failed."""
-    while not job.over:
+def build_generate(button: gr.Button, endpoints: Endpoints) -> None:
+    inputs = [
+        gr.Textbox(label="run"),
+        gr.Textbox(label="prompt"),
+        gr.Number(1, label="count", precision=0),
+        gr.Number(0, label="seed", precision=0),
+        gr.Number(20, label="steps", precision=0),
+        gr.Number(engine.base().default_guidance_scale, label="guidance"),
+        gr.Textbox(label="negative"),
+        gr.Textbox(SQUARE, label="shape"),
+    ]
+    images = gr.File(label="pictures", file_count="multiple")
+    button.click(endpoints.handler(endpoints.generate), inputs, images, api_name="generate", **OPTIONS)
+
+
+def json_input(label: str, description: str, items: dict) -> gr.JSON:
+    """A list input with a schema: Gradio's own allows any JSON, which MCP clients cannot use."""
+    schema = {"type": "array", "items": items, "description": description}
+    component = gr.JSON(label=label)
+    component.api_info = lambda: schema
+    return component
+
+
+def _watch(job: Job) -> Iterator[list]:
+    """Yield the job's events so far every POLL_SECONDS, and once at its end; raises UserError if it failed."""
+    while not job.ended:
         yield list(job.events)
         with job.changed:
-            job.changed.wait_for(lambda: job.over, timeout=often)
+            job.changed.wait_for(lambda: job.ended, timeout=POLL_SECONDS)
     if job.state == FAILED:
         raise UserError(job.error)
     yield list(job.events)
 
 
 @contextmanager
-def plain_errors():
-    """A user's mistake reaches the program as its one sentence; anything else as a sentence too, details to the log."""
+def errors_as_sentences():
+    """Raise every error as a gr.Error with one sentence; the details of an unexpected one go to the log."""
     try:
         yield
     except Exception as error:
         if not isinstance(error, UserError):
             log.exception("an API call failed")
-        raise gr.Error(strings.sentence_for(error), print_exception=False) from error
+        raise gr.Error(strings.message_for(error), print_exception=False) from error
 
 
-def _given(photo: str | None) -> str:
+def _require_photo(photo: str | None) -> str:
     if not photo:
         raise UserError(strings.API_PHOTO)
     return photo
 
 
-def _clicks(points) -> tuple[list, list]:
+def _parse_points(points) -> tuple[list, list]:
+    """Split [[x, y, include], …] into positions and labels."""
     try:
         points = [(float(x), float(y), bool(include)) for x, y, include in points or []]
     except (TypeError, ValueError) as error:
@@ -173,13 +204,14 @@ def _clicks(points) -> tuple[list, list]:
     return [(x, y) for x, y, _ in points], [include for *_, include in points]
 
 
-def _numbers(values, count: int, message: str) -> tuple | None:
+def _parse_ints(values, count: int, message: str) -> tuple | None:
+    """Convert a list of `count` numbers; None stays None. Raises UserError(message)."""
     if values is None:
         return None
     try:
-        found = tuple(int(value) for value in values)
+        numbers = tuple(int(value) for value in values)
     except (TypeError, ValueError) as error:
         raise UserError(message) from error
-    if len(found) != count:
+    if len(numbers) != count:
         raise UserError(message)
-    return found
+    return numbers

@@ -1,7 +1,7 @@
-"""The loaded models, and the two pieces of work that need the GPU.
+"""The loaded models, and the three calls that need the GPU: extract, generate and evaluate.
 
-On a Hugging Face ZeroGPU Space the decorated functions run in another process: they take plain values, find the
-models here, and give their results back by yielding.
+On a Hugging Face ZeroGPU Space the decorated functions run in another process: they take plain values, find the models
+in this module, and yield their results.
 """
 
 import os
@@ -14,87 +14,96 @@ import torch
 from breakascene.data.scene import Scene
 from breakascene.evaluation import report
 from breakascene.evaluation.metrics import load_feature_extractor
-from breakascene.generation.generate import GeneratedImage, generate
+from breakascene.generation.generate import GeneratedImage
+from breakascene.generation.generate import generate as generate_images
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.training import memory
-from breakascene.training.loop import StepEvent, extract
+from breakascene.training.loop import StepEvent
+from breakascene.training.loop import extract as train
 from breakascene.training.settings import PRESET_NAMES, Settings, preset
 
 try:
-    import spaces  # only there on a Space
+    import spaces  # only installed on a Space
 except ImportError:
     spaces = None
 
-# A ZeroGPU Space lends its GPU for as long as is asked for, and takes that from the visitor's quota.
-LONGEST, CHECK_SECONDS = 240, 120
-STARTS = 20  # seconds: the weights' way to the GPU
-GUESS = 0.3, 0.1  # seconds a step of learning, and of one picture, until steps were timed
+# A ZeroGPU Space lends its GPU for the seconds that are asked for, and counts them against the visitor's quota.
+MAX_SECONDS = 240  # that are asked for at most
+EVALUATION_SECONDS = 120
+TRANSFER_SECONDS = 20  # to move the weights to the GPU
+DEFAULT_STEP_SECONDS = 0.3  # a training step, until one was timed
+DEFAULT_DENOISING_SECONDS = 0.1  # an inference step of one image
 
-# A step in forward passes over its pictures: there, back, the maps; and with all weights moving, theirs.
+# Cost of a training step in forward passes over its images: forward, backward and attention maps. The key is whether
+# all weights are trained.
 STEP_COST = {False: 3.7, True: 5.0}
 
-_loaded: dict[str, Base | Segmenter] = {}
-_forward: dict[int, float] = {}  # pictures -> seconds of a pass over them, timed when the models were opened
-# (do all weights move?, subsets a step, phase) -> seconds a step, of the last run on this machine
-_pace: dict[tuple[bool, int, int], float] = {}
+_loaded: dict[str, Base | Segmenter] = {}  # "base" and "segmenter", once open_models has run
+_forward_seconds: dict[int, float] = {}  # number of images -> seconds of a forward pass, timed by open_models
+_step_seconds: dict[
+    tuple[bool, int, int], float
+] = {}  # _step_kind -> seconds a step, averaged over this machine's runs
 
 
 def zero_gpu() -> bool:
-    """Whether the studio runs on a ZeroGPU Space (as the package `spaces` tells)."""
+    """Whether the studio runs on a ZeroGPU Space, by the variable that the package `spaces` reads."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
-def learning_seconds(settings: Settings) -> int:
-    """How long a run needs the GPU, with a third in reserve."""
-    expected = expected_seconds(settings) or GUESS[0] * sum(settings.steps)
-    return round(STARTS + 4 / 3 * expected)
+def extraction_seconds(settings: Settings) -> int:
+    """How long a run needs the GPU, with a reserve of a third."""
+    expected = expected_seconds(settings) or DEFAULT_STEP_SECONDS * sum(settings.steps)
+    return round(TRANSFER_SECONDS + 4 / 3 * expected)
 
 
 def fits(settings: Settings) -> bool:
-    """Whether the GPU can be had for as long as a run takes; one's own always can."""
-    return not zero_gpu() or learning_seconds(settings) <= LONGEST
+    """Whether the GPU is available for as long as the run takes; only a ZeroGPU Space has a limit."""
+    return not zero_gpu() or extraction_seconds(settings) <= MAX_SECONDS
 
 
-def _lent_to_learn(scene: Scene, settings: Settings, *_) -> int:
-    return min(LONGEST, learning_seconds(settings))
+def _extraction_lease(scene: Scene, settings: Settings, *_) -> int:
+    return min(MAX_SECONDS, extraction_seconds(settings))
 
 
-def _lent_to_draw(
-    run: Path, prompts: Sequence[str], flag: Path, count: int = 1, num_inference_steps: int = 20, **_
+def _generation_lease(
+    run: Path, prompts: Sequence[str], stop_file: Path, count: int = 1, num_inference_steps: int = 20, **_
 ) -> int:
-    return min(LONGEST, round(STARTS + GUESS[1] * len(prompts) * count * num_inference_steps))
+    seconds = DEFAULT_DENOISING_SECONDS * len(prompts) * count * num_inference_steps
+    return min(MAX_SECONDS, round(TRANSFER_SECONDS + seconds))
 
 
 def on_gpu(seconds: int | Callable) -> Callable:
-    """A decorator that borrows the GPU for some seconds, or as many as a function of the same arguments says."""
-    return spaces.GPU(duration=seconds) if spaces else lambda work: work
+    """Decorate a function that needs the GPU for `seconds`, or for as long as seconds(*arguments) says."""
+    return spaces.GPU(duration=seconds) if spaces else lambda function: function
 
 
 def open_models(base: str = "auto") -> None:
+    """Load the base and the segmenter, and time forward passes of the sizes that the presets use."""
     _loaded["base"] = load_base(base)
     _loaded["segmenter"] = Segmenter.load()
-    if not zero_gpu():  # a ZeroGPU Space has its GPU only while it is asked for
-        sizes = {_pictures(settings_of(name), phase) for name in PRESET_NAMES for phase in (1, 2)}
-        _forward.update({size: _time_forward(_loaded["base"], size) for size in sizes})
+    if not zero_gpu():  # a ZeroGPU Space has a GPU only inside the decorated functions
+        sizes = {_images_per_step(settings_of(name), phase) for name in PRESET_NAMES for phase in (1, 2)}
+        _forward_seconds.update({size: _time_forward(_loaded["base"], size) for size in sizes})
 
 
 @torch.no_grad()
-def _time_forward(base: Base, pictures: int) -> float:
+def _time_forward(base: Base, batch_size: int) -> float:
     side, seconds = base.latent_size, []
-    noisy = torch.randn(pictures, base.unet.config.in_channels, side, side, device=base.device)
+    noisy_latents = torch.randn(batch_size, base.unet.config.in_channels, side, side, device=base.device)
+    timesteps = torch.full((batch_size,), 500, device=base.device)
     for _ in range(3):  # the first is slow
-        begun = time.perf_counter()
-        base.predict(noisy, torch.full((pictures,), 500, device=base.device), [""] * pictures).cpu()  # waits for a GPU
-        seconds.append(time.perf_counter() - begun)
+        started = time.perf_counter()
+        base.predict(noisy_latents, timesteps, [""] * batch_size).cpu()  # waits for the GPU
+        seconds.append(time.perf_counter() - started)
     return min(seconds)
 
 
-def _pictures(settings: Settings, phase: int) -> int:
-    """How many pictures a step looks at: in phase 2 as many of the prior's."""
+def _images_per_step(settings: Settings, phase: int) -> int:
+    """The batch size, doubled in phase 2 by as many images of the prior."""
     return settings.train_batch_size * (2 if phase == 2 and settings.prior_loss_weight else 1)
 
 
@@ -103,7 +112,7 @@ def base() -> Base:
 
 
 def is_toybox() -> bool:
-    """Whether the base is the one that comes with the studio."""
+    """Whether the base is the embedded one."""
     return base().name == "toybox" or Path(base().name) == TOYBOX
 
 
@@ -111,76 +120,84 @@ def segmenter() -> Segmenter:
     return _loaded["segmenter"]
 
 
-@on_gpu(_lent_to_learn)
-def learn(
-    scene: Scene, settings: Settings, run: Path, flag: Path, glance: Path, resume: bool = False
+@on_gpu(_extraction_lease)
+def extract(
+    scene: Scene, settings: Settings, run: Path, stop_file: Path, preview_file: Path, resume: bool = False
 ) -> Iterator[StepEvent]:
-    """Extract into the folder `run`, or go on there; once the file `flag` exists, stop and keep what is there.
+    """Extract the concepts of a scene into a run folder.
 
-    When the file `glance` exists, the next event has previews and maps, and the file goes.
+    Args:
+        run: The folder that the run is written to.
+        stop_file: Once it exists, the extraction stops and keeps what was trained so far.
+        preview_file: Once it exists, the next event has previews and attention maps, and the file is deleted.
+        resume: Continue from the checkpoint of this run.
     """
-    often = max(1, sum(settings.steps) // 8)
-    looks = {"preview_every": often, "maps_every": max(1, often // 2), "wanted": lambda: _taken(glance)}
-    yield from extract(scene, base(), settings, run, resume=resume, stop=flag.exists, **looks)
+    interval = max(1, sum(settings.steps) // 8)
+    previews = {
+        "preview_every": interval,
+        "maps_every": max(1, interval // 2),
+        "preview_requested": lambda: _delete_if_exists(preview_file),
+    }
+    yield from train(scene, base(), settings, run, resume=resume, stop=stop_file.exists, **previews)
 
 
-def _taken(file: Path) -> bool:
-    """Whether the file was there; it is gone now."""
-    there = file.exists()
+def _delete_if_exists(file: Path) -> bool:
+    """Delete a file; return whether it existed."""
+    exists = file.exists()
     file.unlink(missing_ok=True)
-    return there
+    return exists
 
 
-@on_gpu(_lent_to_draw)
-def draw(run: Path, prompts: Sequence[str], flag: Path, **options) -> Iterator[GeneratedImage]:
-    """Generate from a run folder, picture by picture, until done or until the file `flag` exists."""
-    for picture in generate(base(), Concepts.load(run), prompts, **options):
-        yield picture
-        if flag.exists():
+@on_gpu(_generation_lease)
+def generate(run: Path, prompts: Sequence[str], stop_file: Path, **options) -> Iterator[GeneratedImage]:
+    """Generate images from a run folder one by one, until all are done or `stop_file` exists."""
+    for image in generate_images(base(), Concepts.load(run), prompts, **options):
+        yield image
+        if stop_file.exists():
             return
 
 
-@on_gpu(CHECK_SECONDS)
-def check(run: Path, out: Path, flag: Path) -> Iterator[tuple[int, int, str]]:
-    """Evaluate a run folder into the folder `out`, unless the file `flag` comes to exist before the end."""
-    eyes = load_feature_extractor(device=base().device)
-    for event in report.write([run], base(), out, eyes, eyes):
+@on_gpu(EVALUATION_SECONDS)
+def evaluate(run: Path, out: Path, stop_file: Path) -> Iterator[tuple[int, int, str]]:
+    """Evaluate a run folder into the folder `out`; nothing is written if `stop_file` exists before the end."""
+    extractor = load_feature_extractor(device=base().device)
+    for event in report.write([run], base(), out, extractor, extractor):
         yield event
-        if flag.exists():
+        if stop_file.exists():
             return
 
 
-def note_pace(settings: Settings, event: StepEvent) -> None:
-    """Remember how long a step takes here: a running average, so that one hiccup does not count."""
-    key = _kind(settings, event.phase)
-    _pace[key] = 0.9 * _pace.get(key, event.seconds) + 0.1 * event.seconds
+def record_step_time(settings: Settings, event: StepEvent) -> None:
+    """Update the running average of the seconds that a step of this kind takes."""
+    kind = _step_kind(settings, event.phase)
+    _step_seconds[kind] = 0.9 * _step_seconds.get(kind, event.seconds) + 0.1 * event.seconds
 
 
 def settings_of(name: str) -> Settings | None:
-    """A preset for the base in use; None before the models are open."""
+    """A preset for the base in use; None before open_models has run."""
     return preset(name, base()) if "base" in _loaded else None
 
 
 def expected_seconds(settings: Settings) -> float | None:
-    """How long a run takes on this machine: as runs have shown, before one by the passes that were timed.
+    """How long a run takes on this machine: by the steps of earlier runs, else by the timed forward passes.
 
-    None where neither is known.
+    Returns None if neither is known.
     """
     seconds = 0.0
     for phase, steps in enumerate(settings.steps, 1):
-        if (pace := _pace.get(_kind(settings, phase))) is None:
-            if (forward := _forward.get(_pictures(settings, phase))) is None:
+        if (step_seconds := _step_seconds.get(_step_kind(settings, phase))) is None:
+            if (forward := _forward_seconds.get(_images_per_step(settings, phase))) is None:
                 return None
-            pace = STEP_COST[settings.train_all_weights and phase == 2] * forward
-        seconds += steps * pace
+            step_seconds = STEP_COST[settings.train_all_weights and phase == 2] * forward
+        seconds += steps * step_seconds
     return seconds
 
 
-def _kind(settings: Settings, phase: int) -> tuple[bool, int, int]:
-    """Steps of a kind take the same time; in phase 1 all weights rest, whatever the preset."""
+def _step_kind(settings: Settings, phase: int) -> tuple[bool, int, int]:
+    """The key of _step_seconds: whether all weights are trained (never in phase 1), the batch size, and the phase."""
     return settings.train_all_weights and phase == 2, settings.train_batch_size, phase
 
 
 def expected_memory(settings: Settings) -> int:
-    """Bytes that a run needs here, the way it would choose by itself."""
+    """Bytes that a run needs on this machine in the memory mode chosen automatically."""
     return memory.plan_memory("auto", base(), settings).needs

@@ -1,7 +1,7 @@
-"""A line of jobs for the one model: each waits its turn, runs in a worker thread, and keeps its events.
+"""A queue of jobs for the one model: each waits its turn, runs in a worker thread, and keeps its events.
 
-A job knows nothing of screens. Whoever holds its id can follow it, from the start or from where they left off, so a
-closed tab, a reload or a second device changes nothing for the work itself.
+A job knows nothing of screens. Whoever holds its id can follow it, from the start or from any event on, so that a
+closed tab, a reload or a second device changes nothing for the job.
 """
 
 import contextvars
@@ -25,103 +25,119 @@ WAITING, RUNNING, DONE, STOPPED, FAILED = "waiting", "running", "done", "stopped
 
 @dataclass(eq=False)
 class Job:
-    """One piece of work for the model, from the line's point of view."""
+    """One unit of work for the model.
 
-    id: str  # unguessable: it is also the address under which the job is followed
+    Attributes:
+        id: Unguessable, because it is also the address under which the job is followed.
+        owner: Token of the session that submitted the job.
+        kind: "extract", "generate" or "evaluate", for the log.
+        stop_file: The job stops once this file exists; a GPU call in another process sees a file too.
+        changed: Notified of every change.
+        context: Context of the request that submitted the job, so that a Space charges the right visitor.
+        error: A sentence for the visitor, if the job failed.
+        details: What a screen needs to describe the job, besides its events.
+        started_at, finished_at: Seconds since the epoch.
+    """
+
+    id: str
     owner: str
     kind: str
     work: Callable[["Job"], Any]
-    flag: Path  # the job is asked to stop when this file exists: a GPU call in another process sees it too
+    stop_file: Path
     changed: threading.Condition
-    context: contextvars.Context  # of the request that asked, so that a Space charges the right visitor
+    context: contextvars.Context
     state: str = WAITING
     error: str = ""
     result: Any = None
-    shown: Any = None  # what a screen wants to know of it besides its events
+    details: Any = None
     events: list[Any] = field(default_factory=list)
-    started: float | None = None
-    finished: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         return self.state in (DONE, STOPPED, FAILED)
 
-    def say(self, event: Any) -> None:
+    def emit(self, event: Any) -> None:
         with self.changed:
             self.events.append(event)
             self.changed.notify_all()
 
-    def ask_stop(self) -> None:
-        """A running job stops after its current step, a waiting one leaves the line."""
+    def request_stop(self) -> None:
+        """Stop a running job after its current step; remove a waiting one from the queue."""
         with self.changed:
             if self.state == WAITING:
                 self.state = STOPPED
                 self.changed.notify_all()
             elif self.state == RUNNING:
-                self.flag.touch()
+                self.stop_file.touch()
 
-    def stop_asked(self) -> bool:
-        return self.flag.exists()
+    def stop_requested(self) -> bool:
+        return self.stop_file.exists()
 
     @property
-    def glance(self) -> Path:
-        """The job is asked to show how far it is when this file exists; whoever shows it takes the file away."""
-        return self.flag.with_name(f"{self.flag.name}-glance")
+    def preview_file(self) -> Path:
+        """Once this file exists, the job's next event has previews; the job then deletes it."""
+        return self.stop_file.with_name(f"{self.stop_file.name}-preview")
 
 
-class Line:
-    """Runs jobs one after another. Owners take turns: whoever was served longest ago comes first."""
+class JobQueue:
+    """Runs jobs one after another. Owners take turns: the one served longest ago comes first.
 
-    def __init__(self, limit: int = 20, per_owner: int = 3, remember: int = 100):
-        self.limit, self.per_owner, self.remember = limit, per_owner, remember
-        self._flags = tempfile.TemporaryDirectory(prefix="breakascene-line-")
+    Args:
+        limit: Maximum number of waiting jobs.
+        per_owner: Maximum number of waiting jobs of one owner.
+        keep_ended: How many ended jobs can still be found by their ids.
+    """
+
+    def __init__(self, limit: int = 20, per_owner: int = 3, keep_ended: int = 100):
+        self.limit, self.per_owner, self.keep_ended = limit, per_owner, keep_ended
+        self._files = tempfile.TemporaryDirectory(prefix="breakascene-jobs-")
         self._changed = threading.Condition()
         self._jobs: dict[str, Job] = {}  # in order of arrival
-        self._served: dict[str, int] = {}  # owner -> number of the turn in which they were last served
+        self._served: dict[str, int] = {}  # owner -> the turn in which they were last served
         self._turn = 0
         self._closed = False
-        self._worker = threading.Thread(target=self._serve, name="breakascene-line", daemon=True)
+        self._worker = threading.Thread(target=self._serve, name="breakascene-jobs", daemon=True)
         self._worker.start()
 
-    def put(self, owner: str, kind: str, work: Callable[[Job], Any]) -> Job:
+    def submit(self, owner: str, kind: str, work: Callable[[Job], Any]) -> Job:
+        """Append a job; raises UserError if the queue, or the owner's share of it, is full."""
         with self._changed:
             waiting = self._waiting()
             if len(waiting) >= self.limit:
-                raise UserError(strings.LINE_FULL)
+                raise UserError(strings.QUEUE_FULL)
             if sum(job.owner == owner for job in waiting) >= self.per_owner:
-                raise UserError(strings.LINE_YOURS_FULL.format(n=self.per_owner))
-            key = secrets.token_urlsafe(12)
-            job = Job(key, owner, kind, work, Path(self._flags.name, key), self._changed, contextvars.copy_context())
-            self._jobs[key] = job
-            over = [old.id for old in self._jobs.values() if old.over]
-            for old in over[: max(0, len(over) - self.remember)]:
+                raise UserError(strings.TOO_MANY_JOBS.format(n=self.per_owner))
+            job = self._new_job(owner, kind, work)
+            self._jobs[job.id] = job
+            ended = [old.id for old in self._jobs.values() if old.ended]
+            for old in ended[: max(0, len(ended) - self.keep_ended)]:
                 del self._jobs[old]
             self._changed.notify_all()
             return job
 
-    def broken(self, owner: str, kind: str, error: str) -> Job:
-        """A job of a studio that was killed, over already."""
-        key = secrets.token_urlsafe(12)
-        context = contextvars.copy_context()
-        return Job(
-            key, owner, kind, lambda job: None, Path(self._flags.name, key), self._changed, context, FAILED, error
-        )
+    def interrupted(self, owner: str, kind: str, error: str) -> Job:
+        """A failed job, in place of one that ran when the studio was killed."""
+        job = self._new_job(owner, kind, lambda job: None)
+        job.state, job.error = FAILED, error
+        return job
 
-    def get(self, key: str, owner: str | None = None) -> Job:
-        """The job of that id; a job of somebody else is simply not found."""
-        job = self._jobs.get(key)
+    def get(self, job_id: str, owner: str | None = None) -> Job:
+        """The job with that id; raises UserError if it is unknown or belongs to somebody else."""
+        job = self._jobs.get(job_id)
         if job is None or (owner is not None and job.owner != owner):
             raise UserError(strings.JOB_UNKNOWN)
         return job
 
-    def place(self, job: Job) -> int:
-        """How many jobs come before this one, the running one included; 0 when it runs or is over."""
+    def position(self, job: Job) -> int:
+        """How many jobs come before this one, including the running one; 0 if it runs or has ended."""
         with self._changed:
             if job.state != WAITING:
                 return 0
             before = int(any(other.state == RUNNING for other in self._jobs.values()))
             waiting, served, turn = self._waiting(), dict(self._served), self._turn
-            while (first := _first(waiting, served)) is not job:
+            while (first := _next_job(waiting, served)) is not job:
                 waiting.remove(first)
                 turn += 1
                 served[first.owner] = turn
@@ -129,10 +145,10 @@ class Line:
             return before
 
     def follow(self, job: Job, since: int = 0) -> Iterator[Any]:
-        """Yield the job's events from number `since` on, waiting for new ones until the job is over."""
+        """Yield the job's events from index `since` on, waiting for new ones until the job ends."""
         while True:
             with job.changed:
-                while len(job.events) == since and not job.over:
+                while len(job.events) == since and not job.ended:
                     job.changed.wait()
                 new = job.events[since:]
             if not new:
@@ -141,14 +157,19 @@ class Line:
             yield from new
 
     def close(self) -> None:
-        """Ask the running job to stop, let the waiting ones go, and wait for the worker to end."""
+        """Stop the running job, remove the waiting ones, and wait for the worker to end."""
         with self._changed:
             self._closed = True
             for job in self._jobs.values():
-                job.ask_stop()
+                job.request_stop()
             self._changed.notify_all()
         self._worker.join()
-        self._flags.cleanup()
+        self._files.cleanup()
+
+    def _new_job(self, owner: str, kind: str, work: Callable[[Job], Any]) -> Job:
+        job_id = secrets.token_urlsafe(12)
+        stop_file = Path(self._files.name, job_id)
+        return Job(job_id, owner, kind, work, stop_file, self._changed, contextvars.copy_context())
 
     def _waiting(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.state == WAITING]
@@ -159,28 +180,28 @@ class Line:
                 self._changed.wait_for(lambda: self._closed or self._waiting())
                 if self._closed:
                     return
-                job = _first(self._waiting(), self._served)
+                job = _next_job(self._waiting(), self._served)
                 self._turn += 1
                 self._served[job.owner] = self._turn
-                job.state, job.started = RUNNING, time.time()
+                job.state, job.started_at = RUNNING, time.time()
                 self._changed.notify_all()
             state, error, result = self._run(job)
             with self._changed:
-                job.state, job.error, job.result, job.finished = state, error, result, time.time()
-                job.flag.unlink(missing_ok=True)
-                job.glance.unlink(missing_ok=True)
+                job.state, job.error, job.result, job.finished_at = state, error, result, time.time()
+                job.stop_file.unlink(missing_ok=True)
+                job.preview_file.unlink(missing_ok=True)
                 self._changed.notify_all()
 
     def _run(self, job: Job) -> tuple[str, str, Any]:
-        """Whatever happens inside a job, the line goes on and its owner reads a sentence."""
+        """Return the state, error and result. Whatever a job raises, the queue goes on."""
         try:
             result = job.context.run(job.work, job)
         except BaseException as error:
             if not isinstance(error, UserError) or error.__cause__:
-                log.exception("job %s (%s) died", job.id, job.kind)
-            return FAILED, strings.sentence_for(error), None
-        return (STOPPED if job.stop_asked() else DONE), "", result
+                log.exception("job %s (%s) failed", job.id, job.kind)
+            return FAILED, strings.message_for(error), None
+        return (STOPPED if job.stop_requested() else DONE), "", result
 
 
-def _first(waiting: list[Job], served: dict[str, int]) -> Job:
+def _next_job(waiting: list[Job], served: dict[str, int]) -> Job:
     return min(waiting, key=lambda job: served.get(job.owner, 0))  # min keeps the order of arrival among equals

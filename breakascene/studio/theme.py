@@ -1,10 +1,10 @@
-"""How the studio looks: one calm theme with one accent colour, system fonts, light and dark."""
+"""The visual theme: one accent color, system fonts, light and dark."""
 
 from pathlib import Path
 
 import gradio as gr
 
-# Named fonts only: a GoogleFont would be fetched from outside.
+# Named fonts only: a GoogleFont would be loaded from outside.
 THEME = gr.themes.Base(
     primary_hue=gr.themes.colors.teal,
     secondary_hue=gr.themes.colors.teal,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 
-from breakascene.data.scene import masked_crop
+from breakascene.data.crop import masked_crop
 from breakascene.paths import TOYBOX
 from breakascene.toybox.vocabulary import ALL_NAMES, ALL_PLACES, STYLES, caption
 

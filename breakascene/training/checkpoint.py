@@ -1,11 +1,11 @@
-"""Saving a run between two steps, and going on from there to the same end bit for bit.
+"""Saving a run between two steps and resuming it to the same end, bit for bit.
 
 One safetensors file holds the tensors and, in its header, the JSON part, so that both are always of the same step.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -16,37 +16,64 @@ from breakascene.data.scene import Scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
-from breakascene.training.settings import Settings
+from breakascene.training.settings import OLD_NAMES, Settings
+
+SETTINGS_KEYS = {field.name for field in fields(Settings)} | set(OLD_NAMES)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after a step. tensors: "handles", weights by name, and Adam's state as learning.optimizer_state gives it."""
+    """The state after a step."""
 
     phase: int
     losses: list[dict[str, float]]  # one for each step done
-    identity: dict  # what has to be the same to go on
-    tensors: dict[str, torch.Tensor]
+    tensors: dict[str, torch.Tensor]  # "handles", weights by name, and the optimizer's state, see optim.optimizer_state
     random: torch.Tensor  # state of the generator, uint8
 
     @property
     def step(self) -> int:
         return len(self.losses)
 
-    def apart(self) -> "Checkpoint":
-        """The same with tensors of its own, on the CPU, that no further step changes."""
+    def detached(self) -> "Checkpoint":
+        """A copy on the CPU that no further step changes."""
         tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.tensors.items()}
         return replace(self, losses=list(self.losses), tensors=tensors)
 
 
+@dataclass(frozen=True)
+class Checkpointer:
+    """The checkpoint file of a run; disabled without a path or with `every` 0."""
+
+    path: Path | None
+    identity: dict
+    every: int  # steps
+
+    @property
+    def enabled(self) -> bool:
+        return self.path is not None and self.every > 0
+
+    def due(self, step: int) -> bool:
+        return self.enabled and step % self.every == 0
+
+    def save(self, state: Checkpoint) -> None:
+        save(self.path, state, self.identity)
+
+    def load(self) -> Checkpoint:
+        return load(self.path, self.identity)
+
+    def remove(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
 def path_for(out: Path | str) -> Path:
-    """Where the checkpoint of a run to the folder `out` lies: beside it, and gone when the run is done."""
+    """The checkpoint of a run to the folder `out`: beside it, and removed when the run is done."""
     out = Path(out)
     return out.parent / f"{out.name}.checkpoint.safetensors"
 
 
 def identity(scene: Scene, base: Base, settings: Settings) -> dict:
-    """What makes a run this run: two runs with the same identity have the same losses."""
+    """What defines a run: two runs with the same identity have the same losses."""
     digest = hashlib.sha256(scene.photo.tobytes())
     digest.update(scene.masks().tobytes())
     for other in scene.other_photos:
@@ -59,23 +86,28 @@ def identity(scene: Scene, base: Base, settings: Settings) -> dict:
     }
 
 
-def save(path: Path, state: Checkpoint) -> None:
-    """Write the state so that `path` holds either the old or the new one, whole, at any moment. Raises UserError."""
-    header = {"phase": state.phase, "losses": state.losses, "identity": state.identity}
+def save(path: Path, state: Checkpoint, identity: dict) -> None:
+    """Write the state so that `path` holds either the old or the new one, complete, at any moment.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    header = {"phase": state.phase, "losses": state.losses, "identity": identity}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
     try:
         with atomic_file(path) as draft:
             save_file({**tensors, "random": state.random}, draft, {"checkpoint": json.dumps(header)})
     except (OSError, SafetensorError) as error:
         raise UserError(
-            f"Cannot write the checkpoint {path} ({error}): make room, then go on with --resume."
+            f"Cannot write the checkpoint {path} ({error}): free some space, then resume with --resume."
         ) from error
 
 
-def load(path: Path, wanted: dict) -> Checkpoint:
-    """Read the state of a run with the identity `wanted`.
+def load(path: Path, identity: dict) -> Checkpoint:
+    """Read the state of the run with this identity.
 
-    Raises UserError if there is none, if it is damaged, or, by name, for each setting that differs.
+    Raises:
+        UserError: If there is no checkpoint, it is damaged, or (by name) for each setting that differs.
     """
     if not path.is_file():
         raise UserError(f"There is nothing to resume at {path}: start the run without --resume.")
@@ -84,13 +116,20 @@ def load(path: Path, wanted: dict) -> Checkpoint:
             header = json.loads(file.metadata()["checkpoint"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a checkpoint or is damaged: delete it and start anew.") from error
-    there = header["identity"]
-    other = [key for key in {**there, **wanted} if there.get(key) != wanted.get(key)]
-    if other:
+        raise UserError(f"{path} is not a checkpoint or is damaged: delete it and start again.") from error
+    saved = _upgrade(header["identity"])
+    different = [key for key in {**saved, **identity} if saved.get(key) != identity.get(key)]
+    if different:
         raise UserError(
             "The saved run differs in {what}: resume with the same, or start without --resume.",
-            what=", ".join(other),
+            what=", ".join(different),
         )
     random = tensors.pop("random")
-    return Checkpoint(header["phase"], header["losses"], there, tensors, random)
+    return Checkpoint(header["phase"], header["losses"], tensors, random)
+
+
+def _upgrade(identity: dict) -> dict:
+    """Bring the settings in a saved identity to today's field names and defaults."""
+    settings = {key: value for key, value in identity.items() if key in SETTINGS_KEYS}
+    others = {key: value for key, value in identity.items() if key not in SETTINGS_KEYS}
+    return {**others, **Settings.from_json(settings).to_json()}

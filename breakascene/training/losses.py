@@ -1,51 +1,63 @@
-"""The losses of the paper (section 3.2 and 3.3) as pure functions of tensors."""
+"""The losses of the method (section 3 of the paper) as pure functions of tensors."""
 
 import torch
 from torch.nn import functional as F
 
 
-def masked_loss(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Masked reconstruction, section 3.2: E ‖ε ∘ M − ε_θ(z_t, t, p) ∘ M‖².
+def masked_loss(model_pred: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Masked reconstruction loss, section 3: E ‖ε ∘ M − ε_θ(z_t, t, p) ∘ M‖².
 
-    prediction, target: (B, C, h, w), noise or velocity. mask: (B, 1, h, w) in 0..1, the union of the drawn concepts'
-    masks. The mean is over all elements, those outside the mask too, so a small concept weighs less. Returns a scalar.
+    The mean is over all elements, those outside the mask included, so a small concept weighs less.
+
+    Args:
+        model_pred, target: (B, C, h, w), noise or velocity.
+        mask: (B, 1, h, w) in 0..1, the union of the sampled concepts' masks.
+
+    Returns:
+        A scalar.
     """
-    return F.mse_loss(_wide(prediction) * mask, _wide(target) * mask)
+    return F.mse_loss(_at_least_float32(model_pred) * mask, _at_least_float32(target) * mask)
 
 
-def attention_loss(maps: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Cross-attention loss, section 3.3: Σ_i ‖CA_θ(v_i, z_t) − M_i‖², the mean over cells, the sum over handles.
+def attention_loss(maps: torch.Tensor, masks: torch.Tensor, presence: torch.Tensor) -> torch.Tensor:
+    """Cross-attention loss, section 3: Σ_i ‖CA_θ(v_i, z_t) − M_i‖² over the handles i of a prompt.
 
-    maps: (K, s, s) attention of each handle, ≥ 0; each is divided by its peak, as in the authors' code, so that it
-    fills 0..1. masks: (K, s, s) in 0..1. Returns a scalar.
+    Args:
+        maps: (B, K, s, s), attention of each handle, ≥ 0; each is divided by its peak, as in the public code.
+        masks: (B, K, s, s) in 0..1.
+        presence: (B, K), 1 for the handles in the sample's prompt, else 0.
+
+    Returns:
+        A scalar: the mean over cells, the sum over handles, the mean over samples.
     """
-    return F.mse_loss(to_peak(_wide(maps)), masks, reduction="none").mean((1, 2)).sum()
+    errors = F.mse_loss(normalize_peak(_at_least_float32(maps)), masks, reduction="none").mean((-2, -1))  # (B, K)
+    return ((errors * presence).sum(1) / len(maps)).sum()
 
 
-def prior_loss(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Prior preservation, section 3.1 after DreamBooth: plain MSE on pictures that the base drew. (B, C, h, w)."""
-    return F.mse_loss(_wide(prediction), _wide(target))
+def prior_loss(model_pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Prior preservation as in DreamBooth and the public code: plain MSE on images of the base. (B, C, h, w)."""
+    return F.mse_loss(_at_least_float32(model_pred), _at_least_float32(target))
 
 
 def leak(maps: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """The share of each handle's attention that falls outside its mask: (K, s, s) twice → (K,) in 0..1."""
-    inside = (maps * masks).sum((1, 2)) / maps.sum((1, 2)).clamp_min(torch.finfo(maps.dtype).tiny)
+    """The share of each handle's attention that falls outside its mask: (…, s, s) twice → (…) in 0..1."""
+    inside = (maps * masks).sum((-2, -1)) / maps.sum((-2, -1)).clamp_min(torch.finfo(maps.dtype).tiny)
     return 1 - inside
 
 
-def to_peak(maps: torch.Tensor) -> torch.Tensor:
+def normalize_peak(maps: torch.Tensor) -> torch.Tensor:
     """Divide each map of (…, h, w) by its largest value, so that it fills 0..1."""
     return maps / maps.amax((-2, -1), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
-def shrink(masks: torch.Tensor, side: int) -> torch.Tensor:
-    """Bring masks (K, H, W) to (K, side, side) by the share of each cell that they cover, in 0..1.
+def downsample(masks: torch.Tensor, side: int) -> torch.Tensor:
+    """Reduce masks (K, H, W) to (K, side, side) by the share of each cell that they cover, in 0..1.
 
-    Shares, not nearest pixels: at 16 cells a side a small thing would fall between the pixels that are looked at.
+    By area, not by nearest pixel: a small object could fall between the pixels that nearest sampling reads.
     """
     return F.interpolate(masks.float()[None], size=(side, side), mode="area")[0]
 
 
-def _wide(tensor: torch.Tensor) -> torch.Tensor:
-    """At least float32: squares of half precision overflow."""
+def _at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Squares of half-precision values overflow."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

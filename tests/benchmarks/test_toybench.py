@@ -20,7 +20,7 @@ from breakascene.toybox.vocabulary import HELD_OUT
 from breakascene.training.augment import TrainingData
 from breakascene.training.loop import extract, run_extraction
 from breakascene.training.settings import preset
-from breakascene.training.step import sample_view
+from breakascene.training.step import sample_subset_of_image
 
 SHARE = 0.005  # 400 + 400 steps become 2 + 2
 
@@ -91,11 +91,11 @@ def test_baselines_touch_the_weights_that_are_theirs(tiny_base, scene, name):
 def test_baselines_see_cut_outs_only_half_of_them_mirrored(tiny_base, scene):
     chosen, rng = settings("DB-m", tiny_base), torch.Generator().manual_seed(0)
     assert chosen.flip_compositions and not chosen.masked_loss and chosen.attention_loss_weight == 0
-    views = TrainingData.of(scene, tiny_base, 4)
-    assert all(sample_view(views, chosen, rng)[0] > 1 for _ in range(50))  # never the photo
+    views = TrainingData.encode(scene, tiny_base, 4)
+    assert all(sample_subset_of_image(views, chosen, rng)[0] > 1 for _ in range(50))  # never the photo
     mirrored = 0
     for seed in range(12):
-        plain, drawn = (TrainingData.of(scene, tiny_base, 1, seed, flip=flip).masks[2] for flip in (False, True))
+        plain, drawn = (TrainingData.encode(scene, tiny_base, 1, seed, flip=flip).masks[2] for flip in (False, True))
         mirrored += torch.equal(drawn, plain.flip(-1))
         assert torch.equal(drawn, plain) or torch.equal(drawn, plain.flip(-1))
     assert 2 < mirrored < 10

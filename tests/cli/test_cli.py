@@ -1,4 +1,4 @@
-"""The command line from words to files, on small models of the true architectures."""
+"""The command line from arguments to files, on small models of the true architectures."""
 
 import io
 import json
@@ -19,11 +19,14 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from breakascene.__main__ import app
 from breakascene.cli import demo
-from breakascene.cli.terminal import parse_mask, parse_point, progress
+from breakascene.cli.app import app
+from breakascene.cli.demo_run import run_demo
+from breakascene.cli.options import parse_mask, parse_point
+from breakascene.cli.progress import format_duration, step_progress
 from breakascene.data.scene import load_scene, make_scene, save_scene
 from breakascene.errors import UserError
+from breakascene.evaluation.prompts import demo_prompts
 from breakascene.generation.generate import read_metadata
 from breakascene.models.concepts import Concepts
 from breakascene.segmentation.small_sam import build_sam
@@ -35,7 +38,7 @@ PHOTOS = sorted((ROOT.parent / "shared" / "photos").glob("*/img.jpg"))
 
 
 def call(*arguments) -> str:
-    """Run the command line; its output, once it has been seen to end well and say nothing on stderr."""
+    """Run a command; return its output after checking that it succeeded and printed nothing on stderr."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output + repr(result.exception)
     assert result.stderr == ""
@@ -52,7 +55,7 @@ def files(tmp_path, scene) -> Path:
 
 @pytest.fixture(scope="module")
 def sam_folder(tmp_path_factory) -> Path:
-    """A small SAM with random weights that is sure of itself, so that automatic masks pass its own bars."""
+    """A small SAM with random weights and high scores, so that its automatic masks pass the thresholds."""
     config = {"image_size": 64, "patch": 8, "width": 32, "depth": 1, "heads": 2, "prompt_width": 32}
     torch.manual_seed(0)
     sam = build_sam(config)
@@ -69,16 +72,16 @@ def sam_folder(tmp_path_factory) -> Path:
 
 
 def test_help_names_the_commands_without_loading_models():
-    said = call("--help")
-    assert all(command in said for command in ("demo", "segment", "extract", "generate", "evaluate", "studio"))
-    assert call() == said
+    output = call("--help")
+    assert all(command in output for command in ("demo", "segment", "extract", "generate", "evaluate", "studio"))
+    assert call() == output
     for command in ("demo", "segment", "extract", "generate", "evaluate", "studio"):
         assert "--" in call(command, "--help")
     heavy = "import sys, breakascene.__main__; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", heavy], cwd=ROOT).returncode == 0
 
 
-def test_words_become_values(tmp_path, monkeypatch):
+def test_option_values_are_parsed(tmp_path, monkeypatch):
     assert parse_point("12,30") == (12, 30, True) and parse_point("1.5,3,-") == (1.5, 3, False)
     monkeypatch.chdir(tmp_path)
     Path("odd:name.png").touch()
@@ -94,17 +97,17 @@ def test_segment_writes_a_mask_of_the_upright_photo(tmp_path, scene, sam_folder)
     exif = Image.Exif()
     exif[0x0112] = 6
     scene.photo.crop((0, 0, 160, 100)).save(tmp_path / "photo.jpg", exif=exif)
-    said = call(
+    output = call(
         "segment", tmp_path / "photo.jpg", "--point", "20,150", "--point", "90,5,-", "--box", "5,5,90,155",
         "--sam", sam_folder, "--out", tmp_path / "masks" / "mask.png",
     )  # fmt: skip
     mask = Image.open(tmp_path / "masks" / "mask.png")
     assert mask.size == (100, 160) and mask.mode == "L" and set(np.unique(np.asarray(mask))) == {0, 255}
     share = (np.asarray(mask) > 0).mean()
-    assert f"{share:.1%} of the photo" in said and "mask.png" in said
+    assert f"{share:.1%} of the photo" in output and "mask.png" in output
 
 
-def test_segment_finds_all_things(files):
+def test_segment_finds_all_objects(files):
     call("segment", files / "photo.png", "--auto", "--sam", "toybox", "--out", files / "all")
     masks = sorted((files / "all").glob("mask*.png"), key=lambda path: int(path.stem[4:]))
     areas = [int((np.asarray(Image.open(path)) > 0).sum()) for path in masks]
@@ -116,15 +119,15 @@ def test_segment_finds_all_things(files):
 # --- extract and generate
 
 
-def extract_words(files: Path, base: Path, *more) -> list:
+def extract_arguments(files: Path, base: Path, *more) -> list:
     masks = ["--mask", f"{files / 'ball.png'}:ball", "--mask", f"{files / 'mug.png'}:mug"]
     return ["extract", files / "photo.png", *masks, "--base", base, *more]
 
 
 def test_extract_then_generate(files, tiny_folder):
     options = ["--background", "--steps", "2,1", "--seed", 5]
-    said = call(*extract_words(files, tiny_folder, *options, "--out", files / "run"))
-    assert "<asset0> (ball), <asset1> (mug), <background> (background)" in said and "step 3 of 3" in said
+    output = call(*extract_arguments(files, tiny_folder, *options, "--out", files / "run"))
+    assert "<asset0> (ball), <asset1> (mug), <background> (background)" in output and "step 3 of 3" in output
     concepts = Concepts.load(files / "run")
     assert concepts.steps == 3 and concepts.seed == 5 and concepts.settings["preset"] == "light"
     assert load_scene(files / "run" / "scene").names == ("ball", "mug", "background")
@@ -132,8 +135,8 @@ def test_extract_then_generate(files, tiny_folder):
 
     prompt = "a photo of <asset0> at <background>"
     options = ["--count", 2, "--seed", 7, "--steps", 2, "--guidance", 2, "--negative", "a dog"]
-    said = call("generate", files / "run", prompt, *options, "--out", files / "pictures")
-    paths = [Path(line) for line in said.splitlines()]
+    output = call("generate", files / "run", prompt, *options, "--out", files / "pictures")
+    paths = [Path(line) for line in output.splitlines()]
     assert len(paths) == 2 and sorted(paths) == sorted((files / "pictures").iterdir())
     for index, path in enumerate(paths):
         record = read_metadata(path)
@@ -144,13 +147,26 @@ def test_extract_then_generate(files, tiny_folder):
         assert Image.open(path).tobytes() == Image.open(other).tobytes()
 
 
-def test_evaluate_measures_runs_side_by_side(files, tiny_folder):
+def test_classes_of_a_label_map_and_names_in_a_prompt(files, tiny_folder, scene):
+    masks = scene.masks()
+    labels = masks[0].astype(np.uint8) * 7 + masks[1].astype(np.uint8) * 15
+    Image.fromarray(labels).save(files / "labels.png")
+    arguments = ["--mask", f"{files / 'labels.png'}#15:mug", "--base", tiny_folder, "--steps", "1,0"]
+    call("extract", files / "photo.png", *arguments, "--out", files / "run")
+    assert np.array_equal(load_scene(files / "run" / "scene").concepts[0].mask, masks[1])
+    arguments = ["generate", files / "run", "a photo of a mug", "--steps", 1, "--out", files / "pictures"]
+    result = CliRunner().invoke(app, [str(word) for word in arguments])
+    assert result.exit_code == 0 and result.stderr == '"mug" is read as <asset0>.\n'
+    assert read_metadata(result.stdout.strip())["prompt"] == "a photo of <asset0>"
+
+
+def test_evaluate_compares_runs(files, tiny_folder):
     for seed in (1, 2):
-        call(*extract_words(files, tiny_folder, "--steps", "1,0", "--seed", seed, "--out", files / f"run{seed}"))
+        call(*extract_arguments(files, tiny_folder, "--steps", "1,0", "--seed", seed, "--out", files / f"run{seed}"))
     (files / "prompts.txt").write_text("a photo of <asset0> at the beach\n\na photo of <asset1> and <asset0>\n")
     runs = [files / "run1", files / "run2"]
-    said = call("evaluate", *runs, "--prompts", files / "prompts.txt", "--guidance", 1, "--out", files / "report")
-    assert all(f"run{n}: prompt similarity" in said for n in (1, 2)) and "right thing" not in said
+    output = call("evaluate", *runs, "--prompts", files / "prompts.txt", "--guidance", 1, "--out", files / "report")
+    assert all(f"run{n}: prompt similarity" in output for n in (1, 2)) and "right thing" not in output
     found = json.loads((files / "report" / "scores.json").read_text())
     assert list(found) == ["run1", "run2"] and all(figures["pictures"] == 2 for figures in found.values())
     assert [found[run]["settings"]["seed"] for run in found] == [1, 2]
@@ -158,41 +174,41 @@ def test_evaluate_measures_runs_side_by_side(files, tiny_folder):
 
 
 def test_presets_reach_the_run(files, tiny_folder):
-    call(*extract_words(files, tiny_folder, "--preset", "paper", "--steps", "0,1", "--out", files / "run"))
+    call(*extract_arguments(files, tiny_folder, "--preset", "paper", "--steps", "0,1", "--out", files / "run"))
     settings = Concepts.load(files / "run").settings
     assert settings["preset"] == "paper" and settings["train_all_weights"] and settings["steps"] == [0, 1]
 
 
-def test_another_photo_of_the_same_things(files, tiny_folder, scene):
+def test_another_photo_of_the_same_objects(files, tiny_folder, scene):
     save_scene(
         make_scene(scene.photo.transpose(Image.Transpose.ROTATE_90), [np.rot90(scene.concepts[1].mask)], ["mug"]),
         files / "turned",
     )
     options = ["--steps", "2,0", "--also", files / "turned"]
-    call(*extract_words(files, tiny_folder, *options, "--out", files / "run"))
+    call(*extract_arguments(files, tiny_folder, *options, "--out", files / "run"))
     kept = load_scene(files / "run" / "scene")
     assert kept.names == ("ball", "mug") and [other.names for other in kept.other_photos] == [("mug",)]
     (files / "turned" / "names.txt").write_text("cup\n")
-    words = extract_words(files, tiny_folder, *options, "--out", files / "other")
-    refused = CliRunner().invoke(app, [str(word) for word in words])
-    assert refused.exit_code == 2 and 'shows "cup"' in refused.stderr and not (files / "other").exists()
+    arguments = extract_arguments(files, tiny_folder, *options, "--out", files / "other")
+    refused = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert refused.exit_code == 2 and 'named "cup"' in refused.stderr and not (files / "other").exists()
 
 
-def test_many_things_get_more_steps_unless_they_are_said(files, tiny_folder):
+def test_explicit_steps_override_those_for_many_objects(files, tiny_folder):
     masks = []
     for k in range(8):
         mask = np.zeros((160, 160), bool)
         mask[100 - 8 * k : 110, 20 * k : 20 * k + 10 + k] = True
         masks += ["--mask", f"{save_mask(files / f'{k}.png', mask)}:thing {k}"]
-    words = ["extract", files / "photo.png", *masks, "--base", tiny_folder, "--preset", "quick"]
-    call(*words, "--steps", "1,0", "--out", files / "run")
+    arguments = ["extract", files / "photo.png", *masks, "--base", tiny_folder, "--preset", "quick"]
+    call(*arguments, "--steps", "1,0", "--out", files / "run")
     settings = Concepts.load(files / "run").settings
     assert settings["steps"] == [1, 0] and settings["area_weighting"] == 1.0
 
 
-def test_how_memory_is_used_is_said_and_kept(files, tiny_folder, monkeypatch):
-    said = call(*extract_words(files, tiny_folder, "--steps", "1,0", "--memory", "lean", "--out", files / "run"))
-    assert re.search(r"^Memory: lean, .*; about 0\.\d GB of [\d.]+ GB\.$", said, re.M)
+def test_the_memory_mode_is_printed_and_saved(files, tiny_folder, monkeypatch):
+    output = call(*extract_arguments(files, tiny_folder, "--steps", "1,0", "--memory", "lean", "--out", files / "run"))
+    assert re.search(r"^Memory: lean, .*; about 0\.\d GB of [\d.]+ GB\.$", output, re.M)
     assert json.loads((files / "run" / "manifest.json").read_text())["memory"] == "lean"
     forward = UNet2DConditionModel.forward
 
@@ -202,37 +218,41 @@ def test_how_memory_is_used_is_said_and_kept(files, tiny_folder, monkeypatch):
         return forward(unet, *args, **kwargs)
 
     monkeypatch.setattr(UNet2DConditionModel, "forward", fails)
-    said = call(*extract_words(files, tiny_folder, "--steps", "1,0", "--out", files / "other"))
-    assert "Memory ran out with fast; going on with lean" in said
+    output = call(*extract_arguments(files, tiny_folder, "--steps", "1,0", "--out", files / "other"))
+    assert "Memory ran out with fast; resuming with lean" in output
     assert Concepts.load(files / "other").memory == "lean"
 
 
-def test_overlapping_masks_are_told_and_taken(files, tiny_folder, scene):
+def test_overlapping_masks_are_reported_and_accepted(files, tiny_folder, scene):
     both = save_mask(files / "both.png", scene.concepts[0].mask | scene.concepts[1].mask)
-    said = call(*extract_words(files, tiny_folder, "--mask", f"{both}:pair", "--steps", "1,0", "--out", files / "run"))
-    assert "(ball) and <asset2> (pair) share 100%" in said
+    output = call(
+        *extract_arguments(files, tiny_folder, "--mask", f"{both}:pair", "--steps", "1,0", "--out", files / "run")
+    )
+    assert "(ball) and <asset2> (pair) share 100%" in output
 
 
-def test_interrupt_keeps_what_is_learned_and_resume_goes_on(files, tiny_folder):
-    words = [str(word) for word in extract_words(files, tiny_folder, "--steps", "80,0", "--out", files / "run")]
+def test_interrupt_keeps_the_progress_and_resume_continues(files, tiny_folder):
+    arguments = [
+        str(argument) for argument in extract_arguments(files, tiny_folder, "--steps", "80,0", "--out", files / "run")
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "breakascene", *words]
+    command = [sys.executable, "-m", "breakascene", *arguments]
     with subprocess.Popen(command, cwd=files, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        said = ""
-        while "step 50 of 80" not in said:
-            said += process.stdout.readline()
-            assert process.poll() is None, said
+        output = ""
+        while "step 50 of 80" not in output:
+            output += process.stdout.readline()
+            assert process.poll() is None, output
         process.send_signal(signal.SIGINT)
-        said += process.stdout.read()
+        output += process.stdout.read()
     assert process.returncode == 0
     stopped = Concepts.load(files / "run")
-    assert 50 <= stopped.steps < 80 and f"Stopped after {stopped.steps} of 80 steps" in said
-    assert re.findall(r"step (\d+) of", said) == [str(n) for n in range(50, stopped.steps + 1, 50)]
+    assert 50 <= stopped.steps < 80 and f"Stopped after {stopped.steps} of 80 steps" in output
+    assert re.findall(r"step (\d+) of", output) == [str(n) for n in range(50, stopped.steps + 1, 50)]
 
-    call(*words, "--resume")
+    call(*arguments, "--resume")
     resumed = Concepts.load(files / "run")
     assert resumed.steps == 80 and resumed.losses[: stopped.steps] == stopped.losses
-    call(*words[:-1], files / "whole")
+    call(*arguments[:-1], files / "whole")
     assert Concepts.load(files / "whole").losses == resumed.losses
 
 
@@ -244,18 +264,18 @@ def test_progress_is_one_line_on_a_terminal_and_few_elsewhere(monkeypatch):
     event = StepEvent(1, 1, 120, {"total": 0.5}, {}, 0.1, 75, ("<asset0>",))
     for screen, breaks, lines in ((Terminal(), 1, 120), (io.StringIO(), 3, 3)):
         monkeypatch.setattr(sys, "stdout", screen)
-        with progress() as tell:
+        with step_progress() as report:
             for step in range(1, 121):
-                tell(replace(event, step=step))
-        said = screen.getvalue()
-        assert said.count("\n") == breaks and said.count("1 min 15 s left") == lines
-        assert said.endswith("phase 1, step 120 of 120, loss 0.500, 1 min 15 s left\n")
+                report(replace(event, step=step))
+        output = screen.getvalue()
+        assert output.count("\n") == breaks and output.count("1 min 15 s left") == lines
+        assert output.endswith("phase 1, step 120 of 120, loss 0.500, 1 min 15 s left\n")
 
 
 @pytest.mark.skipif(not PHOTOS, reason="the two real photos lie outside the repository")
 @pytest.mark.parametrize("photo", PHOTOS, ids=lambda path: path.parent.name)
-def test_real_photos_go_through_without_complaint(photo, tmp_path, tiny_folder):
-    masks = [word for path in sorted(photo.parent.glob("mask*.png")) for word in ("--mask", path)]
+def test_real_photos_go_through_without_errors(photo, tmp_path, tiny_folder):
+    masks = [argument for path in sorted(photo.parent.glob("mask*.png")) for argument in ("--mask", path)]
     call("extract", photo, *masks, "--background", "--steps", "1,1", "--base", tiny_folder, "--out", tmp_path / "run")
     call("generate", tmp_path / "run", "a photo of <asset2>", "--steps", 1, "--out", tmp_path / "pictures")
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 1
@@ -267,8 +287,8 @@ def test_real_photos_go_through_without_complaint(photo, tmp_path, tiny_folder):
 def test_demo_fills_its_folder_and_page(tmp_path, scene, tiny_base):
     settings = preset("quick", tiny_base, steps=(2, 1), num_prior_images=1)
     scene = replace(scene, background=False)
-    said, events = [], []
-    demo.run(scene, tiny_base, settings, tmp_path / "demo", said.append, events.append)
+    lines, events = [], []
+    run_demo(scene, tiny_base, settings, tmp_path / "demo", lines.append, events.append)
     there = {path.name for path in (tmp_path / "demo").iterdir()}
     assert there == {
         "index.html", "photo.png", "mask0.png", "mask1.png", "overlay.png", "run", "gallery", "gallery.png",
@@ -276,13 +296,13 @@ def test_demo_fills_its_folder_and_page(tmp_path, scene, tiny_base):
     }  # fmt: skip
     assert len(events) == 3 and Concepts.load(tmp_path / "demo" / "run").steps == 3
     gallery = [read_metadata(path)["prompt"] for path in (tmp_path / "demo" / "gallery").iterdir()]
-    assert sorted(gallery) == sorted(demo.demo_prompts(scene.handles)) and len(gallery) >= 8
+    assert sorted(gallery) == sorted(demo_prompts(scene.handles)) and len(gallery) >= 8
     assert any("<asset0> and <asset1>" in prompt for prompt in gallery)
     page = (tmp_path / "demo" / "index.html").read_text()
     sources = re.findall(r'src="([^"]+)"', page)
     assert len(sources) == len(gallery) + 4 and all((tmp_path / "demo" / source).is_file() for source in sources)
     assert "&lt;asset0&gt;" in page and "<asset0>" not in page
-    assert any("left" in line for line in said)
+    assert any("left" in line for line in lines)
 
 
 def test_a_demo_that_fails_leaves_the_old_one(tmp_path, scene, tiny_base):
@@ -293,11 +313,12 @@ def test_a_demo_that_fails_leaves_the_old_one(tmp_path, scene, tiny_base):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        demo.run(scene, tiny_base, preset("quick", tiny_base, steps=(2, 1)), tmp_path / "demo", str, fail)
+        settings = preset("quick", tiny_base, steps=(2, 1))
+        run_demo(scene, tiny_base, settings, tmp_path / "demo", str, fail)
     assert listing(tmp_path) == {"demo": b"", "demo/index.html": b"old"}
 
 
-def test_the_sample_scene_is_there_and_its_lack_is_told(monkeypatch, tmp_path):
+def test_the_sample_scene_exists_and_its_absence_is_reported(monkeypatch, tmp_path):
     scene = demo.sample_scene()
     assert len(scene.concepts) == 2 and "object" not in scene.names
     monkeypatch.setattr(demo, "SAMPLE", tmp_path / "gone")
@@ -305,5 +326,5 @@ def test_the_sample_scene_is_there_and_its_lack_is_told(monkeypatch, tmp_path):
         demo.sample_scene()
 
 
-def test_clock():
-    assert [demo.clock(s) for s in (7.6, 65, 3600, 4200)] == ["8 s", "1 min 05 s", "1 h 00 min", "1 h 10 min"]
+def test_format_duration():
+    assert [format_duration(s) for s in (7.6, 65, 3600, 4200)] == ["8 s", "1 min 05 s", "1 h 00 min", "1 h 10 min"]

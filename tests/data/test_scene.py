@@ -1,4 +1,4 @@
-"""Reading photos and masks of every kind, and the square with its way back."""
+"""Reading photos and masks of every kind, and the square crop with its mapping back to the photo."""
 
 import io
 
@@ -15,7 +15,7 @@ RED, GREEN, BLUE = (200, 30, 20), (20, 180, 40), (10, 60, 210)
 
 
 def corners(width=60, height=40):
-    """A picture whose corners tell which way is up: red top left, green top right, blue below."""
+    """An image with one orientation only: red top left, green top right, blue below."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = RED
     pixels[: height // 2, width // 2 :] = GREEN
@@ -30,8 +30,8 @@ def blob(width, height, box):
     return mask
 
 
-def near(pixel, colour, by=12):
-    return max(abs(int(a) - b) for a, b in zip(pixel, colour, strict=True)) <= by
+def near(pixel, color, by=12):
+    return max(abs(int(a) - b) for a, b in zip(pixel, color, strict=True)) <= by
 
 
 # --- photos
@@ -60,16 +60,16 @@ def test_sixteen_bit_keeps_its_brightness(tmp_path, suffix):
     np.testing.assert_allclose(photo[0, :, 0], np.linspace(0, 255, 64), atol=1)
 
 
-def test_float_picture_from_zero_to_one_is_not_black(tmp_path):
+def test_a_float_image_from_zero_to_one_is_not_black(tmp_path):
     ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (32, 1))
     Image.fromarray(ramp).save(tmp_path / "float.tif")
     assert np.asarray(read_photo(tmp_path / "float.tif")).max() == 255
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_turns_photo_and_mask_upright(tmp_path, orientation):
+def test_exif_rotates_photo_and_mask_upright(tmp_path, orientation):
     upright = corners()
-    # The stored picture is the upright one turned back; reading must give the upright one for all eight values.
+    # The stored image is the upright one rotated back; reading must return the upright one for all eight values.
     undo = {2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}  # Image.Transpose values that undo each orientation
     stored = upright
     for step in undo.get(orientation, []):
@@ -96,7 +96,7 @@ def test_transparent_parts_become_white(tmp_path, mode):
     assert photo.getpixel((5, 5)) == (255, 255, 255) and photo.getpixel((55, 35)) != (255, 255, 255)
 
 
-def test_picture_in_memory_is_left_as_it_was():
+def test_an_image_in_memory_is_left_unchanged():
     picture = corners().convert("RGBA")
     before = picture.tobytes()
     assert read_photo(picture).mode == "RGB"
@@ -104,7 +104,7 @@ def test_picture_in_memory_is_left_as_it_was():
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "progressive", "png", "webp"])
-def test_cut_off_files_are_refused_not_half_read(tmp_path, kind):
+def test_truncated_files_are_refused(tmp_path, kind):
     noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
     stream = io.BytesIO()
     format = "jpeg" if kind == "progressive" else kind
@@ -119,20 +119,20 @@ def test_cut_off_files_are_refused_not_half_read(tmp_path, kind):
             read_photo(path)
 
 
-def test_limits_are_told_from_the_header(tmp_path):
-    for name, size in {"bomb": (20_000, 20_000), "big": (8000, 5001)}.items():
-        with pytest.raises(UserError, match="more than 40 megapixels"):
+def test_limits_are_checked_on_the_header(tmp_path):
+    for name, size in {"bomb": (20_000, 20_000), "big": (12_500, 8001)}.items():
+        with pytest.raises(UserError, match="more than 100 megapixels"):
             read_photo(save_blank_png(tmp_path / f"{name}.png", *size))
     assert read_photo(save_blank_png(tmp_path / "small.png", 24, 16)).size == (24, 16)
     with pytest.raises(UserError, match="at least 16 × 16"):
         read_photo(Image.new("RGB", (15, 40)))
-    with pytest.raises(UserError, match="too long a strip"):
+    with pytest.raises(UserError, match="too long and narrow"):
         read_photo(Image.new("RGB", (16, 400)))
 
 
-def test_missing_folder_and_text_are_told_apart(tmp_path):
+def test_missing_files_folders_and_text_have_different_messages(tmp_path):
     (tmp_path / "note.jpg").write_text("not a picture at all")
-    for name, words in {"none.jpg": "no file", "": "folder", "note.jpg": "not a picture"}.items():
+    for name, words in {"none.jpg": "no file", "": "folder", "note.jpg": "not a readable image"}.items():
         with pytest.raises(UserError, match=words):
             read_photo(tmp_path / name)
 
@@ -140,11 +140,11 @@ def test_missing_folder_and_text_are_told_apart(tmp_path):
 # --- masks
 
 
-def test_alpha_decides_only_where_it_varies(tmp_path):
+def test_alpha_counts_only_where_it_varies(tmp_path):
     shape = blob(60, 40, (10, 5, 30, 25))
     white, clear = np.full((40, 60), 255, np.uint8), shape.astype(np.uint8) * 255
-    for colour, alpha in ((white, clear), (clear, white)):
-        Image.fromarray(np.dstack([colour, colour, colour, alpha])).save(tmp_path / "mask.png")
+    for color, alpha in ((white, clear), (clear, white)):
+        Image.fromarray(np.dstack([color, color, color, alpha])).save(tmp_path / "mask.png")
         assert np.array_equal(read_mask(tmp_path / "mask.png", (60, 40)), shape)
 
 
@@ -158,7 +158,7 @@ def test_palette_sixteen_bit_and_one_bit_masks(tmp_path):
     assert np.array_equal(read_mask(tmp_path / "mask.png", (60, 40)), shape)
 
 
-def test_mask_of_same_shape_is_resized_and_another_refused():
+def test_a_mask_of_the_same_aspect_ratio_is_resized_and_another_refused():
     half = Image.fromarray(blob(30, 20, (5, 5, 15, 15)).astype(np.uint8) * 255)
     assert np.array_equal(read_mask(half, (60, 40)), blob(60, 40, (10, 10, 30, 30)))
     with pytest.raises(UserError, match="30 × 20 pixels but the photo is 60 × 60"):
@@ -179,16 +179,16 @@ def test_handles_names_and_background():
     assert make_scene(corners(), [first]).handles == ("<asset0>",)
 
 
-def test_check_names_what_is_wrong():
+def test_check_says_which_mask_is_wrong():
     good, other = blob(60, 40, (5, 5, 20, 20)), blob(60, 40, (30, 10, 50, 30))
     wrong = {
         "no mask": ([], False),
         "<asset1> .* is empty": ([good, blob(60, 40, (0, 0, 0, 0))], False),
         "<asset0> .* and <asset2> .* the same": ([good, other, good], False),
-        "under 0.05 %": ([blob(60, 40, (3, 3, 4, 4))], False),
+        "less than 0.05 %": ([blob(60, 40, (3, 3, 4, 4))], False),
         "60 × 30 pixels but the photo 60 × 40": ([blob(60, 30, (0, 0, 9, 9))], False),
         "9 masks": ([blob(60, 40, (i, 0, i + 5, 9)) for i in range(9)], False),
-        "nothing is left for the background": ([blob(60, 40, (0, 0, 60, 40))], True),
+        "leave no background": ([blob(60, 40, (0, 0, 60, 40))], True),
     }
     for words, (masks, background) in wrong.items():
         with pytest.raises(UserError, match=words):
@@ -232,7 +232,7 @@ def test_read_scene_from_files_and_cutout(tmp_path):
     assert piece.getpixel((0, 0)) == (*RED, 255)
 
 
-# --- the square
+# --- the square crop
 
 
 SIZES = [(128, 128), (512, 384), (384, 512), (97, 61), (61, 97), (1000, 180), (640, 630), (16, 300), (333, 1111)]
@@ -241,7 +241,7 @@ SIZES = [(128, 128), (512, 384), (384, 512), (97, 61), (61, 97), (1000, 180), (6
 @pytest.mark.parametrize("photo_size", SIZES)
 @pytest.mark.parametrize("size", [64, 128])
 @pytest.mark.parametrize("background", [False, True])
-def test_square_keeps_shapes_and_finds_the_way_back(photo_size, size, background):
+def test_square_crop_is_undistorted_and_maps_back(photo_size, size, background):
     width, height = photo_size
     random = np.random.default_rng(width * height + size)
     for _ in range(4):
@@ -257,20 +257,20 @@ def test_square_keeps_shapes_and_finds_the_way_back(photo_size, size, background
 
         assert square.pixels.shape == (size, size, 3) and square.masks.shape == (len(scene.handles), size, size)
         assert min(width, height, size) <= side <= max(width, height)
-        assert sx <= x0 and sy <= y0 and x1 <= sx + side and y1 <= sy + side  # all of the thing is in it
+        assert sx <= x0 and sy <= y0 and x1 <= sx + side and y1 <= sy + side  # all of the object is in it
         if side <= min(width, height):
             assert square.valid.all() and sx >= 0 and sy >= 0 and sx + side <= width and sy + side <= height
         assert not (square.masks & ~square.valid).any()
         if scene.background:
             assert (square.masks.sum(axis=0)[square.valid] == 1).all()
 
-        # Undistorted: the thing's edges in the square lie where one common scale puts them, to a pixel.
+        # Undistorted: the object's edges in the square lie where one common scale puts them, to a pixel.
         scale = size / side
         found = np.flatnonzero(square.masks[0].any(axis=0)), np.flatnonzero(square.masks[0].any(axis=1))
         for edges, start, low, high in ((found[0], sx, x0, x1), (found[1], sy, y0, y1)):
             assert abs(edges[0] - (low - start) * scale) <= 1 and abs(edges[-1] + 1 - (high - start) * scale) <= 1
 
-        # And back: the mask lands on itself to within a pixel of the coarser grid, and ramps on their own values.
+        # Mapped back, the mask agrees to within a pixel of the coarser grid, and the ramps keep their values.
         back = square.to_photo(square.masks[0])
         assert back.shape == mask.shape and back.dtype == bool
         slack = int(np.ceil(max(1, side / size))) + 1
@@ -287,7 +287,7 @@ def test_square_keeps_shapes_and_finds_the_way_back(photo_size, size, background
         assert wrong.mean() <= 3 if wrong.size else True
 
 
-def test_square_comes_back_bit_for_bit_when_nothing_is_resized():
+def test_square_crop_maps_back_bit_for_bit_when_nothing_is_resized():
     random = np.random.default_rng(3)
     photo = Image.fromarray(random.integers(0, 255, (100, 200, 3), dtype=np.uint8))
     scene = make_scene(photo, [blob(200, 100, (150, 20, 190, 60))])
@@ -302,7 +302,7 @@ def test_square_comes_back_bit_for_bit_when_nothing_is_resized():
         assert not back.any()
 
 
-def test_square_is_close_around_the_things_but_whole_with_background():
+def test_square_crop_is_tight_around_the_objects_but_whole_with_background():
     photo = Image.new("RGB", (1000, 600))
     mask = blob(1000, 600, (800, 100, 1000, 300))
     assert make_scene(photo, [mask]).square_crop(128).box == (760, 80, 240)
@@ -311,7 +311,7 @@ def test_square_is_close_around_the_things_but_whole_with_background():
         488,
         0,
         512,
-    )  # no blown-up pixels where the photo has enough
+    )  # no upsampling where the photo has enough pixels
     wide = make_scene(photo, [blob(1000, 600, (0, 200, 900, 400))]).square_crop(128)
     assert wide.box == (0, -200, 1000) and not wide.valid[:20].any() and wide.valid[64].all()
 
@@ -324,6 +324,6 @@ def test_padding_repeats_the_edge():
     assert near(square.pixels[0, 60], RED) and near(square.pixels[-1, 60], BLUE)
 
 
-def test_a_thin_thing_does_not_vanish_in_the_square():
+def test_a_thin_object_does_not_vanish_in_the_square_crop():
     scene = make_scene(Image.new("RGB", (2000, 2000)), [blob(2000, 2000, (100, 1000, 1900, 1003))])
     assert scene.square_crop(64).masks[0].any()

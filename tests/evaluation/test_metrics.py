@@ -11,7 +11,8 @@ from helpers.runs import short
 from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, ViTConfig, ViTImageProcessorPil, ViTModel
 
-from breakascene.data.scene import make_scene, masked_crop
+from breakascene.data.crop import masked_crop
+from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
 from breakascene.evaluation import report
 from breakascene.evaluation.metrics import (

@@ -1,4 +1,4 @@
-"""Runs as files: there and back, and everything that a stranger's file may hold."""
+"""Run files: packing, unpacking, and invalid files of every kind."""
 
 import io
 import json
@@ -22,20 +22,20 @@ def packed(tiny_base, scene, tmp_path_factory):
     folder = tmp_path_factory.mktemp("packed")
     concepts = run_extraction(scene, tiny_base, short(tiny_base), folder / "run")
     (folder / "run" / "thumbs").mkdir()
-    (folder / "run" / "thumbs" / "0.png").write_bytes(b"made by the studio")
+    (folder / "run" / "thumbs" / "0.png").write_bytes(b"a thumbnail of the studio")
     pack(folder / "run", folder / "run.zip")
     return folder / "run.zip", concepts
 
 
-def altered(packed, **changes) -> io.BytesIO:
+def modified(packed, **changes) -> io.BytesIO:
     """The packed run with entries replaced, added, or left out (None)."""
     with zipfile.ZipFile(packed[0]) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     entries |= {name.replace("__", "/").replace("_DOT_", "."): value for name, value in changes.items()}
-    return zipped(entries)
+    return make_zip(entries)
 
 
-def zipped(entries: dict) -> io.BytesIO:
+def make_zip(entries: dict) -> io.BytesIO:
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, value in entries.items():
@@ -56,7 +56,7 @@ def tensors_with(packed, change) -> bytes:
     return save(change(tensors))
 
 
-def test_a_run_comes_back_the_same(packed, tiny_base, tmp_path):
+def test_round_trip(packed, tiny_base, tmp_path):
     file, concepts = packed
     with zipfile.ZipFile(file) as archive:
         assert {"manifest.json", "scene/img.png"} < set(archive.namelist())
@@ -69,7 +69,7 @@ def test_a_run_comes_back_the_same(packed, tiny_base, tmp_path):
         pass
 
 
-def test_what_is_no_run_is_not_packed(tmp_path):
+def test_other_folders_are_not_packed(tmp_path):
     with pytest.raises(UserError, match="not a run folder"):
         pack(tmp_path, tmp_path / "run.zip")
     assert listing(tmp_path) == {}
@@ -80,7 +80,7 @@ def with_nan(tensors):
     return tensors
 
 
-def too_wide(tensors):
+def wrong_dim(tensors):
     return tensors | {"handles": torch.zeros(len(tensors["handles"]), 7)}
 
 
@@ -88,60 +88,60 @@ def other_layer(tensors):
     return tensors | {"unet.no_such.weight.A": torch.zeros(2, 2), "unet.no_such.weight.B": torch.zeros(2, 2)}
 
 
-def half_of_a_pair(tensors):
+def single_factor(tensors):
     name = next(key for key in tensors if key.endswith(".A"))
     return {key: value for key, value in tensors.items() if key != name}
 
 
-def in_half(tensors):
+def embeddings_in_float16(tensors):
     return {key: value.half() for key, value in tensors.items()}
 
 
 BAD_TENSORS = {
-    "no numbers": with_nan,
-    "do not fit": too_wide,
+    "not finite": with_nan,
+    "do not fit": wrong_dim,
     "not fit the model": other_layer,
-    "fit the model": half_of_a_pair,
-    "that are no numbers": in_half,
+    "fit the model": single_factor,
+    "wrong type": embeddings_in_float16,
 }
 BAD_ENTRIES = {
-    "other things than a run": {"evil_DOT_py": b"print()"},
-    "than a run": {"scene__..__..__out_DOT_png": b"x"},
-    "it holds other things": {"concepts_DOT_pkl": pickle.dumps({"a": 1})},
+    "do not belong to a run": {"evil_DOT_py": b"print()"},
+    "belong to a run": {"scene__..__..__out_DOT_png": b"x"},
+    "it holds files": {"concepts_DOT_pkl": pickle.dumps({"a": 1})},
     "damaged": {"concepts_DOT_safetensors": pickle.dumps({"a": 1})},
     "is damaged": {"manifest_DOT_json": b"[1, 2]"},
     "needs img": {"scene__img_DOT_png": None},
     "or is damaged": {"losses_DOT_json": None},
-    "not such a file": {"losses_DOT_json": b"[3]"},
+    "or not a run file": {"losses_DOT_json": b"[3]"},
 }
 BAD_MANIFESTS = {
     "another model": {"fingerprint": "0" * 16},
-    "do not belong together": {"names": ["<b>", "x"]},
+    "do not match": {"names": ["<b>", "x"]},
     "setting rank": {"settings": {"rank": "a" * 99}},
     "another version": {"format": 99},
 }
 
 
-@pytest.mark.parametrize("sentence", [*BAD_TENSORS, *BAD_ENTRIES, *BAD_MANIFESTS])
-def test_a_strangers_file_gets_a_sentence_and_leaves_nothing(packed, tiny_base, tmp_path, sentence):
-    if sentence in BAD_TENSORS:
-        changes = {"concepts_DOT_safetensors": tensors_with(packed, BAD_TENSORS[sentence])}
-    elif sentence in BAD_ENTRIES:
-        changes = BAD_ENTRIES[sentence]
+@pytest.mark.parametrize("message", [*BAD_TENSORS, *BAD_ENTRIES, *BAD_MANIFESTS])
+def test_invalid_files_are_refused_and_leave_nothing(packed, tiny_base, tmp_path, message):
+    if message in BAD_TENSORS:
+        changes = {"concepts_DOT_safetensors": tensors_with(packed, BAD_TENSORS[message])}
+    elif message in BAD_ENTRIES:
+        changes = BAD_ENTRIES[message]
     else:
-        changes = {"manifest_DOT_json": manifest_with(packed, **BAD_MANIFESTS[sentence])}
-    with pytest.raises(UserError, match=sentence):
-        unpack(altered(packed, **changes), tiny_base, tmp_path / "run")
+        changes = {"manifest_DOT_json": manifest_with(packed, **BAD_MANIFESTS[message])}
+    with pytest.raises(UserError, match=message):
+        unpack(modified(packed, **changes), tiny_base, tmp_path / "run")
     assert listing(tmp_path) == {}
 
 
-def test_a_file_that_is_no_zip_or_a_bomb(packed, tiny_base, tmp_path):
-    with pytest.raises(UserError, match="damaged, or not such a file"):
+def test_no_zip_and_zip_bomb(packed, tiny_base, tmp_path):
+    with pytest.raises(UserError, match="damaged or not a run file"):
         unpack(io.BytesIO(b"hello"), tiny_base, tmp_path / "run")
     cut = io.BytesIO(packed[0].read_bytes()[:-200])
-    with pytest.raises(UserError, match="damaged, or not such a file"):
+    with pytest.raises(UserError, match="damaged or not a run file"):
         unpack(cut, tiny_base, tmp_path / "run")
-    bomb = zipped({"losses.json": bytes(401_000_000)})
+    bomb = make_zip({"losses.json": bytes(401_000_000)})
     assert len(bomb.getvalue()) < 1_000_000
     with pytest.raises(UserError, match="larger than 400 MB"):
         unpack(bomb, tiny_base, tmp_path / "run")

@@ -16,18 +16,18 @@ def concepts(tiny_base, scene):
     return run_extraction(scene, tiny_base, preset("light", tiny_base, steps=(1, 1), prior_loss_weight=0.0))
 
 
-def arrays(pictures):
-    return [np.asarray(picture.image, dtype=int) for picture in pictures]
+def arrays(images):
+    return [np.asarray(generated.image, dtype=int) for generated in images]
 
 
-def test_pictures_and_their_records(tiny_base, concepts):
+def test_images_and_their_metadata(tiny_base, concepts):
     before = weights_of(tiny_base)
-    pictures = generate(
+    images = generate(
         tiny_base, concepts, ["<asset0> at <background>", "a dog"], count=3, seed=5, num_inference_steps=3
     )
-    first = next(pictures)
-    assert_same_base(tiny_base, before)  # between pictures too
-    rest = list(pictures)
+    first = next(images)
+    assert_same_base(tiny_base, before)  # between images too
+    rest = list(images)
     assert first.image.size == (128, 128) and len(rest) == 5
     expected = {
         "prompt": "<asset0> at <background>",
@@ -47,7 +47,7 @@ def test_pictures_and_their_records(tiny_base, concepts):
     assert [p.metadata["index"] for p in rest] == [1, 2, 3, 4, 5] and rest[-1].metadata["prompt"] == "a dog"
 
 
-def test_picture_k_is_the_same_whatever_the_batch(tiny_base, concepts):
+def test_image_k_is_the_same_in_every_batch(tiny_base, concepts):
     options = {"count": 3, "seed": 1, "num_inference_steps": 4}
     batched = arrays(generate(tiny_base, concepts, ["<asset0>"], **options))
     alone = arrays(generate(tiny_base, concepts, ["<asset0>"], batch_size=1, **options))
@@ -57,47 +57,47 @@ def test_picture_k_is_the_same_whatever_the_batch(tiny_base, concepts):
     assert abs(batched[0] - batched[1]).max() > 10
 
 
-def test_paired_prompts_are_drawn_from_the_same_seeds(tiny_base, concepts):
+def test_prompts_can_share_their_seeds(tiny_base, concepts):
     prompts = ["<asset0>", "<asset1>", "<asset0>"]
-    pictures = list(generate(tiny_base, concepts, prompts, count=2, seed=8, num_inference_steps=3, same_seeds=True))
-    assert [(p.metadata["prompt"], p.metadata["index"]) for p in pictures] == [(p, i) for p in prompts for i in (0, 1)]
-    drawn = arrays(pictures)
-    assert abs(drawn[0] - drawn[4]).max() <= 1 and abs(drawn[1] - drawn[5]).max() <= 1
-    assert abs(drawn[0] - drawn[1]).max() > 10 and abs(drawn[0] - drawn[2]).max() > 1
+    images = list(generate(tiny_base, concepts, prompts, count=2, seed=8, num_inference_steps=3, same_seeds=True))
+    assert [(p.metadata["prompt"], p.metadata["index"]) for p in images] == [(p, i) for p in prompts for i in (0, 1)]
+    values = arrays(images)
+    assert abs(values[0] - values[4]).max() <= 1 and abs(values[1] - values[5]).max() <= 1
+    assert abs(values[0] - values[1]).max() > 10 and abs(values[0] - values[2]).max() > 1
 
 
 def test_prompt_negative_guidance_and_seed_matter(tiny_base, concepts):
-    def draw(prompt="<asset0>", **options):
+    def one(prompt="<asset0>", **options):
         return arrays(generate(tiny_base, concepts, [prompt], **{"num_inference_steps": 3, **options}))[0]
 
-    plain = draw()
-    assert (plain == draw()).all()
-    for other in (draw("<asset1>"), draw(negative_prompt="a dog"), draw(guidance_scale=9.0), draw(seed=1)):
+    plain = one()
+    assert (plain == one()).all()
+    for other in (one("<asset1>"), one(negative_prompt="a dog"), one(guidance_scale=9.0), one(seed=1)):
         assert (plain != other).any()
 
 
-def test_pictures_are_drawn_wide_and_tall(tiny_base, sd2_base, concepts):
+def test_wide_and_tall_images(tiny_base, sd2_base, concepts):
     assert image_shapes(tiny_base) == {"square": (128, 128), "wide": (160, 96), "tall": (96, 160)}
     for size in image_shapes(tiny_base).values():
-        picture = next(generate(tiny_base, concepts, ["<asset0>"], num_inference_steps=2, size=size))
-        assert picture.image.size == size == (picture.metadata["width"], picture.metadata["height"])
+        generated = next(generate(tiny_base, concepts, ["<asset0>"], num_inference_steps=2, size=size))
+        assert generated.image.size == size == (generated.metadata["width"], generated.metadata["height"])
     for size in image_shapes(sd2_base).values():
         assert next(generate(sd2_base, None, ["a dog"], num_inference_steps=1, size=size)).image.size == size
 
 
-def test_bare_base_has_no_handles(tiny_base):
+def test_plain_base_has_no_handles(tiny_base):
     assert len(list(generate(tiny_base, None, ["a photo of a dog"], num_inference_steps=2))) == 1
     with pytest.raises(UserError, match="<asset0> is an unknown handle"):
         generate(tiny_base, None, ["a photo of <asset0>"])
 
 
-def test_mistakes_are_told_at_once(tiny_base, concepts):
-    for prompts, words in (
+def test_bad_input_is_refused_by_the_call(tiny_base, concepts):
+    for prompts, message in (
         (["a dog", "<asset4>"], "<asset4>.*<asset0>, <asset1>, <background>"),
         ([" "], "empty"),
         (["a " * 30 + "<asset0>"], "cut off"),
     ):
-        with pytest.raises(UserError, match=words):
+        with pytest.raises(UserError, match=message):
             generate(tiny_base, concepts, prompts)
     with pytest.raises(UserError, match="<what>"):
         generate(tiny_base, concepts, ["a dog"], negative_prompt="<what>")
@@ -108,21 +108,21 @@ def test_mistakes_are_told_at_once(tiny_base, concepts):
         generate(tiny_base, concepts, ["a dog"], count=0)
 
 
-def test_record_round_trip(tiny_base, concepts, tmp_path):
-    picture = next(generate(tiny_base, concepts, ['a "photo" of <asset0> – é/../'], num_inference_steps=2))
-    path = save_image(picture, tmp_path / "new" / "folder")
+def test_metadata_round_trip(tiny_base, concepts, tmp_path):
+    generated = next(generate(tiny_base, concepts, ['a "photo" of <asset0> – é/../'], num_inference_steps=2))
+    path = save_image(generated, tmp_path / "new" / "folder")
     assert path.name == "000-a-photo-of-asset0.png"
-    assert read_metadata(path) == picture.metadata
+    assert read_metadata(path) == generated.metadata
     with Image.open(path) as image:
-        assert (np.asarray(image) == np.asarray(picture.image)).all()
+        assert (np.asarray(image) == np.asarray(generated.image)).all()
         assert json.loads(image.text["breakascene"])["prompt"] == 'a "photo" of <asset0> – é/../'
-    again = save_image(picture, path.parent)
+    again = save_image(generated, path.parent)
     assert again.name == "000-a-photo-of-asset0-2.png" and len(list(path.parent.iterdir())) == 2
 
 
-def test_picture_without_a_record(tmp_path):
+def test_image_without_metadata(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     for name in ("plain.png", "text.png", "none.png"):
-        with pytest.raises(UserError, match="has no record"):
+        with pytest.raises(UserError, match="has no metadata"):
             read_metadata(tmp_path / name)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from breakascene.data.scene import load_scene
-from breakascene.studio.screens.pick import samples
+from breakascene.studio.screens.select_actions import samples
 
 sync_api = pytest.importorskip("playwright.sync_api")
 WAIT = 60_000  # ms, for what takes a moment

@@ -1,4 +1,4 @@
-"""Files that tests need and that are awkward to make."""
+"""Test files that take more than one line to make."""
 
 import struct
 import zlib
@@ -14,7 +14,7 @@ def save_mask(path: Path, mask: np.ndarray) -> Path:
 
 
 def save_blank_png(path: Path, width: int, height: int) -> Path:
-    """A black one-bit PNG, whole and correct, packed row by row so that it never stands in memory."""
+    """A black one-bit PNG, valid, compressed row by row so that it is never in memory as a whole."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

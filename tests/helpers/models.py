@@ -1,4 +1,4 @@
-"""Random-weight models of the true architectures, and comparisons of a base with itself."""
+"""Models of the real architectures with small random weights, and a check that a base is unchanged."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ WORDS = "a photo of and at in on the dog cat car ball mug beach snow grass objec
 
 
 def small_tokenizer(length: int, pad: str = "<|endoftext|>") -> CLIPTokenizer:
-    """A CLIP tokenizer that knows WORDS whole and spells all others."""
+    """Return a CLIP tokenizer that has a token for each of WORDS and spells all other words."""
     letters = sorted(ByteLevel.alphabet())
     vocab = {piece: i for i, piece in enumerate(letters + [f"{letter}</w>" for letter in letters])}
     merges = []
@@ -31,17 +31,17 @@ def small_tokenizer(length: int, pad: str = "<|endoftext|>") -> CLIPTokenizer:
                 merges.append(tuple(pieces[:2]))
             pieces = [pieces[0] + pieces[1], *pieces[2:]]
             vocab.setdefault(pieces[0], len(vocab))
-    for mark in ("<|startoftext|>", "<|endoftext|>"):
-        vocab[mark] = len(vocab)
+    for special in ("<|startoftext|>", "<|endoftext|>"):
+        vocab[special] = len(vocab)
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=length, pad_token=pad)
 
 
 def text_config(tokenizer: CLIPTokenizer, **changes) -> CLIPTextConfig:
-    """CLIP's text encoder, two layers of 32 numbers; changes: fields to set otherwise."""
+    """Return the configuration of a CLIP text encoder with two layers of width 32; `changes` are fields to replace."""
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    marks = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     length = {"max_position_embeddings": tokenizer.model_max_length}
-    return CLIPTextConfig(vocab_size=len(tokenizer), **{**sizes, **marks, **length, **changes})
+    return CLIPTextConfig(vocab_size=len(tokenizer), **{**sizes, **special, **length, **changes})
 
 
 def save_base(
@@ -56,14 +56,14 @@ def save_base(
     pad: str = "<|endoftext|>",
     family: str | None = None,
 ) -> Path:
-    """Save a model with random weights, the same each time, as a diffusers folder; of the SDXL kind with `text_2`."""
+    """Save a model with fixed random weights as a diffusers folder; with `text_2` it is an SDXL model."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         tokenizer = small_tokenizer(length, pad)
         text_encoder = CLIPTextModel(text_config(tokenizer, **(text or {})))
-        # CLIP's own initial embeddings are so near each other that all words would look alike
+        # CLIP's own initialization is so narrow that all words would be alike
         torch.nn.init.normal_(text_encoder.get_input_embeddings().weight, std=0.5)
-        parts = {
+        components = {
             "unet": UNet2DConditionModel(
                 **{"sample_size": latent, "cross_attention_dim": 32, "norm_num_groups": 4, **unet}
             ),
@@ -82,12 +82,12 @@ def save_base(
         if text_2:
             second = CLIPTextModelWithProjection(text_config(tokenizer, **text_2))
             torch.nn.init.normal_(second.get_input_embeddings().weight, std=0.5)
-            # its tokenizer fills up with the id 0, whatever the first does
-            parts |= {"text_encoder_2": second, "tokenizer_2": small_tokenizer(length, "!")}
-            pipeline = StableDiffusionXLPipeline(**parts)
+            # the second tokenizer pads with the id 0, unlike the first
+            components |= {"text_encoder_2": second, "tokenizer_2": small_tokenizer(length, "!")}
+            pipeline = StableDiffusionXLPipeline(**components)
         else:
             pipeline = StableDiffusionPipeline(
-                **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+                **components, safety_checker=None, feature_extractor=None, requires_safety_checker=False
             )
         pipeline.save_pretrained(folder)
     if family:
@@ -97,7 +97,7 @@ def save_base(
 
 
 def weights_of(base: Base) -> dict[str, torch.Tensor]:
-    """A copy of all weights, by name."""
+    """Copy all weights, by name."""
     return {
         f"{part}.{name}": value.clone()
         for part, module in {**base.trainable_modules, "vae": base.vae}.items()

@@ -1,4 +1,4 @@
-"""Models in the layout of their original code: one file, other names. Written to be read back by the package."""
+"""Write models in the layout of the original code, as one file, for the package to load."""
 
 import re
 import shutil
@@ -60,12 +60,12 @@ def without_weights(folder: Path, target: Path) -> Path:
 
 
 def save_original(base: Base, file: Path) -> Path:
-    """Write a base as a single file in the layout of its original code."""
-    weights = {f"model.diffusion_model.{_unet_name(k, base.unet)}": v for k, v in base.unet.state_dict().items()}
+    """Write a base as a single file in the original layout."""
+    weights = {f"model.diffusion_model.{unet_name(k, base.unet)}": v for k, v in base.unet.state_dict().items()}
     for key, value in base.vae.state_dict().items():
-        square = re.search(r"attentions.*\b(to_.*)\.weight", key)  # there a convolution of one pixel
+        square = re.search(r"attentions.*\b(to_.*)\.weight", key)  # a 1 × 1 convolution there
         weights[f"first_stage_model.{_vae_name(key, base.vae)}"] = value[..., None, None] if square else value
-    for prefix, encoder in zip(_places(base), base.encoders, strict=True):
+    for prefix, encoder in zip(_encoder_prefixes(base), base.encoders, strict=True):
         state = {key.removeprefix("text_model."): value for key, value in encoder.model.state_dict().items()}
         if prefix.endswith("transformer.text_model."):
             weights |= {f"{prefix}{key}": value for key, value in state.items()}
@@ -75,7 +75,7 @@ def save_original(base: Base, file: Path) -> Path:
     return file
 
 
-def _places(base: Base) -> list[str]:
+def _encoder_prefixes(base: Base) -> list[str]:
     if base.is_sdxl:
         return ["conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."]
     if base.text_encoder.config.hidden_act == "gelu":
@@ -83,7 +83,7 @@ def _places(base: Base) -> list[str]:
     return ["cond_stage_model.transformer.text_model."]
 
 
-def _unet_name(key: str, unet) -> str:
+def unet_name(key: str, unet) -> str:
     path, _, kind = key.rpartition(".")
     if path in UNET_ENDS:
         return f"{UNET_ENDS[path]}.{kind}"
@@ -113,18 +113,18 @@ def _vae_name(key: str, vae) -> str:
 
 
 def _openclip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    found = {}
+    converted = {}
     for key, value in state.items():
         for old, new in OPENCLIP_NAMES.items():
             key = key.replace(old, new)
         if key == "text_projection.weight":
-            found["text_projection"] = value.T
-        elif ".self_attn.q_proj." in key:  # query, key and value are one
+            converted["text_projection"] = value.T
+        elif ".self_attn.q_proj." in key:  # query, key and value are one matrix
             parts = [state[_original_of(key).replace("q_proj", name)] for name in ("q_proj", "k_proj", "v_proj")]
-            found[re.sub(r"self_attn\.q_proj\.", "attn.in_proj_", key)] = torch.cat(parts)
+            converted[re.sub(r"self_attn\.q_proj\.", "attn.in_proj_", key)] = torch.cat(parts)
         elif "self_attn" not in key:
-            found[key] = value
-    return found
+            converted[key] = value
+    return converted
 
 
 def _original_of(key: str) -> str:

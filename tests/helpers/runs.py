@@ -1,13 +1,14 @@
 """Short runs for the tests, and whether two of them ended alike."""
 
 import itertools
+from dataclasses import dataclass
 
 import torch
 
 from breakascene.models.attention import AttentionStore
 from breakascene.models.concepts import Concepts
 from breakascene.training.settings import preset
-from breakascene.training.step import step_loss
+from breakascene.training.step import compute_losses, sample_batch
 
 
 def short(base, name="light", **changes):
@@ -18,9 +19,23 @@ def short(base, name="light", **changes):
     )
 
 
-def step(base, views, handles, prior, settings, rng):
-    with AttentionStore(base.unet, base.attention_layers, settings.train_batch_size) as seen:
-        return step_loss(base, views, handles, prior, settings, rng, seen)
+@dataclass
+class Step:
+    """A step without its update: the loss to minimize, its parts as floats, leak and handles."""
+
+    total: torch.Tensor
+    losses: dict[str, float]
+    leak: dict[str, float]
+    handles: tuple[str, ...]
+
+
+def step(base, data, handles, prior, settings, rng) -> Step:
+    batch = sample_batch(base, data, handles, prior, settings, rng)
+    with AttentionStore(base.unet, base.attention_layers, len(batch)) as store:
+        found = compute_losses(base, data, prior, batch, settings, store)
+    losses = {name: value.item() for name, value in {"total": found.total, **found.parts}.items()}
+    leak = {handles[k]: found.leak[b, k].item() for b, subset in enumerate(batch.subsets) for k in subset}
+    return Step(found.total, losses, leak, tuple(handles[k] for k in sorted(set().union(*batch.subsets))))
 
 
 def stop_after(steps):

@@ -11,7 +11,7 @@ from breakascene.studio import launch
 
 @contextmanager
 def running_studio(data: Path, **options) -> Iterator[str]:
-    """Serve the studio on the base at hand (the toybox, unless BREAKASCENE_BASE says otherwise); gives its address."""
+    """Serve the studio on the default base (the toybox, unless BREAKASCENE_BASE is set) and yield its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -27,4 +27,4 @@ def running_studio(data: Path, **options) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         demo.close()
-        demo.line.close()
+        demo.job_queue.close()

@@ -1,4 +1,4 @@
-"""The kinds of Stable Diffusion, with small random weights: through the whole chain, with diffusers as the oracle."""
+"""Stable Diffusion 1, 2 and XL with small random weights through the whole chain, with diffusers as the oracle."""
 
 import json
 import math
@@ -34,12 +34,12 @@ def base(request):
 
 
 def brief(base):
-    """Settings of a few steps; prior pictures only where they are quickly drawn."""
+    """Settings of a few steps; prior images only where they are fast to generate."""
     return short(base, steps=(2, 2), prior_loss_weight=float(base.latent_size < 64))
 
 
 @pytest.fixture(scope="module")
-def whole_runs(scene, request):
+def full_runs(scene, request):
     """An uninterrupted run on each kind, to compare with."""
     bases = {kind: request.getfixturevalue(f"{kind}_base") for kind in KINDS}
     return {base.fingerprint: run_extraction(scene, base, brief(base)) for base in bases.values()}
@@ -70,67 +70,67 @@ def test_layers_of_the_true_sdxl_are_those_of_32_cells():
 
 
 @torch.no_grad()
-def test_the_unet_is_told_what_diffusers_tells_it(base):
+def test_prompts_are_encoded_as_by_diffusers(base):
     """encode_prompt and _get_add_time_ids of diffusers' own pipelines are the oracle, with handles and without."""
-    rows = torch.randn(3, base.embedding_dim, generator=torch.Generator().manual_seed(0))
+    embeddings = torch.randn(3, base.embedding_dim, generator=torch.Generator().manual_seed(0))
     for handles, prompts in (((), PROMPTS), (HANDLES, ["a photo of <asset1> and <asset0>", "<background>"])):
-        with with_handles(base, handles, rows[: len(handles)]):
-            told, pipeline = base.encode_prompts(prompts), base.pipeline()
+        with with_handles(base, handles, embeddings[: len(handles)]):
+            encoded, pipeline = base.encode_prompts(prompts), base.pipeline()
             hidden, _, *pooled = pipeline.encode_prompt(
                 prompts, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
             )
-        assert torch.equal(told["encoder_hidden_states"], hidden) and hidden.shape == (2, 77, base.embedding_dim)
+        assert torch.equal(encoded["encoder_hidden_states"], hidden) and hidden.shape == (2, 77, base.embedding_dim)
         if base.is_sdxl:
             size = (base.image_size, base.image_size)
             ids = pipeline._get_add_time_ids(size, (0, 0), size, hidden.dtype, text_encoder_projection_dim=40)
-            assert torch.equal(told["added_cond_kwargs"]["text_embeds"], pooled[0]) and pooled[0].shape == (2, 40)
-            assert torch.equal(told["added_cond_kwargs"]["time_ids"], ids.repeat(2, 1)) and ids.shape == (1, 6)
+            assert torch.equal(encoded["added_cond_kwargs"]["text_embeds"], pooled[0]) and pooled[0].shape == (2, 40)
+            assert torch.equal(encoded["added_cond_kwargs"]["time_ids"], ids.repeat(2, 1)) and ids.shape == (1, 6)
 
 
 @torch.no_grad()
 def test_a_pipeline_step_is_a_prediction(base):
-    """One step of diffusers' own pipeline, without guidance, asks the UNet the same as predict does."""
-    asked = []
-    hook = base.unet.register_forward_hook(lambda _, args, kwargs, out: asked.append((args, out[0])), with_kwargs=True)
+    """One step of diffusers' own pipeline, without guidance, calls the UNet as predict does."""
+    calls = []
+    hook = base.unet.register_forward_hook(lambda _, args, kwargs, out: calls.append((args, out[0])), with_kwargs=True)
     try:
         base.pipeline()(PROMPTS, num_inference_steps=1, guidance_scale=1.0, output_type="latent")
     finally:
         hook.remove()
-    (noisy, timestep), answer = asked[0]
-    assert torch.allclose(base.predict(noisy, timestep.expand(2), PROMPTS), answer, atol=1e-5)
+    (noisy_latents, timestep), model_pred = calls[0]
+    assert torch.allclose(base.predict(noisy_latents, timestep.expand(2), PROMPTS), model_pred, atol=1e-5)
 
 
 @torch.no_grad()
-def test_a_prompts_summary_is_read_at_its_end_mark(sdxl_base, monkeypatch):
-    """Handles have larger ids than the end mark, where a configuration with eos_token_id 2 would look."""
-    said = "a photo of <asset0> at <asset1>"
+def test_pooled_embeddings_are_taken_at_the_end_token(sdxl_base, monkeypatch):
+    """Handles have larger ids than the end token, and with eos_token_id 2 transformers pools at the largest id."""
+    prompt = "a photo of <asset0> at <asset1>"
     assert all(encoder.model.config.eos_token_id == 2 for encoder in sdxl_base.encoders)
     plain = sdxl_base.encode_prompts(PROMPTS[:1])
     with with_handles(sdxl_base, HANDLES, initial_embeddings(sdxl_base, ["ball", "mug", "background"])):
-        # With the embeddings of the words themselves nothing but the token's number is new.
-        told = sdxl_base.encode_prompts([said])
-        assert torch.equal(told["encoder_hidden_states"], plain["encoder_hidden_states"])
-        assert torch.equal(told["added_cond_kwargs"]["text_embeds"], plain["added_cond_kwargs"]["text_embeds"])
-        assert [token_positions(sdxl_base, said, HANDLES)[i] for i in (0, 1)] == [[4], [6]]
+        # The handles have the embeddings of these words, so only the token ids differ.
+        encoded = sdxl_base.encode_prompts([prompt])
+        assert torch.equal(encoded["encoder_hidden_states"], plain["encoder_hidden_states"])
+        assert torch.equal(encoded["added_cond_kwargs"]["text_embeds"], plain["added_cond_kwargs"]["text_embeds"])
+        assert [token_positions(sdxl_base, prompt, HANDLES)[i] for i in (0, 1)] == [[4], [6]]
         second = sdxl_base.encoders[1]
-        ids = second.tokens([said])[0].tolist()
+        ids = second.tokens([prompt])[0].tolist()
         assert [ids[4], ids[6]] == second.tokenizer.convert_tokens_to_ids(["<asset0>", "<asset1>"])
-        monkeypatch.setattr(second.model.text_model, "eos_token_id", 2)  # as transformers takes it by itself
-        wrong = sdxl_base.encode_prompts([said])
+        monkeypatch.setattr(second.model.text_model, "eos_token_id", 2)  # as transformers does by default
+        wrong = sdxl_base.encode_prompts([prompt])
         assert not torch.equal(wrong["added_cond_kwargs"]["text_embeds"], plain["added_cond_kwargs"]["text_embeds"])
 
 
-def test_both_text_encoders_read_their_half_of_a_handle(sdxl_base):
+def test_each_text_encoder_takes_its_part_of_a_handle(sdxl_base):
     before = weights_of(sdxl_base)
-    rows = initial_embeddings(sdxl_base, ["ball", "mug"])
-    for encoder, half in zip(sdxl_base.encoders, rows.split([32, 48], 1), strict=True):
+    embeddings = initial_embeddings(sdxl_base, ["ball", "mug"])
+    for encoder, part in zip(sdxl_base.encoders, embeddings.split([32, 48], 1), strict=True):
         table = encoder.model.get_input_embeddings().weight
-        assert torch.equal(half[1], table[encoder.tokenizer.convert_tokens_to_ids("mug</w>")])
-    with with_handles(sdxl_base, HANDLES[:2], rows) as words:
+        assert torch.equal(part[1], table[encoder.tokenizer.convert_tokens_to_ids("mug</w>")])
+    with with_handles(sdxl_base, HANDLES[:2], embeddings) as parameter:
         for encoder in sdxl_base.encoders:
             assert isinstance(encoder.model.get_input_embeddings(), HandleEmbedding)
         sdxl_base.predict(torch.randn(1, 4, 32, 32), torch.tensor([300]), ["a photo of <asset0>"]).sum().backward()
-        assert words.grad[0, :32].all() and words.grad[0, 32:].all() and not words.grad[1].any()
+        assert parameter.grad[0, :32].all() and parameter.grad[0, 32:].all() and not parameter.grad[1].any()
     assert_same_base(sdxl_base, before)
 
 
@@ -138,20 +138,20 @@ def test_phase_1_changes_the_handles_and_nothing_else(base, scene):
     before, start = weights_of(base), initial_embeddings(base, scene.names)
     for _ in extract(scene, base, short(base, steps=(2, 0))):
         now = {name.replace(".table", ""): value for name, value in weights_of(base).items()}
-        rows = [now.pop(name) for name in list(now) if name.endswith("token_embedding.rows")]
-        assert len(rows) == len(base.encoders)
+        embeddings = [now.pop(name) for name in list(now) if name.endswith("token_embedding.embeddings")]
+        assert len(embeddings) == len(base.encoders)
         assert now.keys() == before.keys() and all(torch.equal(now[name], before[name]) for name in before)
-        assert ((rows[0] != start).float().mean(1)[:2] > 0).all()
+        assert ((embeddings[0] != start).float().mean(1)[:2] > 0).all()
     assert_same_base(base, before)
 
 
 @pytest.mark.parametrize("at", [1, 3])
-def test_stopped_run_resumes_to_the_same_end(base, scene, whole_runs, tmp_path, at):
+def test_stopped_run_resumes_to_the_same_end(base, scene, full_runs, tmp_path, at):
     before, out = weights_of(base), tmp_path / "run"
     part = run_extraction(scene, base, brief(base), out, stop=stop_after(at))
     assert part.steps == at
     end = run_extraction(scene, base, brief(base), out, resume=True)
-    assert_same(end, whole_runs[base.fingerprint])
+    assert_same(end, full_runs[base.fingerprint])
     assert_same(Concepts.load(out), end)
     assert all(math.isfinite(value) for losses in end.losses for value in losses.values())
     moved = {key.split(".")[0] for key, value in end.delta.items() if key.endswith(".B") and value.any()}
@@ -170,29 +170,29 @@ def test_all_weights_of_sdxl_can_be_trained(sdxl_base, scene, tmp_path):
     assert_same_base(sdxl_base, before)
 
 
-def test_concepts_draw_and_leave_no_trace(base, scene, whole_runs, tmp_path):
-    before, concepts = weights_of(base), whole_runs[base.fingerprint]
+def test_concepts_generate_and_leave_no_trace(base, scene, full_runs, tmp_path):
+    before, concepts = weights_of(base), full_runs[base.fingerprint]
     concepts.save(tmp_path / "run", scene)
     loaded = Concepts.load(tmp_path / "run")
     assert loaded.id == concepts.id and loaded.embeddings.shape == (3, base.embedding_dim)
     with loaded.applied(base):
         assert all(value.max() == 1 for value in attention_maps(base, scene, loaded.handles).values())
     prompts = ["a photo of <asset0> and <asset1>", "a photo of <background>"]
-    pictures = [p.image for p in generate(base, loaded, prompts, num_inference_steps=2, seed=3)]
+    images = [p.image for p in generate(base, loaded, prompts, num_inference_steps=2, seed=3)]
     again = [p.image for p in generate(base, loaded, prompts, num_inference_steps=2, seed=3)]
     plain = [p.image for p in generate(base, None, ["a photo of dog", "a photo of cat"], num_inference_steps=2, seed=3)]
-    assert all(picture.size == (base.image_size, base.image_size) for picture in pictures)
-    assert [p.tobytes() for p in pictures] == [p.tobytes() for p in again] != [p.tobytes() for p in plain]
+    assert all(image.size == (base.image_size, base.image_size) for image in images)
+    assert [p.tobytes() for p in images] == [p.tobytes() for p in again] != [p.tobytes() for p in plain]
     other = [
         p.image.tobytes()
         for p in generate(base, loaded, prompts, num_inference_steps=2, seed=3, negative_prompt="a car")
     ]
-    assert other[0] != pictures[0].tobytes()
+    assert other[0] != images[0].tobytes()
     assert_same_base(base, before)
 
 
-def test_a_run_on_sdxl_as_one_file(sdxl_base, scene, whole_runs, tmp_path):
-    concepts = whole_runs[sdxl_base.fingerprint]
+def test_sdxl_run_file(sdxl_base, scene, full_runs, tmp_path):
+    concepts = full_runs[sdxl_base.fingerprint]
     concepts.save(tmp_path / "run", scene)
     pack(tmp_path / "run", tmp_path / "run.zip")
     assert_same(unpack(tmp_path / "run.zip", sdxl_base, tmp_path / "back"), concepts)
@@ -205,12 +205,12 @@ def test_a_run_on_sdxl_as_one_file(sdxl_base, scene, whole_runs, tmp_path):
     assert "other" not in listing(tmp_path)
 
 
-def test_sdxl_that_is_not_whole(sdxl_folder, tmp_path):
+def test_incomplete_sdxl(sdxl_folder, tmp_path):
     broken = shutil.copytree(sdxl_folder, tmp_path / "broken")
     index = json.loads((broken / "model_index.json").read_text())
 
     def refused():
-        with pytest.raises(UserError, match="not whole.*for SDXL also tokenizer_2 and text_encoder_2"):
+        with pytest.raises(UserError, match="incomplete.*for SDXL also tokenizer_2 and text_encoder_2"):
             load_base(broken, "cpu")
 
     without = {**index, "tokenizer": [None, None], "text_encoder": [None, None]}  # as SDXL's refiner is
@@ -224,7 +224,7 @@ def test_sdxl_that_is_not_whole(sdxl_folder, tmp_path):
     refused()
 
 
-def test_a_base_for_inpainting_is_refused(sd_folder, tmp_path):
+def test_inpainting_base_is_refused(sd_folder, tmp_path):
     other = shutil.copytree(sd_folder, tmp_path / "other")
     unet = UNet2DConditionModel.from_pretrained(other, subfolder="unet", use_safetensors=True)
     UNet2DConditionModel.from_config({**unet.config, "in_channels": 9}).save_pretrained(other / "unet")

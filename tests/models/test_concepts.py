@@ -29,24 +29,24 @@ def test_run_folder(run, scene, tiny_base):
     assert again.background and again.names == scene.names and (again.masks() == scene.masks()).all()
 
 
-def test_load_and_save_lose_nothing(run, tmp_path):
+def test_save_and_load_round_trip(run, tmp_path):
     out, concepts = run
     loaded = Concepts.load(out)
     assert (loaded.id, loaded.settings, loaded.seed) == (concepts.id, concepts.settings, 0)
     loaded.save(tmp_path / "copy")
     assert Concepts.load(tmp_path / "copy").id == concepts.id
-    loaded.save(tmp_path / "copy")  # a run may be replaced
+    loaded.save(tmp_path / "copy")  # an existing run is replaced
     assert [p.name for p in tmp_path.iterdir()] == ["copy"]
 
 
-def test_applied_and_off_again_bit_for_bit(run, tiny_base):
+def test_applied_restores_the_base_bit_for_bit(run, tiny_base):
     _, concepts = run
     before, vocabulary = weights_of(tiny_base), dict(tiny_base.tokenizer.get_vocab())
-    noisy, timesteps = torch.randn(1, 4, 16, 16), torch.tensor([300])
+    noisy_latents, timesteps = torch.randn(1, 4, 16, 16), torch.tensor([300])
 
     def predict(prompt):
         with torch.no_grad():
-            return tiny_base.predict(noisy, timesteps, [prompt])
+            return tiny_base.predict(noisy_latents, timesteps, [prompt])
 
     plain = predict("a photo of a dog")
     with concepts.applied(tiny_base):
@@ -59,13 +59,13 @@ def test_applied_and_off_again_bit_for_bit(run, tiny_base):
     assert_same_base(tiny_base, before)
 
 
-def test_another_base_is_refused(run, sd_base):
+def test_other_base_is_refused(run, sd_base):
     _, concepts = run
     with pytest.raises(UserError, match="learned on"), concepts.applied(sd_base):
         pass
 
 
-def test_folders_that_are_no_run(run, tmp_path):
+def test_invalid_run_folders(run, tmp_path):
     out, concepts = run
     with pytest.raises(UserError, match="is not a run folder"):
         Concepts.load(tmp_path / "nowhere")

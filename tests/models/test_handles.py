@@ -15,7 +15,7 @@ from breakascene.models.handles import (
 HANDLES = ("<asset0>", "<asset1>", "<background>")
 
 
-def test_prompts_of_subsets():
+def test_training_prompts():
     assert handle_of(3) == "<asset3>"
     assert training_prompt(["<asset1>"]) == "a photo of <asset1>"
     assert training_prompt(["<asset2>", "<asset0>"]) == "a photo of <asset2> and <asset0>"
@@ -23,48 +23,48 @@ def test_prompts_of_subsets():
     assert training_prompt(["<background>"]) == "a photo of <background>"
 
 
-def test_unknown_handles_are_named_with_the_known_ones():
+def test_unknown_handles_are_refused():
     check_prompt("a photo of <asset0> and 3 > 2", HANDLES)
-    for word in ("<asset7>", "<foo>", "<Asset0>"):
-        with pytest.raises(UserError, match=f"{word} is an unknown handle.*<asset0>, <asset1>, <background>"):
-            check_prompt(f"a photo of {word}", HANDLES)
+    for handle in ("<asset7>", "<foo>", "<Asset0>"):
+        with pytest.raises(UserError, match=f"{handle} is an unknown handle.*<asset0>, <asset1>, <background>"):
+            check_prompt(f"a photo of {handle}", HANDLES)
 
 
-def test_rows_start_as_the_mean_of_the_pieces(tiny_base):
+def test_initial_embeddings_are_the_mean_of_the_names_tokens(tiny_base):
     table = tiny_base.text_encoder.get_input_embeddings().weight
-    rows = initial_embeddings(tiny_base, ["ball", "mug ball"])
+    embeddings = initial_embeddings(tiny_base, ["ball", "mug ball"])
     one, two = (tiny_base.tokenizer.convert_tokens_to_ids(f"{word}</w>") for word in ("ball", "mug"))
-    assert torch.equal(rows[0], table[one])
-    assert torch.allclose(rows[1], (table[one] + table[two]) / 2)
+    assert torch.equal(embeddings[0], table[one])
+    assert torch.allclose(embeddings[1], (table[one] + table[two]) / 2)
 
 
-def test_the_text_encoder_reads_the_rows_and_forgets_them(tiny_base):
+def test_handles_are_encoded_trained_and_removed(tiny_base):
     before = weights_of(tiny_base)
     tokenizer, prompts = tiny_base.tokenizer, ["a photo of ball at mug", "a photo of dog"]
     plain = tiny_base.text_encoder(tiny_base.tokens(prompts)).last_hidden_state
-    with with_handles(tiny_base, HANDLES, initial_embeddings(tiny_base, ["ball", "mug", "background"])) as words:
+    with with_handles(tiny_base, HANDLES, initial_embeddings(tiny_base, ["ball", "mug", "background"])) as parameter:
         ids = tiny_base.tokens(["a photo of <asset0>at<asset1>", "a photo of dog"])
         same = tiny_base.text_encoder(ids).last_hidden_state
-        # With the embeddings of the words themselves nothing but the token's number is new.
+        # The handles have the embeddings of these words, so only the token ids differ.
         assert torch.equal(same, plain)
         same[0, -1, 0].backward()
-        assert words.grad[0].any() and words.grad[1].any() and not words.grad[2].any()
+        assert parameter.grad[0].any() and parameter.grad[1].any() and not parameter.grad[2].any()
         assert tiny_base.text_encoder.get_input_embeddings().weight.grad is None
     assert tiny_base.tokenizer is tokenizer
     assert_same_base(tiny_base, before)
 
 
-def test_places_of_repeated_and_cut_off_handles(tiny_base):
+def test_positions_of_repeated_and_cut_off_handles(tiny_base):
     with with_handles(tiny_base, HANDLES, torch.zeros(3, 32)):
         assert token_positions(tiny_base, "a photo of <asset0> and <asset1>", HANDLES) == [[4], [6], []]
         assert token_positions(tiny_base, "<asset1> at <asset1>", ["<asset1>"]) == [[1, 3]]
-        fits = "a " * 21 + "<asset0>"  # with the two marks 24 tokens
+        fits = "a " * 21 + "<asset0>"  # 24 tokens with the start and end tokens
         assert token_positions(tiny_base, fits, HANDLES)[0] == [22]
         with pytest.raises(UserError, match="<asset0> is cut off"):
             token_positions(tiny_base, "a " + fits, HANDLES)
 
 
-def test_a_word_that_the_base_has_is_refused_and_nothing_stays(tiny_base):
+def test_a_token_that_the_base_has_is_refused_and_nothing_stays(tiny_base):
     before = weights_of(tiny_base)
     with (
         pytest.raises(UserError, match="already"),

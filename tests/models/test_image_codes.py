@@ -1,4 +1,4 @@
-"""What the generator learns from besides the listed things: codes of pictures, new things, styles."""
+"""Image codes, and what pretraining derives from them: new objects and styles."""
 
 import numpy as np
 import pytest
@@ -22,33 +22,33 @@ def vae():
 
 
 @pytest.fixture(scope="module")
-def map_of_looks():
+def image_codes_map():
     return ImageCodes.load(TOYBOX)
 
 
-def test_pictures_that_look_alike_have_codes_that_lie_near(vae, map_of_looks):
+def test_similar_images_have_similar_codes(vae, image_codes_map):
     names = TRAINING[:40]
-    codes = map_of_looks.codes([picture(name) for name in names], vae)
-    leaning = [picture(name).rotate(4, Image.Resampling.BICUBIC, expand=True) for name in names]
-    nearest = torch.cdist(map_of_looks.codes(leaning, vae), codes).argmin(1)
+    codes = image_codes_map.codes([picture(name) for name in names], vae)
+    rotated = [picture(name).rotate(4, Image.Resampling.BICUBIC, expand=True) for name in names]
+    nearest = torch.cdist(image_codes_map.codes(rotated, vae), codes).argmin(1)
     assert (nearest == torch.arange(40)).float().mean() > 0.9
     assert codes.shape == (40, 256) and 0.5 < codes.std() < 1.5
 
 
-def test_a_map_of_looks_is_saved_and_read_as_it_was(vae, tmp_path):
-    seen = features(canvases([picture(name) for name in TRAINING[:20]], vae_scale_factor(vae)), vae)
-    made = ImageCodes.of(seen, 12)
-    made.save(tmp_path)
-    again = ImageCodes.load(tmp_path)
-    assert made.axes.shape == (seen.shape[1], 12) and torch.allclose(again.axes, made.axes, atol=1e-3)
-    first = made.codes([picture(TRAINING[0])], vae)
-    assert torch.allclose(first, (seen[:1] - made.mean) @ made.axes, atol=1e-4)
+def test_save_and_load(vae, tmp_path):
+    values = features(canvases([picture(name) for name in TRAINING[:20]], vae_scale_factor(vae)), vae)
+    fitted = ImageCodes.of(values, 12)
+    fitted.save(tmp_path)
+    loaded = ImageCodes.load(tmp_path)
+    assert fitted.axes.shape == (values.shape[1], 12) and torch.allclose(loaded.axes, fitted.axes, atol=1e-3)
+    first = fitted.codes([picture(TRAINING[0])], vae)
+    assert torch.allclose(first, (values[:1] - fitted.mean) @ fitted.axes, atol=1e-4)
     assert ImageCodes.load(tmp_path / "elsewhere") is None
 
 
 @pytest.mark.parametrize("size", [(1, 400), (400, 1)])
-def test_a_picture_as_thin_as_a_line_has_a_code(vae, map_of_looks, size):
-    line = map_of_looks.codes([Image.new("RGBA", size, (200, 30, 30, 255))], vae)
+def test_one_pixel_wide_images_have_codes(vae, image_codes_map, size):
+    line = image_codes_map.codes([Image.new("RGBA", size, (200, 30, 30, 255))], vae)
     assert line.shape == (1, 256) and line.isfinite().all()
 
 
@@ -75,9 +75,9 @@ def test_words_beyond_the_list_take_their_codes():
     assert "fresh" not in words.state_dict()
 
 
-def test_a_batch_names_new_things_by_their_codes(vae, map_of_looks):
+def test_a_batch_names_new_things_by_their_codes(vae, image_codes_map):
     scenes = draw_scenes(np.random.default_rng(1), 40, vae_scale_factor(vae))
-    pool, known = Pool(vae, map_of_looks), len(tokenizer())
+    pool, known = Pool(vae, image_codes_map), len(tokenizer())
     pool.add(scenes)
     latents, shares, ids, codes = pool.draw(12)
     assert latents.shape == (12, 8, 16, 16) and shares.shape == (12, 1, 16, 16) and ids.shape == (12, 32)
@@ -86,14 +86,14 @@ def test_a_batch_names_new_things_by_their_codes(vae, map_of_looks):
     assert not stand_ins & set(ids.flatten().tolist())
     new = [(row, int(x) - known) for row, line in enumerate(ids) for x in line if x >= known]
     assert new and all(code // len(STAND_INS) == row for row, code in new)  # each of its own scene
-    looks_of = map_of_looks.read(scenes.looks, vae)
+    looks_of = image_codes_map.read(scenes.looks, vae)
     assert all((codes[code] - looks_of).norm(dim=1).min() < 1e-2 for _, code in new)
 
 
-def test_the_pool_forgets_its_oldest(vae, map_of_looks, monkeypatch):
+def test_the_pool_forgets_its_oldest(vae, image_codes_map, monkeypatch):
     monkeypatch.setattr("breakascene.toybox.pretraining.generator.POOL", 10)
     first, second = (draw_scenes(np.random.default_rng(seed), 6, vae_scale_factor(vae)) for seed in (1, 2))
-    pool = Pool(vae, map_of_looks)
+    pool = Pool(vae, image_codes_map)
     pool.add(first)
     before = pool.latents.clone()
     pool.add(second)

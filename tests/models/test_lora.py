@@ -10,39 +10,39 @@ def outputs(base):
         return base.predict(torch.randn(1, 4, 16, 16, generator=generator), torch.tensor([400]), ["a photo of a dog"])
 
 
-def shake(trainable, scale):
+def perturb(trainable, scale):
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in trainable.parameters.values():
             parameter += scale * torch.randn(parameter.shape, generator=generator)
 
 
-def test_lora_starts_as_nothing_and_its_factors_say_what_it_does(tiny_base):
+def test_lora_starts_at_zero_and_its_delta_reproduces_the_training(tiny_base):
     before, plain = weights_of(tiny_base), outputs(tiny_base)
     with lora.inject_lora(tiny_base, 4, 0) as trainable:
         assert torch.equal(outputs(tiny_base), plain)
         trained = {name for name, _ in tiny_base.unet.named_parameters() if "lora_" in name}
-        assert len(trainable.parameters) == len(trained) + 2 * 4 * 2  # and 4 layers in each of 2 of the text encoder
-        shake(trainable, 0.05)
+        assert len(trainable.parameters) == len(trained) + 2 * 4 * 2  # 2 text encoder blocks of 4 layers
+        perturb(trainable, 0.05)
         trained_output = outputs(tiny_base)
-        change = trainable.delta()
+        delta = trainable.delta()
     assert torch.equal(outputs(tiny_base), plain)
-    with lora.apply_delta(tiny_base, change):
+    with lora.apply_delta(tiny_base, delta):
         assert torch.allclose(outputs(tiny_base), trained_output, atol=1e-3)  # rounded to float16
         assert not torch.allclose(trained_output, plain, atol=1e-3)
     assert_same_base(tiny_base, before)
     assert not any(weight.requires_grad for weight in tiny_base.unet.parameters())
 
 
-def test_lora_is_the_same_for_the_same_seed_and_leaves_the_global_generator_alone(tiny_base):
+def test_lora_depends_on_its_seed_and_not_on_the_global_generator(tiny_base):
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    found = []
+    deltas = []
     for seed in (0, 0, 1):
         with lora.inject_lora(tiny_base, 4, seed) as trainable:
-            found.append(trainable.delta())
+            deltas.append(trainable.delta())
     assert torch.equal(torch.get_rng_state(), state)
-    first, second, third = found
+    first, second, third = deltas
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(first[name], third[name]) for name in first)
 
@@ -50,45 +50,45 @@ def test_lora_is_the_same_for_the_same_seed_and_leaves_the_global_generator_alon
 def test_lora_on_convolutions(tiny_base):
     plain = outputs(tiny_base)
     with lora.inject_lora(tiny_base, 4, 0, ("conv1", "ff.net.2")) as trainable:
-        shake(trainable, 0.05)
-        trained_output, change = outputs(tiny_base), trainable.delta()
-    assert any("conv1" in name for name in change)
-    with lora.apply_delta(tiny_base, change):
+        perturb(trainable, 0.05)
+        trained_output, delta = outputs(tiny_base), trainable.delta()
+    assert any("conv1" in name for name in delta)
+    with lora.apply_delta(tiny_base, delta):
         assert torch.allclose(outputs(tiny_base), trained_output, atol=1e-3)
     assert torch.equal(outputs(tiny_base), plain)
 
 
-def test_whole_change_of_full_rank_is_the_training_and_comes_off(tiny_base):
+def test_full_rank_delta_reproduces_full_finetuning(tiny_base):
     before, plain = weights_of(tiny_base), outputs(tiny_base)
     with lora.full_finetuning(tiny_base, 1000) as trainable:
-        shake(trainable, 0.01)
-        trained_output, change = outputs(tiny_base), trainable.delta()
-    assert not any("token_embedding" in name for name in change)
+        perturb(trainable, 0.01)
+        trained_output, delta = outputs(tiny_base), trainable.delta()
+    assert not any("token_embedding" in name for name in delta)
     assert_same_base(tiny_base, before)
-    with lora.apply_delta(tiny_base, change):
+    with lora.apply_delta(tiny_base, delta):
         assert torch.allclose(outputs(tiny_base), trained_output, atol=1e-3)  # rounded to float16
         assert (trained_output - plain).abs().max() > 0.1
     assert_same_base(tiny_base, before)
 
 
-def test_what_is_rounded_of_a_whole_change_is_nothing_beside_what_is_cut(tiny_base):
+def test_rounding_is_negligible_beside_the_rank_reduction(tiny_base):
     before = weights_of(tiny_base)
     with lora.full_finetuning(tiny_base, 4) as trainable:
-        shake(trainable, 1e-5)  # a few steps at the paper's rate
-        moved = {name: weight.detach() - before[name] for name, weight in trainable.parameters.items()}
-        change = trainable.delta()
-    for name, difference in moved.items():
+        perturb(trainable, 1e-5)  # a few steps at the paper's rate
+        differences = {name: weight.detach() - before[name] for name, weight in trainable.parameters.items()}
+        delta = trainable.delta()
+    for name, difference in differences.items():
         if difference.ndim == 1:
-            assert torch.equal(change[f"{name}.diff"], difference)
+            assert torch.equal(delta[f"{name}.diff"], difference)
             continue
-        assert change[f"{name}.A"].dtype == change[f"{name}.B"].dtype == torch.float16
+        assert delta[f"{name}.A"].dtype == delta[f"{name}.B"].dtype == torch.float16
         exact = [factor.double() for factor in lora.low_rank_factors(difference, 4)]
-        kept = [change[f"{name}.{factor}"].double() for factor in "AB"]
+        kept = [delta[f"{name}.{factor}"].double() for factor in "AB"]
         cut, both = ((b @ a - difference.flatten(1)).norm().item() for a, b in (exact, kept))
         assert both - cut < 1e-3 * difference.norm()
 
 
-def test_factors_are_the_best_of_their_rank():
+def test_low_rank_factors_are_optimal():
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(12, 4, 3, 3, generator=generator)
     values = torch.linalg.svdvals(matrix.flatten(1).double())
@@ -99,11 +99,11 @@ def test_factors_are_the_best_of_their_rank():
         assert torch.allclose(error, values[rank:].square().sum(), atol=1e-4)
 
 
-def test_change_comes_off_when_the_block_fails(tiny_base):
+def test_delta_is_removed_when_the_block_fails(tiny_base):
     before = weights_of(tiny_base)
-    change = {"unet.conv_in.bias.diff": torch.ones(16)}
+    delta = {"unet.conv_in.bias.diff": torch.ones(16)}
     try:
-        with lora.apply_delta(tiny_base, change):
+        with lora.apply_delta(tiny_base, delta):
             assert torch.equal(tiny_base.unet.conv_in.bias, before["unet.conv_in.bias"] + 1)
             raise KeyboardInterrupt
     except KeyboardInterrupt:

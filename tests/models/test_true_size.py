@@ -1,4 +1,4 @@
-"""Stable Diffusion 2.1 at its true size, in shapes alone: what a run leaves on disk and needs of a GPU."""
+"""Disk and GPU memory of a run on Stable Diffusion 2.1 at its real size, computed from shapes."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ RESULT = 60e6
 
 @pytest.fixture(scope="module")
 def true_base() -> Base:
-    """The shapes of stable-diffusion-2-1-base, without values."""
+    """stable-diffusion-2-1-base on the meta device."""
     tokenizer = small_tokenizer(77)
     text = text_config(
         tokenizer, hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16
@@ -48,14 +48,14 @@ def true_base() -> Base:
     return Base("true", (TextEncoder(tokenizer, encoder),), unet, vae, DDPMScheduler(), "true", "sd")
 
 
-def test_it_is_the_true_size(true_base):
+def test_parameter_counts(true_base):
     sizes = [sum(p.numel() for p in module.parameters()) for module in true_base.trainable_modules.values()]
-    assert sizes == [865_910_724, 340_387_840]  # of the published weights
+    assert sizes == [865_910_724, 340_387_840]  # of the published models
     assert (true_base.image_size, true_base.attention_size) == (512, 16) and true_base.family == "sd"
 
 
 def bytes_on_disk(base: Base, settings) -> int:
-    """Of the change that a run leaves, from shapes alone."""
+    """Size of the weight delta of a run, computed from shapes."""
     if not settings.train_all_weights:
         with lora.inject_lora(base, settings.rank, 0, settings.lora_layers) as trainable:
             return sum(2 * weight.numel() for weight in trainable.parameters.values())
@@ -70,8 +70,8 @@ def bytes_on_disk(base: Base, settings) -> int:
 def test_a_result_takes_at_most_60_mb(tiny_base, true_base, scene, tmp_path, name):
     run_extraction(scene, tiny_base, settings := short(tiny_base, name, steps=(0, 1)), tmp_path / "run")
     file = tmp_path / "run" / "concepts.safetensors"
-    change = sum(value.nbytes for key, value in load_file(file).items() if key != "handles")
-    assert change == bytes_on_disk(tiny_base, settings) and file.stat().st_size < 1.5 * change + 50_000
+    delta = sum(value.nbytes for key, value in load_file(file).items() if key != "handles")
+    assert delta == bytes_on_disk(tiny_base, settings) and file.stat().st_size < 1.5 * delta + 50_000
     assert bytes_on_disk(true_base, preset(name, true_base)) < 0.97 * RESULT  # names and handles take the rest
 
 
@@ -79,9 +79,9 @@ def test_a_result_takes_at_most_60_mb(tiny_base, true_base, scene, tmp_path, nam
 def test_memory_on_a_gpu_is_within_its_targets(true_base, monkeypatch, name):
     monkeypatch.setattr(Base, "device", torch.device("cuda"))
     settings = preset(name, true_base)
-    needs = [memory.estimate(true_base, settings, way) for way in memory.MEMORY_MODES]
+    needs = [memory.estimate(true_base, settings, mode) for mode in memory.MEMORY_MODES]
     assert needs == sorted(needs, reverse=True) and needs[-1] <= TARGETS[name]
-    assert needs[-1] > 3 * GB  # half of the weights alone
+    assert needs[-1] > 3 * GB  # the float16 weights alone
     monkeypatch.setattr(memory, "free_bytes", lambda _: TARGETS[name] - memory.weight_bytes(true_base))
     monkeypatch.setattr("breakascene.training.optim.has_bitsandbytes", lambda: True)
     choice = memory.plan_memory("auto", true_base, settings)
@@ -90,7 +90,7 @@ def test_memory_on_a_gpu_is_within_its_targets(true_base, monkeypatch, name):
 
 @pytest.mark.parametrize(("side", "predicts"), [(512, "epsilon"), (768, "v_prediction")])
 def test_stable_diffusion_2_in_both_sizes(scene, tmp_path, side, predicts):
-    """Narrow models with true pictures, as a folder and as one file: the size of the photo follows the base."""
+    """Narrow models at full resolution, as a folder and as one file: the photo is resized to the base's size."""
     folder = save_base(
         tmp_path / "model", length=77, latent=side // 8, vae=4, scheduler={"prediction_type": predicts},
         text={"hidden_act": "gelu"}, pad="!",
@@ -107,8 +107,8 @@ def test_stable_diffusion_2_in_both_sizes(scene, tmp_path, side, predicts):
     without_weights(folder, tmp_path / "single")
     single = load_base(save_original(base, tmp_path / "single.safetensors"), "cpu")
     assert (single.fingerprint, single.image_size, single.prediction_type) == (base.fingerprint, side, predicts)
-    seen = []
+    events = []
     settings = short(base, steps=(0, 1), prior_loss_weight=0.0)
-    run_extraction(scene, single, settings, on_event=seen.append, maps_every=1)
-    assert all(torch.tensor(list(event.losses.values())).isfinite().all() for event in seen)
-    assert all(grid.shape == (side // 32, side // 32) for event in seen for grid in event.maps.values())
+    run_extraction(scene, single, settings, on_event=events.append, maps_every=1)
+    assert all(torch.tensor(list(event.losses.values())).isfinite().all() for event in events)
+    assert all(grid.shape == (side // 32, side // 32) for event in events for grid in event.maps.values())

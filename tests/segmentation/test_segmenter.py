@@ -1,4 +1,4 @@
-"""Segmenter over a tiny SAM with random weights: what it promises whatever the model has learned."""
+"""Segmenter with a tiny SAM of random weights: behavior that does not depend on the weights."""
 
 import threading
 from functools import partial
@@ -10,8 +10,9 @@ from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from breakascene.errors import UserError
+from breakascene.segmentation import checkpoints
 from breakascene.segmentation import segmenter as segmenter_module
-from breakascene.segmentation.segmenter import REMEMBERED, Segmenter
+from breakascene.segmentation.segmenter import CACHED_EMBEDDINGS, Segmenter
 
 
 def tiny_sam(seed=0):
@@ -38,7 +39,7 @@ def segmenter():
 
 @pytest.fixture
 def embeddings(segmenter):
-    """One entry for each time that the image encoder really runs."""
+    """One entry for each run of the image encoder."""
     runs = []
     segmenter.sam.image_encoder.register_forward_hook(lambda *_: runs.append(1))
     return runs
@@ -51,7 +52,7 @@ def test_three_candidates_in_photo_pixels_best_first(segmenter):
     assert found.scores.shape == (3,) and (np.diff(found.scores) <= 0).all()
 
 
-def test_prompts_reach_the_model(segmenter):
+def test_points_and_box_reach_the_model(segmenter):
     segmenter.set_image(photo())
 
     def scores(*prompt):
@@ -73,7 +74,7 @@ def test_a_photo_is_embedded_once_by_its_content(segmenter, embeddings):
     again = segmenter.predict([(10, 20)], [True], photo=first)
     assert len(embeddings) == 2
     assert np.array_equal(one.masks, again.masks) and np.array_equal(one.scores, again.scores)
-    fresh = Segmenter(segmenter.sam).predict([(30, 80)], [True], photo=second)  # sizes went along with the embedding
+    fresh = Segmenter(segmenter.sam).predict([(30, 80)], [True], photo=second)  # the cache holds the sizes too
     assert np.array_equal(fresh.masks, segmenter.predict([(30, 80)], [True], photo=second).masks)
 
     changed = first.copy()
@@ -83,16 +84,16 @@ def test_a_photo_is_embedded_once_by_its_content(segmenter, embeddings):
     assert len(embeddings) == runs + 1
 
 
-def test_only_the_last_few_are_remembered(segmenter, embeddings):
-    for seed in range(REMEMBERED + 1):
+def test_only_the_last_few_embeddings_are_cached(segmenter, embeddings):
+    for seed in range(CACHED_EMBEDDINGS + 1):
         segmenter.set_image(photo(seed))
-    segmenter.set_image(photo(REMEMBERED))
-    assert len(embeddings) == REMEMBERED + 1
+    segmenter.set_image(photo(CACHED_EMBEDDINGS))
+    assert len(embeddings) == CACHED_EMBEDDINGS + 1
     segmenter.set_image(photo(0))
-    assert len(embeddings) == REMEMBERED + 2
+    assert len(embeddings) == CACHED_EMBEDDINGS + 2
 
 
-def test_people_who_share_it_get_their_own_photo(segmenter):
+def test_threads_that_share_a_segmenter_get_masks_of_their_own_photo(segmenter):
     photos = [photo(0, (90, 60)), photo(1, (60, 90))]
     alone = [Segmenter(segmenter.sam).predict([(10, 20)], [True], photo=one).masks for one in photos]
     wrong = []
@@ -110,13 +111,13 @@ def test_people_who_share_it_get_their_own_photo(segmenter):
     assert not wrong
 
 
-def test_what_lies_outside_is_a_sentence(segmenter):
+def test_points_and_boxes_outside_the_photo_are_refused(segmenter):
     segmenter.set_image(photo())
     for point in ((90, 10), (10, 60), (-1, 5)):
         with pytest.raises(UserError, match="lies outside the photo, which is 90 × 60 pixels"):
             segmenter.predict([point], [True])
     for box in ((95, 0, 120, 30), (40, 10, 20, 30)):
-        with pytest.raises(UserError, match="holds nothing of the photo"):
+        with pytest.raises(UserError, match="contains no part of the photo"):
             segmenter.predict([], [], box)
     for points, labels in (([], []), ([(5, 5)], [False])):
         with pytest.raises(UserError, match="at least one point"):
@@ -126,7 +127,7 @@ def test_what_lies_outside_is_a_sentence(segmenter):
 
 
 def test_automatic_masks_are_distinct_and_sorted(segmenter, monkeypatch):
-    # Random weights pass no quality bar; their real masks are wanted all the same.
+    # Masks of random weights pass no quality threshold.
     real = segmenter_module.SamAutomaticMaskGenerator
     monkeypatch.setattr(
         segmenter_module,
@@ -142,7 +143,7 @@ def test_automatic_masks_are_distinct_and_sorted(segmenter, monkeypatch):
         assert all((mask & other).sum() < 0.95 * (mask | other).sum() for other in masks[:i])
 
 
-def test_duplicates_and_specks_are_dropped():
+def test_duplicates_and_tiny_masks_are_dropped():
     big, same, small, speck = (np.zeros((100, 100), bool) for _ in range(4))
     big[:50], same[:49], small[60:70, :30], speck[90, 90:92] = True, True, True, True
     kept = segmenter_module._distinct([speck, small, same, big])
@@ -157,7 +158,7 @@ def test_a_photo_far_larger_than_the_model(segmenter):
 # --- loading
 
 
-def test_checkpoints_that_are_none_are_refused(tmp_path, monkeypatch):
+def test_files_that_are_no_checkpoints_are_refused(tmp_path, monkeypatch):
     text = tmp_path / "text.pth"
     text.write_text("no weights here")
     other = tmp_path / "other.pth"
@@ -165,13 +166,13 @@ def test_checkpoints_that_are_none_are_refused(tmp_path, monkeypatch):
     partly = tmp_path / "partly.pth"
     torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 768)}, partly)
     none = "not a SAM checkpoint"
-    for path, words in {text: none, other: none, partly: "lacks parts of vit_b"}.items():
+    for path, words in {text: none, other: none, partly: "does not contain all weights of vit_b"}.items():
         with pytest.raises(UserError, match=words):
             Segmenter.load(str(path))
     monkeypatch.setenv("BREAKASCENE_SAM", str(partly))
     with pytest.raises(UserError, match="is vit_b, not vit_h"):
         Segmenter.load("vit_h")
-    with pytest.raises(UserError, match="lacks parts of vit_b"):
+    with pytest.raises(UserError, match="does not contain all weights of vit_b"):
         Segmenter.load("auto")
     monkeypatch.setenv("BREAKASCENE_SAM", str(tmp_path / "gone.pth"))
     with pytest.raises(UserError, match="There is no file"):
@@ -193,8 +194,8 @@ def test_a_checkpoint_runs_no_code(tmp_path):
 
 def test_a_real_vit_b_checkpoint_loads_whole(tmp_path):
     with torch.device("meta"):
-        shapes = segmenter_module.sam_model_registry["vit_b"]().state_dict()
-    # Zeros that share one storage keep the file small; the names and shapes are those of Meta's file.
+        shapes = checkpoints.sam_model_registry["vit_b"]().state_dict()
+    # Zeros that share one storage keep the file small; names and shapes are those of Meta's file.
     state = {name: torch.zeros(1).expand(value.shape) for name, value in shapes.items()}
     torch.save(state, tmp_path / "sam_vit_b_01ec64.pth")
     segmenter = Segmenter.load(str(tmp_path / "sam_vit_b_01ec64.pth"), device="cpu")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from breakascene.data.scene import load_scene
 from breakascene.generation.generate import read_metadata
-from breakascene.studio.screens.pick import samples
+from breakascene.studio.screens.select_actions import samples
 
 FEW_CONCEPTS = [2, 1]  # steps of the two phases
 ROOT = Path(__file__).parents[2]
@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def client(address, tmp_path, run):
-    """A program that comes back to the desk where the run was made."""
-    headers = {"X-Desk": run[-1]["desk"]}
+    """A program that reopens the session in which the run was made."""
+    headers = {"X-Session": run[-1]["session"]}
     return Client(address, verbose=False, download_files=str(tmp_path), headers=headers)
 
 
@@ -75,9 +75,15 @@ def test_extract_tells_its_progress_and_ends_with_a_run(run, sample):
 
 def test_runs_of_other_sessions_are_not_found_even_by_their_ids(address, run):
     stranger = Client(address, verbose=False)
-    for key in (run[-1]["run"], f"../{run[-1]['desk']}/runs/{run[-1]['run']}"):
-        with pytest.raises(AppError, match="run was not found"):
+    for key in (run[-1]["run"], f"../{run[-1]['session']}/runs/{run[-1]['run']}"):
+        with pytest.raises(AppError, match="object set was not found"):
             stranger.predict(key, "a photo of <asset0>", 1, 0, 2, 2.0, "", api_name="/generate")
+
+
+def test_the_names_of_earlier_versions_still_work(address, run):
+    assert run[-1]["desk"] == run[-1]["session"]
+    client = Client(address, verbose=False, headers={"X-Desk": run[-1]["desk"]})
+    assert client.predict(run[-1]["run"], "a photo of <asset0>", 1, 0, 1, 2.0, "", api_name="/generate")
 
 
 def test_generate_gives_pngs_with_their_records(client, run):
@@ -105,10 +111,10 @@ def test_the_same_seed_draws_the_same_picture(client, run):
 @pytest.mark.parametrize(
     ("run_id", "prompt", "sentence"),
     [
-        ("no-such-run-at-all-here", "a photo of <asset0>", "run was not found"),
-        ("../../../../etc/passwd", "a photo of <asset0>", "run was not found"),
+        ("no-such-run-at-all-here", "a photo of <asset0>", "object set was not found"),
+        ("../../../../etc/passwd", "a photo of <asset0>", "object set was not found"),
         (None, "a photo of <asset9>", "<asset9> is an unknown handle"),
-        (None, "   ", "Say what to draw first"),
+        (None, "   ", "There is no prompt yet"),
         (None, "word " * 200, "too long"),
     ],
 )
@@ -121,7 +127,7 @@ def test_generate_answers_mistakes_with_a_sentence(client, run, run_id, prompt, 
     ("points", "box", "sentence"),
     [
         ([[9999, 5, True]], None, "lies outside the photo"),
-        ([], None, "Nothing says where the thing is"),
+        ([], None, "No object is marked"),
         ("nonsense", None, "Give the points as"),
         ([[5, 5, True]], [1, 2, 3], "Give the box as"),
     ],
@@ -134,8 +140,8 @@ def test_segment_answers_mistakes_with_a_sentence(client, photo, points, box, se
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("letter.png", b"Dear painter, this is no picture.", "not a picture that can be read"),
-        ("cut.jpg", None, "damaged or cut off"),
+        ("letter.png", b"Dear painter, this is no picture.", "not a readable image"),
+        ("cut.jpg", None, "damaged or truncated"),
     ],
 )
 def test_bad_uploads_get_a_sentence(client, sample, tmp_path, name, content, sentence):
@@ -176,8 +182,8 @@ def test_files_of_the_machine_are_not_handed_out_and_large_ones_not_taken(addres
     assert httpx.post(f"{address}/gradio_api/upload", files=large).status_code == 413
 
 
-def test_the_example_of_the_readme_works_as_it_stands(address, monkeypatch, capsys):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_example_of_the_docs_works_as_it_stands(address, monkeypatch, capsys):
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     (code,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "gradio_client" in code)
     for part, here in (
         ("http://127.0.0.1:7860", address),

@@ -46,7 +46,7 @@ def test_the_whole_chain(browser, address, tmp_path):
         expect(page.locator("#picked figcaption")).to_have_text(["first toy", "second toy"])
         expect(progress).to_be_visible()
         expect(page.locator("#curves polyline").first).to_be_attached(timeout=LONG)
-        expect(page.locator("#status")).to_contain_text("Learning the details", timeout=LONG)
+        expect(page.locator("#status")).to_contain_text("Phase 2: training the handles and the model", timeout=LONG)
         expect(page.locator("#status")).to_contain_text("left")
         shot(page, "extract")
         page.locator("#stop").click()
@@ -68,7 +68,7 @@ def test_the_whole_chain(browser, address, tmp_path):
         type_in(page.locator("#count input[type=number]"), "2")
         draw_in(page, 3)
         page.locator("#draw").click()
-        expect(page.locator("#drawing")).to_contain_text("2 of 2 drawn", timeout=LONG)
+        expect(page.locator("#drawing")).to_contain_text("2 of 2 generated", timeout=LONG)
         expect(page.locator("#pictures .grid-container img")).to_have_count(2)
         shot(page, "create")
 
@@ -104,24 +104,24 @@ def in_english(page):
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(browser, address, width):
     with visitor(browser, address, width, locale="ja-JP") as page:
-        expect(page.get_by_role("tab", name="1 · 選ぶ")).to_be_visible()
+        expect(page.get_by_role("tab", name="1 · 選択")).to_be_visible()
         expect(page.get_by_role("heading", name="サンプルで試す")).to_be_visible()
         expect(page.locator("html")).to_have_attribute("lang", "ja")
         assert in_english(page) == {"a photo of <asset0> at the beach"}  # prompts are English
         scene = open_sample(page)
         expect(page.locator("#hint")).to_contain_text("クリックしてください")
         click_on(page, scene, 0)
-        expect(page.locator("#hint")).to_contain_text("うまく選べたら")
+        expect(page.locator("#hint")).to_contain_text("足りない部分はもう一度クリックします")
         name_thing(page, 0, "first toy")
         page.get_by_role("button", name="元に戻す").click()
-        expect(page.locator("#hint")).to_contain_text("写真の中の first toy をクリックしてください")
+        expect(page.locator("#hint")).to_contain_text("写真の中の「first toy」をクリックしてください")
         page.get_by_role("button", name="元に戻す").click()
-        expect(page.locator(".toast-body").last).to_contain_text("元に戻せる操作はありません")
+        expect(page.locator(".toast-body").last).to_contain_text("元に戻す操作がありません")
         expect(page.locator(".toast-body").last).not_to_contain_text("Warning", use_inner_text=True)
         expect(page.get_by_role("link", name="日本語")).to_have_count(1)
         click_on(page, scene, 0)
         shot(page, f"japanese-pick-{width}")
-        for language, name, heading in (("en", "English", "Things you picked"), ("ja", "日本語", "選んだもの")):
+        for language, name, heading in (("en", "English", "Selected objects"), ("ja", "日本語", "選択した")):
             page.get_by_role("link", name=name).click()
             expect(page.get_by_role("heading", name=heading)).to_be_visible()
             expect(page.locator("html")).to_have_attribute("lang", language)
@@ -131,15 +131,27 @@ def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(bro
             expect(page.locator("#picked figcaption")).to_have_text(["first toy"])
             page.get_by_role("tab").first.click()
         page.goto("/")  # the choice is remembered
-        expect(page.get_by_role("heading", name="選んだもの")).to_be_visible()
+        expect(page.get_by_role("heading", name="選択したオブジェクト")).to_be_visible()
         teach(page, 2, 0)
-        expect(page.locator("#status")).to_contain_text("できました。絵描きが覚えたもの：first toy", timeout=LONG)
+        expect(page.locator("#status")).to_contain_text("完了しました。抽出したオブジェクト：first toy", timeout=LONG)
         shot(page, f"japanese-extract-{width}")
         page.locator("#to-create").click()
         page.get_by_role("button", name="雪の中で").click()
         expect(page.locator("#prompt textarea")).to_have_value("a photo of <asset0> in the snow")
         shot(page, f"japanese-create-{width}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_reload_by_gradio_does_not_stop_the_visitor_from_leaving(browser, address):
+    """Gradio reloads the page after a lost connection; the page that the visitor asked for meanwhile comes first."""
+    with visitor(browser, address) as page:
+        expect(page.locator("#samples button").first).to_be_visible()
+        page.route("**/?slow", lambda route: (page.wait_for_timeout(1500), route.continue_()))
+        page.get_by_role("tab").nth(1).click()  # in Chromium a reload soon after a click replaces other navigations
+        page.evaluate("() => { setTimeout(() => location.reload(), 500); }")
+        page.goto("/?slow")
+        assert page.url.endswith("/?slow")
+        expect(page.locator("#samples button").first).to_be_attached()
 
 
 @pytest.mark.parametrize(("width", "theme"), [(390, "light"), (390, "dark"), (820, "dark"), (1440, "light")])
@@ -161,7 +173,7 @@ def test_it_fits_phone_tablet_and_desk_in_light_and_dark(browser, address, width
         draw_in(page, 2)
         page.get_by_label("Wide").check()
         page.locator("#draw").click()
-        expect(page.locator("#drawing")).to_contain_text("4 of 4 drawn", timeout=LONG)
+        expect(page.locator("#drawing")).to_contain_text("4 of 4 generated", timeout=LONG)
         page.locator("#pictures .grid-container img").first.click()
         expect(page.locator("#chosen")).to_contain_text("320 × 192")
         seen("create")

@@ -29,7 +29,7 @@ from helpers.browser import (
 from helpers.studio import running_studio
 
 from breakascene.studio import app, engine
-from breakascene.studio.screens.pick import samples
+from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.strings import en, ja
 
 ROOT = Path(__file__).parents[2]
@@ -73,10 +73,10 @@ def test_after_a_kill_photo_picks_and_most_of_the_work_are_there(browser, studio
         assert list(studio.folder.glob("*/runs/*.checkpoint.safetensors"))
         studio.kill()
         page.locator("#stop").click()
-        expect(page.locator(".toast-body").last).to_contain_text(en.STUDIO_AWAY)
+        expect(page.locator(".toast-body").last).to_contain_text(en.NO_RESPONSE)
         studio.start()
         page.goto("/")
-        expect(page.locator("#status")).to_contain_text("the studio closed before it was done")
+        expect(page.locator("#status")).to_contain_text("The studio closed before the extraction was done")
         expect(page.locator("#picked figcaption")).to_have_text(list(scene.names))
         shot(page, "after-a-kill")
         page.locator("#go-on").click()
@@ -106,7 +106,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(browser, studio):
         expect(page.locator("#status")).not_to_contain_text(str(studio.folder))
         shot(page, "disk-full")
         fill_disk(studio, resource.RLIM_INFINITY)
-        page.get_by_role("tab", name="1 · Pick").click()
+        page.get_by_role("tab", name="1 · Select").click()
         assert share_of(page) == share
         page.locator("#to-extract").click()
         expect(page.locator("#picked figcaption")).to_have_text(list(scene.names))
@@ -148,7 +148,7 @@ def test_a_flood_of_clicks_and_strangers_leaves_a_studio_that_answers(browser, s
 
 
 def test_a_full_queue_gets_a_sentence_in_each_language_and_then_works_again(browser, tmp_path, monkeypatch):
-    monkeypatch.setattr(app, "MOST_EVENTS", 2)
+    monkeypatch.setattr(app, "MAX_WAITING_EVENTS", 2)
     photo = next(samples()[0].glob("img.*"))
     with running_studio(tmp_path) as address:
         for locale, words in (("en-GB", en), ("ja-JP", ja)):
@@ -159,7 +159,7 @@ def test_a_full_queue_gets_a_sentence_in_each_language_and_then_works_again(brow
                 with monkeypatch.context() as patch:
                     patch.setattr(engine, "segmenter", lambda go=go, segmenter=segmenter: go.wait(60) and segmenter)
                     flood(page, 10)  # four are at work, two wait
-                    expect(page.locator(".toast-body").last).to_contain_text(words.LINE_FULL)
+                    expect(page.locator(".toast-body").last).to_contain_text(words.QUEUE_FULL)
                     with pytest.raises(Exception, match="Queue is full"):
                         Client(address, verbose=False).predict(
                             handle_file(photo), [[80, 80, True]], None, api_name="/segment"

@@ -5,7 +5,7 @@ import re
 from helpers.browser import LONG, expect, open_sample, shot, teach, use_ready_made, visitor
 
 from breakascene.data.scene import load_scene
-from breakascene.studio.screens.pick import samples
+from breakascene.studio.screens.select_actions import samples
 
 
 def test_a_reload_comes_back_to_the_running_job(browser, address):
@@ -15,7 +15,7 @@ def test_a_reload_comes_back_to_the_running_job(browser, address):
         teach(page, 3000, 0)
         expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
         page.reload()
-        expect(page.locator("#status")).to_contain_text("Getting to know each thing", timeout=LONG)
+        expect(page.locator("#status")).to_contain_text("Phase 1: training the handles", timeout=LONG)
         before = page.locator("#status [role=progressbar]").get_attribute("aria-valuenow")
         expect(page.locator("#status [role=progressbar]")).not_to_have_attribute("aria-valuenow", before, timeout=LONG)
         page.locator("#stop").click()
@@ -29,7 +29,7 @@ def test_a_job_goes_on_at_its_address_on_another_machine(browser, address):
         teach(page, 5000, 0)
         page.locator("#elsewhere > button").click()
         here = page.locator("#address :is(input, textarea)").input_value()
-        assert re.fullmatch(address + r"/\?desk=[\w-]{24}", here)
+        assert re.fullmatch(address + r"/\?session=[\w-]{24}", here)
         shot(page, "elsewhere")
         with visitor(browser, address, 390, "dark", "ja-JP", here) as phone:
             expect(phone.locator("#status")).to_contain_text("残り", timeout=LONG)
@@ -37,6 +37,8 @@ def test_a_job_goes_on_at_its_address_on_another_machine(browser, address):
             phone.reload()  # the phone has kept where it is
             phone.locator("#stop").click()
             expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+        with visitor(browser, address, start=here.replace("session=", "desk=")) as old:  # a link of an earlier version
+            expect(old.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
         guess = here[:-1] + ("y" if here.endswith("x") else "x")
         with visitor(browser, address, start=guess) as stranger:
             expect(stranger.locator("#samples button").first).to_be_visible()
@@ -75,8 +77,8 @@ def test_what_was_half_learned_can_be_forgotten(browser, address):
         expect(page.locator("#to-create")).to_be_hidden()
         expect(page.locator("#status")).not_to_contain_text("Stopped")
         page.reload()
-        page.get_by_role("tab", name="3 · Create").click()
-        expect(page.get_by_text("Nothing is learned yet")).to_be_visible()
+        page.get_by_role("tab", name="3 · Generate").click()
+        expect(page.get_by_text("No objects are extracted yet")).to_be_visible()
 
 
 def test_two_visitors_see_their_own_things_and_wait_in_line(browser, address):
@@ -87,7 +89,7 @@ def test_two_visitors_see_their_own_things_and_wait_in_line(browser, address):
         teach(first, 5000, 0)
         expect(first.locator("#status")).to_contain_text("left", timeout=LONG)
         teach(second, 2, 0)
-        expect(second.locator("#status")).to_contain_text("number 1 in line")
+        expect(second.locator("#status")).to_contain_text("number 1 in the queue")
         first.locator("#stop").click()
         expect(first.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
         expect(second.locator("#status")).to_contain_text("Done.", timeout=LONG)

@@ -1,4 +1,4 @@
-"""What a preset is said to take: timed passes before the first run, then the steps as they were."""
+"""The expected time of a preset: by timed forward passes before the first run, then by the steps of earlier runs."""
 
 import dataclasses
 from pathlib import Path
@@ -7,8 +7,7 @@ import pytest
 
 from breakascene.errors import UserError
 from breakascene.studio import engine
-from breakascene.studio.screens import extract as extract_screen
-from breakascene.studio.screens import presets
+from breakascene.studio.screens import extraction_job, presets
 from breakascene.studio.strings import en
 from breakascene.training.loop import extract
 from breakascene.training.settings import PRESET_NAMES, preset
@@ -16,7 +15,7 @@ from breakascene.training.settings import PRESET_NAMES, preset
 
 @pytest.fixture
 def opened(tiny_folder, monkeypatch):
-    for name in ("_loaded", "_forward", "_pace"):
+    for name in ("_loaded", "_forward_seconds", "_step_seconds"):
         monkeypatch.setattr(engine, name, {})
     assert [text for text, _ in presets.cards()] == ["\n".join(en.PRESETS[name]) for name in presets.PRESETS]
     engine.open_models(tiny_folder)
@@ -32,34 +31,34 @@ def test_each_preset_has_a_time_and_memory_before_the_first_run(opened):
     assert 0 < seconds["quick"] < seconds["light"] < seconds["paper"]
     for text, _ in presets.cards():
         name, what, takes = text.split("\n")
-        assert takes.startswith("about") and " here · " in takes and takes.endswith("GB of memory")
+        assert takes.startswith("about") and " on this machine · " in takes and takes.endswith("GB of memory")
 
 
-def test_steps_that_were_done_replace_the_guess_of_their_kind(opened, scene):
+def test_the_steps_of_a_run_replace_the_estimate_of_their_kind(opened, scene):
     paper = seconds_of("paper")
     settings = dataclasses.replace(preset("quick", opened), steps=(1, 1), num_prior_images=2)
-    paces = {}
+    seconds = {}
     for event in extract(scene, opened, settings):
-        engine.note_pace(settings, event)
-        paces[event.phase] = event.seconds
+        engine.record_step_time(settings, event)
+        seconds[event.phase] = event.seconds
     for name in ("quick", "light"):  # as many subsets a step
-        expected = sum(steps * paces[phase] for phase, steps in enumerate(preset(name, opened).steps, 1))
+        expected = sum(steps * seconds[phase] for phase, steps in enumerate(preset(name, opened).steps, 1))
         assert seconds_of(name) == pytest.approx(expected)
     assert seconds_of("paper") == paper
 
 
-def test_a_gpu_that_is_lent_is_asked_for_as_long_as_the_work_takes(opened, scene, monkeypatch):
+def test_a_shared_gpu_is_asked_for_the_seconds_that_the_work_takes(opened, scene, monkeypatch):
     quick, paper = engine.settings_of("quick"), dataclasses.replace(engine.settings_of("paper"), steps=(1000, 1000))
     assert engine.fits(paper)  # on a GPU of one's own
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    monkeypatch.setattr(engine, "_forward", {})  # nothing was timed there
+    monkeypatch.setattr(engine, "_forward_seconds", {})  # nothing was timed there
     assert engine.fits(quick) and not engine.fits(paper)
-    assert engine._lent_to_learn(scene, quick, Path(), Path(), Path()) == engine.learning_seconds(quick)
-    assert engine._lent_to_learn(scene, paper, Path(), Path(), Path(), True) == engine.LONGEST
-    lent = [engine._lent_to_draw(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
-    assert engine.STARTS < lent[0] < lent[1] < lent[2] == engine.LONGEST
+    assert engine._extraction_lease(scene, quick, Path(), Path(), Path()) == engine.extraction_seconds(quick)
+    assert engine._extraction_lease(scene, paper, Path(), Path(), Path(), True) == engine.MAX_SECONDS
+    lent = [engine._generation_lease(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
+    assert engine.TRANSFER_SECONDS < lent[0] < lent[1] < lent[2] == engine.MAX_SECONDS
     with pytest.raises(UserError, match="choose “Quick”, or fewer steps"):
-        extract_screen.make_settings(scene, "paper", 1000, 1000, 0)
+        extraction_job.make_settings(scene, "paper", 1000, 1000, 0)
     for phase in (1, 2):  # a run has shown that it is slower
-        engine._pace[engine._kind(quick, phase)] = 100.0
-    assert [en.NOT_HERE in text for text, _ in presets.cards()][0]
+        engine._step_seconds[engine._step_kind(quick, phase)] = 100.0
+    assert [en.PRESET_TOO_LONG in text for text, _ in presets.cards()][0]

@@ -1,4 +1,4 @@
-"""The line of jobs: one at a time, in fair turns, each followed from anywhere, none able to stop the line."""
+"""The job queue: one job at a time, in fair turns, each followed from anywhere, none able to stop the queue."""
 
 import threading
 
@@ -7,90 +7,90 @@ from safetensors import SafetensorError
 
 from breakascene.errors import UserError
 from breakascene.studio import strings
-from breakascene.studio.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Line
-from breakascene.studio.state.session import Desks
+from breakascene.studio.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, JobQueue
+from breakascene.studio.state.session import SessionStore
 
 
 @pytest.fixture
-def line():
-    line = Line(limit=4, per_owner=2, remember=3)
-    yield line
-    line.close()
+def queue():
+    queue = JobQueue(limit=4, per_owner=2, keep_ended=3)
+    yield queue
+    queue.close()
 
 
 class Gate:
-    """Work that says it has begun and goes on when it is let."""
+    """Work that signals its start and then waits for `go`."""
 
     def __init__(self):
-        self.begun, self.go = threading.Event(), threading.Event()
+        self.started, self.go = threading.Event(), threading.Event()
 
     def __call__(self, job):
-        self.begun.set()
+        self.started.set()
         assert self.go.wait(20)
-        job.say("through")
+        job.emit("through")
         return "result"
 
 
-def ended(line, job):
-    list(line.follow(job))
+def ended(queue, job):
+    list(queue.follow(job))
     return job
 
 
-def test_one_job_at_a_time_and_its_events_stay(line):
+def test_one_job_at_a_time_and_its_events_stay(queue):
     gate, order = Gate(), []
-    first = line.put("a", "work", gate)
-    second = line.put("b", "work", lambda job: order.append(first.state))
-    assert gate.begun.wait(20)
-    assert (first.state, second.state, line.place(first), line.place(second)) == (RUNNING, WAITING, 0, 1)
+    first = queue.submit("a", "work", gate)
+    second = queue.submit("b", "work", lambda job: order.append(first.state))
+    assert gate.started.wait(20)
+    assert (first.state, second.state, queue.position(first), queue.position(second)) == (RUNNING, WAITING, 0, 1)
     gate.go.set()
-    assert ended(line, second).state == DONE and order == [DONE]
+    assert ended(queue, second).state == DONE and order == [DONE]
     assert first.result == "result"
-    assert list(line.follow(first)) == ["through"] == list(line.follow(line.get(first.id, "a")))
-    assert list(line.follow(first, since=1)) == []
+    assert list(queue.follow(first)) == ["through"] == list(queue.follow(queue.get(first.id, "a")))
+    assert list(queue.follow(first, since=1)) == []
 
 
-def test_followers_see_events_while_the_job_runs(line):
+def test_followers_see_events_while_the_job_runs(queue):
     step = threading.Event()
 
     def work(job):
         for i in range(3):
             step.wait(20)
-            job.say(i)
+            job.emit(i)
 
-    job = line.put("a", "work", work)
-    follower = line.follow(job)
+    job = queue.submit("a", "work", work)
+    follower = queue.follow(job)
     step.set()
     assert [next(follower), next(follower), next(follower)] == [0, 1, 2]
-    assert next(follower, "end") == "end" and job.over
+    assert next(follower, "end") == "end" and job.ended
 
 
-def test_owners_take_turns(line):
+def test_owners_take_turns(queue):
     gate, order = Gate(), []
-    line.put("greedy", "work", gate)
-    assert gate.begun.wait(20)
+    queue.submit("greedy", "work", gate)
+    assert gate.started.wait(20)
     jobs = [
-        line.put(owner, "work", lambda job, owner=owner, i=i: order.append((owner, i)))
+        queue.submit(owner, "work", lambda job, owner=owner, i=i: order.append((owner, i)))
         for i, owner in enumerate(["greedy", "greedy", "patient"])
     ]
-    assert [line.place(job) for job in jobs] == [2, 3, 1]
+    assert [queue.position(job) for job in jobs] == [2, 3, 1]
     gate.go.set()
     for job in jobs:
-        ended(line, job)
+        ended(queue, job)
     assert order == [("patient", 2), ("greedy", 0), ("greedy", 1)]
 
 
-def test_a_full_line_and_a_full_share_get_a_sentence(line):
+def test_a_full_queue_and_a_full_share_get_a_sentence(queue):
     gate = Gate()
-    line.put("a", "work", gate)
-    assert gate.begun.wait(20)
-    line.put("a", "work", str)
-    line.put("a", "work", str)
+    queue.submit("a", "work", gate)
+    assert gate.started.wait(20)
+    queue.submit("a", "work", str)
+    queue.submit("a", "work", str)
     with pytest.raises(UserError, match="already have 2 jobs"):
-        line.put("a", "work", str)
-    line.put("b", "work", str)
-    line.put("c", "work", str)
+        queue.submit("a", "work", str)
+    queue.submit("b", "work", str)
+    queue.submit("c", "work", str)
     with pytest.raises(UserError, match="try again in a few minutes"):
-        line.put("d", "work", str)
+        queue.submit("d", "work", str)
     gate.go.set()
 
 
@@ -107,68 +107,68 @@ def test_a_full_line_and_a_full_share_get_a_sentence(line):
         (ZeroDivisionError(), strings.UNEXPECTED),
     ],
 )
-def test_a_job_that_dies_leaves_a_sentence_and_a_line_that_goes_on(line, error, sentence):
+def test_a_job_that_dies_leaves_a_sentence_and_a_queue_that_goes_on(queue, error, sentence):
     def die(job):
         raise error
 
-    dead = ended(line, line.put("a", "work", die))
+    dead = ended(queue, queue.submit("a", "work", die))
     assert (dead.state, dead.error) == (FAILED, sentence)
-    assert ended(line, line.put("a", "work", lambda job: 7)).result == 7
+    assert ended(queue, queue.submit("a", "work", lambda job: 7)).result == 7
 
 
-def test_stop_keeps_what_is_there(line):
-    begun = threading.Event()
+def test_stop_keeps_what_is_there(queue):
+    started = threading.Event()
 
     def work(job):
         steps = 0
-        while not job.stop_asked():
+        while not job.stop_requested():
             steps += 1
-            begun.set()
+            started.set()
         return steps
 
-    job = line.put("a", "work", work)
-    assert begun.wait(20)
-    job.ask_stop()
-    assert ended(line, job).state == STOPPED and job.result >= 1
+    job = queue.submit("a", "work", work)
+    assert started.wait(20)
+    job.request_stop()
+    assert ended(queue, job).state == STOPPED and job.result >= 1
 
 
-def test_a_waiting_job_that_is_stopped_never_starts(line):
+def test_a_waiting_job_that_is_stopped_never_starts(queue):
     gate, ran = Gate(), []
-    line.put("a", "work", gate)
-    job = line.put("b", "work", ran.append)
-    job.ask_stop()
-    assert ended(line, job).state == STOPPED
+    queue.submit("a", "work", gate)
+    job = queue.submit("b", "work", ran.append)
+    job.request_stop()
+    assert ended(queue, job).state == STOPPED
     gate.go.set()
-    ended(line, line.put("b", "work", str))
+    ended(queue, queue.submit("b", "work", str))
     assert not ran
 
 
-def test_jobs_of_others_and_of_long_ago_are_not_found(line):
-    job = ended(line, line.put("a", "work", str))
+def test_jobs_of_others_and_of_long_ago_are_not_found(queue):
+    job = ended(queue, queue.submit("a", "work", str))
     with pytest.raises(UserError, match="not found"):
-        line.get(job.id, "b")
+        queue.get(job.id, "b")
     for _ in range(5):
-        ended(line, line.put("a", "work", str))
+        ended(queue, queue.submit("a", "work", str))
     with pytest.raises(UserError, match="not found"):
-        line.get(job.id, "a")
+        queue.get(job.id, "a")
 
 
-def test_desks_are_apart_and_come_back_by_token_only(tmp_path):
-    desks = Desks(tmp_path)
-    mine, yours = desks.enter(None), desks.enter(None)
-    assert mine.token != yours.token and desks.enter(mine.token) is mine
+def test_sessions_are_separate_and_reopened_by_their_token_only(tmp_path):
+    sessions = SessionStore(tmp_path)
+    mine, yours = sessions.open(None), sessions.open(None)
+    assert mine.token != yours.token and sessions.open(mine.token) is mine
     guesses = ("", None, "../../etc", mine.token[:-1], "x" * 24)
-    assert all(desks.enter(guess) not in (mine, yours) for guess in guesses)
+    assert all(sessions.open(guess) not in (mine, yours) for guess in guesses)
     with pytest.raises(UserError, match="reload"):
-        desks.get("unknown")
+        sessions.get("unknown")
     (mine.folder / "runs").mkdir(parents=True)
-    assert Desks(tmp_path).enter(mine.token).folder == mine.folder  # after a restart of the studio
+    assert SessionStore(tmp_path).open(mine.token).folder == mine.folder  # after a restart of the studio
 
 
-def test_unused_desks_leave_a_shared_machine(tmp_path):
-    desks = Desks(tmp_path, keep_seconds=0)
-    old = desks.enter(None)
+def test_unused_sessions_are_deleted_on_a_shared_machine(tmp_path):
+    sessions = SessionStore(tmp_path, keep_seconds=0)
+    old = sessions.open(None)
     old.folder.mkdir()
-    desks.enter(None)  # the first one has been unused for longer than nothing
-    desks.enter(None)
+    sessions.open(None)  # the first one has been unused for longer than nothing
+    sessions.open(None)
     assert not old.folder.exists()

@@ -12,7 +12,7 @@ from PIL import Image
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.studio import launch
-from breakascene.studio.screens.pick import samples
+from breakascene.studio.screens.select_actions import samples
 
 pytest.importorskip("mcp", reason="needs gradio[mcp]")
 

@@ -1,4 +1,4 @@
-"""What a Hugging Face Space reads and lends: the lines at the top of the README, the GPU for as long as is asked."""
+"""What a Hugging Face Space reads and lends: the lines at the top of the README, the GPU for the seconds asked for."""
 
 import runpy
 import sys
@@ -21,12 +21,16 @@ def test_the_readme_begins_with_the_settings_of_a_space():
     assert len(settings["short_description"]) <= 60
 
 
-def test_the_three_works_that_need_a_gpu_borrow_it_for_as_long_as_they_take(monkeypatch):
+def test_the_three_calls_that_need_the_gpu_ask_for_the_seconds_they_take(monkeypatch):
     lent = {}
 
     def borrow(duration):
-        return lambda work: lent.setdefault(work.__name__, duration) and work
+        return lambda function: lent.setdefault(function.__name__, duration) and function
 
     monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=borrow))
     found = runpy.run_path(engine.__file__)
-    assert lent == {"learn": found["_lent_to_learn"], "draw": found["_lent_to_draw"], "check": engine.CHECK_SECONDS}
+    assert lent == {
+        "extract": found["_extraction_lease"],
+        "generate": found["_generation_lease"],
+        "evaluate": engine.EVALUATION_SECONDS,
+    }

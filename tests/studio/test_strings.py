@@ -19,11 +19,11 @@ from breakascene.errors import TranslatableMessage, UserError
 from breakascene.models.concepts import Concepts
 from breakascene.models.handles import check_prompt
 from breakascene.studio import strings
-from breakascene.studio.language import door
-from breakascene.studio.screens.pick import samples
+from breakascene.studio.language import language_middleware
+from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.strings import en, ja
 
-TEXTS = {name for name in vars(en) if name.isupper()} - {"CORE"}
+TEXTS = {name for name in vars(en) if name.isupper()} - {"MESSAGES"}
 ENGLISH = re.compile(r"[A-Za-z']{2,}( [A-Za-z']{2,})+")  # two words of English in a row
 PROPER = re.compile(r"<code>.*?</code>|Hugging Face|Stable Diffusion|a photo of <asset0> at the beach")
 
@@ -46,7 +46,7 @@ def fields(text):
 
 
 def test_both_languages_have_the_same_texts_with_the_same_places_to_fill():
-    assert {name for name in vars(ja) if name.isupper()} - {"CORE"} == TEXTS
+    assert {name for name in vars(ja) if name.isupper()} - {"MESSAGES"} == TEXTS
     for name in TEXTS:
         english, japanese = leaves(getattr(en, name)), leaves(getattr(ja, name))
         assert {place: fields(text) for place, text in english.items()} == {
@@ -58,13 +58,13 @@ def test_both_languages_have_the_same_texts_with_the_same_places_to_fill():
 def test_the_studio_uses_just_the_texts_that_are_there():
     sources = Path(strings.__file__).parents[1].rglob("*.py")
     used = {name for path in sources for name in re.findall(r"\bstrings\.([A-Z][A-Z_0-9]*)\b", path.read_text("utf-8"))}
-    used |= set(re.findall(r'text\("(\w+)"\)', Path(strings.__file__).read_text("utf-8")))
-    assert {name for name in used if name not in vars(strings)} - {"CORE"} == TEXTS
+    used |= set(re.findall(r'get_text\("(\w+)"\)', Path(strings.__file__).read_text("utf-8")))
+    assert {name for name in used if name not in vars(strings)} - {"MESSAGES"} == TEXTS
 
 
 def test_no_english_sentence_is_left_in_the_japanese():
     texts = [text for name in TEXTS for text in leaves(getattr(ja, name)).values()]
-    for text in (*texts, *ja.CORE.values()):
+    for text in (*texts, *ja.MESSAGES.values()):
         assert not ENGLISH.search(PROPER.sub("", text)), text
 
 
@@ -76,30 +76,30 @@ def test_sentences_of_the_core_are_told_in_japanese():
                 form = call.args[0]
                 if isinstance(form, ast.Constant):
                     (told if call.keywords else plain).add(form.value)
-    assert told <= set(ja.CORE) <= told | plain
-    assert set(en.CORE) <= told | plain  # said anew for who does not sit at a terminal
-    for form, said in (*en.CORE.items(), *ja.CORE.items()):
+    assert told <= set(ja.MESSAGES) <= told | plain
+    assert set(en.MESSAGES) <= told | plain  # said anew for who does not sit at a terminal
+    for form, said in (*en.MESSAGES.items(), *ja.MESSAGES.items()):
         assert fields(said) <= fields(form)
 
 
 def test_a_mistake_is_said_in_the_visitors_language():
     with pytest.raises(UserError, match=r"<asset7> is an unknown handle: this run knows <asset0>\.") as caught:
         check_prompt("a <asset7>", ["<asset0>"])
-    assert strings.sentence_for(caught.value) == str(caught.value)
-    with strings.speaking("ja"):
-        assert strings.sentence_for(caught.value) == "<asset7> ということばは知りません。使えるのは <asset0> です。"
-        assert strings.sentence_for(UserError("Said {nowhere} else.")) == "Said {nowhere} else."
-        assert strings.NO_PHOTO == ja.NO_PHOTO and strings.duration(130) == "約 2 分"
-    assert strings.NO_PHOTO == en.NO_PHOTO and strings.duration(130) == "about 2 min"
+    assert strings.message_for(caught.value) == str(caught.value)
+    with strings.use_language("ja"):
+        assert strings.message_for(caught.value) == "<asset7> というハンドルはありません。使えるのは <asset0> です。"
+        assert strings.message_for(UserError("Said {nowhere} else.")) == "Said {nowhere} else."
+        assert strings.NO_PHOTO == ja.NO_PHOTO and strings.format_duration(130) == "約 2 分"
+    assert strings.NO_PHOTO == en.NO_PHOTO and strings.format_duration(130) == "about 2 min"
 
 
 def test_things_of_another_base_are_told_without_the_words_of_the_terminal(sd_base):
     concepts = Concepts((), (), "toybox", "", {}, 0, (), torch.zeros(0), {})
     with pytest.raises(UserError) as caught, concepts.applied(sd_base):
         pass
-    assert "learned by another painter (toybox): start the studio with that one" in strings.sentence_for(caught.value)
-    with strings.speaking("ja"):
-        assert strings.sentence_for(caught.value).startswith("これは別のモデル（toybox）で覚えたものです。")
+    assert "extracted with another base model (toybox)" in strings.message_for(caught.value)
+    with strings.use_language("ja"):
+        assert strings.message_for(caught.value).startswith("別のベースモデル（toybox）で抽出したオブジェクトです。")
 
 
 def test_a_sentence_outlives_the_way_out_of_another_process():
@@ -116,7 +116,7 @@ def test_every_sample_has_a_name_in_each_language():
 def visit():
     """A fresh browser; it keeps its cookies from one visit to the next."""
     routes = [Route(path, lambda request: PlainTextResponse(request.url.path)) for path in ("/", "/ja")]
-    return TestClient(Starlette(routes=routes, middleware=[Middleware(door)]))
+    return TestClient(Starlette(routes=routes, middleware=[Middleware(language_middleware)]))
 
 
 @pytest.mark.parametrize(
@@ -132,4 +132,4 @@ def test_a_choice_by_hand_is_remembered(visit):
     assert visit.get("/?lang=en", headers=japanese).text == "/" == visit.get("/", headers=japanese).text
     assert visit.get("/?lang=ja").text == "/ja" == visit.get("/").text
     assert visit.get("/?lang=xx").text == "/ja"
-    assert visit.get("/?desk=abc").url.query == b"desk=abc"
+    assert visit.get("/?session=abc").url.query == b"session=abc"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox import judge
-from breakascene.toybox.pretraining import autoencoder, generator, segmenter, trainer
+from breakascene.toybox.pretraining import autoencoder, generator, image_codes, segmenter, trainer
 from breakascene.toybox.pretraining.__main__ import ROOMS, pretrain
 from breakascene.toybox.pretraining.places import draw_place
 from breakascene.toybox.pretraining.report import judge_accuracy
@@ -100,14 +101,26 @@ def test_innermost_is_the_middle_of_a_disc():
     assert abs(x - 30) <= 1 and abs(y - 20) <= 1
 
 
+@pytest.fixture(scope="module")
+def untrained_vae(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("untrained")
+    autoencoder.export(autoencoder.build(), folder)
+    return folder
+
+
 @pytest.mark.parametrize("part", ROOMS)
-def test_each_part_is_pretrained_from_zero_and_goes_on(part, tmp_path):
+def test_each_part_is_pretrained_from_zero_and_goes_on(part, untrained_vae, tmp_path, monkeypatch):
+    monkeypatch.setattr(generator, "BATCH", 8)  # the first step draws four batches of scenes
+    monkeypatch.setattr(generator, "POOL", 100)
+    monkeypatch.setattr(image_codes, "VARIANTS", 100)
+    monkeypatch.setattr(generator, "TRAINING", TRAINING[:40])
+    monkeypatch.setattr(autoencoder, "BATCH", 4)
     if part != "vae":
-        autoencoder.export(autoencoder.build(), tmp_path)
+        shutil.copytree(untrained_vae, tmp_path, dirs_exist_ok=True)
     if part == "decoder":
         generator.export(generator.Generator(), tmp_path)
     for _ in range(2):
-        pretrain(part, minutes=0.02, out=tmp_path, states=tmp_path / "states")
+        pretrain(part, minutes=0.001, out=tmp_path, states=tmp_path / "states")
     state = torch.load(tmp_path / "states" / f"{part}.pt", weights_only=True)
     assert state["step"] >= 2
     pretrain(part, minutes=0.001, out=tmp_path, states=tmp_path / "elsewhere", from_shipped=True)

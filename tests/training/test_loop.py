@@ -15,7 +15,7 @@ from breakascene.errors import UserError
 from breakascene.models.concepts import Concepts
 from breakascene.models.handles import initial_embeddings, with_handles
 from breakascene.models.loading import load_base
-from breakascene.toybox.pretraining.world import draw_scene
+from breakascene.toybox.pretraining.world import render_scene
 from breakascene.training import checkpoint, optim
 from breakascene.training.augment import TrainingData
 from breakascene.training.loop import extract, initial_handle_embeddings, run_extraction
@@ -51,7 +51,7 @@ def test_handles_begin_at_their_names_or_at_their_pictures(tiny_base, scene):
 def test_a_known_thing_begins_near_its_own_word(tiny_base):
     toybox = load_base("toybox", "cpu")
     names = ("apple", "whale")
-    drawn = draw_scene(np.random.default_rng(4), 256, names, "on the grass", tidy=True)
+    drawn = render_scene(np.random.default_rng(4), 256, names, "on the grass", fixed_layout=True)
     known = make_scene(Image.fromarray(drawn.pixels), list(drawn.masks), list(names))
     rows = initial_handle_embeddings(known, toybox, preset("light", toybox))
     likeness = torch.cosine_similarity(rows[:, None], initial_embeddings(toybox, names)[None], dim=-1)
@@ -65,7 +65,7 @@ def test_phase_1_changes_the_handles_and_nothing_else(tiny_base, scene):
     start = initial_embeddings(tiny_base, scene.names)
     for event in events:
         now = {name.replace(".table", ""): value for name, value in weights_of(tiny_base).items()}
-        rows = now.pop("text_encoder.embeddings.token_embedding.rows")
+        rows = now.pop("text_encoder.embeddings.token_embedding.embeddings")
         assert now.keys() == before.keys() and all(torch.equal(now[name], before[name]) for name in before)
         assert not torch.equal(rows, start)
         if event.step == 3:
@@ -102,7 +102,7 @@ def test_same_seed_same_run_whatever_is_looked_at(tiny_base, scene, whole_runs, 
     seen, asked = [], itertools.count(1)
     again = run_extraction(
         scene, tiny_base, short(tiny_base, name), on_event=seen.append, preview_every=6, maps_every=3,
-        wanted=lambda: next(asked) == 2,
+        preview_requested=lambda: next(asked) == 2,
     )  # fmt: skip
     assert_same(again, whole_runs[name])
     assert [event.step for event in seen if event.previews] == [2, 6]
@@ -195,37 +195,41 @@ def test_union_sampling_frequencies():
 
 
 def test_mirror_image_has_mirrored_masks(tiny_base, scene):
-    views, square = TrainingData.of(scene, tiny_base), scene.square_crop(128)
+    views, square = TrainingData.encode(scene, tiny_base), scene.square_crop(128)
     assert views.masks.shape == (2, 3, 16, 16)
-    assert torch.equal(views.masks[1], views.masks[0].flip(-1)) and torch.equal(views.cells[1], views.cells[0].flip(-1))
+    assert torch.equal(views.masks[1], views.masks[0].flip(-1)) and torch.equal(
+        views.attention_masks[1], views.attention_masks[0].flip(-1)
+    )
     mean, _ = tiny_base.encode(square.pixels[None, :, ::-1].copy())
-    assert torch.allclose(views.mean[1:], mean, atol=1e-5) and not torch.allclose(views.mean[0], views.mean[1])
+    assert torch.allclose(views.latent_mean[1:], mean, atol=1e-5) and not torch.allclose(
+        views.latent_mean[0], views.latent_mean[1]
+    )
     shares = square.masks.reshape(3, 16, 8, 16, 8).mean((2, 4))
     np.testing.assert_allclose(views.masks[0], shares, atol=1e-6)
 
 
 def test_photo_and_masks_are_flipped_together(tiny_base, scene):
     """One side has a monstrous latent and an empty mask: only a mismatch would see it."""
-    views = TrainingData.of(scene, tiny_base)
-    views.mean[0], views.masks[0] = 1e4, 0
+    views = TrainingData.encode(scene, tiny_base)
+    views.latent_mean[0], views.masks[0] = 1e4, 0
     settings, found = short(tiny_base), []
     with torch.no_grad(), with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)):
         for seed in range(10):
             rng = torch.Generator().manual_seed(seed)
-            _, figures, _, _ = step(tiny_base, views, scene.handles, None, settings, rng)
-            found.append(figures["reconstruction"])
+            figures = step(tiny_base, views, scene.handles, None, settings, rng)
+            found.append(figures.losses["reconstruction"])
     assert max(found) < 100 and 0 < found.count(0.0) < 10
 
 
 def test_total_is_the_weighted_sum_and_parts_can_be_left_out(tiny_base, scene):
-    views, prior = TrainingData.of(scene, tiny_base), prior_latents(tiny_base, 2)
+    views, prior = TrainingData.encode(scene, tiny_base), prior_latents(tiny_base, 2)
     settings = short(tiny_base, attention_loss_weight=0.3, prior_loss_weight=0.7, train_batch_size=2)
 
     def loss(prior, settings):
         rng = torch.Generator().manual_seed(2)
-        total, figures, leaks, drawn = step(tiny_base, views, scene.handles, prior, settings, rng)
-        assert math.isclose(total.item(), figures["total"]) and leaks.keys() == set(drawn)
-        return figures
+        found = step(tiny_base, views, scene.handles, prior, settings, rng)
+        assert math.isclose(found.total.item(), found.losses["total"]) and found.leak.keys() == set(found.handles)
+        return found.losses
 
     with torch.no_grad(), with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)):
         with_prior = loss(prior, settings)
@@ -237,16 +241,16 @@ def test_total_is_the_weighted_sum_and_parts_can_be_left_out(tiny_base, scene):
 
 
 def test_even_channels_count_by_their_power_in_the_concepts(tiny_base, scene):
-    views, settings = TrainingData.of(scene, tiny_base), short(tiny_base, normalize_channels=True)
-    masks, latents = views.masks.amax(1).numpy(), views.mean.numpy()
+    views, settings = TrainingData.encode(scene, tiny_base), short(tiny_base, normalize_channels=True)
+    masks, latents = views.masks.amax(1).numpy(), views.latent_mean.numpy()
     power = np.array([np.average(latents[:, c] ** 2, weights=masks) for c in range(latents.shape[1])])
-    np.testing.assert_allclose(views.power.flatten(), power, rtol=1e-4)
+    np.testing.assert_allclose(views.channel_power.flatten(), power, rtol=1e-4)
 
     def loss(settings, scales):
-        found = dataclasses.replace(views, mean=views.mean)
-        found.__dict__["power"] = torch.tensor(scales, dtype=torch.float32).view(1, -1, 1, 1)
+        found = dataclasses.replace(views, latent_mean=views.latent_mean)
+        found.__dict__["channel_power"] = torch.tensor(scales, dtype=torch.float32).view(1, -1, 1, 1)
         rng = torch.Generator().manual_seed(2)
-        return step(tiny_base, found, scene.handles, None, settings, rng)[1]["reconstruction"]
+        return step(tiny_base, found, scene.handles, None, settings, rng).losses["reconstruction"]
 
     with torch.no_grad(), with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)):
         alone = [loss(settings, [1.0 if c == only else 1e12 for c in range(len(power))]) for only in range(len(power))]
@@ -272,7 +276,7 @@ def test_falling_rates_end_at_nothing(tiny_base, scene, monkeypatch):
 
 
 def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):
-    views, settings = TrainingData.of(scene, tiny_base), short(tiny_base, attention_loss_weight=1.0)
+    views, settings = TrainingData.encode(scene, tiny_base), short(tiny_base, attention_loss_weight=1.0)
     direction = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
     with with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)) as words:
         start = words.detach().clone()
@@ -280,7 +284,7 @@ def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):
         def loss(shift):
             words.data = start + shift * direction
             rng = torch.Generator().manual_seed(0)
-            return step(tiny_base, views, scene.handles, None, settings, rng)[0]
+            return step(tiny_base, views, scene.handles, None, settings, rng).total
 
         loss(0).backward()
         slope = (words.grad * direction).sum().item()
@@ -291,12 +295,12 @@ def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):
 
 def test_prior_term_is_the_error_on_the_prior_pictures_under_their_prompts(tiny_base, scene):
     """Drawn by hand in the order of the step: the picture's place, the noise, the timestep."""
-    views, prior = TrainingData.of(scene, tiny_base), prior_latents(tiny_base, 3)
+    views, prior = TrainingData.encode(scene, tiny_base), prior_latents(tiny_base, 3)
     settings, shape = short(tiny_base, union_sampling=False, random_flip=False), (1, 4, 16, 16)
     with torch.no_grad(), with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)):
         for seed in range(5):
             rng = torch.Generator().manual_seed(seed)
-            found = step(tiny_base, views, scene.handles, prior, settings, rng)[1]["prior"]
+            found = step(tiny_base, views, scene.handles, prior, settings, rng).losses["prior"]
             rng.manual_seed(seed)
             torch.randperm(3, generator=rng), torch.randn(shape, generator=rng)
             chosen = int(torch.randint(3, (1,), generator=rng))
@@ -313,7 +317,7 @@ def test_prior_term_is_the_error_on_the_prior_pictures_under_their_prompts(tiny_
 def test_gradient_of_the_weights_by_finite_differences(tiny_base, scene, name):
     """Along a random direction over all that phase 2 teaches, all three losses at work."""
     settings = short(tiny_base, name, attention_loss_weight=1.0)
-    views, prior = TrainingData.of(scene, tiny_base), prior_latents(tiny_base, 2)
+    views, prior = TrainingData.encode(scene, tiny_base), prior_latents(tiny_base, 2)
     generator = torch.Generator().manual_seed(0)
     with (
         with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)),
@@ -329,7 +333,7 @@ def test_gradient_of_the_weights_by_finite_differences(tiny_base, scene, name):
         def loss(shift):
             for key, weight in trainable.parameters.items():
                 weight.data = start[key] + shift * direction[key]
-            return step(tiny_base, views, scene.handles, prior, settings, torch.Generator().manual_seed(0))[0]
+            return step(tiny_base, views, scene.handles, prior, settings, torch.Generator().manual_seed(0)).total
 
         loss(0).backward()
         slope = sum(
@@ -346,7 +350,7 @@ def test_attention_loss_is_what_draws_the_handles_to_their_masks(tiny_base, scen
     for weight in (0.0, 10.0):
         settings = short(
             tiny_base,
-            steps=(0, 60),
+            steps=(0, 30),
             prior_loss_weight=0.0,
             attention_loss_weight=weight,
             weight_lr=1e-2,

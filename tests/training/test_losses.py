@@ -25,16 +25,30 @@ def test_masked_loss_ignores_what_is_outside():
 
 
 def test_attention_loss():
-    maps, masks = RNG.random((3, 6, 6)), RNG.random((3, 6, 6))
-    expected = sum(np.mean((m / m.max() - k) ** 2) for m, k in zip(maps, masks, strict=True))
-    got = losses.attention_loss(torch.tensor(maps), torch.tensor(masks))
+    maps, masks = RNG.random((2, 3, 6, 6)), RNG.random((2, 3, 6, 6))
+    presence = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    errors = [
+        [np.mean((m / m.max() - k) ** 2) for m, k in zip(*pair, strict=True)] for pair in zip(maps, masks, strict=True)
+    ]
+    expected = (np.array(errors) * presence).sum(1).mean()
+    got = losses.attention_loss(*map(torch.tensor, (maps, masks, presence)))
     np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
 def test_attention_loss_is_zero_where_the_map_is_the_mask():
-    mask = (torch.rand(2, 8, 8) > 0.5).float()
-    assert losses.attention_loss(mask * 0.01, mask) < 1e-12
-    assert torch.isfinite(losses.attention_loss(torch.zeros(2, 8, 8), mask))
+    mask, presence = (torch.rand(1, 2, 8, 8) > 0.5).float(), torch.ones(1, 2)
+    assert losses.attention_loss(mask * 0.01, mask, presence) < 1e-12
+
+
+def test_absent_handles_have_no_loss_and_no_gradient():
+    """Their maps are all zeros, which have no peak to be divided by."""
+    maps, mask = torch.zeros(1, 2, 8, 8), torch.ones(1, 2, 8, 8)
+    maps[0, 0] = torch.rand(8, 8)
+    maps.requires_grad_(True)
+    loss = losses.attention_loss(maps, mask, torch.tensor([[1.0, 0.0]]))
+    loss.backward()
+    assert torch.equal(loss, losses.attention_loss(maps[:, :1], mask[:, :1], torch.ones(1, 1)))
+    assert maps.grad[0, 0].any() and not maps.grad[0, 1].any()
 
 
 def test_prior_loss():
@@ -59,18 +73,20 @@ def test_gradients_by_finite_differences():
         return torch.tensor(RNG.random(shape), requires_grad=True)
 
     masks = random(2, 3, 3).detach()
-    assert torch.autograd.gradcheck(lambda maps: losses.attention_loss(maps, masks), [random(2, 3, 3)])
+    assert torch.autograd.gradcheck(
+        lambda maps: losses.attention_loss(maps, masks, torch.ones(1, 2)), [random(1, 2, 3, 3)]
+    )
     mask, target = random(1, 1, 3, 3).detach(), random(1, 2, 3, 3).detach()
     assert torch.autograd.gradcheck(lambda x: losses.masked_loss(x, target, mask), [random(1, 2, 3, 3)])
     assert torch.autograd.gradcheck(lambda x: losses.prior_loss(x, target), [random(1, 2, 3, 3)])
 
 
-def test_shrink_gives_the_covered_share_and_loses_nothing():
+def test_downsample_gives_the_covered_share_and_loses_nothing():
     masks = torch.tensor(RNG.random((2, 128, 128)) > 0.7)
-    small = losses.shrink(masks, 16)
+    small = losses.downsample(masks, 16)
     expected = masks.numpy().reshape(2, 16, 8, 16, 8).mean((2, 4))
     np.testing.assert_allclose(small, expected, atol=1e-6)
     speck = torch.zeros(1, 128, 128)
     speck[0, 5, 5] = 1  # a nearest pixel would miss it
-    assert losses.to_peak(losses.shrink(speck, 16)).max() == 1
-    assert losses.shrink(torch.ones(1, 100, 100), 16).min() == 1  # also where the sizes do not divide
+    assert losses.normalize_peak(losses.downsample(speck, 16)).max() == 1
+    assert losses.downsample(torch.ones(1, 100, 100), 16).min() == 1  # also where the sizes do not divide

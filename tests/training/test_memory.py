@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from breakascene.errors import UserError
 from breakascene.models.attention import AttentionStore
 from breakascene.models.handles import initial_embeddings, with_handles
-from breakascene.training import checkpoint, memory, optim
+from breakascene.training import checkpoint, memory, memory_estimate, optim
 from breakascene.training.loop import exhaust, extract, run_extraction
 from breakascene.training.settings import Settings, preset
 
@@ -48,7 +48,7 @@ def test_lean_ends_bit_for_bit_like_fast(tiny_base, scene, fast_runs, name):
 @pytest.mark.parametrize("kind", ["sd_base", "sd2_base", "sdxl_base"])
 def test_lean_on_each_architecture(request, scene, kind):
     base = request.getfixturevalue(kind)
-    settings = preset("quick", base, steps=(1, 1), prior_loss_weight=0.0)
+    settings = preset("quick", base, steps=(1, 1), prior_loss_weight=0.0, train_batch_size=1)
     fast, lean = (run_extraction(scene, base, settings, memory=name) for name in ("fast", "lean"))
     assert_same(fast, lean)
 
@@ -115,7 +115,7 @@ def test_memory_that_runs_out_at_a_random_step_changes_nothing(
     assert_same(concepts, fast_runs[name])
     assert [event.step for event in events] == [1, 2, 3, 4, 5, 6]  # nothing is done twice
     assert [event.memory.mode for event in events] == [FAST] * at + [LEAN] * (6 - at)
-    assert "Memory ran out with fast; going on with lean" in str(events[-1].memory) and concepts.memory == "lean"
+    assert "Memory ran out with fast; resuming with lean" in str(events[-1].memory) and concepts.memory == "lean"
     assert not checkpoint.path_for(tmp_path / "run").exists()
     monkeypatch.undo()
     assert_same_base(tiny_base, before)
@@ -161,7 +161,7 @@ def test_memory_that_runs_out_after_the_last_step_costs_nothing(tiny_base, scene
         monkeypatch.undo()
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("breakascene.training.loop.draw_previews", fails)
+    monkeypatch.setattr("breakascene.training.events.draw_previews", fails)
     concepts = run_extraction(scene, tiny_base, short(tiny_base, name), memory="fast", preview_every=6)
     assert_same(concepts, fast_runs[name])
     assert concepts.memory == "lean"
@@ -175,7 +175,7 @@ def test_memory_that_runs_out_in_every_way_is_said_and_the_run_can_go_on(
     with pytest.raises(UserError, match="install bitsandbytes"):
         run_extraction(scene, tiny_base, short(tiny_base), out)
     monkeypatch.setattr(optim, "has_bitsandbytes", lambda: True)
-    with pytest.raises(UserError, match="even in the most sparing way"):
+    with pytest.raises(UserError, match="in the most economical mode too"):
         memory.next_plan(memory.MemoryPlan(LEAST, 0, 0), tiny_base, short(tiny_base))
     monkeypatch.undo()
     assert_same_base(tiny_base, before)
@@ -219,7 +219,7 @@ def test_auto_takes_the_quickest_way_that_fits(tiny_base, monkeypatch):
         monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free - there)
         choice = memory.plan_memory("auto", tiny_base, settings)
         assert (choice.mode, choice.free) == (way, free)
-        assert str(choice).startswith(f"Memory: {way.name}, {way.reason}; about ")
+        assert str(choice).startswith(f"Memory: {way.name}, {way.description}; about ")
     monkeypatch.setattr(optim, "has_bitsandbytes", lambda: False)
     assert memory.plan_memory("auto", tiny_base, settings).mode == LEAN
     with pytest.raises(UserError, match="needs bitsandbytes"):
@@ -233,8 +233,9 @@ def test_the_studio_shows_what_each_preset_needs(tiny_base, monkeypatch):
     from breakascene.studio.screens.presets import cards
 
     monkeypatch.setattr(engine, "_loaded", {"base": tiny_base})
-    needs = {name: memory.estimate(tiny_base, preset(name, tiny_base), FAST) for _, name in cards()}
-    for label, name in cards():
+    shown = cards()
+    needs = {name: memory.estimate(tiny_base, preset(name, tiny_base), FAST) for _, name in shown}
+    for label, name in shown:
         assert label.endswith(f"{needs[name] / 1e9:.1f} GB of memory")
     assert len(needs) == 3
 
@@ -242,14 +243,15 @@ def test_the_studio_shows_what_each_preset_needs(tiny_base, monkeypatch):
 def test_the_studio_says_that_memory_ran_out(tiny_base, scene, monkeypatch):
     from breakascene.studio import strings
     from breakascene.studio.jobs import RUNNING, Job
-    from breakascene.studio.screens import extract as extract_screen
+    from breakascene.studio.screens.extract import describe
+    from breakascene.studio.screens.extraction_job import ExtractionDetails
 
     run_out(tiny_base, monkeypatch, 1)
     events = list(extract(scene, tiny_base, short(tiny_base, steps=(3, 0)), memory="fast"))
     for event in events:
         job = Job("id", "owner", "extract", None, None, None, None, RUNNING, events=[event])
-        job.shown = extract_screen.Shown({}, None, scene, short(tiny_base), None)
-        assert (strings.MEMORY_LOW in extract_screen.status(job, None)) == (event.step > 1)
+        job.details = ExtractionDetails({}, None, scene, short(tiny_base), None)
+        assert (strings.MEMORY_MODE_CHANGED in describe(job)) == (event.step > 1)
 
 
 @pytest.mark.parametrize("kind", ["tiny_base", "sd_base", "sd2_base", "sdxl_base"])
@@ -272,9 +274,12 @@ def test_what_is_counted_without_values_is_what_a_real_step_keeps(request, kind)
     ):
         base.predict(noisy, torch.tensor([3, 5]), ["a photo of <asset0>"] * 2)
     real = sum(storage.nbytes() for storage in kept.values())
-    fast = memory._kept_for_backward(memory._twin(base), 2, 1, recompute=False)
+    fast = memory_estimate._saved_for_backward(memory_estimate._meta_copy(base), 2, 1, gradient_checkpointing=False)
     assert abs(fast - real) < 0.05 * real
-    assert memory._kept_for_backward(memory._twin(base), 2, 1, recompute=True) < 0.7 * fast
+    assert (
+        memory_estimate._saved_for_backward(memory_estimate._meta_copy(base), 2, 1, gradient_checkpointing=True)
+        < 0.7 * fast
+    )
 
 
 def test_halves_are_what_autocast_would_have_made(sdxl_base, monkeypatch):
@@ -310,7 +315,7 @@ def test_halves_are_what_autocast_would_have_made(sdxl_base, monkeypatch):
 @pytest.fixture
 def eight_bit(monkeypatch):
     pytest.importorskip("bitsandbytes")
-    monkeypatch.setattr(optim, "SMALLEST", 1024)  # the weights here are tiny
+    monkeypatch.setattr(optim, "MIN_8BIT_SIZE", 1024)  # the weights here are tiny
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -341,7 +346,7 @@ def test_eight_bit_state_goes_over_to_whole_state_and_back(eight_bit):
         optimizer.step()
     narrow = state(parameters, optimizer)
     moved, whole = made(False, (9, 301))
-    optim.restore(narrow, whole, moved)
+    optim.load_optimizer_state(narrow, whole, moved)
     wide = state(moved, whole)
     for field, number in optim.MOMENTS:
         kept = optimizer.state[parameters["unet.weight"]]
@@ -352,9 +357,9 @@ def test_eight_bit_state_goes_over_to_whole_state_and_back(eight_bit):
         assert torch.equal(wide[f"adam.{field}.words"], narrow[f"adam.{field}.words"])
     assert torch.equal(moved["unet.weight"], parameters["unet.weight"])
     back, again = made(True, (9, 301))
-    optim.restore(wide, again, back)
+    optim.load_optimizer_state(wide, again, back)
     for field, _ in optim.MOMENTS:
-        returned = optim._widened(optim._fields(again.state[back["unet.weight"]]), field)
+        returned = optim._dequantized(optim._fields(again.state[back["unet.weight"]]), field)
         exact = wide[f"adam.{field}.unet.weight"]
         assert (returned - exact).abs().max() < 0.02 * exact.abs().max()
     assert again.state[back["words"]]["step"] == 3
@@ -389,7 +394,7 @@ def test_state_goes_through_a_checkpoint_bit_for_bit():
         step(weight, optimizer)
     saved = {"w": weight.detach().clone(), **optim.optimizer_state(optimizer, {"w": weight})}
     again, restored = made()
-    optim.restore(saved, restored, {"w": again})
+    optim.load_optimizer_state(saved, restored, {"w": again})
     step(weight, optimizer), step(again, restored)
     assert torch.equal(weight, again)
     assert restored.state[again]["step"] == 4 and restored.state[again]["exp_avg"] is not saved["adam.exp_avg.w"]

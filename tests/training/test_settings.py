@@ -16,7 +16,7 @@ from breakascene.training.settings import PRESET_NAMES, Settings, preset
 
 @pytest.mark.parametrize("name", PRESET_NAMES)
 def test_a_preset_as_it_stands_stops_after_any_step_and_ends_the_same(tiny_base, scene, tmp_path, monkeypatch, name):
-    monkeypatch.setattr("breakascene.training.loop.NUM_COMPOSITIONS", 6)
+    monkeypatch.setattr("breakascene.training.augment.NUM_COMPOSITIONS", 6)
     settings, out = preset(name, tiny_base, steps=(2, 2), num_prior_images=2), tmp_path / "run"
     whole = run_extraction(scene, tiny_base, settings)
     part = run_extraction(scene, tiny_base, settings, out, stop=stop_after(0))
@@ -50,13 +50,13 @@ def test_without_union_sampling_each_step_has_one_concept(tiny_base, scene):
 
 
 def test_without_masks_the_whole_picture_counts(tiny_base, scene):
-    views, settings = TrainingData.of(scene, tiny_base), short(tiny_base)
+    views, settings = TrainingData.encode(scene, tiny_base), short(tiny_base)
     everywhere = dataclasses.replace(views, masks=torch.ones_like(views.masks))
 
     def loss(views, **changes):
         rng = torch.Generator().manual_seed(0)
         changed = dataclasses.replace(settings, normalize_channels=False, **changes)
-        return step(tiny_base, views, scene.handles, None, changed, rng)[1]["reconstruction"]
+        return step(tiny_base, views, scene.handles, None, changed, rng).losses["reconstruction"]
 
     with torch.no_grad(), with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)):
         assert loss(views, masked_loss=False) == loss(everywhere) > loss(views)

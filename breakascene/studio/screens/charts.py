@@ -1,12 +1,12 @@
-"""Progress as small pieces of HTML: a bar, the loss curves, and a strip of pictures for each handle.
+"""Progress as HTML: a bar, the loss curves, and a strip of images for each handle.
 
-Drawn by hand as SVG and data URIs: they follow the page's light and dark colours, need nothing from outside, and do
-not flicker when they change each second.
+Written as SVG and data URIs: they follow the light and dark theme, load nothing from outside, and do not flicker when
+they change every second.
 """
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import numpy as np
@@ -16,27 +16,30 @@ from breakascene.rendering.overlay import heat_map
 from breakascene.studio import strings
 from breakascene.training.loop import StepEvent
 
-WIDTH, HEIGHT, POINTS = 600, 150, 120
-KEPT_PREVIEWS = 6
+WIDTH, HEIGHT = 600, 150  # of the curves, in units of the SVG
+MAX_POINTS = 120  # of a curve
+MAX_PREVIEWS = 6  # in a strip
+IMAGE_SIZE = 160  # pixels
 
 
-def bar(share: float, line: str, note: str = "") -> str:
+def bar(share: float, text: str, note: str = "") -> str:
+    """A progress bar at `share` (0 to 1), with a text above it and a note at its right end."""
     percent = round(100 * min(max(share, 0), 1))
     return (
-        f'<div class="progress"><div class="progress-line"><span>{escape(line)}</span>'
+        f'<div class="progress"><div class="progress-line"><span>{escape(text)}</span>'
         f"<span>{escape(note)}</span></div>"
         f'<div class="track" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" aria-valuemax="100">'
         f'<div class="fill" style="width:{percent}%"></div></div></div>'
     )
 
 
-def notices(sentences: Iterable[str]) -> str:
-    """Sentences of the package's core, in the visitor's language."""
-    return "".join(f'<p class="notice">{escape(strings.told(sentence))}</p>' for sentence in sentences)
+def notices(messages: Iterable[str]) -> str:
+    """Messages of other packages, in the visitor's language."""
+    return "".join(f'<p class="notice">{escape(strings.translate(message))}</p>' for message in messages)
 
 
 def curves(events: Sequence[StepEvent]) -> str:
-    """The losses over the steps, smoothed, one line each, from zero to its own highest."""
+    """The smoothed losses over the steps, each scaled to its own maximum."""
     if len(events) < 2:
         return ""
     names = [name for name in strings.LOSSES if any(event.losses.get(name) for event in events)]
@@ -45,8 +48,8 @@ def curves(events: Sequence[StepEvent]) -> str:
     xs = [event.step / total * WIDTH for event in events]
     paths, legend = [], []
     for i, name in enumerate(names):
-        start = len(events) - len(lines[name])  # the prior's line begins with phase 2
-        pick = np.unique(np.linspace(0, len(lines[name]) - 1, POINTS).round().astype(int))
+        start = len(events) - len(lines[name])  # the prior loss begins with phase 2
+        pick = np.unique(np.linspace(0, len(lines[name]) - 1, MAX_POINTS).round().astype(int))
         heights = [HEIGHT - value / max(lines[name]) * (HEIGHT - 6) for value in lines[name]]
         points = " ".join(f"{xs[start + j]:.1f},{heights[j]:.1f}" for j in pick)
         paths.append(f'<polyline class="curve curve-{i}" points="{points}"/>')
@@ -55,7 +58,7 @@ def curves(events: Sequence[StepEvent]) -> str:
     turn = next((x for x, event in zip(xs, events, strict=True) if event.phase == 2), None)
     phase = "" if turn is None else f'<line class="turn" x1="{turn:.1f}" x2="{turn:.1f}" y1="0" y2="{HEIGHT}"/>'
     return (
-        f'<div class="curves"><div class="caption">{escape(strings.CURVES)}</div>'
+        f'<div class="curves"><div class="caption">{escape(strings.LOSS_CURVES)}</div>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img">'
         f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HEIGHT}" y2="{HEIGHT}"/>{phase}{"".join(paths)}</svg>'
         f'<div class="legend">{"".join(legend)}</div></div>'
@@ -63,56 +66,55 @@ def curves(events: Sequence[StepEvent]) -> str:
 
 
 def strips(names: dict[str, str], square: np.ndarray, events: Sequence[StepEvent]) -> str:
-    """For each handle: where it looks, over the photo, and how it is drawn as training goes on.
+    """For each handle, its attention map over the photo and its previews in the course of the training.
 
-    names: handle -> plain name; square: (size, size, 3) uint8, what the model learns from.
+    Args:
+        names: Handle -> name.
+        square: (size, size, 3) uint8, the crop that the model is trained on.
     """
     maps = next((event.maps for event in reversed(events) if event.maps), None) or {}
     rows = []
     for handle, name in names.items():
         previews = [event.previews[handle] for event in events if event.previews and handle in event.previews]
         heat = heat_map(square, maps[handle]) if handle in maps else None
-        pictures = [_picture(heat, strings.LOOKS_AT, "heat")] if heat else []
-        pictures += [_picture(preview, strings.DRAWS) for preview in spread(previews, KEPT_PREVIEWS)]
-        if pictures:
-            rows.append(f'<div class="strip"><div class="caption">{escape(name)}</div>{"".join(pictures)}</div>')
+        images = [_image(heat, strings.ATTENTION_MAP, "heat")] if heat else []
+        images += [_image(preview, strings.PREVIEW) for preview in evenly_spaced(previews, MAX_PREVIEWS)]
+        if images:
+            rows.append(f'<div class="strip"><div class="caption">{escape(name)}</div>{"".join(images)}</div>')
     if not rows:
         return ""
-    return f'<div class="strips">{"".join(rows)}<div class="caption">{escape(strings.STRIP)}</div></div>'
+    return f'<div class="strips">{"".join(rows)}<div class="caption">{escape(strings.PREVIEW_STRIP)}</div></div>'
 
 
-def spread(items: Sequence, count: int) -> list:
-    """At most `count` of them, the first and the last among them, the rest evenly between."""
+def evenly_spaced(items: Sequence, count: int) -> list:
+    """At most `count` of the items, the first and the last among them."""
     if len(items) <= count:
         return list(items)
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
-def thumbs(pictures: Sequence[Image.Image], names: Sequence[str]) -> str:
-    """Cut-outs side by side with their names."""
+def thumbnails(images: Sequence[Image.Image], names: Sequence[str]) -> str:
+    """Images side by side with their names."""
     cells = (
-        f"<figure>{_picture(picture, name)}<figcaption>{escape(name)}</figcaption></figure>"
-        for picture, name in zip(pictures, names, strict=True)
+        f"<figure>{_image(image, name)}<figcaption>{escape(name)}</figcaption></figure>"
+        for image, name in zip(images, names, strict=True)
     )
     return f'<div class="thumbs">{"".join(cells)}</div>'
 
 
-def _picture(picture: Image.Image, alt: str, kind: str = "") -> str:
-    picture = picture.copy()
-    picture.thumbnail((160, 160))
+def _image(image: Image.Image, alt: str, css_class: str = "") -> str:
+    image = image.copy()
+    image.thumbnail((IMAGE_SIZE, IMAGE_SIZE))
     data = io.BytesIO()
-    picture.save(data, "WEBP", quality=85)
+    image.save(data, "WEBP", quality=85)
     source = base64.b64encode(data.getvalue()).decode()
-    return f'<img class="{kind}" alt="{escape(alt)}" title="{escape(alt)}" src="data:image/webp;base64,{source}">'
+    return f'<img class="{css_class}" alt="{escape(alt)}" title="{escape(alt)}" src="data:image/webp;base64,{source}">'
 
 
-def _smooth(values: Sequence[float], keep: float = 0.9) -> list[float]:
-    return list(_averages(values, keep))
-
-
-def _averages(values: Sequence[float], keep: float) -> Iterator[float]:
-    """Running average that weighs all values alike at first: single steps jump too much to read."""
-    total = weight = 0.0
+def _smooth(values: Sequence[float], decay: float = 0.9) -> list[float]:
+    """Exponential moving average without a bias towards the first value: single steps vary too much to read."""
+    averages, total, weight = [], 0.0, 0.0
     for value in values:
-        total, weight = keep * total + value, keep * weight + 1
-        yield total / weight
+        total, weight = decay * total + value, decay * weight + 1
+        averages.append(total / weight)
+    return averages

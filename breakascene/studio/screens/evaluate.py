@@ -1,4 +1,4 @@
-"""At the foot of step 3: how well the painter knows the things, in figures and pictures."""
+"""At the foot of step 3: how well the concepts were learned, in numbers and images."""
 
 import json
 from dataclasses import dataclass
@@ -10,118 +10,115 @@ from breakascene.errors import UserError
 from breakascene.evaluation.metrics import NOTHING, OTHER
 from breakascene.rendering import html
 from breakascene.studio import engine, strings
-from breakascene.studio.jobs import FAILED, STOPPED, WAITING, Job, Line
+from breakascene.studio.jobs import STOPPED, Job, JobQueue
 from breakascene.studio.screens import charts
-from breakascene.studio.screens.events import QUIET, at_desk, download_button
-from breakascene.studio.state.session import Desk, Desks, Run
+from breakascene.studio.screens.events import PageContext, Updates
+from breakascene.studio.screens.job_panel import JobPanel
+from breakascene.studio.state.run_store import Run
+from breakascene.studio.state.session import Session
 
 
 @dataclass(frozen=True)
-class Check:
-    outputs: list
-    line: Line
+class EvaluateScreen:
+    panel: JobPanel
+    result: gr.HTML
+    images: gr.Gallery
 
-    def show(self, desk: Desk) -> list:
-        job, run = desk.checking, desk.current_run()
-        running = job is not None and not job.over
-        found = figures(run) if run else None
-        return [
-            gr.Button(interactive=run is not None and not running),
-            gr.Button(strings.STOPPING if running and job.stop_asked() else strings.STOP, visible=running),
-            status(job, self.line) if job else "",
-            table(found) if found else "",
-            gr.Gallery(pictures(run, found) if found else [], visible=found is not None),
-        ]
+    @property
+    def outputs(self) -> list:
+        return [*self.panel.outputs, self.result, self.images]
+
+    def show(self, session: Session) -> Updates:
+        run = session.runs.current()
+        scores = read_scores(run) if run else None
+        return {
+            **self.panel.update(session),
+            self.panel.start[0]: gr.Button(interactive=run is not None and not self.panel.running(session)),
+            self.result: score_table(scores) if scores else "",
+            self.images: gr.Gallery(captioned_images(run, scores) if scores else [], visible=scores is not None),
+        }
 
 
-def build(desks: Desks, token: gr.State, timer: gr.Timer, line: Line) -> Check:
-    with gr.Accordion(strings.CHECK, open=False, elem_id="check"):
-        gr.Markdown(strings.CHECK_HINT, elem_classes="hint")
+def build(page: PageContext) -> EvaluateScreen:
+    with gr.Accordion(strings.EVALUATE_TITLE, open=False, elem_id="check"):
+        gr.Markdown(strings.EVALUATE_HINT, elem_classes="hint")
         with gr.Row(elem_classes="tools"):
-            start = gr.Button(strings.CHECK_START, size="sm", elem_id="check-start")
+            start = gr.Button(strings.EVALUATE, size="sm", elem_id="check-start")
             stop = gr.Button(strings.STOP, size="sm", variant="stop", visible=False, elem_id="check-stop")
-            download_button(desks, token, Desk.zip_report, strings.TAKE_REPORT, "take-report")
-        state = gr.HTML(elem_id="check-status")
+            page.download_button(lambda session: session.runs.zip_report(), strings.DOWNLOAD_REPORT, "take-report")
+        panel = JobPanel("evaluation", page, [start], stop, gr.HTML(elem_id="check-status"), describe)
         result = gr.HTML(elem_id="check-result")
-        drawn = gr.Gallery(
+        images = gr.Gallery(
             show_label=False, columns=4, height="auto", object_fit="contain", interactive=False, visible=False,
             buttons=["fullscreen"], elem_id="check-pictures",
         )  # fmt: skip
-    check = Check([start, stop, state, result, drawn], line)
+    screen = EvaluateScreen(panel, result, images)
 
-    def ask(desk: Desk):
-        begin(desk, line)
-        return [*check.show(desk), gr.Timer(active=True)]
+    def submit_evaluation(session: Session) -> None:
+        submit(session, page.queue)
 
-    def stop_now(desk: Desk):
-        if desk.checking:
-            desk.checking.ask_stop()
-        return check.show(desk)
-
-    start.click(at_desk(desks, ask), [token], [*check.outputs, timer], **QUIET)
-    stop.click(at_desk(desks, stop_now), [token], check.outputs, **QUIET)
-    return check
+    panel.on_start(start, submit_evaluation, screen.show, (), screen.outputs)
+    panel.on_stop(screen.show, screen.outputs)
+    return screen
 
 
-def begin(desk: Desk, line: Line) -> Job:
-    """Put the check of the current run in line."""
-    run = desk.current_run()
+def submit(session: Session, queue: JobQueue) -> Job:
+    """Queue an evaluation of the current run."""
+    run = session.runs.current()
     if run is None:
-        raise UserError(strings.CREATE_NOTHING)
-    if desk.checking and not desk.checking.over:
-        raise UserError(strings.ALREADY_CHECKING)
+        raise UserError(strings.GENERATE_EMPTY)
+    if session.evaluation and not session.evaluation.ended:
+        raise UserError(strings.ALREADY_EVALUATING)
 
     def work(job: Job) -> None:
-        for event in engine.check(run.folder, run.report, job.flag):
-            job.say(event)
+        for event in engine.evaluate(run.folder, run.report, job.stop_file):
+            job.emit(event)
 
-    desk.checking = line.put(desk.token, "check", work)
-    return desk.checking
+    session.evaluation = queue.submit(session.token, "evaluate", work)
+    return session.evaluation
 
 
-def figures(run: Run) -> dict | None:
-    """What the last check of the run found, or None."""
+def read_scores(run: Run) -> dict | None:
+    """The results of the run's last evaluation, or None."""
     try:
         return json.loads((run.report / "scores.json").read_text(encoding="utf-8"))[run.id]
     except FileNotFoundError:
         return None
 
 
-def table(found: dict) -> str:
-    """The figures in plain words, and what each thing came out as."""
+def score_table(scores: dict) -> str:
+    """The scores, and the confusion of the concepts, as HTML."""
     rows = []
-    for key, (what, share) in strings.CHECKED.items():
-        if found[key] is not None:
-            rows.append((what, f"{found[key]:.0%}" if share else f"{found[key]:.2f}"))
-    answer = html.table([strings.CHECK_WHAT, strings.CHECK_FIGURE], rows)
-    if found["confusion"]:
-        columns = [*found["confusion"], OTHER, NOTHING]
-        titles = [strings.CHECK_ANSWERS.get(column, column) for column in columns]
-        seen = [(name, *(f"{row[c]:.0%}" for c in columns)) for name, row in found["confusion"].items()]
-        answer += f'<p class="caption">{escape(strings.CHECK_CONFUSION)}</p>'
-        answer += html.table([strings.CHECK_ASKED, *titles], seen)
-    return f'<div class="figures">{answer}</div>'
+    for key, (label, percentage) in strings.METRICS.items():
+        if scores[key] is not None:
+            rows.append((label, f"{scores[key]:.0%}" if percentage else f"{scores[key]:.2f}"))
+    tables = html.table([strings.TABLE_METRIC, strings.TABLE_RESULT], rows)
+    if scores["confusion"]:
+        columns = [*scores["confusion"], OTHER, NOTHING]
+        titles = [strings.CONFUSION_OTHER.get(column, column) for column in columns]
+        confusion = [(name, *(f"{row[c]:.0%}" for c in columns)) for name, row in scores["confusion"].items()]
+        tables += f'<p class="caption">{escape(strings.CONFUSION)}</p>'
+        tables += html.table([strings.CONFUSION_REQUESTED, *titles], confusion)
+    return f'<div class="figures">{tables}</div>'
 
 
-def pictures(run: Run, found: dict) -> list[tuple[str, str]]:
-    """Paths with their sentences, the things' names in place of the handles."""
-    shown = []
-    for row in found["scores"]:
+def captioned_images(run: Run, scores: dict) -> list[tuple[str, str]]:
+    """Paths with their prompts, the names of the concepts in place of the handles."""
+    images = []
+    for row in scores["scores"]:
         text = row["prompt"]
         for handle, name in zip(run.handles, run.names, strict=True):
             text = text.replace(handle, name)
-        shown.append((str(run.report / row["file"]), text))
-    return shown
+        images.append((str(run.report / row["file"]), text))
+    return images
 
 
-def status(job: Job, line: Line) -> str:
-    if job.state == WAITING:
-        return charts.bar(0, strings.WAITING.format(n=line.place(job)))
-    if job.state == FAILED:
-        return f'<p class="notice bad">{charts.escape(strings.FAILED.format(error=job.error))}</p>'
+def describe(job: Job) -> str:
     if job.state == STOPPED:
-        return charts.bar(0, strings.CHECK_STOPPED)
-    if job.over:
+        return charts.bar(0, strings.EVALUATE_STOPPED)
+    if job.ended:
         return ""
-    done, total, _ = job.events[-1] if job.events else (0, 1, "")
-    return charts.bar(done / total, strings.CHECKING.format(n=done, count=total) if job.events else strings.STARTING)
+    if not job.events:
+        return charts.bar(0, strings.STARTING)
+    done, total, _ = job.events[-1]
+    return charts.bar(done / total, strings.EVALUATING.format(n=done, count=total))

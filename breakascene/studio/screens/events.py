@@ -1,22 +1,33 @@
-"""What all screens share: how an event reaches its desk, and how a mistake becomes a notice."""
+"""How the events of a page reach their session, and how errors become notices.
+
+Every handler returns a dictionary of the components that it updates; a component that is left out stays as it is.
+"""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from breakascene.errors import UserError
 from breakascene.studio import strings
-from breakascene.studio.state.session import Desk, Desks
+from breakascene.studio.jobs import JobQueue
+from breakascene.studio.state.session import Session, SessionStore
 
 log = logging.getLogger(__name__)
 
+Updates = dict[gr.blocks.Block, Any]  # component -> its new value, or a component with the properties that change
+
 # Events of the page are no API (api.py has that), are never merged or dropped, and show no spinner over the page.
-QUIET = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress": "hidden", "concurrency_limit": 4}
-
-
-SAVE = """(file) => {
+EVENT_OPTIONS = {
+    "api_visibility": "private",
+    "trigger_mode": "multiple",
+    "show_progress": "hidden",
+    "concurrency_limit": 4,
+}
+DOWNLOAD_JS = """(file) => {
   if (!file) return;
   const link = document.createElement("a");
   link.href = file.url;
@@ -25,39 +36,64 @@ SAVE = """(file) => {
 }"""
 
 
-def download_button(
-    desks: Desks, token: gr.State, make: Callable[[Desk], Path], label: str, name: str, visible: bool = True
-) -> gr.Button:
-    """A button that makes a file and hands it over at one click; Gradio's own hands over what it had before."""
-    button = gr.Button(label, size="sm", min_width=150, visible=visible, elem_id=name)
-    file = gr.File(elem_classes="unseen")  # its link is wanted, not its looks
-    made = button.click(at_desk(desks, lambda desk: str(make(desk))), [token], file, **QUIET)
-    made.success(None, [file], None, js=SAVE, api_visibility="private")
-    return button
+@dataclass(frozen=True)
+class PageContext:
+    """What all screens of a page share.
+
+    Attributes:
+        token: State that holds the token of the page's session.
+        timer: While it is active, the page asks for the progress of the session's jobs.
+    """
+
+    sessions: SessionStore
+    queue: JobQueue
+    token: gr.State
+    timer: gr.Timer
+
+    def on(
+        self, event: Callable, act: Callable, inputs: Sequence = (), outputs: Sequence | None = None, **options
+    ) -> gr.events.Dependency:
+        """Call act(session, *values of inputs) on an event; it returns Updates of some of the outputs."""
+        options = {**EVENT_OPTIONS, **options}
+        return event(with_session(self.sessions, act), [self.token, *inputs], outputs, **options)
+
+    def download_button(
+        self, make: Callable[[Session], Path], label: str, elem_id: str, visible: bool = True
+    ) -> gr.Button:
+        """A button that makes a file and downloads it at one click.
+
+        Gradio's DownloadButton would download the file made by the click before.
+        """
+        button = gr.Button(label, size="sm", min_width=150, visible=visible, elem_id=elem_id)
+        file = gr.File(elem_classes="unseen")  # only its link is used
+        made = self.on(button.click, lambda session: {file: str(make(session))}, (), [file])
+        made.success(None, [file], None, js=DOWNLOAD_JS, api_visibility="private")
+        return button
 
 
-def at_desk(desks: Desks, act: Callable) -> Callable:
-    """Turn act(desk, *values) into a Gradio handler(token, *values).
+def with_session(sessions: SessionStore, act: Callable) -> Callable:
+    """Turn act(session, *values) into a Gradio handler(token, *values).
 
-    The desk is locked meanwhile, so that two quick clicks come one after the other. Whatever goes wrong becomes a
-    notice, and the page stays as it is. The handler speaks the language of the page that it is made for.
+    The session is locked meanwhile, so that two quick clicks are handled one after the other. Any error becomes a
+    notice, and the page stays as it is. The handler uses the language of the page that it is made for.
     """
     language = strings.language.get()
 
     def handler(token, *values):
         if not token:
-            return gr.skip()  # a click before the page has its desk
-        with strings.speaking(language):
+            return gr.skip()  # a click before the page has its session
+        with strings.use_language(language):
             try:
-                desk: Desk = desks.get(token)
-                with desk.lock:
-                    return act(desk, *values)
+                session = sessions.get(token)
+                with session.lock:
+                    updates = act(session, *values)
+                    return gr.skip() if updates == {} else updates  # Gradio takes {} for the value of a single output
             except Exception as error:
                 if not isinstance(error, UserError):
                     log.exception("%s failed", act.__name__)
-                gr.Warning(strings.sentence_for(error), title="")
+                gr.Warning(strings.message_for(error), title="")
             return gr.skip()
 
-    # Not functools.wraps: Gradio would take the signature of act for the handler's
+    # functools.wraps would make Gradio take the signature of act for the handler's
     handler.__name__ = act.__name__
     return handler

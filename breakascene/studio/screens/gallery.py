@@ -1,4 +1,4 @@
-"""The pictures of step 3: the gallery, what can be done with the chosen one, side by side, and taking them away."""
+"""The images of step 3: the gallery, the actions on the chosen image, the comparison, and the downloads."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,145 +9,212 @@ from breakascene.generation.generate import read_metadata
 from breakascene.studio import strings
 from breakascene.studio.jobs import FAILED
 from breakascene.studio.screens import charts
-from breakascene.studio.screens.events import QUIET, at_desk, download_button
-from breakascene.studio.state.gallery import Album, details, differences, seed_of, sentence
-from breakascene.studio.state.session import Desk, Desks
+from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates, with_session
+from breakascene.studio.state.gallery import Gallery, details, differences, image_seed, readable_prompt
+from breakascene.studio.state.session import Session
 
-ALL, FAVOURITES = "all", "favourites"
-STAR = "★ "  # the style sheet puts one on each small picture whose caption begins with it
+ALL, FAVORITES = "all", "favourites"
+STAR = "★ "  # the style sheet marks each small image whose caption begins with it
+LAYOUT = {"show_label": False, "height": "auto", "object_fit": "contain", "interactive": False, "min_width": 200}
 
 
 @dataclass(frozen=True)
-class Pictures:
-    outputs: list
-    again: gr.Button  # wants the seed of the chosen picture
-    use: gr.Button  # wants all its settings
+class ChosenImage:
+    """The actions on the chosen image."""
 
-    def show(self, desk: Desk, follow: bool = False) -> list:
-        """All of it; `follow`: while pictures come in, when a large view stays as it is unless its picture moves."""
-        album, shown = desk.album, desk.album.shown()
-        favourites = {path.name for path in album.favourites()}
-        beside = [album.pictures_folder / name for name in album.beside]
-        texts = differences([read_metadata(path) for path in beside])
-        sheet = has_sheet(desk)
-        place = place_of(album)
-        large = {} if follow and place is None else {"selected_index": place}
-        return [
-            gr.Column(visible=sheet),
-            str(album.sheet) if sheet else None,
-            gr.Radio(value=FAVOURITES if album.only_favourites else ALL, visible=bool(favourites)),
-            # Paths, never images: the files go out as they are, with the records inside
-            gr.Gallery(
-                [(str(path), STAR * (path.name in favourites) + caption(path)) for path in shown],
-                **large,
-            ),
-            *self.panel(album),
-            gr.Column(visible=bool(beside)),
-            [(str(path), text) for path, text in zip(beside, texts, strict=True)],
-            gr.Markdown(visible=len(beside) == 1),
-            gr.Button(visible=bool(favourites)),
-        ]
+    panel: gr.Column
+    about: gr.HTML
+    favorite: gr.Button
+    compare: gr.Button
+    keep_seed: gr.Button
+    use_settings: gr.Button
 
-    def panel(self, album: Album) -> list:
-        """What can be done with the chosen picture."""
-        if album.chosen is None:
-            return [gr.Column(visible=False), gr.skip(), gr.skip(), gr.skip()]
-        favourite = album.chosen in {path.name for path in album.favourites()}
-        return [
-            gr.Column(visible=True),
-            description(read_metadata(album.chosen_picture())),
-            gr.Button(strings.UNMARK if favourite else strings.MARK),
-            gr.Button(strings.NOT_BESIDE if album.chosen in album.beside else strings.BESIDE),
-        ]
+    @property
+    def outputs(self) -> list:
+        return [self.panel, self.about, self.favorite, self.compare]
+
+    def show(self, gallery: Gallery) -> Updates:
+        if gallery.chosen is None:
+            return {self.panel: gr.Column(visible=False)}
+        is_favorite = gallery.chosen in {path.name for path in gallery.favorites()}
+        return {
+            self.panel: gr.Column(visible=True),
+            self.about: description(read_metadata(gallery.chosen_image())),
+            self.favorite: gr.Button(strings.REMOVE_FAVORITE if is_favorite else strings.ADD_FAVORITE),
+            self.compare: gr.Button(strings.COMPARE_REMOVE if gallery.chosen in gallery.compared else strings.COMPARE),
+        }
 
 
-def build(desks: Desks, token: gr.State) -> Pictures:
-    look = {"show_label": False, "height": "auto", "object_fit": "contain", "interactive": False, "min_width": 200}
-    with gr.Column(visible=False) as sheet_part:
+@dataclass(frozen=True)
+class Comparison:
+    """Images side by side."""
+
+    panel: gr.Column
+    images: gr.Gallery
+    hint: gr.Markdown
+    clear: gr.Button
+
+    @property
+    def outputs(self) -> list:
+        return [self.panel, self.images, self.hint]
+
+    def show(self, gallery: Gallery) -> Updates:
+        paths = [gallery.images_folder / name for name in gallery.compared]
+        captions = differences([read_metadata(path) for path in paths])
+        return {
+            self.panel: gr.Column(visible=bool(paths)),
+            self.images: [(str(path), caption) for path, caption in zip(paths, captions, strict=True)],
+            self.hint: gr.Markdown(visible=len(paths) == 1),
+        }
+
+
+@dataclass(frozen=True)
+class GalleryPanel:
+    sheet_panel: gr.Column
+    sheet: gr.Image
+    filter: gr.Radio
+    images: gr.Gallery
+    chosen: ChosenImage
+    comparison: Comparison
+    zip_favorites: gr.Button
+
+    @property
+    def keep_seed(self) -> gr.Button:
+        return self.chosen.keep_seed
+
+    @property
+    def use_settings(self) -> gr.Button:
+        return self.chosen.use_settings
+
+    @property
+    def outputs(self) -> list:
+        parts = [*self.chosen.outputs, *self.comparison.outputs]
+        return [self.sheet_panel, self.sheet, self.filter, self.images, *parts, self.zip_favorites]
+
+    def show(self, session: Session, follow: bool = False) -> Updates:
+        """Updates of all outputs.
+
+        Args:
+            follow: While images come in, leave an enlarged image alone unless its position changes.
+        """
+        gallery = session.gallery
+        favorites = {path.name for path in gallery.favorites()}
+        show_sheet = has_sheet(session)
+        index = index_of_chosen(gallery)
+        enlarged = {} if follow and index is None else {"selected_index": index}
+        # Paths, never images: the files are sent as they are, with their metadata inside
+        images = [(str(path), STAR * (path.name in favorites) + caption(path)) for path in gallery.visible()]
+        return {
+            self.sheet_panel: gr.Column(visible=show_sheet),
+            self.sheet: str(gallery.sheet) if show_sheet else None,
+            self.filter: gr.Radio(value=FAVORITES if gallery.only_favorites else ALL, visible=bool(favorites)),
+            self.images: gr.Gallery(images, **enlarged),
+            **self.chosen.show(gallery),
+            **self.comparison.show(gallery),
+            self.zip_favorites: gr.Button(visible=bool(favorites)),
+        }
+
+
+def build(page: PageContext) -> GalleryPanel:
+    with gr.Column(visible=False) as sheet_panel:
         sheet = gr.Image(show_label=False, interactive=False, buttons=["fullscreen"], type="filepath", elem_id="sheet")
-        download_button(desks, token, lambda desk: desk.album.sheet, strings.TAKE_SHEET, "take-sheet")
-    which = gr.Radio(
-        [(strings.ALL_PICTURES, ALL), (STAR + strings.FAVOURITES, FAVOURITES)], value=ALL, show_label=False,
+        page.download_button(lambda session: session.gallery.sheet, strings.DOWNLOAD_SHEET, "take-sheet")
+    favorites_filter = gr.Radio(
+        [(strings.ALL_IMAGES, ALL), (STAR + strings.FAVORITES, FAVORITES)], value=ALL, show_label=False,
         container=False, visible=False, elem_id="which-pictures",
     )  # fmt: skip
-    gallery = gr.Gallery(columns=4, buttons=["fullscreen"], elem_id="pictures", **look)
-    with gr.Column(visible=False, elem_id="chosen") as chosen:
+    images = gr.Gallery(columns=4, buttons=["fullscreen"], elem_id="pictures", **LAYOUT)
+    chosen = build_chosen(page)
+    comparison = build_comparison()
+    with gr.Row(elem_classes="tools"):
+        page.download_button(zip_all, strings.DOWNLOAD_ALL, "zip")
+        zip_favorites = page.download_button(zip_favorite_images, strings.DOWNLOAD_FAVORITES, "zip-favourites", False)
+    panel = GalleryPanel(sheet_panel, sheet, favorites_filter, images, chosen, comparison, zip_favorites)
+    connect(page, panel)
+    return panel
+
+
+def build_chosen(page: PageContext) -> ChosenImage:
+    with gr.Column(visible=False, elem_id="chosen") as panel:
         about = gr.HTML()
         with gr.Row(elem_classes="tools"):
-            mark = gr.Button(strings.MARK, size="sm", min_width=150, elem_id="mark")
-            lay = gr.Button(strings.BESIDE, size="sm", min_width=150, elem_id="lay-beside")
-            download_button(
-                desks, token, lambda desk: desk.album.chosen_picture(), strings.TAKE_PICTURE, "take-picture"
-            )
+            favorite = gr.Button(strings.ADD_FAVORITE, size="sm", min_width=150, elem_id="mark")
+            compare = gr.Button(strings.COMPARE, size="sm", min_width=150, elem_id="lay-beside")
+            page.download_button(lambda session: session.gallery.chosen_image(), strings.DOWNLOAD_IMAGE, "take-picture")
         with gr.Row(elem_classes="tools"):
-            again = gr.Button(strings.AGAIN, size="sm", min_width=150, elem_id="again")
-            use = gr.Button(strings.USE_SETTINGS, size="sm", min_width=150, elem_id="use-settings")
-    with gr.Column(visible=False) as beside_part:
-        gr.Markdown(strings.BESIDE_TITLE, elem_classes="caption")
-        beside = gr.Gallery(columns=2, buttons=["fullscreen"], elem_id="beside", **look)
-        hint = gr.Markdown(strings.BESIDE_HINT, elem_classes="hint")
-        clear = gr.Button(strings.BESIDE_CLEAR, size="sm", elem_id="clear-beside")
-    with gr.Row(elem_classes="tools"):
-        download_button(
-            desks, token, lambda desk: desk.album.zip(desk.album.pictures(), "pictures.zip"), strings.ZIP, "zip"
-        )
-        zip_favourites = download_button(
-            desks, token, lambda desk: desk.album.zip(desk.album.favourites(), "favourites.zip"), strings.ZIP_FAVOURITES,
-            "zip-favourites", visible=False,
-        )  # fmt: skip
-
-    panel = [chosen, about, mark, lay]
-    outputs = [sheet_part, sheet, which, gallery, *panel, beside_part, beside, hint, zip_favourites]
-    pictures = Pictures(outputs, again, use)
-
-    def choose(desk: Desk, value: dict | None):
-        desk.album.choose(Path(value["image"]["path"]).name if value else None)
-        # The large view once more: a new picture may have moved it just now
-        return [gr.Gallery(selected_index=place_of(desk.album)), *pictures.panel(desk.album)]
-
-    def filter_by(desk: Desk, value: str):
-        desk.album.only_favourites = value == FAVOURITES
-        desk.album.choose(None)
-        return pictures.show(desk)
-
-    def on(event, change):
-        def act(desk: Desk):
-            change(desk.album)
-            return pictures.show(desk)
-
-        event(at_desk(desks, act), [token], outputs, **QUIET)
-
-    choosing = at_desk(desks, choose)
-
-    def see(where: gr.SelectData, token):
-        return choosing(token, where.value)
-
-    gallery.select(see, [token], [gallery, *panel], **QUIET)
-    gallery.preview_close(lambda token: choosing(token, None), [token], [gallery, *panel], **QUIET)
-    which.input(at_desk(desks, filter_by), [token, which], outputs, **QUIET)
-    on(mark.click, Album.mark)
-    on(lay.click, Album.lay_beside)
-    on(clear.click, lambda album: album.beside.clear())
-    return pictures
+            keep_seed = gr.Button(strings.USE_SEED, size="sm", min_width=150, elem_id="again")
+            use_settings = gr.Button(strings.USE_SETTINGS, size="sm", min_width=150, elem_id="use-settings")
+    return ChosenImage(panel, about, favorite, compare, keep_seed, use_settings)
 
 
-def has_sheet(desk: Desk) -> bool:
-    """Whether the last drawing was a contact sheet, and it is there."""
-    job = desk.drawing
-    return job is not None and job.over and job.state != FAILED and bool(job.shown.columns and job.events)
+def build_comparison() -> Comparison:
+    with gr.Column(visible=False) as panel:
+        gr.Markdown(strings.COMPARE_TITLE, elem_classes="caption")
+        images = gr.Gallery(columns=2, buttons=["fullscreen"], elem_id="beside", **LAYOUT)
+        hint = gr.Markdown(strings.COMPARE_HINT, elem_classes="hint")
+        clear = gr.Button(strings.COMPARE_CLEAR, size="sm", elem_id="clear-beside")
+    return Comparison(panel, images, hint, clear)
 
 
-def place_of(album: Album) -> int | None:
-    """Where the chosen picture stands in the gallery."""
-    names = [path.name for path in album.shown()]
-    return names.index(album.chosen) if album.chosen in names else None
+def connect(page: PageContext, panel: GalleryPanel) -> None:
+    def choose(session: Session, value: dict | None) -> Updates:
+        gallery = session.gallery
+        gallery.choose(Path(value["image"]["path"]).name if value else None)
+        # Select it again: a new image may have moved it just now
+        return {panel.images: gr.Gallery(selected_index=index_of_chosen(gallery)), **panel.chosen.show(gallery)}
+
+    def filter_images(session: Session, value: str) -> Updates:
+        session.gallery.only_favorites = value == FAVORITES
+        session.gallery.choose(None)
+        return panel.show(session)
+
+    def on(event, change) -> None:
+        def act(session: Session) -> Updates:
+            change(session.gallery)
+            return panel.show(session)
+
+        page.on(event, act, (), panel.outputs)
+
+    choose_image = with_session(page.sessions, choose)
+
+    def select(selected: gr.SelectData, token):
+        return choose_image(token, selected.value)
+
+    outputs = [panel.images, *panel.chosen.outputs]
+    panel.images.select(select, [page.token], outputs, **EVENT_OPTIONS)
+    page.on(panel.images.preview_close, lambda session: choose(session, None), (), outputs)
+    page.on(panel.filter.input, filter_images, [panel.filter], panel.outputs)
+    on(panel.chosen.favorite.click, Gallery.toggle_favorite)
+    on(panel.chosen.compare.click, Gallery.toggle_compared)
+    on(panel.comparison.clear.click, lambda gallery: gallery.compared.clear())
 
 
-def caption(picture: Path) -> str:
-    metadata = read_metadata(picture)
-    return f"{sentence(metadata)} · {strings.SEED.lower()} {seed_of(metadata)}"
+def zip_all(session: Session) -> Path:
+    return session.gallery.zip(session.gallery.images(), "pictures.zip")
+
+
+def zip_favorite_images(session: Session) -> Path:
+    return session.gallery.zip(session.gallery.favorites(), "favourites.zip")
+
+
+def has_sheet(session: Session) -> bool:
+    """Whether the last generation was a contact sheet that has been written."""
+    job = session.generation
+    return job is not None and job.ended and job.state != FAILED and bool(job.details.columns and job.events)
+
+
+def index_of_chosen(gallery: Gallery) -> int | None:
+    """Position of the chosen image among the visible ones."""
+    names = [path.name for path in gallery.visible()]
+    return names.index(gallery.chosen) if gallery.chosen in names else None
+
+
+def caption(image: Path) -> str:
+    metadata = read_metadata(image)
+    return f"{readable_prompt(metadata)} · {strings.SEED.lower()} {image_seed(metadata)}"
 
 
 def description(metadata: dict) -> str:
-    text, rest = charts.escape(sentence(metadata)), charts.escape(" · ".join(details(metadata).values()))
-    return f'<p>{text}</p><p class="caption">{rest}</p>'
+    """The prompt and the settings of an image, as HTML."""
+    prompt, settings = readable_prompt(metadata), " · ".join(details(metadata).values())
+    return f'<p>{charts.escape(prompt)}</p><p class="caption">{charts.escape(settings)}</p>'

@@ -1,4 +1,4 @@
-"""The presets as cards: what each is for, and what it takes on this machine."""
+"""The presets as cards: the use of each, and its time and memory on this machine."""
 
 from breakascene.errors import UserError
 from breakascene.studio import engine, strings
@@ -8,22 +8,25 @@ PRESETS = ("quick", "light", "paper")
 
 
 def cards() -> list[tuple[str, str]]:
-    """Three lines for each preset (the style sheet keeps them apart): its name, what it is for, what it takes here."""
+    """Label and name of each preset.
+
+    A label has three lines, which the style sheet sets apart: the title, the use, and the time and memory.
+    """
     found = []
     for name in PRESETS:
-        title, what = strings.PRESETS[name]
-        takes, settings = [], engine.settings_of(name)
+        title, use = strings.PRESETS[name]
+        cost, settings = [], engine.settings_of(name)
         if settings is not None:
             if seconds := engine.expected_seconds(settings):
-                takes.append(strings.TAKES.format(time=strings.duration(seconds)))
-            takes.append(strings.NEEDS.format(gigabytes=engine.expected_memory(settings) / 1e9))
+                cost.append(strings.PRESET_TIME.format(time=strings.format_duration(seconds)))
+            cost.append(strings.PRESET_MEMORY.format(gigabytes=engine.expected_memory(settings) / 1e9))
             if not engine.fits(settings):
-                takes.append(strings.NOT_HERE)
-        found.append(("\n".join([title, what, " · ".join(takes)]).strip(), name))
+                cost.append(strings.PRESET_TOO_LONG)
+        found.append(("\n".join([title, use, " · ".join(cost)]).strip(), name))
     return found
 
 
 def check_fits(settings: Settings) -> None:
-    """Raises UserError if the work takes longer than a shared GPU is lent for, before a visitor's share is spent."""
+    """Raise UserError if the run takes longer than a shared GPU is lent, before the visitor's quota is spent."""
     if not engine.fits(settings):
-        raise UserError(strings.TOO_LONG)
+        raise UserError(strings.EXCEEDS_GPU_TIME)

@@ -1,4 +1,4 @@
-"""The sentence to draw, put together from the buttons of step 3, and its variants for a contact sheet."""
+"""Prompts put together from the buttons of step 3, and their variants for a contact sheet."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,63 +9,70 @@ from breakascene.studio import engine, strings
 
 
 def places() -> Mapping[str, str]:
-    """Places that the base knows well: what it reads -> what stands on the button."""
-    return strings.PLACES if engine.is_toybox() else strings.WIDE_PLACES
+    """Places that the base draws well: text in the prompt -> label of the button."""
+    return strings.TOYBOX_PLACES if engine.is_toybox() else strings.SD_PLACES
 
 
-def manners() -> Mapping[str, str]:
-    """Ways to make a picture that the base knows well, in the same manner."""
-    return strings.MANNERS if engine.is_toybox() else strings.WIDE_MANNERS
+def styles() -> Mapping[str, str]:
+    """Styles that the base draws well: text in the prompt -> label of the button."""
+    return strings.TOYBOX_STYLES if engine.is_toybox() else strings.SD_STYLES
 
 
-def things_of(handles: Sequence[str]) -> list[str]:
+def object_handles(handles: Sequence[str]) -> list[str]:
+    """All handles but the background's."""
     return [handle for handle in handles if handle != BACKGROUND]
 
 
 def with_place(text: str, place: str, handles: Sequence[str]) -> str:
-    """The sentence with another place: it replaces one of the known places, or is added at the end."""
+    """The prompt with another place, which replaces one of the known places or is added at the end."""
     text = (text or "").strip().rstrip(".")
     if not text:
-        text = f"a photo of {' and '.join(things_of(handles)[:2])}"
+        text = f"a photo of {' and '.join(object_handles(handles)[:2])}"
     for known in places():
         if text.endswith(known):
             text = text[: -len(known)].rstrip(" ,")
     return f"{text} {place}"
 
 
-def with_manner(text: str, manner: str) -> str:
-    """The sentence for a picture made in another way: "a painting of …" instead of "a photo of …"."""
+def with_style(text: str, style: str) -> str:
+    """The prompt in another style: "a painting of …" instead of "a photo of …"."""
     text = (text or "").strip()
-    for known in manners():
+    for known in styles():
         text = text.removeprefix(f"{known} of ")
-    return f"{manner} of {text}"
+    return f"{style} of {text}"
 
 
-def with_thing(text: str, thing: str, handles: Sequence[str]) -> str:
-    """The sentence with another thing in the place of its one thing, or of things that are only told off in a row.
+def with_object(text: str, handle: str, handles: Sequence[str]) -> str:
+    """The prompt with another object in place of its one object, or of objects that are only listed in a row.
 
-    Raises UserError if it has no thing, or several that each have a part of their own.
+    Raises UserError if the prompt has no object, or several in different parts of the sentence.
     """
-    known = "|".join(re.escape(handle) for handle in things_of(handles))
+    known = "|".join(re.escape(own) for own in object_handles(handles))
     row = rf"(?:{known})(?:(?:\s*,\s*|\s+)(?:and\s+)?(?:{known}))*"  # <asset0>, <asset1> and <asset2>
     found = set(re.findall(row, text))
     if not found:
-        raise UserError(strings.SHEET_NO_THING)
+        raise UserError(strings.SHEET_NO_OBJECT)
     if len(found) > 1:
-        raise UserError(strings.SHEET_MANY_THINGS)
-    return re.sub(row, thing, text)
+        raise UserError(strings.SHEET_SEVERAL_OBJECTS)
+    return re.sub(row, handle, text)
 
 
-def rows_and_columns(
-    text: str, things: Sequence[str], chosen_places: Sequence[str], handles: Sequence[str]
+def prompt_grid(
+    text: str, objects: Sequence[str], chosen_places: Sequence[str], handles: Sequence[str]
 ) -> list[list[str]]:
-    """The sentences of a contact sheet: a row for each line and place, in it a sentence for each thing.
+    """The prompts of a contact sheet: a row for each line and place, a column for each object.
 
-    Without places the lines are the rows as they stand, and without things each row is its line alone.
-    Raises UserError as with_thing does, or if there is no sentence.
+    Args:
+        text: Prompts, one a line.
+        objects: Handles that take turns; without any, a row is its line alone.
+        chosen_places: Without any, the lines stay as they are.
+        handles: All handles of the run.
+
+    Raises:
+        UserError: As with_object does, or if there is no prompt.
     """
     lines = [" ".join(line.split()) for line in (text or "").splitlines() if line.strip()]
     if not lines:
         raise UserError(strings.NO_PROMPT)
     rows = [with_place(line, place, handles) for line in lines for place in chosen_places] or lines
-    return [[with_thing(row, thing, handles) for thing in things] or [row] for row in rows]
+    return [[with_object(row, handle, handles) for handle in objects] or [row] for row in rows]

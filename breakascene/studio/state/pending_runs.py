@@ -1,4 +1,4 @@
-"""Extractions on their way, noted on disk: what one was learning from outlives a studio that is killed meanwhile."""
+"""Extractions that have not ended, noted on disk, so that their scene survives a studio that is killed meanwhile."""
 
 import json
 import shutil
@@ -10,40 +10,42 @@ from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.training.settings import Settings
 
+SUFFIX = ".begun"  # of the folder; data folders of earlier versions have it too
+
 
 @dataclass(frozen=True)
-class Begun:
-    run: Path  # the folder that it is to become
+class PendingRun:
+    run: Path  # the folder that the run is written to when it ends
     scene: Scene
     settings: Settings
 
 
 def path_for(run: Path) -> Path:
-    return run.with_name(f"{run.name}.begun")
+    return run.with_name(run.name + SUFFIX)
 
 
-def note(begun: Begun) -> None:
-    """Note that it begins, in place of the one before; raises OSError if the disk takes no more."""
-    folder = path_for(begun.run)
-    save_scene(begun.scene, folder)
+def save(pending: PendingRun) -> None:
+    """Note a pending run in place of the one before; raises OSError if the disk is full."""
+    folder = path_for(pending.run)
+    save_scene(pending.scene, folder)
     with atomic_file(folder / "settings.json") as draft:
-        draft.write_text(json.dumps(begun.settings.to_json()), encoding="utf-8")
-    for other in begun.run.parent.glob("*.begun"):
+        draft.write_text(json.dumps(pending.settings.to_json()), encoding="utf-8")
+    for other in pending.run.parent.glob(f"*{SUFFIX}"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def forget(run: Path) -> None:
-    """It is done, or no longer wanted."""
+def delete(run: Path) -> None:
+    """Delete the note of a run that has ended or is no longer wanted."""
     shutil.rmtree(path_for(run), ignore_errors=True)
 
 
-def last(runs: Path) -> Begun | None:
-    """The one noted last in a folder of runs; what cannot be read is left out."""
-    for folder in sorted(runs.glob("*.begun"), key=lambda folder: folder.stat().st_mtime, reverse=True):
+def latest(runs: Path) -> PendingRun | None:
+    """The latest pending run in a folder of runs; unreadable ones are left out."""
+    for folder in sorted(runs.glob(f"*{SUFFIX}"), key=lambda folder: folder.stat().st_mtime, reverse=True):
         try:
             settings = Settings.from_json(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
-            return Begun(folder.with_name(folder.name.removesuffix(".begun")), load_scene(folder), settings)
+            return PendingRun(folder.with_name(folder.name.removesuffix(SUFFIX)), load_scene(folder), settings)
         except (OSError, ValueError, TypeError, UserError):
             continue
     return None

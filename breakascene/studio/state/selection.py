@@ -1,4 +1,4 @@
-"""What is on the picking table: a photo and the things picked in it. Plain values; every change makes a new board."""
+"""A photo and the objects selected in it, as immutable values: every change makes a new selection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,21 +11,25 @@ from breakascene.errors import UserError
 from breakascene.segmentation.segmenter import Candidates
 from breakascene.studio import strings
 
-BRUSHES = ("paint", "erase")  # tools that touch a mask up by hand
-BRUSH = 0.03  # its width as a share of the photo's longer side
-COUNTED = 1024  # pixels of the longer side that are counted to say how large things are
-OTHER_SIZE = 0.02  # a reading that differs by less from the one shown would look the same
+BRUSHES = ("paint", "erase")  # tools that edit a mask by hand
+BRUSH_WIDTH = 0.03  # share of the photo's longer side
+MIN_BOX = 4  # pixels a side
+MAX_NAME = 40  # characters
+COUNTED_SIZE = 1024  # pixels of the longer side that are counted to measure the masks
+MIN_SIZE_CHANGE = 0.02  # candidates whose areas differ by a smaller share look the same
 Point = tuple[int, int, bool]  # x, y in pixels of the photo; True to include, False to leave out
 
 
 @dataclass(frozen=True)
-class Thing:
+class SelectedObject:
+    """One object of the photo, and the clicks that selected it."""
+
     name: str = ""
     points: tuple[Point, ...] = ()
     box: tuple[int, int, int, int] | None = None
-    guess: int = 0  # which of the segmenter's candidates is shown
-    given: np.ndarray | None = None  # (H, W) bool: where it started, if it was proposed rather than clicked
-    mask: np.ndarray | None = None  # (H, W) bool: what it is now
+    candidate: int = 0  # index of the segmenter's candidate in use
+    initial_mask: np.ndarray | None = None  # (H, W) bool; set if the mask was proposed or painted, not clicked
+    mask: np.ndarray | None = None  # (H, W) bool
 
     @property
     def empty(self) -> bool:
@@ -33,146 +37,167 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Board:
+class Selection:
     photo: Image.Image | None = None
-    things: tuple[Thing, ...] = (Thing(),)
-    active: int = 0
-    background: bool = False
-    corner: tuple[int, int] | None = None  # the first corner of a box that waits for its second
+    objects: tuple[SelectedObject, ...] = (SelectedObject(),)
+    active: int = 0  # index of the object that clicks apply to
+    background: bool = False  # whether the background becomes a concept too
+    corner: tuple[int, int] | None = None  # first corner of a box that still needs its second
 
-    def with_thing(self, thing: Thing) -> "Board":
-        things = self.things[: self.active] + (thing,) + self.things[self.active + 1 :]
-        return replace(self, things=things, corner=None)
+    @property
+    def active_object(self) -> SelectedObject:
+        return self.objects[self.active]
+
+    def with_active(self, obj: SelectedObject) -> "Selection":
+        """Replace the active object."""
+        objects = self.objects[: self.active] + (obj,) + self.objects[self.active + 1 :]
+        return replace(self, objects=objects, corner=None)
 
 
-def click(board: Board, segmenter, x: int, y: int, tool: str) -> Board:
-    """One click of a tool ("include", "exclude", "box" or a brush) on the active thing."""
-    thing = board.things[board.active]
+def click(selection: Selection, segmenter, x: int, y: int, tool: str) -> Selection:
+    """Apply one click to the active object.
+
+    Args:
+        x, y: Position in pixels of the photo.
+        tool: "include", "exclude", "box" or one of BRUSHES.
+    """
+    obj = selection.active_object
     if tool == "box":
-        if board.corner is None:
-            return replace(board, corner=(x, y))
-        (x0, y0) = board.corner
+        if selection.corner is None:
+            return replace(selection, corner=(x, y))
+        (x0, y0) = selection.corner
         box = (min(x0, x), min(y0, y), max(x0, x), max(y0, y))
-        if box[2] - box[0] < 4 or box[3] - box[1] < 4:
+        if box[2] - box[0] < MIN_BOX or box[3] - box[1] < MIN_BOX:
             raise UserError(strings.BOX_TOO_SMALL)
-        return segment(board, segmenter, replace(thing, box=box, points=(), given=None, guess=0))
+        return segment(selection, segmenter, replace(obj, box=box, points=(), initial_mask=None, candidate=0))
     if tool in BRUSHES:
-        return paint(board, [(x, y)], BRUSH * max(board.photo.size), tool)
+        return paint(selection, [(x, y)], BRUSH_WIDTH * max(selection.photo.size), tool)
     include = tool == "include"
-    if not include and thing.empty:
+    if not include and obj.empty:
         raise UserError(strings.INCLUDE_FIRST)
-    return segment(board, segmenter, replace(thing, points=(*thing.points, (x, y, include)), guess=0))
+    return segment(selection, segmenter, replace(obj, points=(*obj.points, (x, y, include)), candidate=0))
 
 
-def other_reading(board: Board, segmenter, larger: bool) -> Board:
-    """The next larger, or smaller, of the segmenter's three readings of the same clicks."""
-    thing = board.things[board.active]
-    if not thing.points and thing.box is None:
-        raise UserError(strings.CLICK_FIRST)
-    sizes = (_read(board, segmenter, thing).logits > 0).sum((1, 2))
-    now = sizes[thing.guess]
-    others = np.flatnonzero(sizes > now * (1 + OTHER_SIZE) if larger else sizes < now * (1 - OTHER_SIZE))
+def next_candidate(selection: Selection, segmenter, larger: bool) -> Selection:
+    """Use the next larger, or next smaller, of the segmenter's three candidates for the same clicks."""
+    obj = selection.active_object
+    if not obj.points and obj.box is None:
+        raise UserError(strings.NO_MASK)
+    areas = (_predict(selection, segmenter, obj).logits > 0).sum((1, 2))
+    area = areas[obj.candidate]
+    others = np.flatnonzero(areas > area * (1 + MIN_SIZE_CHANGE) if larger else areas < area * (1 - MIN_SIZE_CHANGE))
     if not len(others):
         raise UserError(strings.NO_LARGER if larger else strings.NO_SMALLER)
-    nearest = others[np.abs(sizes[others] - now).argmin()]
-    return segment(board, segmenter, replace(thing, guess=int(nearest)))
+    nearest = others[np.abs(areas[others] - area).argmin()]
+    return segment(selection, segmenter, replace(obj, candidate=int(nearest)))
 
 
-def segment(board: Board, segmenter, thing: Thing) -> Board:
-    mask = _read(board, segmenter, thing).mask(thing.guess)
-    if thing.given is None and not mask.any():
-        raise UserError(strings.NOTHING_THERE)
-    if thing.given is not None:
-        mask = thing.given & ~mask if _takes_away(thing) else thing.given | mask
-    return board.with_thing(replace(thing, mask=mask))
+def segment(selection: Selection, segmenter, obj: SelectedObject) -> Selection:
+    """Predict the mask of an object from its clicks and make it the active object."""
+    mask = _predict(selection, segmenter, obj).mask(obj.candidate)
+    if obj.initial_mask is None and not mask.any():
+        raise UserError(strings.NO_OBJECT_FOUND)
+    if obj.initial_mask is not None:
+        mask = obj.initial_mask & ~mask if _only_excludes(obj) else obj.initial_mask | mask
+    return selection.with_active(replace(obj, mask=mask))
 
 
-def _takes_away(thing: Thing) -> bool:
-    """Whether the clicks are about what to take from a mask that was there before: only "leave out" clicks."""
-    return thing.given is not None and not any(include for *_, include in thing.points)
+def _only_excludes(obj: SelectedObject) -> bool:
+    """Whether the clicks mark what to take from the initial mask: all of them are of the tool "exclude"."""
+    return obj.initial_mask is not None and not any(include for *_, include in obj.points)
 
 
-def _read(board: Board, segmenter, thing: Thing) -> Candidates:
-    labels = [include or _takes_away(thing) for *_, include in thing.points]
-    return segmenter.predict([(x, y) for x, y, _ in thing.points], labels, thing.box, board.photo)
+def _predict(selection: Selection, segmenter, obj: SelectedObject) -> Candidates:
+    labels = [include or _only_excludes(obj) for *_, include in obj.points]
+    return segmenter.predict([(x, y) for x, y, _ in obj.points], labels, obj.box, selection.photo)
 
 
-def paint(board: Board, stroke: Sequence[tuple[float, float]], width: float, tool: str) -> Board:
-    """Add a stroke of the brush (pixels of the photo) to the active thing's mask, or rub it out of it."""
-    thing = board.things[board.active]
-    if tool == "erase" and thing.empty:
+def paint(selection: Selection, stroke: Sequence[tuple[float, float]], width: float, tool: str) -> Selection:
+    """Add a brush stroke to the active object's mask, or erase it from the mask.
+
+    Args:
+        stroke: Positions in pixels of the photo.
+        width: In pixels of the photo.
+        tool: One of BRUSHES.
+    """
+    obj = selection.active_object
+    if tool == "erase" and obj.empty:
         raise UserError(strings.INCLUDE_FIRST)
-    trace = Image.new("1", board.photo.size)
-    pen, r = ImageDraw.Draw(trace), width / 2
-    pen.line(stroke, fill=1, width=max(1, round(width)))
+    trace = Image.new("1", selection.photo.size)
+    draw, radius = ImageDraw.Draw(trace), width / 2
+    draw.line(stroke, fill=1, width=max(1, round(width)))
     for x, y in stroke:  # round ends and corners
-        pen.ellipse((x - r, y - r, x + r, y + r), fill=1)
-    before = np.zeros(trace.size[::-1], bool) if thing.mask is None else thing.mask
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
+    before = np.zeros(trace.size[::-1], bool) if obj.mask is None else obj.mask
     mask = before & ~np.asarray(trace) if tool == "erase" else before | np.asarray(trace)
-    # Later clicks add to what was painted, or take from it.
-    return board.with_thing(Thing(thing.name, given=mask, mask=mask))
+    # Later clicks add to the painted mask, or take from it.
+    return selection.with_active(SelectedObject(obj.name, initial_mask=mask, mask=mask))
 
 
-def add_thing(board: Board, thing: Thing = Thing()) -> Board:
-    """Another thing, made the active one; a proposal fills an empty place first."""
-    if thing.mask is not None:
-        if any(t.mask is not None and np.array_equal(t.mask, thing.mask) for t in board.things):
-            raise UserError(strings.ALREADY_PICKED)
-        free = [i for i, t in enumerate(board.things) if t.empty]
+def add_object(selection: Selection, obj: SelectedObject = SelectedObject()) -> Selection:
+    """Add an object and make it active; a proposed mask goes to an object without a mask first."""
+    if obj.mask is not None:
+        if any(o.mask is not None and np.array_equal(o.mask, obj.mask) for o in selection.objects):
+            raise UserError(strings.ALREADY_SELECTED)
+        free = [i for i, o in enumerate(selection.objects) if o.empty]
         if free:
-            name = thing.name or board.things[free[0]].name
-            return replace(board, active=free[0]).with_thing(replace(thing, name=name))
-    if len(board.things) >= MAX_CONCEPTS:
-        raise UserError(strings.TOO_MANY_THINGS.format(n=MAX_CONCEPTS))
-    return replace(board, things=(*board.things, thing), active=len(board.things), corner=None)
+            name = obj.name or selection.objects[free[0]].name
+            return replace(selection, active=free[0]).with_active(replace(obj, name=name))
+    if len(selection.objects) >= MAX_CONCEPTS:
+        raise UserError(strings.TOO_MANY_OBJECTS.format(n=MAX_CONCEPTS))
+    return replace(selection, objects=(*selection.objects, obj), active=len(selection.objects), corner=None)
 
 
-def remove_thing(board: Board, index: int) -> Board:
-    things = board.things[:index] + board.things[index + 1 :] or (Thing(),)
-    return replace(board, things=things, active=min(board.active, len(things) - 1), corner=None)
+def remove_object(selection: Selection, index: int) -> Selection:
+    objects = selection.objects[:index] + selection.objects[index + 1 :] or (SelectedObject(),)
+    return replace(selection, objects=objects, active=min(selection.active, len(objects) - 1), corner=None)
 
 
-def tidy(name: str) -> str:
-    """Names are kept to one short line: they only lend their words to the handle's starting point."""
-    return " ".join(name.split())[:40]
+def normalize_name(name: str) -> str:
+    """One short line: a name only gives its handle the initial embedding."""
+    return " ".join(name.split())[:MAX_NAME]
 
 
-def rename(board: Board, index: int, name: str) -> Board:
-    things = list(board.things)
-    things[index] = replace(things[index], name=tidy(name))
-    return replace(board, things=tuple(things))
+def rename(selection: Selection, index: int, name: str) -> Selection:
+    objects = list(selection.objects)
+    objects[index] = replace(objects[index], name=normalize_name(name))
+    return replace(selection, objects=tuple(objects))
 
 
-def keep_names(old: Board, new: Board) -> Board:
-    """Undo takes back clicks, not the names that were typed meanwhile."""
-    if old.photo is not new.photo or len(old.things) != len(new.things):
+def keep_names(old: Selection, new: Selection) -> Selection:
+    """Give `new` the names of `old`: undo takes back clicks, not the names typed meanwhile."""
+    if old.photo is not new.photo or len(old.objects) != len(new.objects):
         return new
-    return replace(new, things=tuple(replace(t, name=o.name) for t, o in zip(new.things, old.things, strict=True)))
+    return replace(new, objects=tuple(replace(n, name=o.name) for n, o in zip(new.objects, old.objects, strict=True)))
 
 
-def from_scene(scene: Scene) -> Board:
-    """The scene's photo with its things picked: to_scene's way back."""
-    things = tuple(Thing(concept.name, given=concept.mask, mask=concept.mask) for concept in scene.concepts)
-    return Board(scene.photo, things, background=scene.background)
+def from_scene(scene: Scene) -> Selection:
+    """The scene's photo with its concepts selected; the inverse of to_scene."""
+    objects = tuple(SelectedObject(c.name, initial_mask=c.mask, mask=c.mask) for c in scene.concepts)
+    return Selection(scene.photo, objects, background=scene.background)
 
 
-def thinned(board: Board) -> Board:
-    """Every n-th pixel of the board, so that counting them is quick however large the photo; all where a thing is so
-    small that it would be lost."""
-    step = -(-max(board.photo.size) // COUNTED)
-    things = tuple(t if t.mask is None else replace(t, mask=t.mask[::step, ::step]) for t in board.things)
-    if any(thin.empty and not thing.empty for thin, thing in zip(things, board.things, strict=True)):
-        return board
-    size = [-(-side // step) for side in board.photo.size]
-    return replace(board, photo=board.photo.resize(size, Image.Resampling.NEAREST), things=things)
+def subsampled(selection: Selection) -> Selection:
+    """Keep every n-th pixel, so that masks of a large photo are measured quickly.
+
+    Returns the selection itself if a small object would be lost.
+    """
+    step = -(-max(selection.photo.size) // COUNTED_SIZE)
+    objects = tuple(
+        obj if obj.mask is None else replace(obj, mask=obj.mask[::step, ::step]) for obj in selection.objects
+    )
+    if any(small.empty and not obj.empty for small, obj in zip(objects, selection.objects, strict=True)):
+        return selection
+    size = [-(-side // step) for side in selection.photo.size]
+    return replace(selection, photo=selection.photo.resize(size, Image.Resampling.NEAREST), objects=objects)
 
 
-def to_scene(board: Board) -> Scene:
-    """The scene of the things that have a mask; things that were added but never clicked are left aside."""
-    if board.photo is None:
+def to_scene(selection: Selection) -> Scene:
+    """The scene of the objects that have a mask; raises UserError if there is no photo or no object."""
+    if selection.photo is None:
         raise UserError(strings.NO_PHOTO)
-    picked = [thing for thing in board.things if not thing.empty]
-    if not picked:
-        raise UserError(strings.NOTHING_PICKED)
-    names = [thing.name or strings.UNNAMED for thing in picked]
-    return make_scene(board.photo, [thing.mask for thing in picked], names, board.background)
+    objects = [obj for obj in selection.objects if not obj.empty]
+    if not objects:
+        raise UserError(strings.NO_SELECTION)
+    names = [obj.name or strings.DEFAULT_NAME for obj in objects]
+    return make_scene(selection.photo, [obj.mask for obj in objects], names, selection.background)

@@ -1,31 +1,31 @@
-// The brush on the canvas: while a brush is the tool, a drag leaves a trace over the photo; where it went is written
-// into #stroke when it ends, as JSON: {tool, points: [[x, y], …] in pixels of the picture, width as a share, time}.
+// Brush and eraser on the canvas. A drag draws a trace over the photo; when it ends, the stroke is written into #stroke
+// as JSON: {tool, points: [[x, y], …] in pixels of the displayed image, width as a share of its long side, time in ms}.
 () => {
   const SVG = "http://www.w3.org/2000/svg";
   const tool = () => document.querySelector("#tool input:checked")?.value;
-  const brush = () => ["paint", "erase"].includes(tool());
-  const width = () => Number(document.querySelector("#brush input[type=number]")?.value || 3) / 100;
+  const brushActive = () => ["paint", "erase"].includes(tool());
+  const strokeWidth = () => Number(document.querySelector("#brush input[type=number]")?.value || 3) / 100;
   let image, points, trace;
 
-  // The picture is fitted into its element: what is shown of it, and how much smaller than it is.
-  const shown = () => {
+  // The image is scaled to fit its element (object-fit: contain): where it starts on the screen, and its scale.
+  const imagePosition = () => {
     const box = image.getBoundingClientRect();
     const scale = Math.min(box.width / image.naturalWidth, box.height / image.naturalHeight);
     const left = box.left + (box.width - image.naturalWidth * scale) / 2;
     return { left, top: box.top + (box.height - image.naturalHeight * scale) / 2, scale };
   };
 
-  const add = (event) => {
-    const { left, top, scale } = shown();
+  const addPoint = (event) => {
+    const { left, top, scale } = imagePosition();
     points.push([(event.clientX - left) / scale, (event.clientY - top) / scale].map(Math.round));
-    const line = trace.firstChild, seen = points.map(([x, y]) => `${left + x * scale},${top + y * scale}`);
-    if (seen.length === 1) seen.push(seen[0]);
-    line.setAttribute("points", seen.join(" "));
-    line.setAttribute("stroke-width", width() * scale * Math.max(image.naturalWidth, image.naturalHeight));
+    const line = trace.firstChild, onScreen = points.map(([x, y]) => `${left + x * scale},${top + y * scale}`);
+    if (onScreen.length === 1) onScreen.push(onScreen[0]); // a polyline needs two points
+    line.setAttribute("points", onScreen.join(" "));
+    line.setAttribute("stroke-width", strokeWidth() * scale * Math.max(image.naturalWidth, image.naturalHeight));
   };
 
-  const begin = (event) => {
-    if (!event.target.matches("#canvas img") || !brush() || event.button) return;
+  const startStroke = (event) => {
+    if (!event.target.matches("#canvas img") || !brushActive() || event.button) return;
     event.preventDefault();
     image = event.target;
     points = [];
@@ -33,29 +33,30 @@
     trace.setAttribute("class", `stroke ${tool()}`);
     trace.append(document.createElementNS(SVG, "polyline"));
     document.body.append(trace);
-    add(event);
+    addPoint(event);
   };
 
-  const end = () => {
+  const endStroke = () => {
     if (!points) return;
-    const box = document.querySelector("#stroke textarea");
-    const told = { tool: tool(), points, width: width(), time: Date.now() };
+    const field = document.querySelector("#stroke textarea");
+    const stroke = { tool: tool(), points, width: strokeWidth(), time: Date.now() }; // the time makes each value new
     points = null;
-    const gone = trace;
-    const remove = () => gone.remove();
-    image.addEventListener("load", remove, { once: true });
-    setTimeout(remove, 3000); // the answer was a notice
-    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, JSON.stringify(told));
-    box.dispatchEvent(new Event("input", { bubbles: true }));
+    const finished = trace;
+    const remove = () => finished.remove();
+    image.addEventListener("load", remove, { once: true }); // the canvas shows the new mask
+    setTimeout(remove, 3000); // or the stroke was refused, and the canvas stays the same
+    // Svelte notices a change only if the native setter is followed by an input event
+    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(field, JSON.stringify(stroke));
+    field.dispatchEvent(new Event("input", { bubbles: true }));
   };
 
-  document.addEventListener("pointerdown", begin);
-  document.addEventListener("dragstart", (event) => event.target.matches?.("#canvas img") && brush() && event.preventDefault());
-  document.addEventListener("pointermove", (event) => points && add(event));
-  document.addEventListener("pointerup", end);
-  document.addEventListener("pointercancel", end);
-  // A finger that paints must not scroll the page.
+  document.addEventListener("pointerdown", startStroke);
+  document.addEventListener("dragstart", (event) => event.target.matches?.("#canvas img") && brushActive() && event.preventDefault());
+  document.addEventListener("pointermove", (event) => points && addPoint(event));
+  document.addEventListener("pointerup", endStroke);
+  document.addEventListener("pointercancel", endStroke);
+  // Touch: drawing must not scroll the page (see #canvas.brush in studio.css)
   document.addEventListener("change", (event) => {
-    if (event.target.matches("#tool input")) document.querySelector("#canvas").classList.toggle("brush", brush());
+    if (event.target.matches("#tool input")) document.querySelector("#canvas").classList.toggle("brush", brushActive());
   });
 }

@@ -1,10 +1,11 @@
-// Puts a handle where the cursor stands in the sentence, as one would type it.
+// Insert a handle at the cursor of the prompt, with spaces around it where the text needs them.
 (prompt, chip) => {
-  const box = document.querySelector("#prompt textarea");
-  const [a, b] = box ? [box.selectionStart, box.selectionEnd] : [prompt.length, prompt.length];
-  const before = prompt.slice(0, a), after = prompt.slice(b);
+  const field = document.querySelector("#prompt textarea");
+  const [start, end] = field ? [field.selectionStart, field.selectionEnd] : [prompt.length, prompt.length];
+  const before = prompt.slice(0, start), after = prompt.slice(end);
   const left = before && !/\s$/.test(before) ? " " : "", right = after && !/^[\s,.]/.test(after) ? " " : "";
-  const word = left + chip.match(/<[^>]+>$/)[0] + right;
-  setTimeout(() => { if (box) { box.focus(); box.setSelectionRange(a + word.length, a + word.length); } }, 60);
-  return before + word + after;
+  const inserted = left + chip.match(/<[^>]+>$/)[0] + right;
+  const cursor = start + inserted.length;
+  setTimeout(() => { if (field) { field.focus(); field.setSelectionRange(cursor, cursor); } }, 60); // after Gradio's update
+  return before + inserted + after;
 }

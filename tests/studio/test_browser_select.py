@@ -24,7 +24,7 @@ from PIL import Image
 from breakascene.data.scene import load_scene
 from breakascene.segmentation.segmenter import Candidates
 from breakascene.studio import engine
-from breakascene.studio.screens.pick import samples
+from breakascene.studio.screens.select_actions import samples
 
 
 def test_masks_are_touched_up_with_a_brush(browser, address):
@@ -33,7 +33,7 @@ def test_masks_are_touched_up_with_a_brush(browser, address):
         click_on(page, scene, 0)
         shares = [share_of(page)]
         box = page.locator("#canvas img").bounding_box()
-        for tool in ("Paint", "Rub out"):
+        for tool in ("Brush", "Eraser"):
             page.get_by_label(tool).check()
             expect(page.locator("#brush")).to_be_visible()
             before = canvas_source(page)
@@ -100,7 +100,7 @@ def test_the_whole_chain_with_the_keyboard_alone(browser, address):
         page.keyboard.type("1")
         tab_to("#draw")
         page.keyboard.press("Enter")
-        expect(page.locator("#drawing")).to_contain_text("1 of 1 drawn", timeout=LONG)
+        expect(page.locator("#drawing")).to_contain_text("1 of 1 generated", timeout=LONG)
         tab_to("#zip")
         with page.expect_download() as download:
             page.keyboard.press("Enter")
@@ -142,7 +142,7 @@ def test_things_are_found_and_one_click_accepts_one(browser, address):
         act_on_canvas(page, found.nth(1).click)
         assert share_of(page, 1) == first and share_of(page, 2) > 0
         found.nth(1).click()
-        notice(page, "already picked")
+        notice(page, "already selected")
 
 
 def other_readings(page, button, last):
@@ -176,9 +176,9 @@ def test_smaller_parts_and_larger_wholes_are_had_by_buttons(browser, address, mo
     monkeypatch.setattr(engine, "segmenter", Rings)
     with visitor(browser, address) as page:
         click_on(page, open_sample(page), 0)
-        larger = other_readings(page, "Larger whole", "no larger whole")
+        larger = other_readings(page, "Larger area", "no larger area")
         assert len(larger) == 2 and larger[0] < larger[1]
-        smaller = other_readings(page, "Smaller part", "no smaller part")
+        smaller = other_readings(page, "Smaller area", "no smaller area")
         assert smaller[:2] == larger[::-1] and smaller[2] < smaller[1]
 
 
@@ -187,17 +187,17 @@ def test_the_surroundings_are_learned_too_if_asked(browser, address):
         click_on(page, open_sample(page), 0)
         name_thing(page, 0, "first toy")
         for name in ("first toy", "background"), ("first toy",):
-            page.get_by_label("The surroundings too").set_checked("background" in name)
+            page.get_by_label("Extract the background too").set_checked("background" in name)
             page.locator("#to-extract").click()
             expect(page.locator("#picked figcaption")).to_have_text(list(name))
-            page.get_by_role("tab", name="1 · Pick").click()
+            page.get_by_role("tab", name="1 · Select").click()
 
 
 def test_a_box_undo_redo_and_cut_outs(browser, address):
     with visitor(browser, address) as page:
         scene = open_sample(page)
         ys, xs = np.nonzero(scene.concepts[0].mask)
-        page.get_by_label("Draw a box").check()
+        page.get_by_label("Box").check()
         canvas = page.locator("#canvas img")
         box = canvas.bounding_box()
         scale = min(box["width"] / scene.photo.width, box["height"] / scene.photo.height)
@@ -234,24 +234,24 @@ def test_mistakes_are_notices_and_nothing_is_lost(browser, address, tmp_path):
     Image.effect_noise((300, 200), 60).save(good)
     with visitor(browser, address) as page:
         page.locator("#upload input[type=file]").set_input_files(bad)
-        notice(page, "not a picture that can be read")
+        notice(page, "not a readable image")
         expect(page.locator("#upload img")).to_have_count(0)  # ready for another
         page.locator("#upload input[type=file]").set_input_files(good)
         expect(page.locator("#canvas img")).to_be_visible()
-        page.get_by_label("Leave out").check()
+        page.get_by_label("Exclude").check()
         page.locator("#canvas img").click()
-        notice(page, "nothing to leave out yet")
+        notice(page, "nothing to remove yet")
         page.locator("#to-extract").click()
         page.locator("#extract").click()
-        notice(page, "Nothing is picked yet")
-        page.get_by_role("tab", name="1 · Pick").click()
+        notice(page, "No object is selected yet")
+        page.get_by_role("tab", name="1 · Select").click()
         expect(page.locator("#canvas img")).to_be_visible()
 
 
 def test_eleven_bad_uploads_get_a_sentence_each_and_then_a_good_one_opens(browser, address, tmp_path):
     good = io.BytesIO()
     Image.effect_noise((300, 200), 60).save(good, "JPEG")
-    unread, cut = "not a picture that can be read", "damaged or cut off"
+    unread, cut = "not a readable image", "damaged or truncated"
     bad = {
         "text.png": (b"no picture", unread),
         "empty.jpg": (b"", unread),
@@ -260,9 +260,9 @@ def test_eleven_bad_uploads_get_a_sentence_each_and_then_a_good_one_opens(browse
         "header.jpg": (b"\xff\xd8\xff\xe0" + bytes(100), unread),
         "cut.jpg": (good.getvalue()[:4000], cut),
         "cut.png": (as_png(300, 200)[:60], cut),
-        "bomb.png": (save_blank_png(tmp_path / "blank.png", 20_000, 20_000).read_bytes(), "more than 40 megapixels"),
+        "bomb.png": (save_blank_png(tmp_path / "blank.png", 20_000, 20_000).read_bytes(), "more than 100 megapixels"),
         "tiny.png": (as_png(10, 10), "at least 16"),
-        "strip.png": (as_png(2000, 20), "too long a strip"),
+        "strip.png": (as_png(2000, 20), "too long and narrow"),
         "large.png": (bytes(41 * 2**20), "more than 40 MB: make it smaller"),
     }
     with visitor(browser, address) as page:

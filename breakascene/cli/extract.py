@@ -1,0 +1,78 @@
+"""The command `extract`: a photo and masks to a run folder."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from breakascene.cli.options import BaseOption, SeedOption, open_base, parse_mask, parse_numbers
+from breakascene.cli.progress import step_progress, stop_on_interrupt
+from breakascene.errors import UserError
+from breakascene.files import require_writable
+
+
+def extract(
+    photo: Annotated[Path, typer.Argument(help="The photo.")],
+    out: Annotated[Path, typer.Option(help="Folder for the run.")],
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[#CLASS][:NAME]", help="A mask and the name of its object; repeat for each object."),
+    ] = None,
+    background: Annotated[
+        bool, typer.Option("--background", help="Also extract the rest of the photo as <background>.")
+    ] = False,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Scene folder with another photo of objects of the same names: img.png, mask0.png, …, names.txt."
+        ),
+    ] = None,
+    preset: Annotated[
+        Literal["quick", "light", "paper"], typer.Option(help="quick: fewer steps; light: LoRA; paper: all weights.")
+    ] = "light",
+    steps: Annotated[str | None, typer.Option(metavar="N1,N2", help="Steps of phase 1 and phase 2.")] = None,
+    base: BaseOption = "auto",
+    memory: Annotated[
+        Literal["auto", "fast", "lean", "least"],
+        typer.Option(
+            help="auto: the fastest that fits; lean: recompute activations; least: also keep Adam's state in 8 bits."
+        ),
+    ] = "auto",
+    seed: SeedOption = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+):
+    """Extract the objects of a photo: each gets a handle (<asset0>, …) for prompts. Ctrl-C keeps the progress."""
+    changes = {}
+    if steps is not None:
+        first, second = (int(number) for number in parse_numbers(steps, 2, "--steps", "N1,N2", whole=True))
+        if first < 0 or second < 0 or first + second == 0:
+            raise UserError("--steps needs two numbers of at least 0 that are not both 0, such as 400,400.")
+        changes["steps"] = (first, second)
+    require_writable(out, "folder")
+    if (out / "manifest.json").is_file() and not resume:
+        raise UserError(f"{out} already contains a run: choose another --out, or continue it with --resume.")
+    from breakascene.data.scene import load_scene, read_scene
+    from breakascene.evaluation.advice import run_advice, scene_advice
+
+    other_photos = [load_scene(folder) for folder in also or []]
+    scene = read_scene(photo, [parse_mask(text) for text in mask or []], background, other_photos)
+    for sentence in scene_advice(scene):
+        print(sentence)
+    from breakascene.models.concepts import check_run_folder
+    from breakascene.training.loop import run_extraction
+    from breakascene.training.settings import adapted
+    from breakascene.training.settings import preset as preset_settings
+
+    check_run_folder(out)
+    model = open_base(base)
+    settings = replace(adapted(preset_settings(preset, model, seed=seed), scene), **changes)
+    first, second = settings.steps
+    print(f"Extracting {', '.join(scene.handles)} on {model.name}: {first} + {second} steps.", flush=True)
+    with stop_on_interrupt() as stopped, step_progress() as report:
+        concepts = run_extraction(scene, model, settings, out, report, memory=memory, resume=resume, stop=stopped)
+    if concepts.steps < settings.total:
+        print(f"Stopped after {concepts.steps} of {settings.total} steps. The run is usable; --resume continues it.")
+    for sentence in run_advice(concepts):
+        print(sentence)
+    print(f"{out}: " + ", ".join(f"{h} ({n})" for h, n in zip(concepts.handles, concepts.names, strict=True)))

@@ -1,0 +1,99 @@
+"""Options that several commands share, parsers for option values, and checks before long work."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from breakascene.errors import UserError
+
+BaseOption = Annotated[
+    str, typer.Option(help="Base model: toybox, a folder in the diffusers layout, a .safetensors file, or a hub id.")
+]
+OtherBaseOption = Annotated[
+    str | None, typer.Option(help="Base model, if it has moved since the extraction; otherwise the run's own.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
+GuidanceOption = Annotated[
+    float | None, typer.Option(help="Guidance scale; higher follows the prompt more closely. Default: the base's own.")
+]
+
+
+def parse_numbers(text: str, count: int, option: str, form: str, whole: bool = False) -> list[float]:
+    """Parse `count` numbers separated by commas.
+
+    Args:
+        text: The option's value.
+        count: The number of values expected.
+        option: The option's name, for the error message.
+        form: The expected form, for the error message.
+        whole: Accept integers only.
+
+    Raises:
+        UserError: If the text has another form, or a value that is not finite.
+    """
+    try:
+        numbers = [int(part) if whole else float(part) for part in text.split(",")]
+        if len(numbers) == count and all(abs(number) < 1e9 for number in numbers):  # false for nan too
+            return numbers
+    except ValueError:
+        pass
+    raise UserError(f'{option} "{text}" is not valid: write {form}, numbers separated by commas without spaces.')
+
+
+def parse_point(text: str) -> tuple[float, float, bool]:
+    """Parse "X,Y" or "X,Y,-" as x, y and whether the point is on the object."""
+    inside = not text.endswith(",-")
+    x, y = parse_numbers(text.removesuffix(",-").removesuffix(",+"), 2, "--point", "X,Y or X,Y,-")
+    return x, y, inside
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Parse "WIDTHxHEIGHT" in pixels; None stays None."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.lower())
+    if not match:
+        raise UserError(f'--size "{text}" is not valid: write WIDTHxHEIGHT in pixels, for example 160x96.')
+    return int(match[1]), int(match[2])
+
+
+def parse_mask(text: str) -> tuple[Path, str]:
+    """Parse "FILE" or "FILE:NAME". If a file of that whole name exists, the colon is part of its name."""
+    file, colon, name = text.rpartition(":")
+    return (Path(file), name) if colon and not Path(text).exists() else (Path(text), "")
+
+
+def read_prompts(file: Path) -> list[str]:
+    """Read a text file with one prompt per line; blank lines are skipped. Raises UserError."""
+    try:
+        prompts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not a readable text file: give a file with one prompt per line.") from error
+    if not prompts:
+        raise UserError(f"{file} contains no prompts: write one prompt per line.")
+    return prompts
+
+
+def require_empty(folder: Path) -> None:
+    """Raise UserError if the folder exists and contains files."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"The folder {folder} is not empty: choose a new or empty folder for --out.")
+
+
+def open_base(name: str):
+    """Load a base model without progress bars for local files; a download still shows one."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from breakascene.models.loading import load_base
+
+    disable_progress_bar()
+    return load_base(name)
+
+
+def print_notes(*parsed_prompts) -> None:
+    """Print the notes of ParsedPrompts on stderr, each once."""
+    for note in dict.fromkeys(note for parsed in parsed_prompts for note in parsed.notes):
+        print(note, file=sys.stderr)

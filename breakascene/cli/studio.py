@@ -1,0 +1,40 @@
+"""The command `studio`: the browser interface."""
+
+import socket
+from typing import Annotated
+
+import typer
+
+from breakascene.cli.options import BaseOption
+from breakascene.errors import UserError
+
+
+def studio(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 accepts connections from other machines.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port; default: the first free one from 7860.")
+    ] = None,
+    base: BaseOption = "auto",
+    login: Annotated[
+        str,
+        typer.Option(envvar="BREAKASCENE_LOGIN", help="NAME:PASSWORD that visitors must enter.", show_default=False),
+    ] = "",
+    mcp: Annotated[bool, typer.Option("--mcp", help="Also offer the endpoints as MCP tools.")] = False,
+):
+    """Open the studio in the browser."""
+    if port is not None:
+        require_free_port(host, port)
+    from breakascene.studio.app import launch
+
+    launch(host, port, base, login=login, mcp=mcp)
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Raise UserError if the port cannot be opened on this address."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise UserError(f"Port {port} on {host} is not available: choose another --port.") from error

@@ -1,0 +1,132 @@
+"""Export concepts to other programs: a LoRA file, embeddings, and a README with prompts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from breakascene.errors import UserError
+from breakascene.exporting import diffusers_format, embeddings, kohya, readme
+from breakascene.files import atomic_folder
+from breakascene.generation.generate import generate
+from breakascene.models import lora
+from breakascene.models.base import Base
+from breakascene.models.concepts import Concepts
+from breakascene.models.handles import BACKGROUND
+
+TARGETS = tuple(readme.PROGRAMS)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The result of an export."""
+
+    folder: Path
+    lora: Path  # the LoRA file
+    tokens: dict[str, str]  # handle → how a prompt of the program refers to it
+    left_out: tuple[str, ...]  # names of the weights that the program cannot take
+
+
+def export(
+    concepts: Concepts, base: Base, to: str, out: Path | str, *, num_inference_steps: int = 20, seed: int = 0
+) -> Exported:
+    """Write a folder for another program, atomically.
+
+    Every key is checked against the program's key map before anything is written, so none is dropped silently there.
+    The folder holds the LoRA file, embeddings/ with one file for each handle, README.md with three prompts, and
+    images/ with the images that they give.
+
+    Args:
+        concepts: The concepts to export.
+        base: The base that they were learned on.
+        to: "kohya", "diffusers", "comfyui" or "a1111".
+        out: A new or empty folder.
+        num_inference_steps: Denoising steps of the images.
+        seed: Seed of the images.
+
+    Raises:
+        UserError: For an unknown program, a base that the program cannot open, concepts of another base, invalid
+            weights, or a folder that has other files or cannot be written.
+    """
+    # 1. Check the inputs
+    out = Path(out)
+    _check(concepts, base, to, out)
+
+    # 2. Convert and check the keys
+    names = embeddings.token_names(concepts)
+    title = "-".join([*(name.rpartition("-")[0] for name in names if not name.startswith("background-")), ""])
+    title = f"{title[:60]}{concepts.id[:4]}"
+    differences, left_out = {}, []
+    if to == "diffusers":
+        title = Path(diffusers_format.FILE).stem
+        tensors, differences = diffusers_format.state_dicts(base, concepts)
+        unknown = diffusers_format.unknown_keys(base, list(tensors))
+    else:
+        tensors, left_out = kohya.state_dict(base, concepts, to)
+        unknown = kohya.unknown_keys(base, list(tensors), to)
+    if unknown:
+        raise UserError(f"{readme.PROGRAMS[to]} would drop {unknown[0]}: choose another program with --to.")
+
+    # 3. Generate the example images
+    prompts = example_prompts(concepts.handles)
+    images = list(
+        generate(base, concepts, prompts, same_seeds=True, num_inference_steps=num_inference_steps, seed=seed)
+    )
+
+    # 4. Write the folder
+    metadata = {"format": "pt"}
+    if to != "diffusers":
+        metadata |= kohya.metadata(base, concepts, title, tensors, images[0].image)
+    try:
+        with atomic_folder(out) as draft:
+            save_file(tensors, draft / f"{title}.safetensors", metadata)
+            if differences:
+                save_file(differences, draft / diffusers_format.DIFFERENCES, {"format": "pt"})
+            (draft / "embeddings").mkdir()
+            for name, embedding in zip(names, concepts.embeddings, strict=True):
+                key = f"<{name}>" if to == "diffusers" else "emb_params"
+                values = embeddings.state_dict(base, embedding, key)
+                save_file(values, draft / "embeddings" / f"{name}.safetensors", {"format": "pt"})
+            (draft / "images").mkdir()
+            for i, image in enumerate(images):
+                image.image.save(draft / "images" / f"{i}.png")
+            text = readme.text(to, base, concepts, names, title, images, left_out, bool(differences))
+            (draft / "README.md").write_text(text, encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"Cannot write to {out} ({error}): choose another place for --out.") from error
+    tokens = {handle: readme.spelling(to, name) for handle, name in zip(concepts.handles, names, strict=True)}
+    return Exported(out, out / f"{title}.safetensors", tokens, tuple(left_out))
+
+
+def example_prompts(handles: Sequence[str]) -> list[str]:
+    """Return three prompts that use the handles."""
+    objects = [handle for handle in handles if handle != BACKGROUND]
+    first, last = (objects[0], objects[-1]) if objects else (BACKGROUND, BACKGROUND)
+    together = f"{first} and {last}" if first != last else first
+    return [
+        f"a photo of {first} at the beach",
+        f"a photo of {last} in the snow",
+        f"a photo of {together} on the grass",
+    ]
+
+
+def _check(concepts: Concepts, base: Base, to: str, out: Path) -> None:
+    if to not in TARGETS:
+        raise UserError(f'There is no export to "{to}": choose {", ".join(TARGETS[:-1])} or {TARGETS[-1]}.')
+    if base.family == "toybox" and to in ("comfyui", "a1111"):
+        raise UserError(
+            f"{readme.PROGRAMS[to]} cannot open the toybox: export to diffusers, or extract on Stable Diffusion."
+        )
+    fits = lora.delta_fits(base, concepts.delta) and concepts.embeddings.shape[1] == base.embedding_dim
+    if base.fingerprint == concepts.fingerprint and not fits:
+        raise UserError("The weights of this run do not fit its base: extract again.")
+    with concepts.applied(base):  # raises UserError for another base
+        pass
+    if not any(key.endswith(".A") for key in concepts.delta):
+        raise UserError("This run has trained no weights that a LoRA can hold: resume it through phase 2, then export.")
+    if not all(tensor.isfinite().all() for tensor in (concepts.embeddings, *concepts.delta.values())):
+        raise UserError("This run has values that are not finite: extract again.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists already: choose a new or empty folder for --out.")

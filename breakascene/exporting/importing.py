@@ -1,0 +1,156 @@
+"""Import LoRA files and embeddings that other programs made, by safe loaders, with every key checked."""
+
+import re
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from breakascene.errors import UserError
+from breakascene.exporting.keys import known_prefixes
+from breakascene.models.base import Base
+from breakascene.models.loading import PICKLES
+from breakascene.models.lora import ExternalLora, WeightDelta, get_weight
+
+_ROLES = re.compile(
+    r"(?P<prefix>.+?)(?:"
+    r"(?P<down>\.lora_down\.weight|\.lora_A\.weight|\.lora(?:_linear_layer)?\.down\.weight|(?<=_lora)\.down\.weight)"
+    r"|(?P<up>\.lora_up\.weight|\.lora_B\.weight|\.lora(?:_linear_layer)?\.up\.weight|(?<=_lora)\.up\.weight)"
+    r"|(?P<alpha>\.alpha)|(?P<diff_b>\.diff_b)|(?P<diff>\.diff))"
+)
+# Parts of keys that other kinds of adapters have
+_UNSUPPORTED = {
+    "hada_": "LoHa",
+    "lokr_": "LoKr",
+    "oft_": "OFT",
+    "dora_scale": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "lora_mid": "Tucker-decomposed LoRA",
+    "glora": "GLoRA",
+}
+_VERSIONS = (("sdxl", "Stable Diffusion XL"), ("sd_v2", "Stable Diffusion 2"), ("sd_v1", "Stable Diffusion 1"))
+
+
+def load_lora(file: Path | str, base: Base, scale: float = 1.0) -> ExternalLora:
+    """Read a LoRA in kohya's or diffusers' format for a base.
+
+    Args:
+        file: A .safetensors file.
+        base: The base that it will be applied to.
+        scale: Strength; 1 is that of the training.
+
+    Raises:
+        UserError: If the file is not a LoRA in a supported format, is damaged, or was made for another kind of base.
+    """
+    file = Path(file)
+    tensors, metadata = _read(file)
+    bundle = {key: value for key, value in tensors.items() if key.startswith("bundle_emb.")}
+    tensors = {key: value for key, value in tensors.items() if key not in bundle}
+    layers = _by_layer(file, tensors, base, metadata)
+    delta: WeightDelta = {}
+    for (component, layer), parts in layers.items():
+        name = f"{component}.{layer}"
+        if {"down", "up", "alpha"} & parts.keys():
+            scalar = "alpha" not in parts or parts["alpha"].numel() == 1
+            if not {"down", "up"} <= parts.keys() or "diff" in parts or not scalar:
+                raise UserError(f"{file} is incomplete at {name}: download it again.")
+            a, b = parts["down"].flatten(1), parts["up"].flatten(1)
+            alpha = parts["alpha"].item() if "alpha" in parts else len(a)
+            delta[f"{name}.weight.A"], delta[f"{name}.weight.B"] = a, b * (scale * alpha / max(len(a), 1))
+        for role, parameter in (("diff", "weight"), ("diff_b", "bias")):
+            if role in parts:
+                delta[f"{name}.{parameter}.diff"] = parts[role] * scale
+    for key in delta:
+        _check_shape(file, base, delta, key, metadata)
+    return ExternalLora(file.stem, scale, delta, _bundled(file, base, bundle))
+
+
+def load_embedding(file: Path | str, base: Base) -> tuple[str, torch.Tensor]:
+    """Read a textual inversion of one vector: its name, from the file name, and its embedding (D,).
+
+    Raises:
+        UserError: If the file is not such an embedding, is damaged, or was made for another kind of base.
+    """
+    file = Path(file)
+    tensors, _ = _read(file)
+    return file.stem, _embedding(file, base, tensors)
+
+
+def _read(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    if file.suffix.lower() in PICKLES:
+        raise UserError(f"{file} is a pickle, which can run code when it is read: convert it to .safetensors.")
+    if not file.is_file():
+        raise UserError(f"There is no file {file}: check the path.")
+    try:
+        with safe_open(file, "pt") as archive:
+            tensors = {key: archive.get_tensor(key) for key in archive.keys()}  # noqa: SIM118
+            metadata = archive.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file} is not a .safetensors file or is damaged: download it again.") from error
+    tensors = {key: value.float() for key, value in tensors.items()}
+    if not all(value.isfinite().all() for value in tensors.values()):
+        raise UserError(f"{file} has values that are not finite: use another file.")
+    return tensors, metadata
+
+
+def _by_layer(file: Path, tensors: dict, base: Base, metadata: dict) -> dict[tuple[str, str], dict[str, torch.Tensor]]:
+    """Group the tensors by layer and role. Raises UserError at the first key that has no place in the base."""
+    known, layers = known_prefixes(base), {}
+    for key, value in tensors.items():
+        for part, kind in _UNSUPPORTED.items():
+            if part in key:
+                raise UserError(f"{file} is a {kind}, which is not supported: use a plain LoRA.")
+        match = _ROLES.fullmatch(key)
+        if match is None:
+            raise UserError(f"{file} is not a LoRA, it has the key {key[:80]}: use a LoRA for Stable Diffusion.")
+        if match["prefix"] not in known:
+            raise UserError(_does_not_fit(file, base, metadata, f"no layer {match['prefix'][:80]}"))
+        parts = layers.setdefault(known[match["prefix"]], {})
+        if match.lastgroup in parts:
+            raise UserError(f"{file} has two values for {match['prefix'][:80]}: download it again.")
+        parts[match.lastgroup] = value
+    if not layers:
+        raise UserError(f"{file} has no LoRA in it: use a LoRA for Stable Diffusion.")
+    return layers
+
+
+def _check_shape(file: Path, base: Base, delta: WeightDelta, key: str, metadata: dict) -> None:
+    name, _, kind = key.rpartition(".")
+    try:
+        shape = get_weight(base, name).shape
+    except AttributeError as error:
+        raise UserError(_does_not_fit(file, base, metadata, f"no {name}")) from error
+    if kind == "diff":
+        fits = delta[key].shape == shape
+    elif kind == "A":
+        fits = delta[key].shape == (delta[f"{name}.B"].shape[1], shape[1:].numel())
+    else:
+        fits = len(delta[key]) == shape[0]
+    if not fits:
+        raise UserError(_does_not_fit(file, base, metadata, f"another size of {name}"))
+
+
+def _does_not_fit(file: Path, base: Base, metadata: dict, reason: str) -> str:
+    version = str(metadata.get("ss_base_model_version", ""))
+    made_for = next((f" (it was made for {words})" for start, words in _VERSIONS if version.startswith(start)), "")
+    return f"{file} does not fit {base.name}{made_for}, which has {reason}: use a LoRA for this kind of base."
+
+
+def _bundled(file: Path, base: Base, bundle: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Read the embeddings of an A1111 bundle by name."""
+    grouped: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in bundle.items():
+        _, name, part = [*key.split(".", 2), ""][:3]
+        grouped.setdefault(name, {})[part] = value
+    return {name: _embedding(file, base, tensors) for name, tensors in grouped.items()}
+
+
+def _embedding(file: Path, base: Base, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    vectors = [tensors.get("clip_l"), tensors.get("clip_g")] if base.is_sdxl else list(tensors.values())
+    dims = [encoder.embedding_dim for encoder in base.encoders]
+    if len(tensors) != len(dims) or any(vector is None for vector in vectors):
+        raise UserError(f"{file} is not an embedding for {base.name}: use one for this kind of base.")
+    vectors = [vector.reshape(1, -1) if vector.ndim == 1 else vector for vector in vectors]
+    if [tuple(vector.shape) for vector in vectors] != [(1, dim) for dim in dims]:
+        raise UserError(f"{file} does not fit {base.name}: use an embedding of one vector for this kind of base.")
+    return torch.cat(vectors, 1)[0]

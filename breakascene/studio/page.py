@@ -1,0 +1,184 @@
+"""The page: its three steps, how a session is opened on it, and how it follows the running jobs."""
+
+import json
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from breakascene.models.base import Base
+from breakascene.studio import engine, strings
+from breakascene.studio.jobs import Job, JobQueue
+from breakascene.studio.language import language_links
+from breakascene.studio.screens import evaluate, extract, generate, select
+from breakascene.studio.screens.evaluate import EvaluateScreen
+from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates
+from breakascene.studio.screens.extract import ExtractScreen
+from breakascene.studio.screens.extraction_job import restore_pending
+from breakascene.studio.screens.generate import GenerateScreen
+from breakascene.studio.screens.select import SelectScreen
+from breakascene.studio.state.session import Session, SessionStore
+
+REFRESH_SECONDS = 1.0  # between two updates while a job runs
+MAX_UPLOAD = 40  # MB
+TOKEN_PARAMETERS = ("session", "desk")  # of the page's address; the second is that of earlier versions
+STATIC = Path(__file__).with_name("static")
+NOTICES_JS = STATIC.joinpath("notices.js").read_text(encoding="utf-8")
+NAVIGATION_JS = STATIC.joinpath("navigation.js").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Screens:
+    select: SelectScreen
+    extract: ExtractScreen
+    generate: GenerateScreen
+    evaluate: EvaluateScreen
+
+    @property
+    def outputs(self) -> list:
+        screens = (self.select, self.extract, self.generate, self.evaluate)
+        return [component for screen in screens for component in screen.outputs]
+
+    def show(self, session: Session) -> Updates:
+        updates = {}
+        for screen in (self.select, self.extract, self.generate, self.evaluate):
+            updates |= screen.show(session)
+        return updates
+
+
+def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
+    """Build the page in the active language (strings.use_language)."""
+    browser = gr.BrowserState("", storage_key="breakascene-session", secret="kept-by-the-browser-only")
+    page = PageContext(sessions, queue, gr.State(""), gr.Timer(REFRESH_SECONDS, active=False))
+    last_progress = gr.State({})  # what this page has last displayed of the jobs
+    gr.HTML(f'{language_links()}<h1>{strings.TITLE}</h1><p class="hint">{strings.TAGLINE}</p>', elem_id="head")
+    build_banner(engine.base())
+    with gr.Tabs(elem_id="steps") as tabs:
+        with gr.Tab(strings.TAB_SELECT, id="pick"):
+            select_screen = select.build(page)
+        with gr.Tab(strings.TAB_EXTRACT, id="extract") as extract_tab:
+            extract_screen = extract.build(page)
+        with gr.Tab(strings.TAB_GENERATE, id="create") as generate_tab:
+            generate_screen = generate.build(page)
+            evaluate_screen = evaluate.build(page)
+    screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen)
+    load_scripts(demo)
+    connect_arrival(demo, page, screens, tabs, browser)
+    connect_progress(page, screens, last_progress)
+    connect_tabs(page, screens, tabs, extract_tab, generate_tab)
+
+
+def load_scripts(demo: gr.Blocks) -> None:
+    set_language = f"() => {{ document.documentElement.lang = '{strings.language.get()}'; }}"
+    notices = NOTICES_JS.replace("WORDS", json.dumps(gradio_notices()))
+    for script in (select.BRUSH_JS, notices, NAVIGATION_JS, set_language):
+        demo.load(None, js=script, api_visibility="private")
+
+
+def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: gr.Tabs, browser) -> None:
+    """Open the session of the address, else the one that the browser keeps, and show it."""
+
+    def open_session(kept_token, request: gr.Request):
+        tokens = [request.query_params.get(name) for name in TOKEN_PARAMETERS]
+        token = next(filter(None, tokens), kept_token)
+        return [page.sessions.open(token).token] * 3
+
+    def show(session: Session) -> Updates:
+        session.suggested_run = None  # a new page gets a suggested prompt
+        session.gallery.choose(None)
+        restored = restore_pending(session, page.queue)
+        updates = {**screens.show(session), page.timer: gr.Timer(active=session.busy())}
+        if screens.generate.panel.running(session):
+            updates[tabs] = gr.Tabs(selected="create")
+        elif restored or screens.extract.panel.running(session):
+            updates[tabs] = gr.Tabs(selected="extract")
+        return updates  # otherwise the tab stays: the visitor may have opened another meanwhile
+
+    address = screens.extract.address
+    opened = demo.load(open_session, [browser], [browser, page.token, address], **EVENT_OPTIONS)
+    page.on(opened.then, show, (), [*screens.outputs, page.timer, tabs])
+    opened.then(None, [address], [address], js=extract.ADDRESS_JS, api_visibility="private")
+
+
+def connect_progress(page: PageContext, screens: Screens, last_progress: gr.State) -> None:
+    """Update the screens while jobs run, but only what has changed."""
+    extract_screen, generate_screen, evaluate_screen = screens.extract, screens.generate, screens.evaluate
+
+    def refresh(session: Session, last: dict) -> Updates:
+        # Read first whether a job runs: one that ends meanwhile is then displayed by the next refresh
+        timer = {} if session.busy() else {page.timer: gr.Timer(active=False)}
+        now = progress_of(session, page.queue)
+        changed = {key for key in now if now[key] != last.get(key)}
+        if not changed:
+            return timer
+        updates = {last_progress: now}
+        if "extraction" in changed:
+            updates |= extract_screen.progress(session, with_strips="strips" in changed)
+        if "extracted" in changed:
+            updates |= generate_screen.show(session)
+        elif "generation" in changed:
+            updates |= generate_screen.progress(session)
+        if changed & {"evaluation", "extracted"}:
+            updates |= evaluate_screen.show(session)
+        return updates | timer
+
+    outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, last_progress, page.timer]
+    page.on(page.timer.tick, refresh, [last_progress], outputs, queue=False, trigger_mode="once")
+
+
+def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab: gr.Tab, generate_tab: gr.Tab) -> None:
+    """Update a step when its tab is opened, and open the tabs from the buttons that lead to them."""
+
+    def reopen_run(session: Session) -> Updates:
+        session.reopen_run()
+        return {**screens.select.show(session), tabs: gr.Tabs(selected="pick")}
+
+    page.on(extract_tab.select, screens.extract.show, (), screens.extract.outputs)
+    opened = page.on(generate_tab.select, screens.generate.show, (), screens.generate.outputs)
+    for event in (opened, *screens.generate.run_changes):
+        page.on(event.then, screens.evaluate.show, (), screens.evaluate.outputs)
+    screens.select.next.click(lambda: gr.Tabs(selected="extract"), None, tabs, **EVENT_OPTIONS)
+    screens.extract.next.click(lambda: gr.Tabs(selected="create"), None, tabs, **EVENT_OPTIONS)
+    page.on(screens.generate.runs.reopen.click, reopen_run, (), [*screens.select.outputs, tabs])
+
+
+def gradio_notices() -> dict[str, str]:
+    """Notices of Gradio's own page, always in English: how they begin -> the text in their place."""
+    return {
+        "This application is currently busy": strings.QUEUE_FULL,
+        "Connection": strings.NO_RESPONSE,  # to the server was lost, or errored out
+        "File(s) exceed": strings.FILE_TOO_LARGE.format(most=MAX_UPLOAD),
+    }
+
+
+def build_banner(base: Base) -> None:
+    """Name the base model, and the setting that changes it."""
+    if engine.is_toybox():
+        text, switch = strings.TOYBOX_BANNER, strings.TOYBOX_SWITCH
+    else:
+        name = Path(base.name).name if Path(base.name).is_dir() else base.name
+        text = strings.BASE_BANNER.format(name=escape(name), size=base.image_size, device=base.device.type)
+        switch = strings.BASE_SWITCH
+    gr.HTML(
+        f"<p>{text}</p><details><summary>{strings.SWITCH_TITLE}</summary><p>{switch}</p></details>",
+        elem_id="banner",
+    )
+
+
+def progress_of(session: Session, queue: JobQueue) -> dict[str, Any]:
+    """All that a page displays of the session's jobs, as values to compare.
+
+    "extracted" changes when an extraction ends, which may add a run.
+    """
+
+    def state(job: Job) -> tuple:
+        return job.id, job.state, len(job.events), queue.position(job), job.stop_requested()
+
+    jobs = {"extraction": session.extraction, "generation": session.generation, "evaluation": session.evaluation}
+    progress = {kind: state(job) for kind, job in jobs.items() if job}
+    if job := session.extraction:
+        progress["strips"] = (job.id, sum(bool(event.maps or event.previews) for event in job.events))
+        progress["extracted"] = (job.id, job.ended)
+    return progress

@@ -1,0 +1,126 @@
+"""Extraction as a job: submit it, resume one that was stopped, restore one of a studio that was killed."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from breakascene.data.scene import Scene
+from breakascene.errors import UserError
+from breakascene.evaluation.advice import run_advice
+from breakascene.models.concepts import Concepts
+from breakascene.studio import engine, strings
+from breakascene.studio.jobs import FAILED, STOPPED, Job, JobQueue
+from breakascene.studio.screens import presets
+from breakascene.studio.state import pending_runs
+from breakascene.studio.state import selection as selections
+from breakascene.studio.state.pending_runs import PendingRun
+from breakascene.studio.state.session import Session
+from breakascene.training import checkpoint
+from breakascene.training.settings import Settings, adapted, preset
+
+MAX_STEPS = 5000  # a phase; far above what the paper needs, and a limit for a shared machine
+
+
+@dataclass(frozen=True)
+class ExtractionDetails:
+    """What the screen needs to describe an extraction, besides its events."""
+
+    names: dict[str, str]  # handle -> name
+    crop: np.ndarray  # (size, size, 3) uint8, the square that the model is trained on
+    scene: Scene
+    settings: Settings
+    run: Path
+    advice: tuple[str, ...] = ()  # once the run has ended
+
+
+def make_settings(scene: Scene, name: str, first: float | None, second: float | None, seed: float | None) -> Settings:
+    """The settings of a preset for a scene.
+
+    Args:
+        name: Of the preset.
+        first, second: Steps of the two phases; None keeps the preset's.
+        seed: None is 0.
+    """
+    settings = adapted(preset(name, engine.base(), seed=int(seed or 0)), scene)
+    steps = tuple(own if n is None else int(n) for n, own in zip((first, second), settings.steps, strict=True))
+    if not all(0 <= n <= MAX_STEPS for n in steps) or not any(steps):
+        raise UserError(strings.INVALID_STEPS.format(most=MAX_STEPS))
+    settings = replace(settings, steps=steps)
+    presets.check_fits(settings)
+    return settings
+
+
+def can_resume(job: Job | None) -> bool:
+    """Whether an extraction ended early and left a checkpoint."""
+    return job is not None and job.state in (STOPPED, FAILED) and checkpoint.path_for(job.details.run).exists()
+
+
+def resume(session: Session, queue: JobQueue) -> Job:
+    """Queue the rest of the session's last extraction."""
+    previous = session.extraction
+    if not can_resume(previous):
+        raise UserError(strings.NOTHING_TO_RESUME)
+    return submit(session, queue, previous.details.scene, previous.details.settings, previous)
+
+
+def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings, previous: Job | None = None) -> Job:
+    """Queue an extraction, or the rest of a previous one.
+
+    Its run appears in the session when it ends, or when it is stopped after a step.
+    """
+    if session.extraction and not session.extraction.ended:
+        raise UserError(strings.ALREADY_EXTRACTING)
+    run = previous.details.run if previous else session.runs.new_folder()
+    pending = PendingRun(run, scene, settings)
+    pending_runs.save(pending)
+
+    def work(job: Job) -> str | None:
+        for event in engine.extract(scene, settings, run, job.stop_file, job.preview_file, previous is not None):
+            if previous and not job.events:  # the curves continue those of the previous job
+                for old in previous.events:
+                    if old.step < event.step:
+                        job.emit(old)
+            job.emit(event)
+            engine.record_step_time(settings, event)
+        if not job.events:
+            return None
+        job.details = replace(job.details, advice=tuple(run_advice(Concepts.load(run))))
+        session.runs.current_id = run.name
+        if not checkpoint.path_for(run).exists():  # nothing to resume
+            pending_runs.delete(run)
+        return run.name
+
+    try:
+        job = queue.submit(session.token, "extract", work)
+    except UserError:
+        if not previous:
+            pending_runs.delete(run)
+        raise
+    job.details = details_of(pending)
+    session.extraction = job
+    return job
+
+
+def details_of(pending: PendingRun) -> ExtractionDetails:
+    scene = pending.scene
+    names = dict(zip(scene.handles, scene.names, strict=True))
+    crop = scene.square_crop(engine.base().image_size).pixels
+    return ExtractionDetails(names, crop, scene, pending.settings, pending.run)
+
+
+def restore_pending(session: Session, queue: JobQueue) -> bool:
+    """After the studio was killed, restore the photo, the selection and the extraction that had not ended.
+
+    Returns whether there was one.
+    """
+    if session.extraction or session.history.selection.photo:
+        return False
+    if (pending := pending_runs.latest(session.runs.runs_folder)) is None:
+        return False
+    session.history.selection = selections.from_scene(pending.scene)
+    has_checkpoint = checkpoint.path_for(pending.run).exists()
+    error = strings.INTERRUPTED_RESUMABLE if has_checkpoint else strings.INTERRUPTED
+    session.extraction = queue.interrupted(session.token, "extract", error)
+    session.extraction.details = details_of(pending)
+    return True

@@ -1,0 +1,195 @@
+"""Step 3, Generate: images from a prompt with handles."""
+
+from dataclasses import dataclass, field
+
+import gradio as gr
+
+from breakascene.errors import UserError
+from breakascene.generation.generate import read_metadata
+from breakascene.studio import engine, strings
+from breakascene.studio.jobs import Job
+from breakascene.studio.screens import charts, gallery, generate_sections, generation_job, prompt_builder
+from breakascene.studio.screens.events import PageContext, Updates
+from breakascene.studio.screens.gallery import GalleryPanel
+from breakascene.studio.screens.generate_sections import ImageSettings, PromptSection, RunSection, SheetSection
+from breakascene.studio.screens.job_panel import JobPanel
+from breakascene.studio.state.gallery import image_seed
+from breakascene.studio.state.run_store import Run
+from breakascene.studio.state.session import Session
+
+
+@dataclass(frozen=True)
+class GenerateScreen:
+    """The components of step 3.
+
+    Attributes:
+        empty: Notice in place of `main` until there is a run.
+        run_changes: Events after which the current run may be another.
+    """
+
+    empty: gr.Markdown
+    main: gr.Column
+    run_choice: gr.Dropdown
+    prompt: PromptSection
+    settings: ImageSettings
+    sheet: SheetSection
+    panel: JobPanel
+    gallery: GalleryPanel
+    runs: RunSection
+    run_changes: list = field(default_factory=list)
+
+    @property
+    def live(self) -> list:
+        """The components that change while a job runs."""
+        return [*self.panel.outputs, *self.gallery.outputs]
+
+    @property
+    def outputs(self) -> list:
+        prompt = [self.prompt.prompt, *self.prompt.chips]
+        return [self.empty, self.main, self.run_choice, *prompt, self.sheet.objects, self.runs.name, *self.live]
+
+    def show(self, session: Session, prompt: str | None = None) -> Updates:
+        """Updates of all outputs.
+
+        A new run gets a suggested prompt; afterwards the visitor's prompt stays, unless `prompt` replaces it.
+        """
+        runs, run = session.runs.list(), session.runs.current()
+        updates = {
+            self.empty: gr.Markdown(visible=run is None),
+            self.main: gr.Column(visible=run is not None),
+            self.run_choice: gr.Dropdown(
+                [(other.title, other.id) for other in runs], value=run and run.id, visible=len(runs) > 1
+            ),
+            **self.prompt.chip_updates(run),
+            **self.progress(session),
+        }
+        if run is not None:
+            updates[self.runs.name] = run.name
+            if session.suggested_run != run.id:
+                session.suggested_run = run.id
+                prompt = prompt or prompt_builder.with_place("", next(iter(prompt_builder.places())), run.handles)
+                updates[self.sheet.objects] = self.sheet.objects_of(run)
+        if prompt is not None:
+            updates[self.prompt.prompt] = prompt
+        return updates
+
+    def progress(self, session: Session, follow: bool = True) -> Updates:
+        """Updates of `live`; see GalleryPanel.show for `follow`."""
+        return {**self.panel.update(session), **self.gallery.show(session, follow)}
+
+
+def build(page: PageContext) -> GenerateScreen:
+    empty = gr.Markdown(strings.GENERATE_EMPTY, elem_classes="notice", visible=True)
+    with gr.Column(visible=False) as main, gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            run_choice = gr.Dropdown([], label=strings.OBJECT_SET, visible=False, elem_id="runs")
+            prompt = generate_sections.build_prompt()
+            settings = generate_sections.build_settings()
+            start = gr.Button(strings.GENERATE, variant="primary", elem_id="draw")
+            stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop-drawing")
+            sheet = generate_sections.build_sheet(prompt.prompt)
+        with gr.Column(scale=3, min_width=320):
+            idle = f'<p class="hint">{strings.EMPTY_GALLERY}</p>'
+            status = gr.HTML(idle, elem_id="drawing")
+            panel = JobPanel("generation", page, [start, sheet.start], stop, status, describe, idle)
+            images = gallery.build(page)
+    runs = generate_sections.build_runs(page)
+    screen = GenerateScreen(empty, main, run_choice, prompt, settings, sheet, panel, images, runs)
+    generate_sections.connect_prompt(page, prompt)
+    connect_generation(page, screen)
+    connect_chosen_image(page, screen)
+    connect_runs(page, screen)
+    return screen
+
+
+def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
+    settings, panel = screen.settings, screen.panel
+
+    def generate(session: Session, text, count, seed, keep_seed, *options) -> Updates:
+        seed = generation_job.choose_seed(seed, keep_seed)
+        generation_job.submit(session, page.queue, require_run(session), text, count, seed, *options)
+        return {settings.seed: seed}
+
+    def generate_sheet(session: Session, text, objects, places, tries, seed, keep_seed, *options) -> Updates:
+        run, seed = require_run(session), generation_job.choose_seed(seed, keep_seed)
+        rows = prompt_builder.prompt_grid(text, objects, places, run.handles)
+        generation_job.submit_sheet(session, page.queue, run, rows, tries, seed, *options)
+        return {settings.seed: seed}
+
+    def show(session: Session) -> Updates:
+        return screen.progress(session, follow=False)
+
+    sheet, prompt, outputs = screen.sheet, screen.prompt.prompt, [*screen.live, settings.seed]
+    panel.on_start(panel.start[0], generate, show, [prompt, settings.count, *settings.inputs], outputs)
+    sheet_inputs = [prompt, sheet.objects, sheet.places, sheet.tries, *settings.inputs]
+    panel.on_start(sheet.start, generate_sheet, show, sheet_inputs, outputs)
+    panel.on_stop(screen.progress, screen.live)
+
+
+def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
+    settings = screen.settings
+
+    def keep_seed(session: Session) -> Updates:
+        seed = image_seed(read_metadata(session.gallery.chosen_image()))
+        gr.Info(strings.SEED_KEPT.format(seed=seed), title="")
+        return {
+            settings.count: 1,
+            settings.seed: seed,
+            settings.keep_seed: True,
+            settings.advanced: gr.Accordion(open=True),
+        }
+
+    def use_settings(session: Session) -> Updates:
+        metadata = read_metadata(session.gallery.chosen_image())
+        matching = [run.id for run in session.runs.list() if run.concepts_id == metadata["run"]]
+        if not matching:
+            raise UserError(strings.OBJECT_SET_DELETED)
+        session.runs.current_id = matching[0]
+        gr.Info(strings.SETTINGS_USED, title="")
+        return {**screen.show(session, metadata["prompt"]), **settings.of(metadata)}
+
+    page.on(
+        screen.gallery.keep_seed.click,
+        keep_seed,
+        (),
+        [settings.count, settings.seed, settings.keep_seed, settings.advanced],
+    )
+    outputs = [*screen.outputs, settings.count, *settings.inputs]
+    screen.run_changes.append(page.on(screen.gallery.use_settings.click, use_settings, (), outputs))
+
+
+def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
+    def choose(session: Session, run_id: str) -> None:
+        session.runs.current_id = run_id
+
+    def import_file(session: Session, file: str) -> None:
+        session.runs.import_file(file, engine.base())
+
+    def rename(session: Session, name: str) -> None:
+        session.runs.rename(name)
+
+    def on(event, change, *inputs) -> None:
+        def act(session: Session, *values) -> Updates:
+            change(session, *values)
+            return screen.show(session)
+
+        screen.run_changes.append(page.on(event, act, inputs, screen.outputs))
+
+    on(screen.run_choice.input, choose, screen.run_choice)
+    on(screen.runs.upload.upload, import_file, screen.runs.upload)
+    on(screen.runs.delete.click, Session.delete_run)
+    on(screen.runs.rename.click, rename, screen.runs.name)
+
+
+def require_run(session: Session) -> Run:
+    """The current run; raises UserError if there is none."""
+    if (run := session.runs.current()) is None:
+        raise UserError(strings.GENERATE_EMPTY)
+    return run
+
+
+def describe(job: Job) -> str:
+    done, count = len(job.events), job.details.count
+    if job.ended:
+        return charts.bar(done / count, strings.GENERATED.format(n=done, count=count))
+    return charts.bar(done / count, strings.GENERATING.format(n=done + 1, count=count))

@@ -1,0 +1,193 @@
+"""The sections of step 3: the prompt, the settings of the images, the contact sheet, and the stored runs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from breakascene.data.scene import MAX_CONCEPTS
+from breakascene.studio import engine, strings
+from breakascene.studio.screens import prompt_builder
+from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates
+from breakascene.studio.screens.generation_job import (
+    MAX_IMAGES,
+    MAX_INFERENCE_STEPS,
+    MAX_PROMPT,
+    SQUARE,
+    shape_choices,
+    shape_of,
+)
+from breakascene.studio.state.gallery import image_seed
+from breakascene.studio.state.run_store import MAX_RUN_NAME, Run
+from breakascene.studio.state.session import Session
+
+CHIPS = MAX_CONCEPTS + 1  # the objects and the background
+INSERT_JS = Path(__file__).parent.with_name("static").joinpath("insert.js").read_text(encoding="utf-8")
+
+# Writes on the button how many images the contact sheet would have.
+SHEET_LABEL_JS = """(prompt, things, places, tries) => {
+  const lines = prompt.split("\\n").filter((line) => line.trim()).length;
+  return LABEL.replace("{n}", lines * Math.max(1, places.length) * Math.max(1, things.length) * tries);
+}"""
+
+
+@dataclass(frozen=True)
+class PromptSection:
+    """The prompt, and the buttons that insert a handle, a place or a style.
+
+    Attributes:
+        chips: A button for each concept.
+        places, styles: Text in the prompt -> button.
+    """
+
+    prompt: gr.Textbox
+    chips: Sequence[gr.Button]
+    places: dict[str, gr.Button]
+    styles: dict[str, gr.Button]
+
+    def chip_updates(self, run: Run | None) -> Updates:
+        updates = {chip: gr.Button(visible=False) for chip in self.chips}
+        if run is not None:
+            for chip, name, handle, icon in zip(self.chips, run.names, run.handles, run.thumbnails(), strict=False):
+                updates[chip] = gr.Button(f"{name}  {handle}", icon=str(icon), visible=True)
+        return updates
+
+
+def build_prompt() -> PromptSection:
+    prompt = gr.Textbox(
+        label=strings.PROMPT, info=strings.PROMPT_INFO, placeholder=strings.PROMPT_HINT, lines=2, max_lines=4,
+        max_length=MAX_PROMPT, elem_id="prompt",
+    )  # fmt: skip
+    gr.Markdown(strings.INSERT_OBJECT, elem_classes="caption")
+    with gr.Row(elem_classes="chips"):
+        chips = [gr.Button(visible=False, size="sm", min_width=90, elem_id=f"chip-{i}") for i in range(CHIPS)]
+    gr.Markdown(strings.PLACES_TITLE, elem_classes="caption")
+    with gr.Row(elem_classes="chips places"):
+        places = {text: gr.Button(label, size="sm", min_width=60) for text, label in prompt_builder.places().items()}
+    gr.Markdown(strings.STYLES_TITLE, elem_classes="caption")
+    with gr.Row(elem_classes="chips manners"):
+        styles = {text: gr.Button(label, size="sm", min_width=60) for text, label in prompt_builder.styles().items()}
+    return PromptSection(prompt, chips, places, styles)
+
+
+def connect_prompt(page: PageContext, section: PromptSection) -> None:
+    prompt = section.prompt
+
+    def insert_place(session: Session, text: str, place: str) -> Updates:
+        run = session.runs.current()
+        return {prompt: prompt_builder.with_place(text, place, run.handles if run else ())}
+
+    def insert_style(session: Session, text: str, style: str) -> Updates:
+        return {prompt: prompt_builder.with_style(text, style)}
+
+    for chip in section.chips:
+        chip.click(None, [prompt, chip], [prompt], js=INSERT_JS, api_visibility="private")
+    for buttons, insert in ((section.places, insert_place), (section.styles, insert_style)):
+        for value, button in buttons.items():
+            page.on(
+                button.click,
+                lambda session, text, insert=insert, value=value: insert(session, text, value),
+                [prompt],
+                [prompt],
+            )
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How many images, and the settings of each."""
+
+    count: gr.Slider
+    shape: gr.Radio
+    advanced: gr.Accordion
+    seed: gr.Number
+    keep_seed: gr.Checkbox
+    steps: gr.Slider
+    guidance: gr.Slider
+    negative: gr.Textbox
+
+    @property
+    def inputs(self) -> list:
+        """The seed, whether it is kept, and the options of generation_job.submit in their order."""
+        return [self.seed, self.keep_seed, self.steps, self.guidance, self.negative, self.shape]
+
+    def of(self, metadata: dict) -> Updates:
+        """The settings that generate an image once more."""
+        return {
+            self.count: 1,
+            self.seed: image_seed(metadata),
+            self.keep_seed: True,
+            self.steps: metadata["num_inference_steps"],
+            self.guidance: metadata["guidance_scale"],
+            self.negative: metadata["negative_prompt"],
+            self.shape: shape_of(metadata),
+        }
+
+
+def build_settings() -> ImageSettings:
+    count = gr.Slider(1, MAX_IMAGES, 4, step=1, label=strings.IMAGE_COUNT, elem_id="count")
+    shape = gr.Radio(shape_choices(), value=SQUARE, label=strings.SHAPE, elem_id="shape")
+    with gr.Accordion(strings.ADVANCED, open=False, elem_id="create-advanced") as advanced:
+        seed = gr.Number(None, label=strings.SEED, info=strings.SEED_INFO, precision=0, elem_id="seed")
+        keep_seed = gr.Checkbox(False, label=strings.KEEP_SEED, elem_id="keep-seed")
+        steps = gr.Slider(1, MAX_INFERENCE_STEPS, 20, step=1, label=strings.INFERENCE_STEPS, elem_id="draw-steps")
+        guidance = gr.Slider(1, 20, engine.base().default_guidance_scale, step=0.5, label=strings.GUIDANCE_SCALE)
+        negative = gr.Textbox(label=strings.NEGATIVE_PROMPT, max_lines=2, max_length=MAX_PROMPT)
+    seed.input(lambda: True, None, keep_seed, **EVENT_OPTIONS)  # whoever types a seed wants to keep it
+    return ImageSettings(count, shape, advanced, seed, keep_seed, steps, guidance, negative)
+
+
+@dataclass(frozen=True)
+class SheetSection:
+    """The options of a contact sheet."""
+
+    objects: gr.CheckboxGroup
+    places: gr.CheckboxGroup
+    tries: gr.Slider
+    start: gr.Button
+
+    def objects_of(self, run: Run) -> gr.CheckboxGroup:
+        names = dict(zip(run.handles, run.names, strict=True))
+        handles = prompt_builder.object_handles(run.handles)
+        return gr.CheckboxGroup([(names[handle], handle) for handle in handles], value=handles)
+
+
+def build_sheet(prompt: gr.Textbox) -> SheetSection:
+    with gr.Accordion(strings.SHEET, open=False, elem_id="sheet-options"):
+        gr.Markdown(strings.SHEET_HINT, elem_classes="hint")
+        objects = gr.CheckboxGroup([], label=strings.SHEET_OBJECTS, elem_id="sheet-things")
+        choices = [(label, place) for place, label in prompt_builder.places().items()]
+        places = gr.CheckboxGroup(
+            choices, value=[place for _, place in choices[:4]], label=strings.SHEET_PLACES, elem_id="sheet-places"
+        )
+        tries = gr.Slider(1, 4, 1, step=1, label=strings.SHEET_COUNT, elem_id="sheet-tries")
+        start = gr.Button(strings.SHEET_GENERATE.format(n=1), variant="primary", elem_id="draw-sheet")
+    label_js = SHEET_LABEL_JS.replace("LABEL", json.dumps(strings.SHEET_GENERATE))
+    for event in (prompt.change, objects.change, places.change, tries.change):
+        event(None, [prompt, objects, places, tries], [start], js=label_js, api_visibility="private")
+    return SheetSection(objects, places, tries, start)
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """Rename, reopen, export, import and delete the stored runs."""
+
+    name: gr.Textbox
+    rename: gr.Button
+    reopen: gr.Button
+    upload: gr.UploadButton
+    delete: gr.Button
+
+
+def build_runs(page: PageContext) -> RunSection:
+    with gr.Accordion(strings.OBJECT_SETS, open=False, elem_id="kept-runs"):
+        with gr.Row(equal_height=False):
+            name = gr.Textbox(label=strings.SET_NAME, max_length=MAX_RUN_NAME, scale=3, elem_id="run-name")
+            rename = gr.Button(strings.SET_RENAME, size="sm", scale=1, min_width=100, elem_id="rename-run")
+        with gr.Row():
+            reopen = gr.Button(strings.OPEN_PHOTO, size="sm", elem_id="reopen-run")
+            page.download_button(lambda session: session.runs.pack(), strings.SET_EXPORT, "take-run")
+            upload = gr.UploadButton(strings.SET_IMPORT, file_types=[".zip"], size="sm", elem_id="bring-run")
+            delete = gr.Button(strings.SET_DELETE, size="sm", elem_id="forget-run")
+    return RunSection(name, rename, reopen, upload, delete)

@@ -1,0 +1,111 @@
+"""Generation as a job: images of one prompt, or of the prompts of a contact sheet."""
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from breakascene.errors import UserError
+from breakascene.generation.generate import BATCH, image_shapes, save_image
+from breakascene.models.prompts import parse_prompt
+from breakascene.studio import engine, strings
+from breakascene.studio.jobs import Job, JobQueue
+from breakascene.studio.state.run_store import Run
+from breakascene.studio.state.session import Session
+
+MAX_IMAGES, MAX_SHEET_IMAGES, MAX_INFERENCE_STEPS = 16, 48, 100
+MAX_PROMPT = 500  # characters
+SQUARE = "square"  # key of image_shapes
+NEW_SEEDS = 1_000_000  # new seeds are below: short enough to be written down
+
+
+@dataclass(frozen=True)
+class GenerationDetails:
+    """What the screen needs to describe a generation, besides its images."""
+
+    count: int
+    columns: int = 0  # of the contact sheet; 0 if there is none
+
+
+def submit(session: Session, queue: JobQueue, run: Run, prompt, count, seed, *options) -> Job:
+    """Queue the images of one prompt; raises UserError at once if the prompt or an option is wrong.
+
+    Args:
+        count, seed: See breakascene.generation.generate.generate.
+        options: num_inference_steps, guidance_scale, negative_prompt and, if not square, the key of image_shapes.
+    """
+    prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MAX_IMAGES)
+    return _submit(session, queue, run, [prompt], GenerationDetails(count), count, seed, *options)
+
+
+def submit_sheet(session: Session, queue: JobQueue, run: Run, rows: list[list[str]], tries, seed, *options) -> Job:
+    """Queue a contact sheet: `tries` images of each prompt, the first image of each from the same seed."""
+    prompts, tries = [prompt for row in rows for prompt in row], max(int(tries or 1), 1)
+    details = GenerationDetails(len(prompts) * tries, columns=len(rows[0]) * tries)
+    if details.count > MAX_SHEET_IMAGES:
+        raise UserError(strings.SHEET_TOO_LARGE.format(n=details.count, most=MAX_SHEET_IMAGES))
+    return _submit(session, queue, run, prompts, details, tries, seed, *options)
+
+
+def _submit(
+    session: Session, queue: JobQueue, run: Run, prompts: list[str], details: GenerationDetails,
+    count, seed, num_inference_steps, guidance_scale, negative_prompt, shape=SQUARE,
+) -> Job:  # fmt: skip
+    negative_prompt = " ".join((negative_prompt or "").split())
+    if not all(prompts):
+        raise UserError(strings.NO_PROMPT)
+    if max(map(len, [*prompts, negative_prompt])) > MAX_PROMPT:
+        raise UserError(strings.PROMPT_TOO_LONG.format(most=MAX_PROMPT))
+    parsed = [parse_prompt(prompt, run.handles, run.names, engine.base()) for prompt in prompts]
+    parsed.append(parse_prompt(negative_prompt, run.handles, base=engine.base()))
+    *prompts, negative_prompt = (one.text for one in parsed)
+    for note in dict.fromkeys(note for one in parsed for note in one.notes):
+        gr.Info(strings.translate(note), title="")
+    if (size := image_shapes(engine.base()).get(shape or SQUARE)) is None:
+        raise UserError(strings.UNKNOWN_SHAPE.format(known=", ".join(image_shapes(engine.base()))))
+    if session.generation and not session.generation.ended:
+        raise UserError(strings.ALREADY_GENERATING)
+    options = {
+        "count": count,
+        "seed": valid_seed(seed or 0),
+        "num_inference_steps": min(max(int(num_inference_steps or 20), 1), MAX_INFERENCE_STEPS),
+        "guidance_scale": None if guidance_scale is None else float(guidance_scale),
+        "negative_prompt": negative_prompt,
+        "same_seeds": bool(details.columns),
+        "size": size,
+        "batch_size": BATCH if details.columns else 1,  # single images appear one by one, a sheet is ready sooner
+    }
+
+    def work(job: Job) -> list[Path]:
+        for image in engine.generate(run.folder, prompts, job.stop_file, **options):
+            job.emit(save_image(image, session.gallery.images_folder))
+        if details.columns and job.events:
+            session.gallery.save_sheet(job.events, details.columns)
+        return list(job.events)
+
+    session.generation = queue.submit(session.token, "generate", work)
+    session.generation.details = details
+    session.gallery.show_all()  # so that the new images are visible
+    return session.generation
+
+
+def valid_seed(seed: float) -> int:
+    return abs(int(seed)) % 2**31
+
+
+def choose_seed(seed: float | None, keep: bool) -> int:
+    """The seed if it is kept, else a new one."""
+    return valid_seed(seed) if keep and seed is not None else secrets.randbelow(NEW_SEEDS)
+
+
+def shape_choices() -> list[tuple[str, str]]:
+    """Label and key of each image shape."""
+    sizes = image_shapes(engine.base())
+    return [(f"{strings.SHAPES[name]} {width} × {height}", name) for name, (width, height) in sizes.items()]
+
+
+def shape_of(metadata: dict) -> str:
+    """The shape of an image by its metadata; that of earlier versions has no size."""
+    sizes = {size: name for name, size in image_shapes(engine.base()).items()}
+    return sizes.get((metadata.get("width"), metadata.get("height")), SQUARE)

@@ -1,0 +1,154 @@
+"""The sections of step 1: the photo, the canvas with its tools, and the list of objects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gradio as gr
+
+from breakascene.data.scene import MAX_CONCEPTS
+from breakascene.studio import strings
+from breakascene.studio.screens.events import PageContext
+from breakascene.studio.screens.select_actions import samples
+from breakascene.studio.state.selection import BRUSH_WIDTH, MAX_NAME
+
+MAX_STROKE = 100_000  # characters; a limit for a shared machine
+
+
+def photo_input(**options) -> gr.Image:
+    """An image input that passes on the uploaded file as it is: read_photo checks it before anything decodes it."""
+    image = gr.Image(type="filepath", image_mode=None, **options)
+    image.preprocess = lambda payload: payload and payload.path  # Gradio has checked that the path is an upload
+    return image
+
+
+@dataclass(frozen=True)
+class PhotoSection:
+    """Visible while there is no photo."""
+
+    panel: gr.Column
+    samples: gr.Gallery | None
+    upload: gr.Image
+
+
+def build_photo() -> PhotoSection:
+    folders, gallery = samples(), None
+    with gr.Column(visible=False) as panel:  # visible once the page has its session
+        if folders:
+            gr.Markdown(f"### {strings.SAMPLES}")
+            gallery = gr.Gallery(
+                [(str(next(f.glob("img.*"))), strings.SAMPLE_NAMES[f.name]) for f in folders],
+                show_label=False, columns=6, height="auto", allow_preview=False, object_fit="cover",
+                buttons=[], interactive=False, elem_id="samples",
+            )  # fmt: skip
+        gr.Markdown(f"### {strings.UPLOAD}")
+        upload = photo_input(
+            sources=["upload", "webcam", "clipboard"], show_label=False,
+            placeholder=strings.UPLOAD_HINT, height=220, elem_id="upload", buttons=[],
+        )  # fmt: skip
+    return PhotoSection(panel, gallery, upload)
+
+
+@dataclass(frozen=True)
+class CanvasSection:
+    """The photo with its masks, and the tools.
+
+    Attributes:
+        sent: When the page sent an event (select.SENT_JS).
+        stroke: The last stroke of the brush (static/brush.js).
+        x, y, click: A click by coordinates, without a mouse.
+    """
+
+    tool: gr.Radio
+    sent: gr.JSON
+    stroke: gr.Textbox
+    image: gr.Image
+    undo: gr.Button
+    redo: gr.Button
+    clear: gr.Button
+    smaller: gr.Button
+    larger: gr.Button
+    brush_width: gr.Slider
+    x: gr.Number
+    y: gr.Number
+    click: gr.Button
+
+
+def build_canvas() -> CanvasSection:
+    tool = gr.Radio(strings.TOOLS, value="include", label=strings.TOOL, elem_id="tool")
+    sent = gr.JSON(visible=False)
+    stroke = gr.Textbox(lines=2, elem_id="stroke", elem_classes="unseen", max_length=MAX_STROKE)
+    image = gr.Image(interactive=False, show_label=False, buttons=[], elem_id="canvas", container=False)
+    with gr.Row(elem_classes="tools"):
+        undo = gr.Button(strings.UNDO, size="sm", min_width=70)
+        redo = gr.Button(strings.REDO, size="sm", min_width=70)
+        clear = gr.Button(strings.CLEAR, size="sm", min_width=70)
+        smaller = gr.Button(strings.SMALLER_AREA, size="sm", min_width=90)
+        larger = gr.Button(strings.LARGER_AREA, size="sm", min_width=90)
+    brush_width = gr.Slider(
+        1, 15, 100 * BRUSH_WIDTH, step=1, label=strings.STROKE_WIDTH, visible=False, interactive=True, elem_id="brush"
+    )
+    by_coordinates = gr.Accordion(strings.COORDINATES, open=False, elem_id="without-mouse")
+    with by_coordinates, gr.Row(elem_classes="tools"):
+        x = gr.Number(0, label=strings.COORDINATES_X, precision=0, minimum=0, min_width=90, elem_id="across")
+        y = gr.Number(0, label=strings.COORDINATES_Y, precision=0, minimum=0, min_width=90, elem_id="down")
+        click = gr.Button(strings.COORDINATES_APPLY, size="sm", min_width=120, elem_id="click-there")
+    return CanvasSection(tool, sent, stroke, image, undo, redo, clear, smaller, larger, brush_width, x, y, click)
+
+
+@dataclass(frozen=True)
+class ObjectSection:
+    """The list of objects, and the actions on it.
+
+    Attributes:
+        rows, numbers, names, removes: One for each of at most MAX_CONCEPTS objects.
+    """
+
+    hint: gr.Markdown
+    rows: Sequence[gr.Row]
+    numbers: Sequence[gr.Button]
+    names: Sequence[gr.Textbox]
+    removes: Sequence[gr.Button]
+    add: gr.Button
+    find: gr.Button
+    ready_made: gr.Button
+    about: gr.HTML
+    proposals: gr.Gallery
+    background: gr.Checkbox
+    next: gr.Button
+    other_photo: gr.Button
+
+
+def build_objects(page: PageContext) -> ObjectSection:
+    hint = gr.Markdown(elem_id="hint", elem_classes="hint")
+    gr.Markdown(f"### {strings.SELECTED_OBJECTS}")
+    rows = [build_object(i) for i in range(MAX_CONCEPTS)]
+    with gr.Row(elem_classes="tools"):
+        add = gr.Button(strings.ADD_OBJECT, size="sm", min_width=120, elem_id="add")
+        find = gr.Button(strings.FIND_OBJECTS, size="sm", min_width=120, elem_id="find")
+        ready_made = gr.Button(strings.SAMPLE_MASKS, size="sm", min_width=120, visible=False, elem_id="ready-made")
+    about = gr.HTML(elem_id="about")
+    proposals = gr.Gallery(
+        label=strings.PROPOSALS, visible=False, columns=5, height="auto", allow_preview=False,
+        object_fit="contain", interactive=False, buttons=[], elem_id="found",
+    )  # fmt: skip
+    background = gr.Checkbox(label=strings.BACKGROUND, info=strings.BACKGROUND_INFO, elem_id="background")
+    next_step = gr.Button(strings.TO_EXTRACT, variant="primary", elem_id="to-extract")
+    with gr.Row(elem_classes="tools"):
+        other_photo = gr.Button(strings.OTHER_PHOTO, size="sm", elem_id="other-photo")
+        page.download_button(lambda session: session.history.zip_cutouts(), strings.DOWNLOAD_CUTOUTS, "cutouts")
+    return ObjectSection(
+        hint, *zip(*rows, strict=True), add, find, ready_made, about, proposals, background, next_step, other_photo
+    )
+
+
+def build_object(index: int) -> tuple[gr.Row, gr.Button, gr.Textbox, gr.Button]:
+    """One row of the list: the object's number, its name, and a button that removes it."""
+    with gr.Row(visible=index == 0, elem_classes="thing", equal_height=True) as row:
+        number = gr.Button(f"{index + 1}", min_width=44, scale=0, elem_classes=["mark", f"mark-{index}"])
+        name = gr.Textbox(
+            placeholder=strings.NAME_HINT if index == 0 else "", show_label=False, container=False,
+            min_width=120, max_lines=1, max_length=MAX_NAME, elem_id=f"name-{index}", scale=5,
+            label=strings.OBJECT_NUMBER.format(n=index + 1),
+        )  # fmt: skip
+        remove = gr.Button(strings.REMOVE_SYMBOL, min_width=44, scale=0, elem_classes="remove")
+    return row, number, name, remove

@@ -1,0 +1,274 @@
+"""Step 3 behind its screen: prompts of a contact sheet, images and favorites on disk, the same image once more."""
+
+import csv
+import io
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from breakascene.errors import UserError
+from breakascene.generation.generate import read_metadata
+from breakascene.studio import engine
+from breakascene.studio.jobs import DONE, STOPPED, JobQueue
+from breakascene.studio.screens import generation_job, prompt_builder
+from breakascene.studio.state import gallery
+from breakascene.studio.state import selection as selections
+from breakascene.studio.state.gallery import Gallery
+from breakascene.studio.state.session import Session, SessionStore
+from breakascene.studio.strings import en, ja
+from breakascene.training.loop import run_extraction
+from breakascene.training.settings import preset
+
+HANDLES = ("<asset0>", "<asset1>", "<background>")
+OPTIONS = (2, 2.0, "")  # num_inference_steps, guidance_scale, negative_prompt
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_base, scene):
+    """A folder of sessions, and the token of the one that has a run of one step."""
+    folder = tmp_path_factory.mktemp("sessions")
+    session = SessionStore(folder).open(None)
+    settings = replace(preset("quick", tiny_base), steps=(1, 0))
+    run_extraction(scene, tiny_base, settings, out=session.runs.new_folder())
+    return folder, session.token
+
+
+@pytest.fixture
+def session(trained, tiny_base, monkeypatch) -> Session:
+    monkeypatch.setitem(engine._loaded, "base", tiny_base)
+    folder, token = trained
+    return SessionStore(folder).open(token)
+
+
+@pytest.fixture
+def queue():
+    queue = JobQueue()
+    yield queue
+    queue.close()
+
+
+def finished(queue, job):
+    list(queue.follow(job))
+    assert job.state == DONE, job.error
+    return job.result
+
+
+def draw(session, queue, prompt="a photo of <asset0>", count=1, seed=0):
+    job = generation_job.submit(session, queue, session.runs.current(), prompt, count, seed, *OPTIONS)
+    return finished(queue, job)
+
+
+@pytest.mark.parametrize(
+    ("text", "thing", "changed"),
+    [
+        ("a photo of <asset0> at the beach", "<asset1>", "a photo of <asset1> at the beach"),
+        ("<asset0> and <asset1> in the snow", "<asset1>", "<asset1> in the snow"),
+        ("<asset1>, <asset0> and <asset1> at <background>.", "<asset0>", "<asset0> at <background>."),
+        ("<asset0> beside a mirror with <asset0> in it", "<asset1>", "<asset1> beside a mirror with <asset1> in it"),
+    ],
+)
+def test_another_thing_takes_the_place_of_the_one_in_the_sentence(text, thing, changed):
+    assert prompt_builder.with_object(text, thing, HANDLES) == changed
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("a photo of a dog", "no object"), ("at <background>", "no object"), ("<asset0> on <asset1>", "several places")],
+)
+def test_a_sentence_without_one_thing_cannot_be_varied(text, problem):
+    with pytest.raises(UserError, match=problem):
+        prompt_builder.with_object(text, "<asset1>", HANDLES)
+
+
+def test_a_sheet_has_a_row_for_each_place_and_a_column_for_each_thing(session):
+    near, far = list(prompt_builder.places())[:2]
+    rows = prompt_builder.prompt_grid(f"a painting of <asset0> {far}", HANDLES[:2], [near, far], HANDLES)
+    assert rows == [[f"a painting of {thing} {place}" for thing in HANDLES[:2]] for place in (near, far)]
+
+
+def test_without_places_and_things_the_lines_are_the_rows(session):
+    assert prompt_builder.prompt_grid(" <asset0>  here\n\n<asset1> on <asset0>", [], [], HANDLES) == [
+        ["<asset0> here"],
+        ["<asset1> on <asset0>"],
+    ]
+    with pytest.raises(UserError, match="There is no prompt yet"):
+        prompt_builder.prompt_grid(" \n", HANDLES[:2], [], HANDLES)
+
+
+def test_ideas_suit_the_base_and_take_each_others_place(session, monkeypatch):
+    assert prompt_builder.places() is en.SD_PLACES and prompt_builder.styles() is en.SD_STYLES
+    text = "a photo of <asset0>"
+    for place, manner in zip(prompt_builder.places(), prompt_builder.styles(), strict=False):
+        text = prompt_builder.with_style(prompt_builder.with_place(text, place, HANDLES), manner)
+        assert text == f"{manner} of <asset0> {place}"
+    monkeypatch.setattr(engine.base(), "name", "toybox")
+    assert prompt_builder.places() is en.TOYBOX_PLACES and prompt_builder.styles() is en.TOYBOX_STYLES
+    for name in ("TOYBOX_PLACES", "TOYBOX_STYLES", "SD_PLACES", "SD_STYLES"):
+        assert list(getattr(en, name)) == list(getattr(ja, name))  # what the painter reads
+
+
+def test_a_sheet_is_drawn_from_the_same_seeds_and_saved_as_one_picture(session, queue):
+    rows = [["a <asset0> at snow", "a <asset1> at snow"], ["a <asset0> at beach", "a <asset1> at beach"]]
+    pictures = finished(
+        queue, generation_job.submit_sheet(session, queue, session.runs.current(), rows, 2, 30, *OPTIONS)
+    )
+    records = [read_metadata(path) for path in pictures]
+    assert [record["prompt"] for record in records] == [prompt for row in rows for prompt in row for _ in range(2)]
+    assert [gallery.image_seed(record) for record in records] == [30, 31] * 4
+    sheet = Image.open(session.gallery.sheet)
+    assert sheet.width == 10 + 4 * 266 and 2 * 256 < sheet.height < 3 * 256
+    cells = [np.asarray(sheet)[10:266, 10 + i * 266 : 266 + i * 266] for i in range(4)]
+    big = [np.asarray(Image.open(path).resize((256, 256), Image.Resampling.LANCZOS)) for path in pictures[:4]]
+    assert all(np.array_equal(*pair) for pair in zip(cells, big, strict=True))
+
+
+def test_a_sheet_that_is_stopped_keeps_what_is_drawn(session, queue):
+    rows = [["a photo of <asset0>"]] * 12
+    job = generation_job.submit_sheet(session, queue, session.runs.current(), rows, 4, 1, *OPTIONS)
+    next(queue.follow(job))
+    job.request_stop()
+    drawn = len(list(queue.follow(job)))
+    assert job.state == STOPPED and 0 < drawn < 48
+    assert Image.open(session.gallery.sheet).height // 256 == -(-drawn // 4)
+
+
+def test_a_sheet_that_is_too_large_or_of_unknown_things_is_refused(session, queue):
+    run = session.runs.current()
+    with pytest.raises(UserError, match="52 images, and a contact sheet holds 48"):
+        generation_job.submit_sheet(session, queue, run, [["a photo of <asset0>"]] * 13, 4, 0, *OPTIONS)
+    with pytest.raises(UserError, match="<asset7> is an unknown handle"):
+        generation_job.submit_sheet(session, queue, run, [["a photo of <asset7>"]], 1, 0, *OPTIONS)
+    with pytest.raises(UserError, match="too long"):
+        generation_job.submit_sheet(session, queue, run, [["word " * 120]], 1, 0, *OPTIONS)
+
+
+def test_a_picture_of_many_comes_again_alone_by_its_seed(session, queue):
+    third = draw(session, queue, count=3, seed=5)[2]
+    record = read_metadata(third)
+    again = draw(session, queue, record["prompt"], seed=gallery.image_seed(record))[0]
+    assert gallery.image_seed(read_metadata(again)) == gallery.image_seed(record) == 7
+    difference = np.asarray(Image.open(third)).astype(int) - np.asarray(Image.open(again))
+    assert abs(difference).max() <= 1
+    assert record["run"] == session.runs.current().concepts_id  # so that its things are found again
+
+
+def test_pictures_come_one_by_one(session, queue):
+    """Whoever stops after the first has no more than the one that was being drawn then."""
+    job = generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 16, 0, 60, 2.0, "")
+    next(queue.follow(job))
+    job.request_stop()
+    assert len(list(queue.follow(job))) <= 3 and job.state == STOPPED
+
+
+def test_a_picture_has_the_shape_that_was_asked_for_and_gives_it_back(session, queue):
+    job = generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 1, 0, *OPTIONS, "wide")
+    (wide,) = finished(queue, job)
+    record = read_metadata(wide)
+    assert Image.open(wide).size == (160, 96) and generation_job.shape_of(record) == "wide"
+    assert gallery.details(record)["size"] == "160 × 96"
+    old = {key: value for key, value in record.items() if key not in ("width", "height")}
+    assert generation_job.shape_of(old) == "square" and "size" not in gallery.details(old)
+    with pytest.raises(UserError, match="choose one of square, wide, tall"):
+        generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 1, 0, *OPTIONS, "round")
+
+
+def test_things_that_are_being_drawn_are_not_forgotten(session, queue):
+    job = generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 16, 0, 60, 2.0, "")
+    with pytest.raises(UserError, match="still running: wait until it is done, or stop it"):
+        session.delete_run()
+    job.request_stop()
+    list(queue.follow(job))
+    assert session.runs.current()
+
+
+def test_a_kept_seed_stays_and_any_other_is_new():
+    assert generation_job.choose_seed(12, True) == 12
+    assert generation_job.choose_seed(-3, True) == 3
+    new = {generation_job.choose_seed(12, False) for _ in range(20)} | {
+        generation_job.choose_seed(None, True) for _ in range(20)
+    }
+    assert len(new) > 30 and all(0 <= seed < generation_job.NEW_SEEDS for seed in new)
+
+
+@pytest.fixture
+def three_images(session, queue, tmp_path) -> Gallery:
+    """A separate gallery with three images, the newest first."""
+    three_images = Gallery(tmp_path)
+    for path in draw(session, queue, count=3, seed=40):
+        target = three_images.images_folder / path.name
+        target.parent.mkdir(exist_ok=True)
+        path.rename(target)
+    return three_images
+
+
+def test_favourites_outlive_a_restart_and_can_be_seen_alone(three_images):
+    first, second, _ = three_images.images()
+    for path in (first, second):
+        three_images.choose(path.name)
+        three_images.toggle_favorite()
+    later = Gallery(three_images.folder)
+    assert later.favorites() == [first, second] and later.visible() == three_images.images()
+    later.only_favorites = True
+    assert later.visible() == [first, second]
+    for path in (first, second):
+        later.choose(path.name)
+        later.toggle_favorite()
+    assert not later.favorites() and later.visible() == three_images.images()  # with the last one the view ends
+
+
+@pytest.mark.parametrize("name", ["../../../etc/passwd", "", "none.png", None])
+def test_only_pictures_of_the_album_can_be_chosen(three_images, name):
+    three_images.choose(name)
+    for act in (three_images.toggle_favorite, three_images.toggle_compared, three_images.chosen_image):
+        with pytest.raises(UserError, match="No image is selected"):
+            act()
+
+
+def test_pictures_side_by_side_say_what_they_do_not_share(three_images):
+    first, second, third = three_images.images()
+    for path in (first, third, second, third):
+        three_images.choose(path.name)
+        three_images.toggle_compared()
+    assert three_images.compared == [first.name, second.name]
+    records = [read_metadata(path) for path in (first, second)]
+    assert gallery.differences(records) == ["a photo of ball · seed 42", "a photo of ball · seed 41"]
+    records[1] |= {"seed": records[0]["seed"], "index": records[0]["index"], "negative_prompt": "snow"}
+    assert gallery.differences(records) == ["a photo of ball", "a photo of ball · without snow"]
+
+
+def test_a_selection_is_taken_away_with_its_sheet_and_records(three_images):
+    first, _, third = three_images.images()
+    for path in (third, first):
+        three_images.choose(path.name)
+        three_images.toggle_favorite()
+    with zipfile.ZipFile(three_images.zip(three_images.favorites(), "favourites.zip")) as archive:
+        assert archive.namelist() == [first.name, third.name, "contact-sheet.png", "records.csv"]
+        assert archive.read(first.name) == first.read_bytes()
+        assert Image.open(archive.open("contact-sheet.png")).width == 10 + 2 * 266
+        rows = list(csv.DictReader(io.TextIOWrapper(archive.open("records.csv"), "utf-8")))
+    assert [(row["file"], int(row["seed"]) + int(row["index"])) for row in rows] == [(first.name, 42), (third.name, 40)]
+    with pytest.raises(UserError, match="no images to download"):
+        three_images.zip([], "none.zip")
+
+
+def test_a_run_gives_its_photo_and_picks_back(session, scene):
+    session.reopen_run()
+    found = selections.to_scene(session.history.selection)
+    assert found.handles == scene.handles and found.names == scene.names
+    assert np.array_equal(np.asarray(found.photo), np.asarray(scene.photo))
+    assert all(np.array_equal(a.mask, b.mask) for a, b in zip(found.concepts, scene.concepts, strict=True))
+
+
+def test_a_run_takes_a_name_and_gives_it_back(session):
+    assert session.runs.current().name == "ball, mug, background"
+    session.runs.rename("  My  toys ")
+    run = SessionStore(session.folder.parent).open(session.token).runs.current()  # after a restart
+    assert run.name == "My toys" and run.title.startswith("My toys · ")
+    assert session.runs.pack().name == "My-toys.zip"
+    session.runs.rename("x" * 300)
+    assert len(session.runs.current().name) == 60
+    session.runs.rename(" ")
+    assert session.runs.current().name == "ball, mug, background"

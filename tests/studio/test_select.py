@@ -1,0 +1,140 @@
+"""Step 1 without a browser: candidates, the brush, the texts about the selection, the names."""
+
+from dataclasses import replace
+
+import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image
+
+from breakascene.data.scene import load_scene
+from breakascene.errors import UserError
+from breakascene.segmentation.segmenter import Segmenter
+from breakascene.studio import strings
+from breakascene.studio.screens import select
+from breakascene.studio.screens.events import PageContext
+from breakascene.studio.screens.select_actions import samples
+from breakascene.studio.state import selection as selections
+from breakascene.studio.state.history import SelectionHistory
+from breakascene.studio.state.selection import SelectedObject, Selection
+from breakascene.studio.state.session import Session, SessionStore
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter.load("toybox", "cpu")
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return load_scene(samples()[0])
+
+
+@pytest.fixture
+def clicked(sample, segmenter):
+    ys, xs = np.nonzero(sample.concepts[1].mask)
+    return selections.click(Selection(sample.photo), segmenter, int(xs.mean()), int(ys.mean()), "include")
+
+
+def test_candidates_go_from_small_to_large_and_end_with_a_sentence(clicked, segmenter):
+    now, sizes = clicked, [clicked.objects[0].mask.sum()]
+    for larger, sentence in ((False, strings.NO_SMALLER), (True, strings.NO_LARGER)):
+        for _ in range(3):
+            try:
+                now = selections.next_candidate(now, segmenter, larger)
+            except UserError as error:
+                assert error.args[0] == sentence
+                break
+            sizes.append(now.objects[0].mask.sum())
+            assert (sizes[-1] > sizes[-2]) == larger
+        else:
+            raise AssertionError("three candidates have no fourth")
+    with pytest.raises(UserError, match="click the object first"):
+        selections.next_candidate(Selection(clicked.photo), segmenter, True)
+
+
+def test_the_brush_adds_and_takes_away_and_clicks_go_on_from_there(clicked, segmenter):
+    before = clicked.objects[0].mask
+    painted = selections.paint(clicked, [(5, 5), (25, 5)], 8, "paint")
+    added = painted.objects[0].mask & ~before
+    assert added[5, 5:26].all() and added[2, 15] and not added[11, 15] and added.sum() == pytest.approx(21 * 8 + 50, 30)
+    assert (painted.objects[0].mask | before == painted.objects[0].mask).all()
+    ys, xs = np.nonzero(before)
+    rubbed = selections.paint(painted, [(int(xs.mean()), int(ys.mean()))], 12, "erase")
+    gone = painted.objects[0].mask & ~rubbed.objects[0].mask
+    assert gone.any() and gone.sum() == pytest.approx(np.pi * 36, rel=0.2)
+    again = selections.click(rubbed, segmenter, int(xs.mean()), int(ys.mean()), "include")
+    assert again.objects[0].mask[5, 15] and again.objects[0].mask[int(ys.mean()), int(xs.mean())]
+    by_key = selections.click(Selection(clicked.photo), segmenter, 40, 50, "paint").objects[0].mask
+    assert by_key[50, 40] and by_key.sum() == pytest.approx(np.pi * (0.015 * max(clicked.photo.size)) ** 2, rel=0.4)
+    with pytest.raises(UserError, match="nothing to remove yet"):
+        selections.paint(Selection(clicked.photo), [(5, 5)], 8, "erase")
+
+
+def test_eight_objects_fit_and_a_ninth_is_refused_with_a_sentence(sample):
+    selection = Selection(sample.photo)
+    for _ in range(7):
+        selection = selections.add_object(selection)
+    with pytest.raises(UserError, match="up to 8 objects: remove one first"):
+        selections.add_object(selection)
+    for i, concept in enumerate(sample.concepts):  # proposals go to the objects without a mask
+        selection = selections.add_object(selection, SelectedObject(mask=concept.mask))
+        assert len(selection.objects) == 8 and selection.active == i
+    with pytest.raises(UserError, match="already selected: choose another"):
+        selections.add_object(selection, SelectedObject(mask=sample.concepts[0].mask))
+
+
+def test_the_text_about_the_selection(sample):
+    assert select.about(Selection(sample.photo)) == ""
+    whole, speck = sample.concepts[0].mask, np.zeros_like(sample.concepts[0].mask)
+    speck[10:14, 10:14] = True
+    objects = (
+        SelectedObject("a <toy>", mask=whole),
+        SelectedObject("ball", mask=whole | speck),
+        SelectedObject("speck", mask=speck),
+        SelectedObject(),
+    )
+    text = select.about(Selection(sample.photo, objects[:1]))
+    assert f"1 a &lt;toy&gt;: {whole.mean():.1%}" in text and "without &lt; and &gt;" in text
+    text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[3])))
+    assert f"1 toy: {whole.mean():.1%}" in text and "notice" not in text
+    text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[1], objects[3])))
+    assert "overlap by 100% of the smaller mask" in text
+    text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[2])))
+    assert "less than 0.05 %" in text
+
+
+def test_a_subsampled_selection_has_the_same_shares_and_loses_nothing():
+    photo = Image.new("RGB", (3000, 2001))
+    large, speck = np.zeros((2001, 3000), bool), np.zeros((2001, 3000), bool)
+    large[200:900, 300:1500], speck[1001, 1001] = True, True
+    objects = (SelectedObject("large", mask=large), SelectedObject("none yet"))
+    thin = selections.subsampled(Selection(photo, objects))
+    assert max(thin.photo.size) <= 1024 and thin.objects[0].mask.shape == thin.photo.size[::-1]
+    assert abs(thin.objects[0].mask.mean() - large.mean()) < 1e-3 and thin.objects[1].mask is None
+    whole = Selection(photo, (*objects, SelectedObject("speck", mask=speck)))
+    assert selections.subsampled(whole) is whole
+    assert selections.subsampled(Selection(Image.new("RGB", (640, 480)))).photo.size == (640, 480)
+
+
+def test_names_of_an_event_that_comes_late_are_older_than_those_there_are(tmp_path):
+    history = SelectionHistory(tmp_path)
+
+    def takes(name, *sent):
+        history.update_names([name, None], sent)
+        return history.selection.objects[0].name == name == history.page_names[0]
+
+    assert takes("first", 1000, 10) and takes("second", 1000, 20.5)
+    assert not takes("first", 1000, 20) and history.selection.objects[0].name == "second"
+    assert takes("on the phone", 900, 1) and takes("third", 1000, 30)
+
+
+def test_a_name_that_the_page_has_with_blanks_is_not_sent_back_while_it_is_typed(tmp_path):
+    session = Session("token", tmp_path)
+    with gr.Blocks():
+        screen = select.build(PageContext(SessionStore(tmp_path), None, gr.State(""), gr.Timer(active=False)))
+    session.history.update_names(["my "], (1000, 10))
+    first, *others = screen.objects.names
+    assert session.history.selection.objects[0].name == "my" and first in screen.show(session)
+    updates = screen.show(session, session.history.page_names)
+    assert first not in updates and all(name in updates for name in others)
