@@ -176,7 +176,7 @@ def test_evaluate(bench, monkeypatch):
         "run|--prompts|bare.txt": "bare.txt contains no prompts",
         "run|--prompts|wrong.txt": "<asset7> is an unknown handle",
         "run|run": "same folder name",
-        "run|--clip|./nowhere": "./nowhere cannot be had",
+        "run|--clip|./nowhere": "./nowhere cannot be loaded",
         "": "Missing argument",
     }
     (bench / "bare.txt").write_text("\n")

@@ -26,9 +26,9 @@ from breakascene.cli.options import parse_mask, parse_point
 from breakascene.cli.progress import format_duration, step_progress
 from breakascene.data.scene import load_scene, make_scene, save_scene
 from breakascene.errors import UserError
+from breakascene.evaluation.prompts import demo_prompts
 from breakascene.generation.generate import read_metadata
 from breakascene.models.concepts import Concepts
-from breakascene.rendering import plots
 from breakascene.segmentation.small_sam import build_sam
 from breakascene.training.loop import StepEvent
 from breakascene.training.settings import preset
@@ -296,7 +296,7 @@ def test_demo_fills_its_folder_and_page(tmp_path, scene, tiny_base):
     }  # fmt: skip
     assert len(events) == 3 and Concepts.load(tmp_path / "demo" / "run").steps == 3
     gallery = [read_metadata(path)["prompt"] for path in (tmp_path / "demo" / "gallery").iterdir()]
-    assert sorted(gallery) == sorted(demo.prompts(scene.handles)) and len(gallery) >= 8
+    assert sorted(gallery) == sorted(demo_prompts(scene.handles)) and len(gallery) >= 8
     assert any("<asset0> and <asset1>" in prompt for prompt in gallery)
     page = (tmp_path / "demo" / "index.html").read_text()
     sources = re.findall(r'src="([^"]+)"', page)
@@ -328,42 +328,3 @@ def test_the_sample_scene_exists_and_its_absence_is_reported(monkeypatch, tmp_pa
 
 def test_format_duration():
     assert [format_duration(s) for s in (7.6, 65, 3600, 4200)] == ["8 s", "1 min 05 s", "1 h 00 min", "1 h 10 min"]
-
-
-# --- pictures
-
-
-def test_loss_curves_have_a_panel_each_and_fall_where_the_loss_falls():
-    losses = [{"total": 1.0, "reconstruction": 1 - step / 100, "attention": 0.5} for step in range(100)]
-    losses += [{"total": 1.0, "reconstruction": 0.0, "attention": 0.5, "prior": 0.2} for _ in range(50)]
-    image = plots.loss_curves(losses, 100)
-    assert image.size == (plots.CURVE[0], 4 * plots.CURVE[1])
-    panel = np.asarray(image)[: plots.CURVE[1]].astype(int)
-    blue = (panel[..., 2] > 140) & (panel[..., 0] < 90)  # the curve of the first panel
-    rows = [np.flatnonzero(blue[plots.TOP :, x]).mean() for x in (100, 300, 500)]
-    assert rows == sorted(rows) and rows[2] - rows[0] > 30
-    assert plots.loss_curves([{"total": 1.0}], 1).size == plots.CURVE
-
-
-def test_smooth_is_the_mean_of_the_last_steps():
-    values = np.random.default_rng(0).random(40)
-    assert np.allclose(plots.smooth(values, 7), [values[max(0, i - 6) : i + 1].mean() for i in range(40)])
-
-
-def test_overlay_colours_only_the_masks():
-    photo = Image.new("RGB", (40, 30), "white")
-    mask = np.zeros((30, 40), bool)
-    mask[:10, :10] = True
-    seen = np.asarray(plots.overlay(photo, [mask]))
-    assert (seen[~mask] == 255).all() and (seen[mask] != 255).any(axis=-1).all()
-
-
-def test_sheet_shows_every_picture_undistorted():
-    colours = ["red", "green", "blue", "black", "orange"]
-    pictures = [Image.new("RGB", (60, 30), colour) for colour in colours]
-    image = plots.contact_sheet(pictures, ["a caption that is far too long for one line"] * 5, columns=3, side=100)
-    assert image.width == 3 * 110 + 10
-    pixels = np.asarray(image)
-    for colour in colours[:3]:
-        same = (pixels == np.array(Image.new("RGB", (1, 1), colour).getpixel((0, 0)))).all(axis=-1)
-        assert 4900 <= same.sum() <= 5000

@@ -10,8 +10,8 @@ from PIL import Image
 
 from breakascene.data.scene import load_scene, make_scene
 from breakascene.models.handles import initial_embeddings, with_handles
-from breakascene.toybox.pretraining.sprites import picture
-from breakascene.toybox.pretraining.world import draw_scene
+from breakascene.toybox.pretraining.sprites import load_sprite
+from breakascene.toybox.pretraining.world import render_scene
 from breakascene.toybox.vocabulary import TRAINING
 from breakascene.training import checkpoint
 from breakascene.training.augment import TrainingData, compose
@@ -50,8 +50,8 @@ def overlap(one, two):
 def test_arrangements_lie_as_the_toybox_draws_things(count):
     """Other sizes and places would teach the handles what the base cannot draw."""
     names, rng = TRAINING[:count], np.random.default_rng(0)
-    cutouts = [picture(name) for name in names]
-    tidy = draw_scene(rng, 128, names, "at the beach", tidy=True).masks
+    cutouts = [load_sprite(name) for name in names]
+    tidy = render_scene(rng, 128, names, "at the beach", fixed_layout=True).masks
     seen = [compose(cutouts, 128, rng)[1] for _ in range(80)]
     in_order = [masks for masks in seen if all(overlap(*pair) > 0.85 for pair in zip(masks, tidy, strict=True))]
     assert in_order and {int(masks.any((1, 2)).sum()) for masks in seen} == set(range(1, count + 1))

@@ -15,7 +15,7 @@ from breakascene.errors import UserError
 from breakascene.models.concepts import Concepts
 from breakascene.models.handles import initial_embeddings, with_handles
 from breakascene.models.loading import load_base
-from breakascene.toybox.pretraining.world import draw_scene
+from breakascene.toybox.pretraining.world import render_scene
 from breakascene.training import checkpoint, optim
 from breakascene.training.augment import TrainingData
 from breakascene.training.loop import extract, initial_handle_embeddings, run_extraction
@@ -51,7 +51,7 @@ def test_handles_begin_at_their_names_or_at_their_pictures(tiny_base, scene):
 def test_a_known_thing_begins_near_its_own_word(tiny_base):
     toybox = load_base("toybox", "cpu")
     names = ("apple", "whale")
-    drawn = draw_scene(np.random.default_rng(4), 256, names, "on the grass", tidy=True)
+    drawn = render_scene(np.random.default_rng(4), 256, names, "on the grass", fixed_layout=True)
     known = make_scene(Image.fromarray(drawn.pixels), list(drawn.masks), list(names))
     rows = initial_handle_embeddings(known, toybox, preset("light", toybox))
     likeness = torch.cosine_similarity(rows[:, None], initial_embeddings(toybox, names)[None], dim=-1)
