@@ -112,7 +112,7 @@ def reference(base: Base, scene, settings: Settings, count: int, prior_pictures:
     table = base.text_encoder.get_input_embeddings().weight
     table.data[ids] = initial_embeddings(base, scene.names).to(table)
     known = table.data[: -len(handles)].clone()
-    halves = torch.autocast("cuda", torch.float16, enabled=base.device.type == "cuda")
+    half_precision = torch.autocast("cuda", torch.float16, enabled=base.device.type == "cuda")
     # Without a scaler for half-precision gradients: it costs nothing that would show.
     times = []
     for phase in (1, 2):
@@ -122,12 +122,12 @@ def reference(base: Base, scene, settings: Settings, count: int, prior_pictures:
         rate = settings.handle_lr if phase == 1 else settings.weight_lr
         optimizer, seconds = torch.optim.AdamW(everything, lr=rate, weight_decay=1e-2), []
         for _ in range(count):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             subset = sample_subset(len(handles), True, rng)
             chosen = int(torch.randint(len(prior_pictures), (), generator=rng))
             prompts = [training_prompt([handles[k] for k in subset]), PRIOR_PROMPTS[chosen % len(PRIOR_PROMPTS)]]
             pixels = torch.cat([photo, prior_pictures[chosen : chosen + 1]])
-            with halves, _all_maps(base) as maps:
+            with half_precision, _all_maps(base) as maps:
                 with torch.no_grad():
                     latents = base.vae.encode(pixels).latent_dist.sample() * base.vae.config.scaling_factor
                 noise = torch.randn(latents.shape, generator=rng).to(latents)
@@ -153,7 +153,7 @@ def reference(base: Base, scene, settings: Settings, count: int, prior_pictures:
                 table.data[: -len(handles)] = known
             if base.device.type == "cuda":
                 torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - started)
         times.append(seconds)
     return times[0], times[1]
 
@@ -204,10 +204,10 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         for name in PRESET_NAMES:
             settings, out = preset(name, base), Path(folder) / name
-            begun = time.perf_counter()
+            started = time.perf_counter()
             with _Peak(base.device) as peak:
                 times = ours(base, scene, settings, count, out, memory)
-            before = time.perf_counter() - begun - sum(map(sum, times))  # encoding and saving
+            before = time.perf_counter() - started - sum(map(sum, times))  # encoding and saving
             table[name] = row(times, settings.steps, peak.bytes, size_of(out), before)
         settings = preset("paper", base)
         with torch.no_grad():

@@ -56,9 +56,9 @@ def measure(
     settings = preset(name, base, **changes)
     shown, texts, rows = [], [], []
     for scene in scenes(count, seed):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         concepts = run_extraction(scene, base, settings)
-        spent = time.perf_counter() - begun
+        spent = time.perf_counter() - started
         row = {"names": scene.names, "seconds": round(spent, 1)}
         both = f"a photo of {join(scene.handles)} {ASKED[0]}"
         for kind, known, words in (("with", concepts, scene.handles), ("without", None, map(thing_words, scene.names))):

@@ -53,7 +53,7 @@ def trial(lab: Lab, bench: Bench, index: int, settings: Settings, path: Path, sh
     if path.is_file() and (done := json.loads(path.read_text(encoding="utf-8")))["trial"] == decides:
         return done
     scene, scores = bench.scene(index), []
-    begun = time.perf_counter()
+    started = time.perf_counter()
     concepts = run_extraction(scene, lab.base, settings)
     extracted = time.perf_counter()
     for score in evaluate(
@@ -76,7 +76,7 @@ def trial(lab: Lab, bench: Bench, index: int, settings: Settings, path: Path, sh
         "names": scene.names,
         **summary(scores, concepts.names),
         "leak": round(float(np.mean(list(concepts.leak.values()))), 4),
-        "seconds": [round(extracted - begun, 1), round(time.perf_counter() - extracted, 1)],
+        "seconds": [round(extracted - started, 1), round(time.perf_counter() - extracted, 1)],
     }
     with atomic_file(path) as draft:  # last: where it lies, all of the trial is done
         draft.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")

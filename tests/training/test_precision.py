@@ -1,4 +1,4 @@
-"""Arithmetic in halves, as on CUDA; here with the CPU's autocast."""
+"""Half precision as on CUDA, here with the CPU's autocast."""
 
 import numpy as np
 import pytest
