@@ -164,7 +164,7 @@ def describe(job: Job) -> str:
         text = strings.STOPPED_KEPT.format(step=last.step, total=last.total) if last else strings.STOPPED_EARLY
         return charts.bar(share, text) + charts.notices(job.details.advice)
     if job.ended:
-        names = ", ".join(job.details.names.values())
+        names = strings.join_names(job.details.names.values())
         return charts.bar(1, strings.EXTRACTED.format(names=names)) + charts.notices(job.details.advice)
     if last is None:
         return charts.bar(0, strings.STARTING)
