@@ -63,7 +63,7 @@ def tiny_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def sd_folder(tmp_path_factory) -> Path:
-    """Stable Diffusion 1's architecture: four levels, latents 64 × 64, noise prediction; its VAE downsamples only twice."""
+    """Stable Diffusion 1's architecture: four levels, latents 64 × 64, noise prediction; its VAE has three."""
     return save_base(
         tmp_path_factory.mktemp("sd"),
         length=77,

@@ -21,7 +21,10 @@ GPU_READ_EVERY = 8  # steps; reading the losses waits for the GPU
 
 @dataclass(frozen=True, eq=False)
 class StepEvent:
-    """The outcome of one step. Maps are (s, s) float32 with peak 1, over `scene.square_crop(base.image_size).pixels`."""
+    """The outcome of one step.
+
+    Maps are (s, s) float32 with peak 1 and cover `scene.square_crop(base.image_size).pixels`.
+    """
 
     phase: int  # 1 or 2
     step: int  # from 1, over both phases

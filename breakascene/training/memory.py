@@ -93,8 +93,8 @@ def next_plan(plan: MemoryPlan, base: Base, settings: Settings) -> MemoryPlan:
     if plan.mode == modes[-1]:
         if modes[-1] != MEMORY_MODES[-1]:
             raise UserError(
-                "Memory ran out: install bitsandbytes (pip install bitsandbytes) for a mode that needs less, close other "
-                "programs, or choose a smaller base or a LoRA preset, light or quick."
+                "Memory ran out: install bitsandbytes (pip install bitsandbytes) for a mode that needs less, close "
+                "other programs, or choose a smaller base or a LoRA preset, light or quick."
             )
         raise UserError(
             "Memory ran out in the most economical mode too: close other programs, or choose a smaller base or a LoRA "

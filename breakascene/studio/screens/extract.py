@@ -109,8 +109,8 @@ def build_address() -> gr.Textbox:
     """The address of the session, to continue on another device."""
     with gr.Accordion(strings.OTHER_DEVICE, open=False, elem_id="elsewhere"):
         address = gr.Textbox(
-            label=strings.SESSION_LINK, info=strings.SESSION_LINK_INFO, interactive=False, max_lines=1, buttons=["copy"],
-            elem_id="address",
+            label=strings.SESSION_LINK, info=strings.SESSION_LINK_INFO, interactive=False, max_lines=1,
+            buttons=["copy"], elem_id="address",
         )  # fmt: skip
         gr.Markdown(strings.SESSION_LINK_HINT, elem_classes="hint")
     return address
