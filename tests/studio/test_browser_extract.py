@@ -38,6 +38,7 @@ def test_a_job_goes_on_at_its_address_on_another_machine(browser, address):
             phone.locator("#stop").click()
             expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
         with visitor(browser, address, start=here.replace("session=", "desk=")) as old:  # a link of an earlier version
+            old.get_by_role("tab").nth(1).click()
             expect(old.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
         guess = here[:-1] + ("y" if here.endswith("x") else "x")
         with visitor(browser, address, start=guess) as stranger:
