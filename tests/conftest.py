@@ -160,11 +160,17 @@ def scene() -> Scene:
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def studio_data(tmp_path_factory) -> Path:
+    """The data folder of the studio at `address`."""
+    return tmp_path_factory.mktemp("studio")
+
+
+@pytest.fixture(scope="module")
+def address(studio_data):
     """Of a studio of the module's own."""
     from helpers.studio import running_studio
 
-    with running_studio(tmp_path_factory.mktemp("studio")) as address:
+    with running_studio(studio_data) as address:
         yield address
 
 
