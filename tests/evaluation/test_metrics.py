@@ -79,11 +79,11 @@ def test_summarize_concepts_that_the_judge_does_not_know():
 def test_features_match_the_same_object_in_another_scene(extractor):
     rng, names = np.random.default_rng(4), ("teapot", "owl", "cactus", "flamingo")
     scenes = [[render_scene(rng, 128, (name,), place) for name in names] for place in ("in the snow", "at the beach")]
-    first, second = ([masked_crop(scene.pixels, scene.masks[0]) for scene in row] for row in scenes)
+    first, second = ([masked_crop(scene.pixels, scene.masks[0]) for scene in place_scenes] for place_scenes in scenes)
     similarity = extractor.encode_images(first) @ extractor.encode_images(second).T  # (4, 4)
     assert similarity.argmax(1).tolist() == [0, 1, 2, 3] and similarity.abs().max() <= 1 + 1e-5
     texts = extractor.encode_texts(["a photo of a teapot in the snow", "a photo of a teapot at the beach"])
-    images = extractor.encode_images([Image.fromarray(row[0].pixels) for row in scenes])
+    images = extractor.encode_images([Image.fromarray(place_scenes[0].pixels) for place_scenes in scenes])
     assert (images @ texts.T).argmax(1).tolist() == [0, 1]
 
 
@@ -141,12 +141,12 @@ def test_report_of_a_run(tmp_path, tiny_base, run, extractor):
     )
     folder = tmp_path / "report"
     assert json.loads((folder / "scores.json").read_text()) == found
-    rows = found["mugs"]["scores"]
-    assert [row["prompt"] for row in rows] == default_prompts(("<asset0>", "<asset1>", "<background>"))
+    scores = found["mugs"]["scores"]
+    assert [score["prompt"] for score in scores] == default_prompts(("<asset0>", "<asset1>", "<background>"))
     assert [line[:2] for line in lines] == [(i + 1, 12) for i in range(12)]
-    assert len(rows) == 12 and all((folder / row["file"]).is_file() for row in rows)
+    assert len(scores) == 12 and all((folder / score["file"]).is_file() for score in scores)
     page = (folder / "index.html").read_text()
-    assert all(row["file"] in page for row in rows) and "&lt;asset0&gt;" in page and "<asset0>" not in page
+    assert all(score["file"] in page for score in scores) and "&lt;asset0&gt;" in page and "<asset0>" not in page
     again = run.parent / "other" / "mugs"
     again.parent.mkdir()
     again.symlink_to(run)
@@ -204,5 +204,5 @@ import sys, breakascene.evaluation.report, breakascene.evaluation.advice
 loaded = {name for name in sys.modules if name.startswith("breakascene.toybox.")}
 print(*sorted(loaded))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["breakascene.toybox.judge", "breakascene.toybox.vocabulary"]
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["breakascene.toybox.judge", "breakascene.toybox.vocabulary"]
