@@ -130,16 +130,16 @@ def test_a_check_shows_how_well_the_things_are_known(page):
     page.locator("#take-report").click()
     notice(page, "no report yet")
     page.locator("#check-start").click()
-    expect(page.locator("#check-status")).to_contain_text("of 16 images generated and compared", timeout=LONG)
+    expect(page.locator("#check-status")).to_contain_text("of 12 images generated and compared", timeout=LONG)
     expect(page.locator("#check-result")).to_contain_text("likeness to the photo", timeout=LONG)
     expect(page.locator("#check-result tr").filter(has_text="flamingo").last).to_contain_text("%")
-    expect(page.locator("#check-pictures img")).to_have_count(16)
+    expect(page.locator("#check-pictures img")).to_have_count(12)
     expect(page.locator("#check-stop")).to_be_hidden()
     with page.expect_download() as download:
         page.locator("#take-report").click()
     with zipfile.ZipFile(download.value.path()) as archive:
         names = archive.namelist()
-        assert {"index.html", "scores.json"} <= set(names) and sum(name.endswith(".png") for name in names) == 18
+        assert {"index.html", "scores.json"} <= set(names) and sum(name.endswith(".png") for name in names) == 14
     shot(page, "check")
     page.locator("#kept-runs > button").click()
     page.locator("#forget-run").click()
