@@ -95,12 +95,12 @@ def read_mask(
     Args:
         source: The mask. "FILE#CLASS" is one class of a label map, see read_masks.
         size: Width and height of the photo in pixels.
-        photo: The photo as read_photo returned it, to detect masks that were drawn before its EXIF rotation.
+        photo: The photo as read_photo returned it, to detect masks made before its EXIF rotation.
         allow_inverted: Whether the mask may mark most of the photo with all its edges.
 
     Raises:
         UserError: As read_photo does, for another aspect ratio, and for a mask that is unclear, has several classes,
-            or looks inverted or rotated.
+            or seems to be inverted or rotated.
     """
     source, label = _split_label(source)
     masks = read_masks(source, size, photo)

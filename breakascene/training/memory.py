@@ -132,7 +132,7 @@ def memory_mode(base: Base, settings: Settings, mode: MemoryMode) -> Iterator[No
     """Apply a memory mode to a base for the duration of a block; it is restored bit for bit."""
     with ExitStack() as stack:
         if mode.gradient_checkpointing:
-            # No layer draws random numbers in eval mode; saving their state would forbid capture as a CUDA graph
+            # No layer uses random numbers in eval mode; saving their state would forbid capture as a CUDA graph
             base.unet.enable_gradient_checkpointing(partial(checkpoint, use_reentrant=False, preserve_rng_state=False))
             stack.callback(base.unet.disable_gradient_checkpointing)
         if base.device.type == "cuda":
