@@ -228,7 +228,7 @@ def test_overlapping_masks_are_reported_and_accepted(files, tiny_folder, scene):
     output = call(
         *extract_arguments(files, tiny_folder, "--mask", f"{both}:pair", "--steps", "1,0", "--out", files / "run")
     )
-    assert "(ball) and <asset2> (pair) share 100%" in output
+    assert "(ball) and <asset2> (pair) overlap by 100%" in output
 
 
 def test_interrupt_keeps_the_progress_and_resume_continues(files, tiny_folder):
