@@ -10,7 +10,7 @@ from helpers.models import assert_same_base, weights_of
 from helpers.runs import assert_same, short, stop_after
 from torch.autograd.graph import saved_tensors_hooks
 
-from breakascene.errors import UserError
+from breakascene.errors import UserError, is_out_of_memory
 from breakascene.models.attention import AttentionStore
 from breakascene.models.handles import initial_embeddings, with_handles
 from breakascene.training import checkpoint, memory, memory_estimate, optim
@@ -196,7 +196,7 @@ def test_memory_that_runs_out_in_every_mode_is_reported_and_the_run_can_be_resum
     ],
 )
 def test_out_of_memory_errors_are_recognized(error, expected):
-    assert memory.is_out_of_memory(error) == expected
+    assert is_out_of_memory(error) == expected
 
 
 def test_other_errors_are_not_taken_for_out_of_memory(tiny_base, scene, monkeypatch):
