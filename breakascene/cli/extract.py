@@ -52,6 +52,12 @@ def extract(
     require_writable(out, "folder")
     if (out / "manifest.json").is_file() and not resume:
         raise UserError(f"{out} already contains a run: choose another --out, or continue it with --resume.")
+    from breakascene.training import checkpoint
+
+    if checkpoint.path_for(out).is_file() and not resume:
+        raise UserError(
+            f"A stopped run lies at {checkpoint.path_for(out)}: continue it with --resume, or delete that file."
+        )
     from breakascene.data.scene import load_scene, read_scene
     from breakascene.evaluation.advice import run_advice, scene_advice
 

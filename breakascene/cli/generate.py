@@ -30,15 +30,17 @@ def generate(
 
     concepts = Concepts.load(run)
     width_height = parse_size(size)
-    if not lora:  # a LoRA may bring handles: generate checks the prompts with them
-        parsed = parse_prompt(prompt, concepts.handles, concepts.names), parse_prompt(negative, concepts.handles)
-        prompt, negative = (one.text for one in parsed)
+    if not lora:  # so that a mistake is reported before the base loads; a LoRA may bring handles
+        parse_prompt(prompt, concepts.handles, concepts.names), parse_prompt(negative, concepts.handles)
     from breakascene.generation.generate import generate as generate_images
     from breakascene.generation.generate import save_image
 
     model = open_base(base or concepts.base)
-    if not lora:
-        print_notes(*parsed, *(parse_prompt(text, concepts.handles, base=model) for text in (prompt, negative)))
+    loras = read_loras(lora, model)
+    handles = (*concepts.handles, *(f"<{name}>" for one in loras for name in one.embeddings))
+    parsed = parse_prompt(prompt, handles, concepts.names, model), parse_prompt(negative, handles, base=model)
+    print_notes(*parsed)
+    prompt, negative = (one.text for one in parsed)
     images = generate_images(
         model,
         concepts,
@@ -49,7 +51,7 @@ def generate(
         guidance_scale=guidance,
         negative_prompt=negative,
         size=width_height,
-        loras=read_loras(lora, model),
+        loras=loras,
     )
     for image in images:
         print(save_image(image, out), flush=True)

@@ -87,6 +87,8 @@ def generate(
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     embeddings = {f"<{name}>": embedding for lora in loras for name, embedding in lora.embeddings.items()}
     known_handles = (*(concepts.handles if concepts else ()), *embeddings)
+    if clash := next((handle for handle in embeddings if concepts and handle in concepts.handles), None):
+        raise UserError(f"A LoRA brings the handle {clash}, which the run has too: rename its embedding.")
     if not all(prompt.strip() for prompt in prompts) or not prompts:
         raise UserError("The prompt is empty: describe the image to generate.")
     if count < 1 or num_inference_steps < 1:

@@ -101,8 +101,8 @@ class JobQueue:
         self._worker = threading.Thread(target=self._serve, name="breakascene-jobs", daemon=True)
         self._worker.start()
 
-    def submit(self, owner: str, kind: str, work: Callable[[Job], Any]) -> Job:
-        """Append a job; raises UserError if the queue, or the owner's share of it, is full."""
+    def submit(self, owner: str, kind: str, work: Callable[[Job], Any], details: Any = None) -> Job:
+        """Append a job with its details; raises UserError if the queue, or the owner's share of it, is full."""
         with self._changed:
             waiting = self._waiting()
             if len(waiting) >= self.limit:
@@ -110,6 +110,7 @@ class JobQueue:
             if sum(job.owner == owner for job in waiting) >= self.per_owner:
                 raise UserError(strings.TOO_MANY_JOBS.format(n=self.per_owner))
             job = self._new_job(owner, kind, work)
+            job.details = details  # before the worker can see the job
             self._jobs[job.id] = job
             ended = [old.id for old in self._jobs.values() if old.ended]
             for old in ended[: max(0, len(ended) - self.keep_ended)]:

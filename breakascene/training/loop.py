@@ -106,6 +106,7 @@ def _train(
             if phase == 2:
                 if settings.prior_loss_weight and state.step < last:
                     prior = prior_latents(base, settings.num_prior_images, options.stop)
+                    stopped = prior is None
                 trainable = stack.enter_context(optim.trainable(base, settings))
             state.begin_phase(phase, embeddings, trainable.parameters if trainable else {}, eight_bit)
             recovery.save_checkpoint(state)  # from here on a killed run can be resumed
@@ -115,7 +116,7 @@ def _train(
                 run_step = GraphedStep(run_step, state)
             with recovery.keep(state):
                 reporter.start_phase()
-                while state.step < last and not (stopped := options.stop()):
+                while not stopped and state.step < last and not (stopped := options.stop()):
                     # Sample batch
                     batch = sample_batch(base, data, handles, prior, settings, state.rng)
                     # Forward, losses, backward, update

@@ -113,8 +113,8 @@ def free_bytes(device: torch.device) -> int:
     """Bytes that can still be allocated on the device; PyTorch's unused reserve counts as free."""
     if device.type != "cuda":
         return psutil.virtual_memory().available
-    torch.cuda.empty_cache()
-    return torch.cuda.mem_get_info(device)[0]
+    reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + reserve
 
 
 def weight_bytes(base: Base) -> int:

@@ -92,12 +92,11 @@ def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings, 
         return run.name
 
     try:
-        job = queue.submit(session.token, "extract", work)
+        job = queue.submit(session.token, "extract", work, details_of(pending))
     except UserError:
         if not previous:
             pending_runs.delete(run)
         raise
-    job.details = details_of(pending)
     session.extraction = job
     return job
 

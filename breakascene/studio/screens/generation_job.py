@@ -84,8 +84,7 @@ def _submit(
             session.gallery.save_sheet(job.events, details.columns)
         return list(job.events)
 
-    session.generation = queue.submit(session.token, "generate", work)
-    session.generation.details = details
+    session.generation = queue.submit(session.token, "generate", work, details)
     session.gallery.show_all()  # so that the new images are visible
     return session.generation
 
