@@ -1,7 +1,7 @@
-"""How long a click takes until its mask can be seen: python -m benchmarks.clicks
+"""Time from a click to its mask on the canvas: python -m benchmarks.clicks
 
-The work of the studio's handler for one click (segmenter, picture of the masks, what is said of them), embedding apart,
-on photos of several sizes; the median over many clicks, and for scale the time to embed a photo.
+The work of the studio's click handler (segmenter, canvas, texts) on photos of several sizes: the median over many
+clicks, without the image embedding, and the time of the embedding.
 """
 
 import tempfile
@@ -19,11 +19,12 @@ from breakascene.studio.state import selection as selections
 from breakascene.studio.state.selection import Selection
 from breakascene.studio.state.session import Session
 
-SIZES = (256, 1024, 4000)  # pixels of the longer side; the last is what a phone takes
+SIZES = (256, 1024, 4000)  # pixels of the longer side; phones take photos of 4000
 CLICKS = 30
 
 
 def measure() -> None:
+    """Print the times for each photo size."""
     segmenter, photo = Segmenter.load(), load_scene(samples()[0]).photo
     for size in SIZES:
         large = photo.resize((size, size * 3 // 4))

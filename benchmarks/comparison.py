@@ -1,8 +1,10 @@
-"""The paper's comparison (section 4.2, figure 5) on ToyBench: python -m benchmarks.comparison --out runs/comparison
+"""The paper's comparison and ablations (section 4.1, appendix B.2) on ToyBench.
 
-Every method on every scene. Each result is kept in the folder, so that a run that was stopped goes on where it was; on
-several cores let runs of different methods fill one folder, then run all for the table. summary.json, scatter.png and
-grid.png show the scenes done so far.
+    python -m benchmarks.comparison --out runs/comparison
+
+Runs every method on every scene. Results are kept in the folder, so an interrupted run resumes. On several cores,
+processes with different methods may share the folder; run all methods once more for the table. summary.json,
+scatter.png and grid.png cover the scenes done so far.
 """
 
 import json
@@ -15,110 +17,122 @@ import torch
 import typer
 from PIL import Image
 
-from benchmarks.methods import METHODS, settings
+from benchmarks.methods import METHODS, method_settings
 from benchmarks.toybench import SMALL, TOYBENCH, Bench
-from benchmarks.trials import FIGURES, Lab, interval, picture, print_table, trial
+from benchmarks.trials import METRICS, TestBed, image_file, interval, print_table, run_trial
 from breakascene.files import atomic_file
 from breakascene.models.handles import handle_of
-from breakascene.rendering import plots
+from breakascene.rendering.overlay import overlay
+from breakascene.rendering.scatter import ScatterPoint, scatter
+from breakascene.rendering.sheets import contact_sheet
 from breakascene.training.settings import Settings
 
-SHOWN_SCENES = 4  # in the grid, two pictures each
-SIDE = 128  # of a picture in the grid
+GRID_SCENES = 4  # in grid.png, with two images for each method
+GRID_SIDE = 128  # pixels of an image in grid.png
 
 
-def shown_prompts(bench: Bench) -> list[str]:
-    """What the grid shows of a scene: the first thing in the first place, and two in the last."""
-    asked = bench.prompts([handle_of(0), handle_of(1)])
-    return [asked[0], asked[-1]]
+def grid_prompts(bench: Bench) -> list[str]:
+    """Return the two prompts of grid.png: the first concept in the first place, two concepts in the last."""
+    prompts = bench.prompts([handle_of(0), handle_of(1)])
+    return [prompts[0], prompts[-1]]
 
 
-def place_of(out: Path, name: str, index: int) -> Path:
-    """The file of a result."""
-    return out / name.replace(" ", "-") / f"scene-{index:02d}.json"
+def result_file(out: Path, method: str, index: int) -> Path:
+    """Return the file of the result of a method on a scene."""
+    return out / method.replace(" ", "-") / f"scene-{index:02d}.json"
 
 
-def compare(found: dict[str, list[dict]], chosen: dict[str, Settings]) -> dict:
-    """The table: for each method its figures as (mean, low, high) over scenes, and its differences to the first."""
-    table, (reference, *others) = {}, found
-    for name, trials in found.items():
-        pairs = list(zip(trials, found[reference], strict=True)) if name in others else []
+def compare(results: dict[str, list[dict]], settings: dict[str, Settings]) -> dict:
+    """Return the table.
+
+    Args:
+        results: Results of each method, scene by scene; the first method is the reference.
+        settings: Settings of each method.
+
+    Returns:
+        {method: METRICS as (mean, low, high) over scenes, "against_first" (differences to the reference), "group",
+        "pictures", "seconds_of_extraction", "settings"}.
+    """
+    table, (reference, *others) = {}, results
+    for name, trials in results.items():
+        pairs = list(zip(trials, results[reference], strict=True)) if name in others else []
         table[name] = {
             "group": METHODS[name].group,
-            **{key: interval([one[key] for one in trials]) for key in FIGURES},
-            # Of the same scenes, so that what makes a scene hard falls out.
+            **{key: interval([trial[key] for trial in trials]) for key in METRICS},
+            # Paired by scene, so that differences between scenes cancel.
             "against_first": {
                 key: interval([one[key] - other[key] for one, other in pairs if None not in (one[key], other[key])])
-                for key in FIGURES
+                for key in METRICS
             },
-            "pictures": sum(one["pictures"] for one in trials),
-            "seconds_of_extraction": interval([one["seconds"][0] for one in trials])[0],
-            "settings": chosen[name].to_json(),
+            "pictures": sum(trial["pictures"] for trial in trials),
+            "seconds_of_extraction": interval([trial["seconds"][0] for trial in trials])[0],
+            "settings": settings[name].to_json(),
         }
     return table
 
 
-def grid(out: Path, bench: Bench, found: dict[str, list[dict]]) -> Image.Image:
-    """Photos with their masks above, below them a row of pictures for each method."""
-    scenes = range(min(SHOWN_SCENES, len(next(iter(found.values())))))
-    pictures, captions = [], []
+def grid(out: Path, bench: Bench, results: dict[str, list[dict]]) -> Image.Image:
+    """Return a contact sheet: photos and masks in the first row, then a row of images for each method."""
+    scenes = range(min(GRID_SCENES, len(next(iter(results.values())))))
+    images, captions = [], []
     for index in scenes:
         scene = bench.scene(index)
-        pictures += [scene.photo, plots.overlay(scene.photo, scene.masks())]
-        below = f"below: {scene.names[0]} {bench.places[0]}, two things {bench.places[-1]}"
+        images += [scene.photo, overlay(scene.photo, scene.masks())]
+        below = f"below: {scene.names[0]} {bench.places[0]}, two objects {bench.places[-1]}"
         captions += [", ".join(scene.names), below]
-    for name in found:
+    for name in results:
         for index in scenes:
-            pictures += [Image.open(picture(place_of(out, name, index), number)) for number in (0, 1)]
+            images += [Image.open(image_file(result_file(out, name, index), number)) for number in (0, 1)]
             captions += [name, ""]
-    return plots.contact_sheet(pictures, captions, columns=2 * len(scenes), side=SIDE)
+    return contact_sheet(images, captions, columns=2 * len(scenes), side=GRID_SIDE)
 
 
-def write(out: Path, bench: Bench, found: dict[str, list[dict]], chosen: dict[str, Settings]) -> dict:
-    """Write the summary, the scatter plot and the grid of the scenes done; returns the table."""
-    table = compare(found, chosen)
-    whole = {
-        "scenes": len(next(iter(found.values()))),
+def write(out: Path, bench: Bench, results: dict[str, list[dict]], settings: dict[str, Settings]) -> dict:
+    """Write summary.json, scatter.png and grid.png of the scenes done so far; return the table."""
+    table = compare(results, settings)
+    summary = {
+        "scenes": len(next(iter(results.values()))),
         "bench": asdict(bench),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "methods": table,
     }
     with atomic_file(out / "summary.json") as draft:
-        draft.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    dots = [plots.ScatterPoint(name, row["group"], row["prompt"], row["identity"]) for name, row in table.items()]
+        draft.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    points = [ScatterPoint(name, row["group"], row["prompt"], row["identity"]) for name, row in table.items()]
     with atomic_file(out / "scatter.png") as draft:
-        plots.scatter(dots, "prompt similarity", "identity similarity").save(draft)
+        scatter(points, "prompt similarity", "identity similarity").save(draft)
     with atomic_file(out / "grid.png") as draft:
-        grid(out, bench, found).save(draft)
+        grid(out, bench, results).save(draft)
     return table
 
 
 def measure(
-    out: Annotated[Path, typer.Option(help="The folder that is filled.")],
-    base_name: Annotated[str, typer.Option("--base")] = "toybox",
-    method: Annotated[list[str], typer.Option(help="A method of benchmarks/methods.py; all by default.")] = (),
-    small: Annotated[bool, typer.Option("--small", help="Begin from two scenes and few prompts.")] = False,
-    scenes: Annotated[int | None, typer.Option(help="How many, from the first.")] = None,
-    places: Annotated[int | None, typer.Option(help="How many, from the first.")] = None,
-    largest: Annotated[int | None, typer.Option(help="Handles in a prompt, at most.")] = None,
-    count: Annotated[int | None, typer.Option(help="Pictures of each prompt.")] = None,
-    share: Annotated[float, typer.Option(help="Of the steps of `paper` and its like.")] = 1.0,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")],
+    base_name: Annotated[str, typer.Option("--base", help="The base model.")] = "toybox",
+    method: Annotated[list[str], typer.Option(help="A method of benchmarks/methods.py; default: all.")] = (),
+    small: Annotated[bool, typer.Option("--small", help="Two scenes and few prompts.")] = False,
+    scenes: Annotated[int | None, typer.Option(help="Number of scenes, from the first.")] = None,
+    places: Annotated[int | None, typer.Option(help="Number of places, from the first.")] = None,
+    largest: Annotated[int | None, typer.Option(help="Most handles in a prompt.")] = None,
+    count: Annotated[int | None, typer.Option(help="Images for each prompt.")] = None,
+    share: Annotated[float, typer.Option(help="Share of the steps of `paper` and the baselines.")] = 1.0,
 ) -> None:
-    """Run what is not done yet and print the table."""
+    """Run the trials that are missing and print the table."""
     bench = SMALL if small else TOYBENCH
     given = {"scenes": scenes, "largest": largest, "count": count, "places": places and bench.places[:places]}
     bench = replace(bench, **{key: value for key, value in given.items() if value is not None})
-    lab, names = Lab.of(base_name), list(method or METHODS)
-    chosen = {name: settings(name, lab.base, share) for name in names}
-    found = {name: [] for name in names}
-    for index in range(bench.scenes):  # scene by scene, so that what is done so far can be compared
-        shown = shown_prompts(bench) if index < SHOWN_SCENES else ()
+    test_bed, names = TestBed.load(base_name), list(method or METHODS)
+    settings = {name: method_settings(name, test_bed.base, share) for name in names}
+    results = {name: [] for name in names}
+    for index in range(bench.scenes):  # scene by scene, so that all methods can be compared at any time
+        saved_prompts = grid_prompts(bench) if index < GRID_SCENES else ()
         for name in names:
-            done = trial(lab, bench, index, chosen[name], place_of(out, name, index), shown)
-            found[name].append(done)
-            line = f"identity {done['identity']:.3f}, prompt {done['prompt']:.3f}, {sum(done['seconds']):.0f} s"
-            print(f"scene {index} {name}: {line}", flush=True)
-        table = write(out, bench, found, chosen)
+            file = result_file(out, name, index)
+            result = run_trial(test_bed, bench, index, settings[name], file, saved_prompts)
+            results[name].append(result)
+            metrics = f"identity {result['identity']:.3f}, prompt {result['prompt']:.3f}"
+            print(f"scene {index} {name}: {metrics}, {sum(result['seconds']):.0f} s", flush=True)
+        table = write(out, bench, results, settings)
     print_table("method", table)
 
 

@@ -1,8 +1,8 @@
-"""The methods of the paper's comparison (section 4.1, figure 5) as settings of one loop.
+"""The methods of the paper's comparison (section 4.1, figure 5) as settings of one training loop.
 
-A baseline differs from the preset `paper` only in what is named here, an ablation from `light`, what our users get. All
-begin at the same handles. The baselines see what the paper gives them: random subsets of the concepts on plain colours,
-mirrored half of the time, and the plain loss.
+Baselines are changes of the preset `paper`, ablations of `light`, the default preset. All methods start from the same
+handles. As in the paper, the baselines train on random subsets of the concepts on plain colors, mirrored half of the
+time, with the plain diffusion loss.
 """
 
 import json
@@ -13,35 +13,41 @@ from pathlib import Path
 from breakascene.models.base import Base
 from breakascene.training.settings import Settings, preset
 
-RATES = Path(__file__).with_name("rates.json")  # {method: times its rates}, what benchmarks.rates found
+RATES = Path(__file__).with_name("rates.json")  # {method: factor of its learning rates}, from benchmarks.rates
 
-# A handle of Stable Diffusion begins at a word that draws its kind of thing. The toybox has no such word for a thing
-# that it has never seen; the code of the cut-out is the nearest to it, and the same start for all keeps it fair.
+# On Stable Diffusion a handle starts at the name of a known kind of object. The toybox has no embedding for an object
+# that it has never seen; the image code of the cut-out comes closest, and is the same start for all methods.
 START = {"init_from_image": True}
 CUT_OUTS = {"composition_prob": 1.0, "flip_compositions": True, "masked_loss": False, "attention_loss_weight": 0.0}
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to extract: what it changes of a preset. The budget of steps is that of the preset, however it is split."""
+    """A method as changes of a preset, within the preset's total number of steps.
 
-    group: str  # "ours", "baseline" or "ablation"
-    change: Callable[[Settings], dict] = lambda whole: {}
+    Args:
+        group: "ours", "start", "baseline" or "ablation".
+        change: Returns the changed fields of the preset's settings.
+        preset: The preset.
+    """
+
+    group: str
+    change: Callable[[Settings], dict] = lambda settings: {}
     preset: str = "paper"
 
 
 METHODS = {
-    "light": Method("ours", preset="light"),  # what our users get
+    "light": Method("ours", preset="light"),
     "quick": Method("ours", preset="quick"),
-    "paper": Method("ours"),  # the whole method, as published
-    # What the start alone is worth, before any step.
+    "paper": Method("ours"),  # the method as published
+    # The initial handles, without training.
     "start": Method("start", lambda paper: {"steps": (0, 0)}),
-    # Textual inversion teaches the handles only: all steps are of phase 1.
+    # Textual inversion trains the handles only: all steps belong to phase 1.
     "TI-m": Method("baseline", lambda paper: {**CUT_OUTS, "steps": (paper.total, 0)}),
-    # DreamBooth teaches all weights from the first step, held back by the prior; its words learn at the same rate.
+    # DreamBooth trains all weights from the first step, with prior preservation and one learning rate.
     "DB-m": Method("baseline", lambda paper: {**CUT_OUTS, "steps": (0, paper.total)}),
-    # Custom Diffusion teaches keys and values of the cross-attention and the words. So few weights want a larger rate:
-    # its authors train them at 1e-5, this paper's train all at 2e-6.
+    # Custom Diffusion trains the handles and the cross-attention's keys and values. So few weights take a larger
+    # learning rate: its authors use 1e-5, where this paper uses 2e-6 for all weights.
     "CD-m": Method(
         "baseline",
         lambda paper: {
@@ -52,7 +58,7 @@ METHODS = {
             "handle_lr_phase2": 5 * paper.handle_lr_phase2,
         },
     ),
-    # The ablations keep the rates of `light`. Without phase 1 all steps are of phase 2.
+    # Ablations keep the learning rates of `light`. Without phase 1 all steps belong to phase 2.
     "no phase 1": Method("ablation", lambda light: {"steps": (0, light.total)}, "light"),
     "no masked loss": Method("ablation", lambda light: {"masked_loss": False}, "light"),
     "no attention loss": Method("ablation", lambda light: {"attention_loss_weight": 0.0}, "light"),
@@ -60,18 +66,21 @@ METHODS = {
 }
 
 
-def settings(name: str, base: Base, share: float = 1.0, times: float | None = None) -> Settings:
-    """The settings of a method on a base.
+def method_settings(name: str, base: Base, share: float = 1.0, lr_factor: float | None = None) -> Settings:
+    """Return the settings of a method on a base.
 
-    share: of the steps of `paper` and those with its budget, for a shorter run. times: what its learning rates are
-    multiplied by; as found by the search where None, and an ablation as its preset.
+    Args:
+        name: A key of METHODS.
+        base: The base model.
+        share: Share of the steps for methods derived from `paper`, for a shorter run.
+        lr_factor: Factor of all learning rates; by default the one in RATES, for an ablation that of its preset.
     """
     method = METHODS[name]
-    whole = preset(method.preset, base, **START)
-    whole = replace(whole, **method.change(whole))
-    if times is None:
-        found = json.loads(RATES.read_text(encoding="utf-8")) if RATES.is_file() else {}
-        times = found.get(method.preset if method.group == "ablation" else name, 1.0)
-    rates = {rate: times * getattr(whole, rate) for rate in ("handle_lr", "weight_lr", "handle_lr_phase2")}
-    part = share if method.preset == "paper" else 1.0
-    return replace(whole, **rates, steps=tuple(round(part * steps) for steps in whole.steps))
+    settings = preset(method.preset, base, **START)
+    settings = replace(settings, **method.change(settings))
+    if lr_factor is None:
+        factors = json.loads(RATES.read_text(encoding="utf-8")) if RATES.is_file() else {}
+        lr_factor = factors.get(method.preset if method.group == "ablation" else name, 1.0)
+    rates = {rate: lr_factor * getattr(settings, rate) for rate in ("handle_lr", "weight_lr", "handle_lr_phase2")}
+    share = share if method.preset == "paper" else 1.0
+    return replace(settings, **rates, steps=tuple(round(share * steps) for steps in settings.steps))

@@ -1,8 +1,8 @@
-"""ToyBench: fixed scenes of things that the toybox has never seen, and what is asked for with them.
+"""ToyBench: fixed scenes of objects that the toybox's generator has never seen, and prompts for them.
 
-Twenty scenes of 2, 3 and 4 held-out things in turn, each thing in one scene only; every subset of up to three of them
-is asked for in ten places where the photos were not taken. TUNING has other scenes of the same things, for choosing
-settings. Styles are not asked for: the judge has seen single things in photos only, so identity would not be fair.
+Twenty scenes of 2, 3 and 4 held-out objects in turn, each object in one scene only. The prompts place every subset of
+up to three concepts in ten places that do not occur in the photos. TUNING has other scenes of the same objects, for
+choosing settings. Prompts have no styles, because the judge was trained on regions of photos only.
 """
 
 import itertools
@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from breakascene.data.scene import Scene, make_scene
-from breakascene.toybox.pretraining.world import draw_scene
+from breakascene.toybox.pretraining.world import render_scene
 from breakascene.toybox.vocabulary import HELD_OUT, PLACES, join
 
-ASKED = (
+PROMPT_PLACES = (
     "at the beach",
     "in the snow",
     "on a red background",
@@ -28,37 +28,46 @@ ASKED = (
     "in the street",
     "on a white background",
 )
-ELSEWHERE = tuple(place for place in PLACES if place not in ASKED)
-SIDE = 256  # of the photos, in pixels
+PHOTO_PLACES = tuple(place for place in PLACES if place not in PROMPT_PLACES)
+PHOTO_SIZE = 256  # pixels
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured. A scene depends on the seed and its index alone, so that a shorter bench has the same ones."""
+    """Scenes and prompts. A scene depends only on seed and index, so a shorter bench has the same first scenes.
+
+    Args:
+        seed: Seed of all scenes.
+        scenes: Number of scenes.
+        places: Places in the prompts.
+        largest: Most handles in a prompt.
+        count: Images for each prompt, from different seeds.
+        things: Numbers of objects in the scenes, in turn; twenty scenes use 59 of the 60 held-out objects.
+    """
 
     seed: int
     scenes: int = 20
-    places: tuple[str, ...] = ASKED
-    largest: int = 3  # handles in a prompt, at most
-    count: int = 2  # pictures of each prompt, each from a seed of its own
-    things: tuple[int, ...] = (2, 3, 4)  # in a scene, in turn: 59 of the 60 in twenty scenes
+    places: tuple[str, ...] = PROMPT_PLACES
+    largest: int = 3
+    count: int = 2
+    things: tuple[int, ...] = (2, 3, 4)
 
     def scene(self, index: int) -> Scene:
-        """Draw a scene: a photo with exact masks of what shows of each thing."""
+        """Return a scene: a rendered photo with exact masks of the visible pixels of each object."""
         counts = [self.things[i % len(self.things)] for i in range(index + 1)]
         order = np.random.default_rng(self.seed).permutation(HELD_OUT)
         names = [str(order[i % len(order)]) for i in range(sum(counts[:-1]), sum(counts))]
         rng = np.random.default_rng([self.seed, index])
-        drawn = draw_scene(rng, SIDE, names, str(rng.choice(ELSEWHERE)))
-        return make_scene(Image.fromarray(drawn.pixels), list(drawn.masks), names)
+        rendered = render_scene(rng, PHOTO_SIZE, names, str(rng.choice(PHOTO_PLACES)))
+        return make_scene(Image.fromarray(rendered.pixels), list(rendered.masks), names)
 
     def prompts(self, handles: Sequence[str]) -> list[str]:
-        """Every subset of the handles up to `largest`, single ones first, each in all places."""
+        """Return prompts for every subset of up to `largest` handles, single handles first, each in all places."""
         sizes = range(1, min(self.largest, len(handles)) + 1)
         subsets = [subset for size in sizes for subset in itertools.combinations(handles, size)]
         return [f"a photo of {join(subset)} {place}" for subset in subsets for place in self.places]
 
 
 TOYBENCH = Bench(seed=2305)
-SMALL = Bench(seed=2305, scenes=2, places=ASKED[:2], largest=2, count=1)  # a corner of it, for the tests
-TUNING = Bench(seed=16311, scenes=3, places=ASKED[:4], largest=2, count=1)
+SMALL = Bench(seed=2305, scenes=2, places=PROMPT_PLACES[:2], largest=2, count=1)  # for tests
+TUNING = Bench(seed=16311, scenes=3, places=PROMPT_PLACES[:4], largest=2, count=1)

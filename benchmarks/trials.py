@@ -1,4 +1,4 @@
-"""One trial: a scene extracted with some settings, drawn and judged; kept on disk, so that it is done only once."""
+"""One trial of a benchmark: extract a scene, generate images, score them. Results are kept and never computed twice."""
 
 import json
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.toybench import Bench
-from breakascene.evaluation.metrics import FeatureExtractor, evaluate, load_feature_extractor, summary
+from breakascene.evaluation.metrics import FeatureExtractor, evaluate, load_feature_extractor, summarize
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.loading import load_base
@@ -18,93 +18,113 @@ from breakascene.toybox.judge import Judge, load_judge
 from breakascene.training.loop import run_extraction
 from breakascene.training.settings import Settings
 
-# Those of evaluate.summary, and how much of the handles' attention to the photo falls outside their masks
-FIGURES = ("identity", "prompt", "right", "together_right", "place", "mixed", "leak")
-RESAMPLES = 2000
+# Keys of evaluation.metrics.summarize, and the share of the handles' attention outside their masks.
+METRICS = ("identity", "prompt", "right", "together_right", "place", "mixed", "leak")
+RESAMPLES = 2000  # of the bootstrap
 
-Interval = tuple[float, float, float]  # mean, and the lower and upper end of the 95 % interval
+Interval = tuple[float, float, float]  # mean, lower and upper end of the 95 % interval
 
 
 @dataclass(frozen=True, eq=False)
-class Lab:
-    """The base under test and what judges its pictures."""
+class TestBed:
+    """The base under test and the models that score its images."""
+
+    __test__ = False  # not a test class for pytest
 
     base: Base
-    eyes: FeatureExtractor
+    feature_extractor: FeatureExtractor
     segmenter: Segmenter
     judge: Judge
 
     @classmethod
-    def of(cls, base_name: str) -> "Lab":
+    def load(cls, base_name: str) -> "TestBed":
         base = load_base(base_name)
         device = base.device
         return cls(base, load_feature_extractor("toybox", device), Segmenter.load("toybox", device), load_judge(device))
 
 
-def trial(lab: Lab, bench: Bench, index: int, settings: Settings, path: Path, shown: Sequence[str] = ()) -> dict:
-    """Do the trial of a scene, or read it from `path` if it lies there with the same settings, bench and base.
+def run_trial(
+    test_bed: TestBed, bench: Bench, index: int, settings: Settings, path: Path, saved_prompts: Sequence[str] = ()
+) -> dict:
+    """Run the trial of a scene, or read its result from `path` if base, bench and settings are the same there.
 
-    shown: prompts whose first pictures are kept beside it, as picture() finds them. Returns JSON values: FIGURES,
-    confusion, leak, seconds of extraction and drawing, and "trial", what decides them.
+    Args:
+        test_bed: Base and scoring models.
+        bench: Scenes and prompts.
+        index: Index of the scene.
+        settings: Settings of the extraction.
+        path: JSON file of the result.
+        saved_prompts: Prompts whose first images are saved beside the result, see `image_file`.
+
+    Returns:
+        JSON values: METRICS, "confusion", "names", "pictures" (number of images), "seconds" of extraction and of
+        generation, and "trial", which identifies the trial.
     """
-    asked = {key: value for key, value in asdict(bench).items() if key != "scenes"}
-    decides = {"settings": settings.to_json(), "bench": asked, "scene": index, "base": lab.base.fingerprint}
-    decides = json.loads(json.dumps(decides))
-    if path.is_file() and (done := json.loads(path.read_text(encoding="utf-8")))["trial"] == decides:
-        return done
+    bench_key = {key: value for key, value in asdict(bench).items() if key != "scenes"}
+    trial = {"settings": settings.to_json(), "bench": bench_key, "scene": index, "base": test_bed.base.fingerprint}
+    trial = json.loads(json.dumps(trial))
+    if path.is_file():
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if _upgraded(result["trial"]) == trial:
+            return result
     scene, scores = bench.scene(index), []
-    begun = time.perf_counter()
-    concepts = run_extraction(scene, lab.base, settings)
+    start = time.perf_counter()
+    concepts = run_extraction(scene, test_bed.base, settings)
     extracted = time.perf_counter()
     for score in evaluate(
-        lab.base,
+        test_bed.base,
         concepts,
         scene,
         bench.prompts(scene.handles),
-        text_extractor=lab.eyes,
-        image_extractor=lab.eyes,
-        segmenter=lab.segmenter,
-        judge=lab.judge,
+        text_extractor=test_bed.feature_extractor,
+        image_extractor=test_bed.feature_extractor,
+        segmenter=test_bed.segmenter,
+        judge=test_bed.judge,
         count=bench.count,
     ):
-        if score.prompt_text in shown and len(scores) % bench.count == 0:
-            with atomic_file(picture(path, shown.index(score.prompt_text))) as draft:
-                score.picture.image.save(draft)
+        if score.prompt in saved_prompts and len(scores) % bench.count == 0:
+            with atomic_file(image_file(path, saved_prompts.index(score.prompt))) as draft:
+                score.generated.image.save(draft)
         scores.append(score)
-    done = {
-        "trial": decides,
+    result = {
+        "trial": trial,
         "names": scene.names,
-        **summary(scores, concepts.names),
+        **summarize(scores, concepts.names),
         "leak": round(float(np.mean(list(concepts.leak.values()))), 4),
-        "seconds": [round(extracted - begun, 1), round(time.perf_counter() - extracted, 1)],
+        "seconds": [round(extracted - start, 1), round(time.perf_counter() - extracted, 1)],
     }
-    with atomic_file(path) as draft:  # last: where it lies, all of the trial is done
-        draft.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
-    return done
+    with atomic_file(path) as draft:  # written last, so a result implies that its images exist
+        draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
 
 
-def picture(path: Path, number: int) -> Path:
-    """Where the first picture of the shown prompt `number` lies, for the trial at `path`."""
+def _upgraded(trial: dict) -> dict:
+    """Return a stored trial with its settings under today's field names."""
+    return {**trial, "settings": Settings.from_json(trial["settings"]).to_json()}
+
+
+def image_file(path: Path, number: int) -> Path:
+    """Return the file of the image of saved prompt `number`, for the trial at `path`."""
     return path.with_name(f"{path.stem}-{number}.png")
 
 
 def interval(values: Sequence[float | None]) -> Interval | None:
-    """The mean over scenes with its 95 % interval: the scenes drawn again with replacement, many times (bootstrap)."""
+    """Return the mean over scenes with its 95 % bootstrap interval; None if no scene has a value."""
     known = np.array([value for value in values if value is not None], np.float64)  # (N,)
     if not len(known):
         return None
-    again = np.random.default_rng(0).integers(0, len(known), (RESAMPLES, len(known)))
-    low, high = np.quantile(known[again].mean(1), (0.025, 0.975))
+    resampled = np.random.default_rng(0).integers(0, len(known), (RESAMPLES, len(known)))
+    low, high = np.quantile(known[resampled].mean(1), (0.025, 0.975))
     return tuple(round(float(value), 4) for value in (known.mean(), low, high))
 
 
-def print_table(first: str, table: dict[str, dict]) -> None:
-    """Print rows of FIGURES as a Markdown table: each mean with its interval."""
+def print_table(title: str, table: dict[str, dict]) -> None:
+    """Print rows of METRICS as a Markdown table: each mean with its interval."""
 
     def line(name: str, cells: Sequence[str]) -> str:
         return f"| {name:17} | " + " | ".join(f"{cell:17}" for cell in cells) + " |"
 
-    print("", line(first, FIGURES), "|---" * (len(FIGURES) + 1) + "|", sep="\n")
+    print("", line(title, METRICS), "|---" * (len(METRICS) + 1) + "|", sep="\n")
     for name, row in table.items():
-        values = [row[key] for key in FIGURES]
+        values = [row[key] for key in METRICS]
         print(line(name, [f"{v[0]:.3f} ({v[1]:.2f}–{v[2]:.2f})" if v else "–" for v in values]))

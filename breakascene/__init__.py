@@ -20,7 +20,7 @@ _EXPORTS = {  # name: module that defines it
     "Settings": "breakascene.training.settings",
     "preset": "breakascene.training.settings",
     "adapted": "breakascene.training.settings",
-    "StepEvent": "breakascene.training.loop",
+    "StepEvent": "breakascene.training.events",
     "extract": "breakascene.training.loop",
     "run_extraction": "breakascene.training.loop",
     "Concepts": "breakascene.models.concepts",

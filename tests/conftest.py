@@ -1,4 +1,4 @@
-"""Random-weight bases of the true architectures, built once a session, and a scene of two things."""
+"""Bases of the real architectures with random weights, built once per session, and a scene of two objects."""
 
 import gc
 import os
@@ -18,7 +18,7 @@ CHROMIUM_FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --d
 --disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream""".split()
 
 
-# The slowest first, so that the workers end together (.ci/run hands whole files to them, in this order).
+# First, so that the workers finish together: .ci/run hands out whole files in this order.
 SLOWEST = ("test_browser", "test_kill.py", "test_toybox.py")
 
 
@@ -27,23 +27,23 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """No garbage collection walks over what was imported: a run makes one before it begins."""
+    """Exclude imported objects from garbage collection, with which every run starts."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
-    """One for all workers: what a base draws for its prior is drawn once."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
+def shared_cache(tmp_path_factory):
+    """One cache folder for all workers, so that the prior images of a base are generated once."""
+    base_temp = tmp_path_factory.getbasetemp()
+    folder = (base_temp.parent if "PYTEST_XDIST_WORKER" in os.environ else base_temp) / "cache"
     folder.mkdir(exist_ok=True)
     os.environ["BREAKASCENE_CACHE"] = str(folder)
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory) -> Path:
-    """The toybox's kind at half its size: 128 px, latents 16 × 16 with cross-attention, velocity, zero terminal SNR."""
+    """The toybox's architecture at half its size: 128 px, latents 16 × 16, v_prediction, zero terminal SNR."""
     return save_base(
         tmp_path_factory.mktemp("tiny"),
         length=24,
@@ -63,7 +63,7 @@ def tiny_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def sd_folder(tmp_path_factory) -> Path:
-    """Stable Diffusion 1's architecture: four levels, latents 64 × 64, noise prediction; its VAE only halves twice."""
+    """Stable Diffusion 1's architecture: four levels, latents 64 × 64, epsilon; its VAE downsamples only twice."""
     return save_base(
         tmp_path_factory.mktemp("sd"),
         length=77,
@@ -82,7 +82,7 @@ def sd_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def sd2_folder(tmp_path_factory) -> Path:
-    """Stable Diffusion 2's architecture: OpenCLIP's text encoder, linear projections, velocity."""
+    """Stable Diffusion 2's architecture: OpenCLIP's text encoder, linear projections, v_prediction."""
     return save_base(
         tmp_path_factory.mktemp("sd2"),
         length=77,
@@ -104,14 +104,14 @@ def sd2_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def sdxl_folder(tmp_path_factory) -> Path:
-    """SDXL's architecture: two text encoders, cross-attention from half size down, told of summary and size."""
+    """SDXL's architecture: two text encoders, cross-attention from half the resolution down, added conditions."""
     return save_base(
         tmp_path_factory.mktemp("sdxl"),
         length=77,
         latent=32,
         vae=3,
         scheduler={"prediction_type": "epsilon"},
-        text={"eos_token_id": 2},  # as its configurations have it
+        text={"eos_token_id": 2},  # as in its published configurations
         text_2={"eos_token_id": 2, "hidden_size": 48, "hidden_act": "gelu", "projection_dim": 40},
         unet={
             "block_out_channels": (4, 8, 8),
@@ -151,7 +151,7 @@ def sdxl_base(sdxl_folder) -> Base:
 
 @pytest.fixture(scope="session")
 def scene() -> Scene:
-    """A red disc on the left and a blue square on the right of a lit ground, 160 × 160."""
+    """A red disc on the left and a blue square on the right of a graded background, 160 × 160."""
     y, x = np.mgrid[:160, :160]
     pixels = np.stack([120 + 0 * x, 150 + x // 4, 100 + y // 4], axis=-1)
     disc, square = (x - 45) ** 2 + (y - 90) ** 2 < 30**2, (abs(x - 115) < 25) & (abs(y - 80) < 25)
@@ -160,15 +160,21 @@ def scene() -> Scene:
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """Of a studio of the module's own."""
+def studio_data(tmp_path_factory) -> Path:
+    """The data folder of the studio at `address`."""
+    return tmp_path_factory.mktemp("studio")
+
+
+@pytest.fixture(scope="module")
+def address(studio_data):
+    """The address of a studio that serves the tests of one module."""
     from helpers.studio import running_studio
 
-    with running_studio(tmp_path_factory.mktemp("studio")) as address:
+    with running_studio(studio_data) as address:
         yield address
 
 
-@pytest.fixture(scope="module")  # while it is open no other loop of events can run
+@pytest.fixture(scope="module")  # while it is open, no other event loop can run
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium") or "/usr/bin/chromium"

@@ -1,6 +1,5 @@
 """The command `demo`: a sample scene through the whole chain."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +12,6 @@ from breakascene.files import require_writable
 from breakascene.paths import SAMPLES
 
 SAMPLE = SAMPLES / "teapot-and-owl"
-PLACES = ("at the beach", "in the snow", "on the grass", "under water")  # for each object alone
-TOGETHER = ("on a wooden table", "in the desert")  # for all objects in one image
 
 
 def demo(
@@ -42,10 +39,3 @@ def sample_scene():
     if not SAMPLE.is_dir():
         raise UserError(f"The sample scene is missing from {SAMPLE}: restore it from the repository.")
     return load_scene(SAMPLE)
-
-
-def prompts(handles: Sequence[str]) -> list[str]:
-    """Return the prompts of the gallery: each object in each of PLACES, then all objects in each of TOGETHER."""
-    objects = [handle for handle in handles if handle != "<background>"]
-    alone = [f"a photo of {handle} {place}" for handle in objects for place in PLACES]
-    return alone + [f"a photo of {' and '.join(objects)} {place}" for place in TOGETHER]

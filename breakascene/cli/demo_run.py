@@ -7,15 +7,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from breakascene.cli.demo import prompts as demo_prompts
 from breakascene.cli.progress import format_duration
 from breakascene.data.scene import Scene, save_scene
+from breakascene.evaluation.prompts import demo_prompts
 from breakascene.files import atomic_folder
 from breakascene.generation.generate import GeneratedImage, generate, save_image
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.rendering import html, plots
-from breakascene.rendering.plots import heat_map
+from breakascene.rendering import html
+from breakascene.rendering.curves import loss_curves
+from breakascene.rendering.overlay import heat_map, overlay, scene_overlay
+from breakascene.rendering.sheets import contact_sheet
 from breakascene.training.loop import StepEvent, run_extraction
 from breakascene.training.monitor import attention_maps
 from breakascene.training.settings import Settings
@@ -50,12 +52,12 @@ def run_demo(
         (draft / "scene" / "img.png").rename(draft / "photo.png")
         (draft / "scene" / "names.txt").unlink()
         (draft / "scene").rmdir()
-        plots.scene_overlay(scene).save(draft / "overlay.png")
+        scene_overlay(scene).save(draft / "overlay.png")
 
         objects = " and ".join(f"{name} ({handle})" for handle, name in zip(scene.handles, scene.names, strict=True))
         log(f"Extracting {objects} in {settings.total} steps.")
         concepts = run_extraction(scene, base, settings, draft / "run", on_event, save_every=0)
-        plots.loss_curves(concepts.losses, settings.steps[0]).save(draft / "losses.png")
+        loss_curves(concepts.losses, settings.steps[0]).save(draft / "losses.png")
         attention_sheet(scene, base, concepts).save(draft / "attention.png")
 
         prompts = demo_prompts(scene.handles)
@@ -65,7 +67,7 @@ def run_demo(
             images.append((image, save_image(image, draft / "gallery")))
             left = (time.monotonic() - generation_started) / len(images) * (len(prompts) - len(images))
             log(f"image {len(images)} of {len(prompts)}, {format_duration(left)} left: {image.metadata['prompt']}")
-        plots.contact_sheet(
+        contact_sheet(
             [image.image for image, _ in images], [image.metadata["prompt"] for image, _ in images], COLUMNS
         ).save(draft / "gallery.png")
         page = _page(scene, settings, base, images, time.monotonic() - started)
@@ -79,8 +81,8 @@ def attention_sheet(scene: Scene, base: Base, concepts: Concepts) -> Image.Image
         maps = attention_maps(base, scene, concepts.handles)
     heat_maps = [heat_map(square.pixels, maps[handle]) for handle in concepts.handles]
     captions = [f"{handle}  {name}" for handle, name in zip(concepts.handles, concepts.names, strict=True)]
-    photo = plots.overlay(scene.photo, [])
-    return plots.contact_sheet([photo, *heat_maps], ["the photo", *captions], columns=len(heat_maps) + 1)
+    photo = overlay(scene.photo, [])
+    return contact_sheet([photo, *heat_maps], ["the photo", *captions], columns=len(heat_maps) + 1)
 
 
 def _page(

@@ -51,6 +51,6 @@ def evaluate(
     evaluation = report.write(runs, model, out, *extractors, texts, count, seed=seed, guidance_scale=guidance)
     results = exhaust(evaluation, lambda event: print(f"{event[2]} ({event[0]} of {event[1]})", flush=True))
     for name, metrics in results.items():
-        known = [(label, metrics[key]) for key, label in report.FIGURES.items() if metrics[key] is not None]
+        known = [(label, metrics[key]) for key, label in report.METRICS.items() if metrics[key] is not None]
         print(f"{name}: " + ", ".join(f"{label} {value:.3f}" for label, value in known))
     print(f"Done: open {out / 'index.html'} in a browser.")

@@ -40,7 +40,7 @@ def export(
     for handle, token in exported.tokens.items():
         print(f"{handle} is {token}")
     if exported.left_out:
-        print(f"{len(exported.left_out)} weights have no place there; README.md lists them.")
+        print(f"{len(exported.left_out)} weights cannot be exported; README.md lists them.")
     print(f"{out}: open README.md for the next steps.")
 
 

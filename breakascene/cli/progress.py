@@ -13,7 +13,7 @@ def step_progress() -> Iterator[Callable]:
     """Yield a callback that prints a StepEvent.
 
     On a terminal one line is updated in place; elsewhere a line is printed every 50 steps and after the last. A change
-    of the memory mode is printed on a line of its own.
+    of the memory mode is printed on a separate line.
     """
     live = sys.stdout.isatty()
     unfinished, memory = False, None

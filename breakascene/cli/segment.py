@@ -54,7 +54,7 @@ def segment(
 
 def save_masks(masks, photo, out: Path) -> None:
     """Write masks (H, W) as mask0.png, mask1.png, … and overlay.png to a folder. Raises UserError if there are none."""
-    from breakascene.rendering.plots import overlay
+    from breakascene.rendering.overlay import overlay
 
     if not masks:
         raise UserError("No object was found: mark the objects with --point or --box.")

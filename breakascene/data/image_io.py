@@ -19,7 +19,7 @@ from breakascene.data.color import lab_to_rgb, to_srgb
 from breakascene.data.mask_values import covers_edges, describe_classes, edge_agreement, split_classes
 from breakascene.errors import UserError
 
-# Formats that no other program is started for: Pillow would run Ghostscript on an EPS file of any name.
+# Only formats that Pillow decodes itself: it would run Ghostscript on an EPS file of any name.
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 40_000_000  # of a photo in use; a larger one is reduced on reading
 MAX_DECODED_PIXELS = 100_000_000  # a larger file is refused as a decompression bomb
@@ -95,12 +95,12 @@ def read_mask(
     Args:
         source: The mask. "FILE#CLASS" is one class of a label map, see read_masks.
         size: Width and height of the photo in pixels.
-        photo: The photo as read_photo returned it, to detect masks that were drawn before its EXIF rotation.
+        photo: The photo as read_photo returned it, to detect masks made before its EXIF rotation.
         allow_inverted: Whether the mask may mark most of the photo with all its edges.
 
     Raises:
         UserError: As read_photo does, for another aspect ratio, and for a mask that is unclear, has several classes,
-            or looks inverted or rotated.
+            or seems to be inverted or rotated.
     """
     source, label = _split_label(source)
     masks = read_masks(source, size, photo)
@@ -137,9 +137,9 @@ def read_masks(source: Source, size: tuple[int, int], photo: Image.Image | None 
     the background and VOC's void class. Any other mask image gives one mask named "".
     """
     image, full_size, orientation = _open(source)
-    turned = photo is not None and orientation == 1 and photo.info.get("orientation", 1)
-    if turned in (5, 6, 7, 8) and _fits(full_size[::-1], size) and not _fits(full_size, size):
-        image = image.transpose(TRANSPOSES[turned])
+    photo_orientation = photo is not None and orientation == 1 and photo.info.get("orientation", 1)
+    if photo_orientation in (5, 6, 7, 8) and _fits(full_size[::-1], size) and not _fits(full_size, size):
+        image = image.transpose(TRANSPOSES[photo_orientation])
         full_size = image.size
     if not _fits(full_size, size):
         (width, height), (photo_width, photo_height) = full_size, size

@@ -1,8 +1,8 @@
-"""How well a run did (section 4.2 of the paper): are the pictures what was asked for, and are the things the same?
+"""Metrics of a run: prompt similarity and identity similarity (section 4.1 and appendix B.2 of arXiv 2305.16311).
 
-Prompt similarity compares a picture with its prompt, the handles replaced by the things' names. Identity similarity
-compares a thing in the photo with the thing found in the picture. Where the judge knows the names and places of the
-toybox's world, it also says plainly what it sees.
+Prompt similarity compares an image with its prompt, in which the concepts' names replace the handles. Identity
+similarity compares a concept's cut-out from the photo with the best-matching region of the image. Where the toybox's
+judge knows the names and places in a prompt, its classifications are recorded as well.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,55 +22,74 @@ from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.handles import BACKGROUND
 from breakascene.segmentation.segmenter import Segmenter
-from breakascene.toybox.judge import SIDE, Judge, load_judge, look, read
-from breakascene.toybox.vocabulary import EVERYTHING, EVERYWHERE
+from breakascene.toybox.judge import IMAGE_SIZE, Judge, encode_images, encode_texts, load_judge
+from breakascene.toybox.vocabulary import ALL_NAMES, ALL_PLACES
 
-PLACES = ("at the beach", "in the snow", "on the grass", "on a wooden table")
-NOTHING, OTHER = "nothing", "something else"  # columns of the confusion besides the run's own things
+NOTHING, OTHER = "nothing", "something else"  # columns of the confusion matrix besides the run's own concepts
+MIN_REGION_AREA, MAX_REGION_AREA = 0.01, 0.6  # shares of the image; larger regions are background
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureExtractor:
-    """A model that turns pictures, and texts if it reads, into unit features (B, D)."""
+    """A model that encodes images, and texts if it has a text encoder, as unit vectors.
+
+    Args:
+        name: "toybox", a folder or a hub id.
+        encode_images: Maps B images to features of shape (B, D).
+        encode_texts: Maps B texts to features of shape (B, D); None for a model without a text encoder.
+    """
 
     name: str
-    look: Callable[[Sequence[Image.Image]], torch.Tensor]
-    read: Callable[[Sequence[str]], torch.Tensor] | None = None
+    encode_images: Callable[[Sequence[Image.Image]], torch.Tensor]
+    encode_texts: Callable[[Sequence[str]], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """What is thought of one picture; similarities are cosines, -1..1. Handles that are not in the prompt are left out.
+    """Metrics of one generated image. Similarities are cosines in [-1, 1].
 
-    seen: for each handle what it came out as: its name, another thing's of the run, "something else" or "nothing".
-    place: whether the judge sees the place that was asked for. Both None where the judge does not know the words.
+    Args:
+        generated: The image and its metadata.
+        prompt_similarity: Between the image and its prompt.
+        identity_similarity: For each handle in the prompt, except `<background>`.
+        predicted: For each handle the predicted class: a concept of the run, OTHER or NOTHING. None if the judge does
+            not know all names.
+        place_correct: Whether the judge recognizes the place in the prompt. None if it does not know the place.
     """
 
-    picture: GeneratedImage
-    prompt: float
-    identity: dict[str, float]
-    seen: dict[str, str] | None
-    place: bool | None
+    generated: GeneratedImage
+    prompt_similarity: float
+    identity_similarity: dict[str, float]
+    predicted: dict[str, str] | None
+    place_correct: bool | None
 
     @property
-    def prompt_text(self) -> str:
-        return self.picture.metadata["prompt"]
+    def prompt(self) -> str:
+        return self.generated.metadata["prompt"]
 
 
 def load_feature_extractor(name: str = "toybox", device: torch.device | str = "cpu") -> FeatureExtractor:
-    """The toybox's judge, or a transformers CLIP or vision transformer (such as DINO) from a folder or the hub.
+    """Load the toybox's judge, or a transformers CLIP or vision transformer such as DINO.
 
-    Raises UserError if it cannot be had.
+    Args:
+        name: "toybox", or the folder or hub id of a model.
+        device: Device of the model.
+
+    Raises:
+        UserError: If the model cannot be loaded.
     """
     if name == "toybox":
         judge = load_judge(device)
 
         @torch.no_grad()
-        def see(pictures: Sequence[Image.Image]) -> torch.Tensor:
-            small = [picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC) for picture in pictures]
-            return look(judge.model, np.stack([np.asarray(picture) for picture in small]))
+        def encode_with_judge(images: Sequence[Image.Image]) -> torch.Tensor:
+            size = (IMAGE_SIZE, IMAGE_SIZE)
+            resized = [image.convert("RGB").resize(size, Image.Resampling.BICUBIC) for image in images]
+            return encode_images(judge.model, np.stack([np.asarray(image) for image in resized]))
 
-        return FeatureExtractor(name, see, torch.no_grad()(lambda texts: read(judge.model, texts)))
+        return FeatureExtractor(
+            name, encode_with_judge, torch.no_grad()(lambda texts: encode_texts(judge.model, texts))
+        )
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
     try:
@@ -78,28 +97,23 @@ def load_feature_extractor(name: str = "toybox", device: torch.device | str = "c
         processor = AutoImageProcessor.from_pretrained(name)
         tokenizer = AutoTokenizer.from_pretrained(name) if hasattr(model, "text_model") else None
     except (OSError, ValueError) as error:
-        raise UserError(f"The model {name} cannot be had: give a folder or hub id of a CLIP or DINO model.") from error
+        raise UserError(
+            f"The model {name} cannot be loaded: give the folder or hub id of a CLIP or DINO model."
+        ) from error
 
     @torch.no_grad()
-    def see_with(pictures: Sequence[Image.Image]) -> torch.Tensor:
-        batch = processor(images=[picture.convert("RGB") for picture in pictures], return_tensors="pt").to(device)
+    def encode_images_with_model(images: Sequence[Image.Image]) -> torch.Tensor:
+        batch = processor(images=[image.convert("RGB") for image in images], return_tensors="pt").to(device)
         if tokenizer:
             return F.normalize(model.visual_projection(model.vision_model(**batch).pooler_output), dim=-1)
-        return F.normalize(model(**batch).last_hidden_state[:, 0], dim=-1)  # the class token, as the paper does
+        return F.normalize(model(**batch).last_hidden_state[:, 0], dim=-1)  # the class token, as in the paper
 
     @torch.no_grad()
-    def read_with(texts: Sequence[str]) -> torch.Tensor:
+    def encode_texts_with_model(texts: Sequence[str]) -> torch.Tensor:
         batch = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(device)
         return F.normalize(model.text_projection(model.text_model(**batch).pooler_output), dim=-1)
 
-    return FeatureExtractor(name, see_with, read_with if tokenizer else None)
-
-
-def default_prompts(handles: Sequence[str]) -> list[str]:
-    """Each thing in each of PLACES, then all of them together in each."""
-    things = [handle for handle in handles if handle != BACKGROUND]
-    subjects = [*things, " and ".join(things)] if len(things) > 1 else things
-    return [f"a photo of {subject} {place}" for subject in subjects for place in PLACES]
+    return FeatureExtractor(name, encode_images_with_model, encode_texts_with_model if tokenizer else None)
 
 
 def evaluate(
@@ -112,87 +126,123 @@ def evaluate(
     image_extractor: FeatureExtractor,
     segmenter: Segmenter,
     judge: Judge | None = None,
-    **drawing,
+    **generation,
 ) -> Iterator[Score]:
-    """Draw the prompts (count, seed, steps and guidance as in generate) and score each picture.
+    """Generate images of the prompts and score each.
 
-    judge: the toybox's, asked where it knows the names. Raises UserError as generate does, and if `text_extractor` cannot
-    read.
+    Args:
+        base: The base that the concepts were learned on.
+        concepts: The run's concepts.
+        scene: The run's photo and masks.
+        prompts: Prompts with handles.
+        text_extractor: Measures prompt similarity; needs a text encoder.
+        image_extractor: Measures identity similarity.
+        segmenter: Finds the regions of a generated image that are compared with the concepts.
+        judge: The toybox's judge, which classifies images where it knows the names and places.
+        generation: Options of `generate`, such as count, seed and guidance_scale.
+
+    Yields:
+        A Score for each image, in the order of `generate`.
+
+    Raises:
+        UserError: As `generate` does, and if `text_extractor` has no text encoder.
     """
-    if text_extractor.read is None:
-        raise UserError(f"{text_extractor.name} cannot read: choose a CLIP model to compare pictures with prompts.")
+    if text_extractor.encode_texts is None:
+        raise UserError(f"{text_extractor.name} has no text encoder: choose a CLIP model for prompt similarity.")
     names = dict(zip(concepts.handles, concepts.names, strict=True))
-    pixels = np.asarray(scene.photo)
-    looks = image_extractor.look([masked_crop(pixels, mask) for mask in scene.masks()])  # (K, D)
-    own = dict(zip(scene.handles, looks, strict=True))
-    for picture in generate(base, concepts, prompts, **drawing):
-        prompt = picture.metadata["prompt"]
-        asked = [handle for handle in concepts.handles if handle in prompt and handle != BACKGROUND]
-        plain = prompt
+    photo = np.asarray(scene.photo)
+    cutout_features = image_extractor.encode_images([masked_crop(photo, mask) for mask in scene.masks()])  # (K, D)
+    features = dict(zip(scene.handles, cutout_features, strict=True))
+    for generated in generate(base, concepts, prompts, **generation):
+        prompt = generated.metadata["prompt"]
+        handles = [handle for handle in concepts.handles if handle in prompt and handle != BACKGROUND]
+        named_prompt = prompt
         for handle, name in names.items():
-            plain = plain.replace(handle, name)
-        whole = text_extractor.look([picture.image])
-        regions = object_regions(picture.image, segmenter) if asked else []
-        match = image_extractor.look(regions) @ torch.stack([own[handle] for handle in asked]).T if regions else None
-        identity = {h: float(match[:, i].max()) if regions else 0.0 for i, h in enumerate(asked)}
-        seen = place = None
-        if judge and asked and all(names[handle] in EVERYTHING for handle in asked):
-            called = judge.name([np.asarray(region.resize((SIDE, SIDE))) for region in regions]) if regions else []
-            best = match.argmax(0).tolist() if regions else []
-            seen = {h: _seen(names[h], called, best[i] if regions else -1, names) for i, h in enumerate(asked)}
-        wanted = [place for place in EVERYWHERE if prompt.endswith(place)]
-        if judge and wanted:
-            place = judge.place([np.asarray(picture.image)])[0] in wanted
-        yield Score(picture, float(whole @ text_extractor.read([plain])[0]), identity, seen, place)
+            named_prompt = named_prompt.replace(handle, name)
+        image_features = text_extractor.encode_images([generated.image])
+        prompt_similarity = float(image_features @ text_extractor.encode_texts([named_prompt])[0])
+
+        regions = object_regions(generated.image, segmenter) if handles else []
+        if regions:
+            # (R, K): each region against each concept in the prompt
+            similarity = image_extractor.encode_images(regions) @ torch.stack([features[h] for h in handles]).T
+            identity_similarity = {h: float(similarity[:, i].max()) for i, h in enumerate(handles)}
+        else:
+            identity_similarity = dict.fromkeys(handles, 0.0)
+
+        predicted = place_correct = None
+        if judge and handles and all(names[handle] in ALL_NAMES for handle in handles):
+            if regions:
+                size = (IMAGE_SIZE, IMAGE_SIZE)
+                classes = judge.classify_objects([np.asarray(region.resize(size)) for region in regions])
+                best = similarity.argmax(0).tolist()
+                predicted = {h: _predicted(names[h], classes, best[i], names) for i, h in enumerate(handles)}
+            else:
+                predicted = dict.fromkeys(handles, NOTHING)
+        places = [place for place in ALL_PLACES if prompt.endswith(place)]
+        if judge and places:
+            place_correct = judge.classify_places([np.asarray(generated.image)])[0] in places
+        yield Score(generated, prompt_similarity, identity_similarity, predicted, place_correct)
 
 
 def object_regions(image: Image.Image, segmenter: Segmenter) -> list[Image.Image]:
-    """The things that the segmenter finds in a picture by itself, each alone on black."""
+    """Return the objects that the segmenter finds in an image, each cropped and on black."""
     pixels = np.asarray(image)
-    return [masked_crop(pixels, mask) for mask in segmenter.auto(image) if 0.01 < mask.mean() < 0.6]
+    masks = [mask for mask in segmenter.auto(image) if MIN_REGION_AREA < mask.mean() < MAX_REGION_AREA]
+    return [masked_crop(pixels, mask) for mask in masks]
 
 
-def _seen(name: str, called: Sequence[str], best: int, names: dict[str, str]) -> str:
-    if not called:
-        return NOTHING
-    if name in called:
+def _predicted(name: str, classes: Sequence[str], best: int, names: dict[str, str]) -> str:
+    """Return the predicted class of a concept, from the classes of all regions and the index of the closest region."""
+    if name in classes:
         return name
-    return called[best] if called[best] in names.values() else OTHER
+    return classes[best] if classes[best] in names.values() else OTHER
 
 
-def summary(scores: Sequence[Score], names: Sequence[str]) -> dict:
-    """Means over the pictures, as JSON values; None for what nothing was known about.
+def summarize(scores: Sequence[Score], names: Sequence[str]) -> dict:
+    """Average the scores of a run.
 
-    prompt, identity: mean cosines. right: share of handles that came out as themselves, alone and (both) together.
-    place: share of right places. confusion: {name: {seen as: share}} and mixed: share of handles that came out as
-    another thing of the run.
+    Args:
+        scores: Scores of one or more images.
+        names: Names of the run's concepts.
+
+    Returns:
+        JSON values; a metric that was never measured is None.
+
+        - pictures: number of images.
+        - prompt, identity: mean similarities.
+        - right, together_right: share of images with one concept, and with several, in which every concept was
+          recognized as itself.
+        - place: share of correct places.
+        - mixed: share of handles recognized as another concept of the run.
+        - confusion: {name: {predicted class: share}}.
     """
-    pairs = [pair for score in scores if score.seen for pair in _named(score).items()]
-    single = [s for s in scores if s.seen and len(s.seen) == 1]
-    several = [s for s in scores if s.seen and len(s.seen) > 1]
+    pairs = [pair for score in scores if score.predicted for pair in _predicted_names(score).items()]
+    single = [s for s in scores if s.predicted and len(s.predicted) == 1]
+    several = [s for s in scores if s.predicted and len(s.predicted) > 1]
     confusion = {}
     for name in dict.fromkeys(name for name, _ in pairs):
-        answers = [answer for asked, answer in pairs if asked == name]
-        confusion[name] = {answer: answers.count(answer) / len(answers) for answer in (*names, OTHER, NOTHING)}
+        predicted = [prediction for target, prediction in pairs if target == name]
+        confusion[name] = {column: predicted.count(column) / len(predicted) for column in (*names, OTHER, NOTHING)}
     return {
         "pictures": len(scores),
-        "prompt": _mean([score.prompt for score in scores]),
-        "identity": _mean([value for score in scores for value in score.identity.values()]),
-        "right": _mean([_all_right(score) for score in single]),
-        "together_right": _mean([_all_right(score) for score in several]),
-        "place": _mean([score.place for score in scores if score.place is not None]),
-        "mixed": _mean([answer in names and answer != asked for asked, answer in pairs]),
+        "prompt": _mean([score.prompt_similarity for score in scores]),
+        "identity": _mean([value for score in scores for value in score.identity_similarity.values()]),
+        "right": _mean([_all_correct(score) for score in single]),
+        "together_right": _mean([_all_correct(score) for score in several]),
+        "place": _mean([score.place_correct for score in scores if score.place_correct is not None]),
+        "mixed": _mean([prediction in names and prediction != target for target, prediction in pairs]),
         "confusion": confusion or None,
     }
 
 
-def _named(score: Score) -> dict[str, str]:
-    """{the thing's name: what it came out as}."""
-    return {score.picture.metadata["handles"][handle]: answer for handle, answer in score.seen.items()}
+def _predicted_names(score: Score) -> dict[str, str]:
+    """Return {name of the concept: predicted class}."""
+    return {score.generated.metadata["handles"][handle]: prediction for handle, prediction in score.predicted.items()}
 
 
-def _all_right(score: Score) -> bool:
-    return all(name == answer for name, answer in _named(score).items())
+def _all_correct(score: Score) -> bool:
+    return all(name == prediction for name, prediction in _predicted_names(score).items())
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -200,5 +250,5 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def load_run_scene(folder: Path | str) -> Scene:
-    """The photo and masks that a run folder holds. Raises UserError if it was written without them."""
+    """Load the photo and masks of a run folder. Raises UserError if it has none."""
     return load_scene(Path(folder) / "scene")

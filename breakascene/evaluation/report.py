@@ -1,4 +1,4 @@
-"""The evaluation of runs as a folder: pictures with their records, scores.json, and a page that shows it all."""
+"""The evaluation report: a folder with images, scores.json and an HTML page."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,26 +11,28 @@ from breakascene.evaluation.metrics import (
     OTHER,
     FeatureExtractor,
     Score,
-    default_prompts,
     evaluate,
     load_run_scene,
-    summary,
+    summarize,
 )
+from breakascene.evaluation.prompts import default_prompts
 from breakascene.files import atomic_folder
 from breakascene.generation.generate import save_image
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.rendering import html, plots
+from breakascene.rendering import html
+from breakascene.rendering.curves import loss_curves
+from breakascene.rendering.overlay import scene_overlay
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox.judge import load_judge
 
-FIGURES = {  # of evaluate.summary, in the words of the page
+METRICS = {  # key in scores.json: label
     "prompt": "prompt similarity",
     "identity": "identity similarity",
-    "right": "right thing, alone",
-    "together_right": "all right, together",
-    "place": "right place",
-    "mixed": "another thing of the photo",
+    "right": "recognized, one concept",
+    "together_right": "all recognized, several concepts",
+    "place": "place recognized",
+    "mixed": "confused with another concept",
 }
 
 
@@ -42,14 +44,28 @@ def write(
     image_extractor: FeatureExtractor,
     prompts: Sequence[str] = (),
     count: int = 1,
-    **drawing,
+    **generation,
 ) -> Iterator[tuple[int, int, str]]:
-    """Evaluate run folders on their base and write everything to the folder `out`, whole or not at all.
+    """Evaluate run folders and write the report, completely or not at all.
 
-    prompts: by default evaluate.default_prompts for each run; count: pictures of each. Yields the number of each
-    picture, of how many, and a line about it; closed before the end it leaves nothing. The generator's return value is
-    what scores.json holds: {run: summary with "scores", "settings", "steps"}.
-    Raises UserError as evaluate does, and for runs of one name.
+    Args:
+        runs: Run folders; their names must differ.
+        base: The base that the runs were made on.
+        out: Folder of the report. Nothing is left there if the generator is closed early.
+        text_extractor: Measures prompt similarity.
+        image_extractor: Measures identity similarity.
+        prompts: Prompts for every run; by default `default_prompts` of its handles.
+        count: Images for each prompt.
+        generation: Further options of `generate`.
+
+    Yields:
+        (images done, images in all, a line about the latest image).
+
+    Returns:
+        The contents of scores.json: for each run the metrics of `summarize`, "scores", "settings" and "steps".
+
+    Raises:
+        UserError: As `evaluate` does, and if two runs have the same folder name.
     """
     if len({run.resolve().name for run in runs}) < len(runs):
         raise UserError(
@@ -57,82 +73,83 @@ def write(
         )
     loaded = [(run.resolve().name, Concepts.load(run), load_run_scene(run)) for run in runs]
     segmenter, judge = Segmenter.load("auto"), load_judge()
-    wanted = [list(prompts) or default_prompts(concepts.handles) for _, concepts, _ in loaded]
-    total, done = count * sum(map(len, wanted)), 0
-    found, parts = {}, []
+    prompts_of_runs = [list(prompts) or default_prompts(concepts.handles) for _, concepts, _ in loaded]
+    total, done = count * sum(map(len, prompts_of_runs)), 0
+    results, sections = {}, []
     with atomic_folder(out) as draft:
-        for (name, concepts, scene), asked in zip(loaded, wanted, strict=True):
+        for (name, concepts, scene), run_prompts in zip(loaded, prompts_of_runs, strict=True):
             scores, files = [], []
             for score in evaluate(
                 base,
                 concepts,
                 scene,
-                asked,
+                run_prompts,
                 text_extractor=text_extractor,
                 image_extractor=image_extractor,
                 segmenter=segmenter,
                 judge=judge,
                 count=count,
-                **drawing,
+                **generation,
             ):
                 scores.append(score)
-                files.append(save_image(score.picture, draft / name))
+                files.append(save_image(score.generated, draft / name))
                 done += 1
-                yield done, total, f"{name}: {score.prompt_text}"
-            figures = summary(scores, concepts.names)
-            found[name] = {
-                **figures,
+                yield done, total, f"{name}: {score.prompt}"
+            results[name] = {
+                **summarize(scores, concepts.names),
                 "steps": concepts.steps,
                 "settings": concepts.settings,
                 "eyes": [text_extractor.name, image_extractor.name],
-                "scores": [_row(score, file) for score, file in zip(scores, files, strict=True)],
+                "scores": [_score_row(score, file) for score, file in zip(scores, files, strict=True)],
             }
-            plots.scene_overlay(scene).save(draft / name / "photo.png")
-            plots.loss_curves(concepts.losses, concepts.settings["steps"][0]).save(draft / name / "losses.png")
-            parts.append(_part(name, concepts, found[name], scores, files))
-        rows = [(name, *(figures[key] for key in FIGURES)) for name, figures in found.items()]
-        head = html.table(["run", *FIGURES.values()], rows)
-        body = (
-            f"<p>Judged by {escape(text_extractor.name)} and {escape(image_extractor.name)}.</p>{head}{''.join(parts)}"
-        )
-        (draft / "index.html").write_text(html.page("How well the runs did", body), encoding="utf-8")
-        (draft / "scores.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return found
+            scene_overlay(scene).save(draft / name / "photo.png")
+            loss_curves(concepts.losses, concepts.settings["steps"][0]).save(draft / name / "losses.png")
+            sections.append(_section(name, concepts, results[name], scores, files))
+        rows = [(name, *(result[key] for key in METRICS)) for name, result in results.items()]
+        models = f"{escape(text_extractor.name)} (prompt similarity) and {escape(image_extractor.name)} (identity)"
+        table = html.table(["run", *METRICS.values()], rows)
+        body = f"<p>Measured with {models}.</p>{table}{''.join(sections)}"
+        (draft / "index.html").write_text(html.page("Evaluation", body), encoding="utf-8")
+        (draft / "scores.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    return results
 
 
-def _row(score: Score, file: Path) -> dict:
+def _score_row(score: Score, file: Path) -> dict:
+    """Return the entry of one image in scores.json."""
+    metadata = score.generated.metadata
     return {
         "file": f"{file.parent.name}/{file.name}",
-        "prompt": score.prompt_text,
-        "seed": score.picture.metadata["seed"] + score.picture.metadata["index"],
-        "prompt_similarity": round(score.prompt, 4),
-        "identity": {handle: round(value, 4) for handle, value in score.identity.items()},
-        "seen": score.seen,
-        "place": score.place,
+        "prompt": score.prompt,
+        "seed": metadata["seed"] + metadata["index"],
+        "prompt_similarity": round(score.prompt_similarity, 4),
+        "identity": {handle: round(value, 4) for handle, value in score.identity_similarity.items()},
+        "seen": score.predicted,
+        "place": score.place_correct,
     }
 
 
-def _part(name: str, concepts: Concepts, figures: dict, scores: Sequence[Score], files: Sequence[Path]) -> str:
-    shown = [(f"{name}/{file.name}", _caption(score)) for score, file in zip(scores, files, strict=True)]
+def _section(name: str, concepts: Concepts, result: dict, scores: Sequence[Score], files: Sequence[Path]) -> str:
+    """Return the HTML of one run."""
+    images = [(f"{name}/{file.name}", _caption(score)) for score, file in zip(scores, files, strict=True)]
     confusion = ""
-    if figures["confusion"]:
+    if result["confusion"]:
         columns = [*concepts.names, OTHER, NOTHING]
-        rows = [(asked, *(seen[column] for column in columns)) for asked, seen in figures["confusion"].items()]
-        confusion = f"<h3>What each thing came out as</h3>{html.table(['asked for', *columns], rows)}"
+        rows = [(target, *(shares[column] for column in columns)) for target, shares in result["confusion"].items()]
+        confusion = f"<h3>Confusion matrix</h3>{html.table(['concept', *columns], rows)}"
     settings = ", ".join(f"{key} {value}" for key, value in concepts.settings.items())
     return f"""<h2>{escape(name)}</h2>
 <p class="scene"><img src="{escape(name)}/photo.png" alt="the photo with its masks"></p>
 {confusion}
-{html.gallery(shown)}
-<h3>How the learning went</h3><p><img src="{escape(name)}/losses.png" alt="loss curves"></p>
+{html.gallery(images)}
+<h3>Training losses</h3><p><img src="{escape(name)}/losses.png" alt="loss curves"></p>
 <p>{concepts.steps} steps on {escape(concepts.base)}. {escape(settings)}.</p>"""
 
 
 def _caption(score: Score) -> str:
-    lines = [score.prompt_text, f"prompt {score.prompt:.2f}"]
-    for handle, value in score.identity.items():
-        seen = f", seen as {score.seen[handle]}" if score.seen else ""
-        lines.append(f"{handle} {value:.2f}{seen}")
-    if score.place is not None:
-        lines.append("place right" if score.place else "another place")
+    lines = [score.prompt, f"prompt similarity {score.prompt_similarity:.2f}"]
+    for handle, value in score.identity_similarity.items():
+        predicted = f", recognized as {score.predicted[handle]}" if score.predicted else ""
+        lines.append(f"{handle} identity {value:.2f}{predicted}")
+    if score.place_correct is not None:
+        lines.append("place recognized" if score.place_correct else "place not recognized")
     return "\n".join(lines)

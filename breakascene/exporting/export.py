@@ -36,11 +36,11 @@ def export(
 
     Every key is checked against the program's key map before anything is written, so none is dropped silently there.
     The folder holds the LoRA file, embeddings/ with one file for each handle, README.md with three prompts, and
-    images/ with the images that they give.
+    images/ with images generated from them.
 
     Args:
         concepts: The concepts to export.
-        base: The base that they were learned on.
+        base: The base that they were extracted on.
         to: "kohya", "diffusers", "comfyui" or "a1111".
         out: A new or empty folder.
         num_inference_steps: Denoising steps of the images.

@@ -96,7 +96,7 @@ def _read(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 
 def _by_layer(file: Path, tensors: dict, base: Base, metadata: dict) -> dict[tuple[str, str], dict[str, torch.Tensor]]:
-    """Group the tensors by layer and role. Raises UserError at the first key that has no place in the base."""
+    """Group the tensors by layer and role. Raises UserError at the first key that the base has no layer for."""
     known, layers = known_prefixes(base), {}
     for key, value in tensors.items():
         for part, kind in _UNSUPPORTED.items():
@@ -133,7 +133,7 @@ def _check_shape(file: Path, base: Base, delta: WeightDelta, key: str, metadata:
 
 def _does_not_fit(file: Path, base: Base, metadata: dict, reason: str) -> str:
     version = str(metadata.get("ss_base_model_version", ""))
-    made_for = next((f" (it was made for {words})" for start, words in _VERSIONS if version.startswith(start)), "")
+    made_for = next((f" (it was made for {model})" for start, model in _VERSIONS if version.startswith(start)), "")
     return f"{file} does not fit {base.name}{made_for}, which has {reason}: use a LoRA for this kind of base."
 
 

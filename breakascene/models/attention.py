@@ -1,4 +1,4 @@
-"""Cross-attention maps: the layers they are read from, and how to read those of a prompt's tokens."""
+"""Cross-attention maps: the layers that they are read from, and the maps of the handles in a prompt."""
 
 from collections.abc import Sequence
 
@@ -108,7 +108,7 @@ def handle_maps(attention: torch.Tensor, token_weights: torch.Tensor) -> torch.T
 
     Args:
         attention: (B, Q, T) with a square number Q of queries.
-        token_weights: (B, K, T), in each row 1/n at the n positions of a handle, else 0.
+        token_weights: (B, K, T), 1/n at the n positions of a handle, else 0.
 
     Returns:
         (B, K, side, side) with side² = Q.

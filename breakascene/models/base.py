@@ -77,7 +77,7 @@ class Base:
 
     @property
     def tokenizer(self) -> CLIPTokenizer:
-        """The first tokenizer. SDXL's second one splits prompts alike."""
+        """The first tokenizer. SDXL's second one splits prompts in the same way."""
         return self.encoders[0].tokenizer
 
     @property

@@ -23,7 +23,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class Concepts:
-    """The concepts of one scene, learned on one base.
+    """The concepts of one scene, extracted on one base.
 
     Saved as a run folder: manifest.json (everything except tensors and losses), concepts.safetensors ("handles" and
     the weight delta, see lora.py), losses.json, and scene/ with the photo and its masks.
@@ -124,11 +124,11 @@ class Concepts:
         """Apply the handles and the weight delta to a base for the duration of a block; it is restored bit for bit.
 
         Args:
-            base: The base that they were learned on.
+            base: The base that they were extracted on.
             others: Further handles with their embeddings (D,), for example imported ones.
 
         Raises:
-            UserError: If the concepts were learned on another base.
+            UserError: If the concepts were extracted on another base.
         """
         if base.fingerprint != self.fingerprint:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Handles: the placeholder tokens, such as <asset0>, that a run teaches to a base model."""
+"""Handles: the placeholder tokens, such as <asset0>, that a run adds to a base model."""
 
 import copy
 import itertools

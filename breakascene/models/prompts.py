@@ -16,7 +16,7 @@ _CLOSE = r"(?:\\?[>＞〉》›»\]］】}｝]|&(?:amp;)?gt;)"
 _BRACKETED = re.compile(rf"{_OPEN}\s*([^<>＜＞〈〉《》‹›«»\[\]［］【】{{}}｛｝&;\\]{{1,40}}?)\s*{_CLOSE}")
 _BARE = re.compile(rf"{_OPEN}?(?<!\w)([aａ][sｓ][sｓ][eｅ][tｔ][0-9０-９]+)(?!\w){_CLOSE}?", re.IGNORECASE)
 _WEIGHT = re.compile(r"[(（]\s*([^()（）]*[^()（）\d\s])\s*[:：]\s*(\d?\d?\.?\d+)\s*[)）]")
-# Words of prompts in general, which an object's name must not claim
+# Common words of prompts, which do not stand for an object of that name
 _COMMON = frozenset(
     "a an the of in on at and with photo photograph picture image painting drawing object thing".split()
 )

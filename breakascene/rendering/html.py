@@ -1,4 +1,4 @@
-"""Plain web pages that show results: one style, galleries, tables. Everything from outside is escaped."""
+"""Plain HTML pages with results. Titles, captions and cells are escaped."""
 
 from collections.abc import Sequence
 from html import escape
@@ -14,7 +14,7 @@ td { text-align: right; } th { text-align: left; font-weight: 600; }
 
 
 def page(title: str, body: str) -> str:
-    """A whole page; `body` is HTML."""
+    """Return a complete page around the HTML `body`."""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{escape(title)}</title><style>{STYLE}</style></head><body>
@@ -24,17 +24,20 @@ def page(title: str, body: str) -> str:
 """
 
 
-def gallery(pictures: Sequence[tuple[str, str]]) -> str:
-    """Pictures as (path beside the page, caption); a caption may have several lines."""
+def gallery(images: Sequence[tuple[str, str]]) -> str:
+    """Return a grid of images.
+
+    images: (path relative to the page, caption) pairs; a caption may have several lines.
+    """
     figures = "\n".join(
         f'<figure><img src="{escape(path)}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
-        for path, caption in pictures
+        for path, caption in images
     )
     return f'<div class="gallery">\n{figures}\n</div>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """A table whose first column names its rows. Numbers get three digits, None a dash."""
+    """Return a table whose first column names its rows; floats get three digits, None becomes a dash."""
     lines = ["<tr>" + "".join(f"<th>{escape(str(cell))}</th>" for cell in head) + "</tr>"]
     for first, *cells in rows:
         lines.append(f"<tr><th>{escape(str(first))}</th>" + "".join(f"<td>{_cell(c)}</td>" for c in cells) + "</tr>")

@@ -1,5 +1,6 @@
 """Build the studio's app and serve it: safe settings, one queue of jobs, one session for each visitor."""
 
+import gc
 import logging
 import os
 from importlib.util import find_spec
@@ -67,6 +68,8 @@ def launch(
         mcp_server=mcp,
     )  # fmt: skip
     if wait:
+        gc.collect()
+        gc.freeze()  # models and pages live as long as the process: no collection has to traverse them
         print(strings.STUDIO_ADDRESS.format(address=address), flush=True)
         try:
             demo.block_thread()

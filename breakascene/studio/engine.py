@@ -37,6 +37,7 @@ EVALUATION_SECONDS = 120
 TRANSFER_SECONDS = 20  # to move the weights to the GPU
 DEFAULT_STEP_SECONDS = 0.3  # a training step, until one was timed
 DEFAULT_DENOISING_SECONDS = 0.1  # an inference step of one image
+SAVE_EVERY = 100  # steps between two checkpoints of an extraction
 
 # Cost of a training step in forward passes over its images: forward, backward and attention maps. The key is whether
 # all weights are trained.
@@ -95,7 +96,7 @@ def _time_forward(base: Base, batch_size: int) -> float:
     side, seconds = base.latent_size, []
     noisy_latents = torch.randn(batch_size, base.unet.config.in_channels, side, side, device=base.device)
     timesteps = torch.full((batch_size,), 500, device=base.device)
-    for _ in range(3):  # the first is slow
+    for _ in range(2):  # the first is slow
         started = time.perf_counter()
         base.predict(noisy_latents, timesteps, [""] * batch_size).cpu()  # waits for the GPU
         seconds.append(time.perf_counter() - started)
@@ -138,7 +139,9 @@ def extract(
         "maps_every": max(1, interval // 2),
         "preview_requested": lambda: _delete_if_exists(preview_file),
     }
-    yield from train(scene, base(), settings, run, resume=resume, stop=stop_file.exists, **previews)
+    yield from train(
+        scene, base(), settings, run, resume=resume, save_every=SAVE_EVERY, stop=stop_file.exists, **previews
+    )
 
 
 def _delete_if_exists(file: Path) -> bool:

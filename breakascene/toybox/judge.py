@@ -1,7 +1,7 @@
-"""The toybox's judge: a small transformers CLIPModel that knows every thing, place and style of its world.
+"""The toybox's judge: a small transformers CLIPModel that classifies the toybox's objects, places and styles.
 
-It stands in for CLIP and DINO where the base is the toybox. It looks at whole scenes and at single regions, other
-pixels black.
+It takes the roles of CLIP and DINO in the evaluation where the base is the toybox. Its input is either a whole scene or
+a single region with all other pixels black.
 """
 
 import functools
@@ -16,10 +16,10 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from breakascene.data.crop import masked_crop
 from breakascene.paths import TOYBOX
-from breakascene.toybox.vocabulary import EVERYTHING, EVERYWHERE, STYLES, caption
+from breakascene.toybox.vocabulary import ALL_NAMES, ALL_PLACES, STYLES, caption
 
-SIDE = 64
-MANNERS = ("a photo", *STYLES)
+IMAGE_SIZE = 64
+STYLE_PROMPTS = ("a photo", *STYLES)
 
 
 @functools.cache
@@ -27,69 +27,92 @@ def _tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(TOYBOX / "tokenizer")
 
 
-def look(model: CLIPModel, pixels: np.ndarray) -> torch.Tensor:
-    """Unit features (B, 128) of pictures (B, 64, 64, 3) uint8."""
+def encode_images(model: CLIPModel, pixels: np.ndarray) -> torch.Tensor:
+    """Encode uint8 images of shape (B, 64, 64, 3) as unit features of shape (B, 128)."""
     images = torch.from_numpy(pixels).to(model.device).permute(0, 3, 1, 2).float() / 127.5 - 1  # (B, 3, S, S)
-    vision = model.vision_model(pixel_values=images).pooler_output
-    return F.normalize(model.visual_projection(vision), dim=-1)
+    pooled = model.vision_model(pixel_values=images).pooler_output
+    return F.normalize(model.visual_projection(pooled), dim=-1)
 
 
-def read(model: CLIPModel, texts: Sequence[str]) -> torch.Tensor:
-    """Unit features (B, 128) of texts."""
+def encode_texts(model: CLIPModel, texts: Sequence[str]) -> torch.Tensor:
+    """Encode B texts as unit features of shape (B, 128)."""
     batch = _tokenizer()(list(texts), padding=True, truncation=True, return_tensors="pt").to(model.device)
-    text = model.text_model(**batch).pooler_output
-    return F.normalize(model.text_projection(text), dim=-1)
+    pooled = model.text_model(**batch).pooler_output
+    return F.normalize(model.text_projection(pooled), dim=-1)
 
 
-def name_text(name: str) -> str:
+def object_prompt(name: str) -> str:
+    """Return the text that a region is compared with."""
     return caption([name])
 
 
-def place_text(place: str) -> str:
+def place_prompt(place: str) -> str:
+    """Return the text that a scene is compared with."""
     return f"a photo {place}"
 
 
-def region(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """What the mask (H, W) shows of a picture (H, W, 3), as crop.masked_crop does, scaled to (64, 64, 3)."""
-    return np.asarray(masked_crop(pixels, mask).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+def crop_region(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Cut out a mask as `masked_crop` does and resize it to the judge's input.
+
+    Args:
+        pixels: Image of shape (H, W, 3), uint8.
+        mask: Boolean mask of shape (H, W).
+
+    Returns:
+        An array of shape (64, 64, 3), uint8.
+    """
+    return resize(np.asarray(masked_crop(pixels, mask)))
 
 
-def shrink(pixels: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) as the judge sees it whole: (64, 64, 3)."""
-    return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+def resize(pixels: np.ndarray) -> np.ndarray:
+    """Resize an image (H, W, 3) to the judge's input (64, 64, 3)."""
+    return np.asarray(Image.fromarray(pixels).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))
 
 
 @dataclass
 class Judge:
-    """Names things, places and styles. Made by load_judge."""
+    """A zero-shot classifier of objects, places and styles; `load_judge` makes one.
+
+    Args:
+        model: The CLIP model.
+        object_features: Text features of ALL_NAMES, (310, 128).
+        place_features: Text features of ALL_PLACES, (20, 128).
+        style_features: Text features of STYLE_PROMPTS, (5, 128).
+    """
 
     model: CLIPModel
-    names: torch.Tensor  # (310, 128)
-    places: torch.Tensor  # (20, 128)
-    manners: torch.Tensor  # (5, 128)
+    object_features: torch.Tensor
+    place_features: torch.Tensor
+    style_features: torch.Tensor
+
+    def classify_objects(self, regions: Sequence[np.ndarray]) -> list[str]:
+        """Return the most likely of ALL_NAMES for each region (64, 64, 3) from `crop_region`."""
+        return self._classify(regions, ALL_NAMES, self.object_features)
+
+    def classify_places(self, images: Sequence[np.ndarray]) -> list[str]:
+        """Return the most likely of ALL_PLACES for each image (H, W, 3)."""
+        return self._classify([resize(image) for image in images], ALL_PLACES, self.place_features)
+
+    def classify_styles(self, images: Sequence[np.ndarray]) -> list[str]:
+        """Return the most likely of STYLE_PROMPTS for each image (H, W, 3)."""
+        return self._classify([resize(image) for image in images], STYLE_PROMPTS, self.style_features)
 
     @torch.no_grad()
-    def name(self, regions: Sequence[np.ndarray]) -> list[str]:
-        """The likeliest thing, among all, for each region (64, 64, 3) made by region()."""
-        return [EVERYTHING[i] for i in (look(self.model, np.stack(regions)) @ self.names.T).argmax(1)]
-
-    def place(self, pictures: Sequence[np.ndarray]) -> list[str]:
-        """The likeliest place for each picture (H, W, 3) uint8."""
-        return self._likeliest(pictures, EVERYWHERE, self.places)
-
-    def style(self, pictures: Sequence[np.ndarray]) -> list[str]:
-        """What each picture (H, W, 3) uint8 is most like, of MANNERS: "a photo" or a style."""
-        return self._likeliest(pictures, MANNERS, self.manners)
-
-    @torch.no_grad()
-    def _likeliest(self, pictures: Sequence[np.ndarray], words: Sequence[str], features: torch.Tensor) -> list[str]:
-        seen = look(self.model, np.stack([shrink(picture) for picture in pictures]))
-        return [words[i] for i in (seen @ features.T).argmax(1)]
+    def _classify(self, images: Sequence[np.ndarray], classes: Sequence[str], features: torch.Tensor) -> list[str]:
+        similarity = encode_images(self.model, np.stack(images)) @ features.T  # (B, C)
+        return [classes[i] for i in similarity.argmax(1)]
 
 
 @torch.no_grad()
-def load_judge(device=None) -> Judge:
+def load_judge(device: torch.device | str | None = None) -> Judge:
+    """Load the judge from assets/toybox; on CUDA if there is one, unless a device is given."""
     model = CLIPModel.from_pretrained(TOYBOX / "judge", dtype=torch.float32).eval()
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    names = read(model, [name_text(name) for name in EVERYTHING])
-    return Judge(model, names, read(model, [place_text(place) for place in EVERYWHERE]), read(model, MANNERS))
+    object_prompts = [object_prompt(name) for name in ALL_NAMES]
+    place_prompts = [place_prompt(place) for place in ALL_PLACES]
+    return Judge(
+        model,
+        encode_texts(model, object_prompts),
+        encode_texts(model, place_prompts),
+        encode_texts(model, STYLE_PROMPTS),
+    )

@@ -1,4 +1,4 @@
-"""The words of the toybox's world: the names of its objects, places and styles, and captions made of them."""
+"""The vocabulary of the toybox: names of objects, places and styles, and captions built from them."""
 
 import functools
 import json
@@ -9,8 +9,14 @@ from breakascene.paths import SPRITES
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One object of the world. `held_out` things never enter the generator's training."""
+class ToyObject:
+    """An object of the toybox.
+
+    Args:
+        name: Plain English name, which is also its class for the judge.
+        code: Code point of its emoji, the name of the sprite's file.
+        held_out: Whether the generator never sees it during pretraining.
+    """
 
     name: str
     code: str
@@ -18,14 +24,14 @@ class Thing:
 
 
 @functools.cache
-def things() -> tuple[Thing, ...]:
-    """All objects, in the order of the sheet."""
-    return tuple(Thing(**row) for row in json.loads((SPRITES / "objects.json").read_text()))
+def toy_objects() -> tuple[ToyObject, ...]:
+    """Return all objects, in the order of the sprite sheet."""
+    return tuple(ToyObject(**row) for row in json.loads((SPRITES / "objects.json").read_text()))
 
 
-TRAINING = tuple(thing.name for thing in things() if not thing.held_out)
-HELD_OUT = tuple(thing.name for thing in things() if thing.held_out)
-EVERYTHING = tuple(thing.name for thing in things())
+TRAINING = tuple(toy.name for toy in toy_objects() if not toy.held_out)
+HELD_OUT = tuple(toy.name for toy in toy_objects() if toy.held_out)
+ALL_NAMES = tuple(toy.name for toy in toy_objects())
 WITHOUT_ARTICLE = frozenset(
     "grapes blueberries pancakes fries noodles spaghetti sushi popcorn jeans gloves socks shorts books salad soap "
     "bread meat corn curry soda coffee beer chocolate candy yarn butter broccoli".split()
@@ -47,20 +53,20 @@ PLACES = (
 BACKDROPS = tuple(
     f"on a {color} background" for color in ("white", "grey", "red", "yellow", "green", "blue", "purple", "pink")
 )
-EVERYWHERE = (*PLACES, *BACKDROPS)
+ALL_PLACES = (*PLACES, *BACKDROPS)
 STYLES = ("a black and white photo", "an old photo", "a pencil drawing", "a painting")
 
 
-def thing_words(name: str) -> str:
-    """ "a fox", "an apple", "grapes"."""
+def with_article(name: str) -> str:
+    """Return "a fox", "an apple" or "grapes"."""
     return name if name in WITHOUT_ARTICLE else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def join(words: Sequence[str]) -> str:
-    """ "x", "x and y", "x, y and z"."""
-    return " and ".join([", ".join(words[:-1]), *words[-1:]] if len(words) > 1 else words)
+def join(phrases: Sequence[str]) -> str:
+    """Return "x", "x and y" or "x, y and z"."""
+    return " and ".join([", ".join(phrases[:-1]), *phrases[-1:]] if len(phrases) > 1 else phrases)
 
 
 def caption(names: Sequence[str], place: str = "") -> str:
-    """The plain caption: "a photo of a fox and a mushroom at the beach"."""
-    return f"a photo of {join([thing_words(name) for name in names])} {place}".strip()
+    """Return the plain caption of a scene, such as "a photo of a fox and a mushroom at the beach"."""
+    return f"a photo of {join([with_article(name) for name in names])} {place}".strip()

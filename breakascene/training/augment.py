@@ -34,7 +34,7 @@ class TrainingData:
 
     @classmethod
     def for_run(cls, scene: Scene, base: Base, settings: Settings) -> "TrainingData":
-        """Encode what a run with these settings trains on; more compositions for more concepts."""
+        """Encode the images for a run with these settings, with more compositions for more concepts."""
         count = round(NUM_COMPOSITIONS * max(1, len(scene.concepts) / FEW_CONCEPTS)) if settings.composition_prob else 0
         return cls.encode(scene, base, count, settings.seed, settings.flip_compositions)
 

@@ -68,13 +68,13 @@ class Checkpointer:
 
 
 def path_for(out: Path | str) -> Path:
-    """The checkpoint of a run to the folder `out`: beside it, and removed when the run is done."""
+    """Path of the checkpoint of a run with the folder `out`: beside it, and removed when the run is done."""
     out = Path(out)
     return out.parent / f"{out.name}.checkpoint.safetensors"
 
 
 def identity(scene: Scene, base: Base, settings: Settings) -> dict:
-    """What defines a run: two runs with the same identity have the same losses."""
+    """The values that define a run: two runs with the same identity have the same losses."""
     digest = hashlib.sha256(scene.photo.tobytes())
     digest.update(scene.masks().tobytes())
     for other in scene.other_photos:
@@ -88,7 +88,7 @@ def identity(scene: Scene, base: Base, settings: Settings) -> dict:
 
 
 def save(path: Path, state: Checkpoint, identity: dict) -> None:
-    """Write the state so that `path` holds either the old or the new one, complete, at any moment.
+    """Write the state atomically: at any moment `path` holds a complete checkpoint, the old or the new one.
 
     Raises:
         UserError: If the file cannot be written.
@@ -108,7 +108,8 @@ def load(path: Path, identity: dict) -> Checkpoint:
     """Read the state of the run with this identity.
 
     Raises:
-        UserError: If there is no checkpoint, it is damaged, or (by name) for each setting that differs.
+        UserError: If there is no checkpoint, if it is damaged, or if it is of another run; then with the names of the
+            settings that differ.
     """
     if not path.is_file():
         raise UserError(f"There is nothing to resume at {path}: start the run without --resume.")

@@ -1,4 +1,4 @@
-"""Events of a run: losses of each step, and previews and attention maps now and then."""
+"""Events of a run: losses of each step, and previews and attention maps at intervals."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,14 +21,17 @@ GPU_READ_EVERY = 8  # steps; reading the losses waits for the GPU
 
 @dataclass(frozen=True, eq=False)
 class StepEvent:
-    """The outcome of one step. Maps are (s, s) float32 with peak 1, over `scene.square_crop(base.image_size).pixels`."""
+    """The outcome of one step.
+
+    Maps are (s, s) float32 with peak 1 and cover `scene.square_crop(base.image_size).pixels`.
+    """
 
     phase: int  # 1 or 2
     step: int  # from 1, over both phases
     total: int  # steps of both phases
     losses: dict[str, float]  # "total", "reconstruction", "attention", and in phase 2 with prior images "prior"
     leak: dict[str, float]  # by handle of the batch: share of its attention outside its mask, 0..1
-    seconds: float  # that the step took
+    seconds: float  # duration of the step
     seconds_left: float
     handles: tuple[str, ...]  # of the batch
     previews: dict[str, Image.Image] | None = None  # by handle
@@ -38,7 +41,7 @@ class StepEvent:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """When a run stops and when its events have images; steps between two of a kind, 0 for never."""
+    """When a run stops, and the intervals in steps at which its events have images, 0 for never."""
 
     stop: Callable[[], bool] = lambda: False
     preview_requested: Callable[[], bool] = lambda: False
@@ -56,7 +59,7 @@ class Reporter:
         self.base, self.data, self.handles, self.settings = base, data, handles, settings
         self.plan, self.options = plan, options
         self.read_every = GPU_READ_EVERY if base.device.type == "cuda" else 1
-        self.clock = TimeEstimator(settings)
+        self.time_estimator = TimeEstimator(settings)
         self.pending: list[tuple[Batch, torch.Tensor]] = []
         self.preview = self.maps = False
         self.since = time.perf_counter()
@@ -87,7 +90,7 @@ class Reporter:
         seconds = (time.perf_counter() - self.since) / count
         for i, (batch, _) in enumerate(self.pending):
             last, step = i == count - 1, state.step - count + i + 1
-            seconds_left = self.clock.step(state.phase, step, seconds)
+            seconds_left = self.time_estimator.step(state.phase, step, seconds)
             yield StepEvent(
                 phase=state.phase,
                 step=step,

@@ -60,7 +60,7 @@ class GraphedStep:
 
 
 def can_capture(state: TrainState, device: torch.device, eight_bit: bool) -> bool:
-    """Whether a step can be captured: on CUDA, with an optimizer and a gradient scaler that do not ask the host."""
+    """Whether a step can be captured: on CUDA, with an optimizer and a gradient scaler that do not synchronize."""
     return device.type == "cuda" and not eight_bit and not state.scaler.is_enabled()
 
 

@@ -55,8 +55,8 @@ def extract(
             mode from its last step or, if weights were being updated, from its last checkpoint.
         resume: Resume from the checkpoint.
         save_every: Steps between two checkpoints, 0 for none.
-        reports: Fields of ReportOptions: `stop` is asked between steps and, once true, ends the run with the concepts
-            extracted so far; `preview_requested` is asked after each step.
+        reports: Fields of ReportOptions. `stop` is called between steps and, once it returns True, ends the run with
+            the concepts extracted so far; `preview_requested` is called after each step.
 
     Raises:
         UserError: If `out` cannot be written, the checkpoint is of another run, the prompt of all handles is too long,
@@ -72,7 +72,7 @@ def extract(
     saved = checkpoint.load(checkpoint.path_for(out), identity) if resume else None
     checkpointer = Checkpointer(checkpoint.path_for(out) if out is not None else None, identity, save_every)
     attempt = partial(_train, scene, base, settings, out, ReportOptions(**reports))
-    gc.collect()  # what earlier runs left counts as free
+    gc.collect()  # memory that earlier runs left behind counts as free
 
     def steps() -> Generator[StepEvent, None, Concepts]:
         plan = plan_memory(memory, base, settings)
@@ -199,7 +199,7 @@ def run_extraction(
 
 
 def exhaust(generator: Generator, on_event: Callable) -> object:
-    """Run a generator to its end: each event goes to `on_event`, its return value to the caller."""
+    """Run a generator to its end, call `on_event` with each event, and return the generator's return value."""
     while True:
         try:
             event = next(generator)

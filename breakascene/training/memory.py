@@ -1,11 +1,11 @@
-"""Memory modes: what each keeps, which one fits, and how a base is put into it.
+"""Memory modes: their definitions, the choice of one that fits, and their application to a base.
 
-Not part of Settings, because the mode belongs to the machine and not to the run: "fast" and "lean" end alike bit for
-bit on one CPU, "least" differs by rounding, and a run started in one mode may resume in another.
+Not part of Settings, because the mode belongs to the machine and not to the run: "fast" and "lean" give the same
+result, bit for bit on one CPU, "least" differs by rounding, and a run started in one mode may resume in another.
 
-What costs nothing is done in every mode, on CUDA: the VAE is offloaded to the CPU during the steps, frozen weights are
-kept in the half precision that autocast computes in anyway, and the original weights of a full fine-tuning are kept on
-the CPU. The text encoders stay on the GPU: both phases train through them in every step.
+On CUDA every mode includes the savings that cost nothing: the VAE is offloaded to the CPU during the steps, frozen
+weights are kept in the half precision that autocast computes in anyway, and the original weights of a full fine-tuning
+are kept on the CPU. The text encoders stay on the GPU: both phases train through them in every step.
 """
 
 from collections.abc import Iterator
@@ -43,11 +43,11 @@ MEMORY_MODE_NAMES = ("auto", *(mode.name for mode in MEMORY_MODES))
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The mode of a run, and why."""
+    """The memory mode of a run, and the estimate behind the choice."""
 
     mode: MemoryMode
-    needs: int  # bytes, an estimate, with the base's weights
-    free: int  # bytes, with those that the base's weights take now
+    needs: int  # bytes, an estimate, including the base's weights
+    free: int  # bytes, including those that the base's weights take now
     after: str = ""  # the mode that ran out of memory before
 
     def __str__(self) -> str:
@@ -93,8 +93,8 @@ def next_plan(plan: MemoryPlan, base: Base, settings: Settings) -> MemoryPlan:
     if plan.mode == modes[-1]:
         if modes[-1] != MEMORY_MODES[-1]:
             raise UserError(
-                "Memory ran out: install bitsandbytes (pip install bitsandbytes) for a mode that needs less, close other "
-                "programs, or choose a smaller base or a LoRA preset, light or quick."
+                "Memory ran out: install bitsandbytes (pip install bitsandbytes) for a mode that needs less, close "
+                "other programs, or choose a smaller base or a LoRA preset, light or quick."
             )
         raise UserError(
             "Memory ran out in the most economical mode too: close other programs, or choose a smaller base or a LoRA "
@@ -123,16 +123,16 @@ def weight_bytes(base: Base) -> int:
 
 
 def estimate(base: Base, settings: Settings, mode: MemoryMode) -> int:
-    """Bytes that a run needs at its peak on the base's device, with the base's weights."""
+    """Bytes that a run needs at its peak on the base's device, including the base's weights."""
     return memory_estimate.estimate(base, settings, mode.gradient_checkpointing, mode.eight_bit)
 
 
 @contextmanager
 def memory_mode(base: Base, settings: Settings, mode: MemoryMode) -> Iterator[None]:
-    """While the block runs, `base` uses memory by this mode; afterwards it is as it was, bit for bit."""
+    """Apply a memory mode to a base for the duration of a block; it is restored bit for bit."""
     with ExitStack() as stack:
         if mode.gradient_checkpointing:
-            # No layer draws random numbers in eval mode; saving their state would forbid capture as a CUDA graph
+            # No layer uses random numbers in eval mode; saving their state would forbid capture as a CUDA graph
             base.unet.enable_gradient_checkpointing(partial(checkpoint, use_reentrant=False, preserve_rng_state=False))
             stack.callback(base.unet.disable_gradient_checkpointing)
         if base.device.type == "cuda":
@@ -144,9 +144,9 @@ def memory_mode(base: Base, settings: Settings, mode: MemoryMode) -> Iterator[No
 
 @contextmanager
 def half_precision_weights(base: Base) -> Iterator[None]:
-    """While the block runs, frozen weights are stored in the precision to which autocast would convert them anyway.
+    """Store frozen weights in the dtype that autocast converts them to anyway, for the duration of a block.
 
-    No result under Base.autocast changes, and each step is spared the conversion. The originals are kept on the CPU.
+    Results under Base.autocast do not change, and no step needs the conversion. The originals are kept on the CPU.
     """
     weights = [
         weight

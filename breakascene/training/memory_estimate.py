@@ -1,4 +1,4 @@
-"""An estimate of the memory that a run needs, counted on a copy of the base on the meta device."""
+"""Estimate of the memory that a run needs, counted on a copy of the base on the meta device."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -24,10 +24,10 @@ _cache: dict[tuple, int] = {}  # counting takes about a second
 
 
 def estimate(base: Base, settings: Settings, gradient_checkpointing: bool, eight_bit: bool) -> int:
-    """Bytes that a run needs at its peak on the base's device, with the base's weights.
+    """Bytes that a run needs at its peak on the base's device, including the base's weights.
 
-    The sum of what a step saves for its backward pass and of what a trained value costs: its gradient, Adam's two
-    moments, and itself (LoRA) or its half-precision copy (all weights, on CUDA).
+    The sum of the tensors that a step saves for its backward pass and of the bytes of each trained value: its gradient,
+    Adam's two moments, and the value itself (LoRA) or its half-precision copy (all weights, on CUDA).
     """
     sizes = (
         bool(settings.steps[1]),
@@ -65,17 +65,17 @@ def _count(base: Base, settings: Settings, gradient_checkpointing: bool, eight_b
                 weight.requires_grad_(True)
         elif settings.steps[1]:
             trained = stack.enter_context(optim.trainable(meta, settings)).parameters
-        own = settings.train_batch_size
-        batch = own * (2 if settings.steps[1] and settings.prior_loss_weight else 1)
-        saved = _saved_for_backward(meta, batch, own, gradient_checkpointing)
+        num_samples = settings.train_batch_size
+        batch = num_samples * (2 if settings.steps[1] and settings.prior_loss_weight else 1)
+        saved = _saved_for_backward(meta, batch, num_samples, gradient_checkpointing)
     bytes_per_value = 4 + (2 if eight_bit else 8) + (2 * cuda if settings.train_all_weights else 4)
-    # On CUDA a part of what is saved is in half precision, but not norms and their inputs
+    # On CUDA some saved tensors are in half precision, but not norms and their inputs
     tensors = frozen + bytes_per_value * sum(p.numel() for p in trained.values()) + saved * (0.75 if cuda else 1)
     return int(OVERHEAD * tensors) + LIBRARIES
 
 
 def _meta_copy(base: Base) -> Base:
-    """A base of the same shapes on the device "meta", where tensors have no values and calls cost nothing."""
+    """Return a base of the same shapes on the meta device, where tensors have no values and calls cost nothing."""
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(base.unet.config)
         models = [type(encoder.model)(encoder.model.config) for encoder in base.encoders]
@@ -86,7 +86,7 @@ def _meta_copy(base: Base) -> Base:
 
 
 class _FusedAttention(TorchFunctionMode):
-    """Fused attention as on a real device; on "meta" PyTorch would compute (and we would count) plain matrices."""
+    """Fused attention as on a real device; on the meta device PyTorch would use, and we would count, full matrices."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is F.scaled_dot_product_attention:
@@ -94,7 +94,7 @@ class _FusedAttention(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def _saved_for_backward(meta: Base, batch: int, own: int, gradient_checkpointing: bool) -> int:
+def _saved_for_backward(meta: Base, batch: int, num_samples: int, gradient_checkpointing: bool) -> int:
     """Bytes, as float32, of all tensors that a step over `batch` images saves for its backward pass."""
     weights = {p.untyped_storage()._cdata for module in meta.trainable_modules.values() for p in module.parameters()}
     saved: dict[int, torch.UntypedStorage] = {}  # keeping the storages keeps their addresses from being reused
@@ -125,7 +125,7 @@ def _saved_for_backward(meta: Base, batch: int, own: int, gradient_checkpointing
     size = meta.latent_size
     noisy_latents = torch.empty(batch, meta.unet.config.in_channels, size, size, device="meta")
     with (
-        AttentionStore(meta.unet, meta.attention_layers, own),
+        AttentionStore(meta.unet, meta.attention_layers, num_samples),
         saved_tensors_hooks(lambda tensor: note(tensor, saved), lambda tensor: tensor),
         _FusedAttention(),
     ):

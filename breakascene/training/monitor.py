@@ -1,4 +1,4 @@
-"""What a run reports besides its losses: previews, attention maps and leak of its handles, time left."""
+"""Reports of a run besides its losses: previews, attention maps and leak of its handles, time left."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ PHASE_2_COST = 3.0  # a step of phase 2 in steps of phase 1, for the estimate un
 
 
 def attention_maps(base: Base, data: TrainingData | Scene, handles: Sequence[str]) -> dict[str, np.ndarray]:
-    """Attention of each handle over the photo, (s, s) float32 with peak 1. The base must have the handles."""
+    """Attention of each handle over the photo, (s, s) float32 with peak 1. The handles must be active."""
     data = TrainingData.encode(data, base) if isinstance(data, Scene) else data
     maps = losses.normalize_peak(_photo_maps(base, data, handles))
     return dict(zip(handles, maps.cpu().numpy(), strict=True))

@@ -31,7 +31,7 @@ def trainable(base: Base, settings: Settings) -> AbstractContextManager[lora.Tra
 def make_optimizer(
     embeddings: torch.nn.Parameter, weights: dict[str, torch.nn.Parameter], settings: Settings, eight_bit: bool = False
 ) -> torch.optim.Optimizer:
-    """AdamW over the handles' embeddings and, in phase 2, the weights; with eight_bit its state takes a quarter."""
+    """AdamW over the handles' embeddings and, in phase 2, the weights; eight_bit reduces its state to a quarter."""
     groups = [{"params": [embeddings], "lr": settings.handle_lr_phase2 if weights else settings.handle_lr}]
     if weights:
         groups.append({"params": list(weights.values()), "lr": settings.weight_lr})
@@ -42,7 +42,7 @@ def make_optimizer(
     if capturable := embeddings.is_cuda:
         for group in groups:
             group["lr"] = torch.tensor(group["lr"], device=embeddings.device)  # a CUDA graph reads it in each replay
-    # Fused: one kernel for all tensors, on CUDA and on a CPU, without the copies that the other kinds make
+    # Fused: one kernel for all tensors, on CUDA and on a CPU, without the copies of the other implementations
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True, capturable=capturable)
 
 
@@ -56,7 +56,7 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, settings: Settings, fac
 
 
 def has_bitsandbytes() -> bool:
-    """Whether the library for 8-bit optimizer state is installed; it works on a CPU as on CUDA."""
+    """Whether the library for 8-bit optimizer state is installed; it supports CPUs and CUDA."""
     return find_spec("bitsandbytes") is not None
 
 
@@ -72,7 +72,7 @@ def scaler_state(scaler: torch.amp.GradScaler) -> dict[str, torch.Tensor]:
 
 
 def load_scaler_state(scaler: torch.amp.GradScaler, tensors: dict[str, torch.Tensor]) -> None:
-    """Put a saved state back; a checkpoint of a run in another precision has none and leaves the scaler as it is."""
+    """Restore a saved state; a checkpoint of a run in another precision has none, and the scaler is left unchanged."""
     if scaler.is_enabled():
         state = {field: tensors[f"scaler.{field}"].item() for field in SCALER_FIELDS if f"scaler.{field}" in tensors}
         scaler.load_state_dict(scaler.state_dict() | state)

@@ -1,4 +1,4 @@
-"""How a run is done: one frozen Settings, and the presets with a reason for each value."""
+"""The settings of a run, and the presets with a reason for each value."""
 
 from dataclasses import asdict, dataclass, fields, replace
 
@@ -31,7 +31,7 @@ class Settings:
     # Weights that phase 2 trains
     train_all_weights: bool = False  # all weights, as in the paper, instead of LoRA
     trained_weights: tuple[str, ...] = ("",)  # name suffixes of the weights that train_all_weights covers
-    rank: int = 16  # of the LoRA, or of what is kept of a full change
+    rank: int = 16  # of the LoRA, or of the saved delta of a full fine-tuning
     lora_layers: tuple[str, ...] = UNET_ATTENTION  # name suffixes of the UNet layers that carry LoRA
 
     # Data
@@ -47,7 +47,7 @@ class Settings:
     # Losses
     masked_loss: bool = True  # reconstruct inside the masks only; section 3
     area_weighting: float = 0.0  # 1: small concepts count as much as large ones in the masked loss
-    normalize_channels: bool = False  # scale each latent channel by its power, so that details count as colors do
+    normalize_channels: bool = False  # scale each latent channel by its power, so that details count as much as colors
     attention_loss_weight: float = 1e-2  # λ_attn; section 3
     prior_loss_weight: float = 1.0  # as in DreamBooth
     num_prior_images: int = 96  # generated once for a base; the public code takes 100
@@ -145,7 +145,7 @@ def upgrade(values: dict) -> dict:
 # What differs from the defaults above, by model family and preset. The learning rates of `paper` on Stable Diffusion
 # are the paper's; LoRA takes about a hundred times the rate of full fine-tuning, and the toybox about ten times that.
 # The toybox has shapes in its convolutions and ties objects to sizes and positions: there LoRA reaches further, nine of
-# ten steps look at compositions, and details count as much as colors. Its captions name objects from left to right; a
+# ten steps use compositions, and details count as much as colors. Its captions name objects from left to right; a
 # run that names them in any order mixes them up. Four subsets a step and a decaying rate reduce the noise of few steps.
 # Chosen on scenes apart from the benchmark's, see docs/toybox.md.
 TOYBOX_LORA = {

@@ -1,4 +1,4 @@
-"""What changes from step to step: trained parameters, optimizer, random numbers, losses so far."""
+"""The state that changes with each step: trained parameters, optimizer, random generator, losses."""
 
 import torch
 
@@ -27,13 +27,13 @@ class TrainState:
         self.phase = 0
         self.parameters: dict[str, torch.Tensor] = {}
         self.optimizer: torch.optim.Optimizer | None = None
-        self.consistent = True  # False while the optimizer moves the weights
+        self.consistent = True  # False while the optimizer updates the weights
 
     def begin_phase(
         self, phase: int, embeddings: torch.nn.Parameter, weights: dict[str, torch.nn.Parameter], eight_bit: bool
     ) -> None:
-        """Set up the optimizer of a phase, and put saved values back if the saved step lies in it."""
-        _ = self.losses  # read those of the phase before, which have other names
+        """Set up the optimizer of a phase, and restore the saved state if the saved step lies in it."""
+        _ = self.losses  # read those of the previous phase, which have other names
         self.phase = phase
         self.parameters = {"handles": embeddings, **weights}
         self.optimizer = optim.make_optimizer(embeddings, weights, self.settings, eight_bit)
@@ -66,13 +66,13 @@ class TrainState:
     def losses(self) -> list[dict[str, float]]:
         """The losses of all steps done, "total" first."""
         if self._unread:
-            rows = torch.stack(self._unread).tolist()
-            self._losses += [dict(zip(self._names, row, strict=True)) for row in rows]
+            values = torch.stack(self._unread).tolist()
+            self._losses += [dict(zip(self._names, step_values, strict=True)) for step_values in values]
             self._unread.clear()
         return self._losses
 
     def snapshot(self) -> Checkpoint:
-        """The state after the last finished step. Its tensors are the live ones: save or copy it before the next."""
+        """The state after the last finished step. Its tensors are those in use: save or copy it before the next."""
         moments = optim.optimizer_state(self.optimizer, self.parameters)
         tensors = {**self.parameters, **moments, **optim.scaler_state(self.scaler)}
         return Checkpoint(self.phase, self.losses, tensors, self.rng_at_step)

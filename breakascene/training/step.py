@@ -25,7 +25,7 @@ class Batch:
     image_index: torch.Tensor  # (B,) int64, into the training data
     presence: torch.Tensor  # (B, K), 1 for the concepts of the subset, else 0
     mask_weights: torch.Tensor  # (B, K), factors of the concepts' masks, 0 for those outside the subset
-    token_weights: torch.Tensor  # (B, K, T), rows that average the attention over the positions of a handle
+    token_weights: torch.Tensor  # (B, K, T), 1/n at the n positions of a handle, else 0
     input_ids: tuple[torch.Tensor, ...]  # for each text encoder (N, T) int64
     posterior_noise: torch.Tensor  # (B, C, h, w)
     prior_index: torch.Tensor  # (P,) int64, into the prior images
@@ -166,7 +166,7 @@ def sample_subset(
 
 
 def area_weights(data: TrainingData, image: int, subset: Sequence[int], power: float) -> torch.Tensor:
-    """Weights (k,) of the concepts of a subset; with power 1 all concepts of the image weigh alike in sum."""
+    """Weights (k,) of the concepts of a subset; with power 1 all concepts of the image have the same total weight."""
     areas = data.areas[image]
     mean = areas[list(data.visible[image])].log().mean().exp()
     return (mean / areas[list(subset)]) ** power

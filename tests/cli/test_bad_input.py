@@ -1,4 +1,4 @@
-"""Each user error is one plain line on stderr with exit status 2, and leaves nothing behind."""
+"""Each user error is one plain line on stderr with exit status 2, and leaves no files behind."""
 
 import io
 import os
@@ -25,9 +25,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory, scene, tiny_base) -> Path:
+def files(tmp_path_factory, scene, tiny_base) -> Path:
     """A folder with a valid photo, masks and run, and one of each kind of invalid file."""
-    folder = tmp_path_factory.mktemp("bench")
+    folder = tmp_path_factory.mktemp("files")
     scene.photo.save(folder / "photo.png")
     masks = scene.masks()
     for name, mask in {"ball": masks[0], "mug": masks[1], "empty": masks[0] & False}.items():
@@ -47,14 +47,14 @@ def bench(tmp_path_factory, scene, tiny_base) -> Path:
     return folder
 
 
-def refused(bench: Path, command: str, monkeypatch) -> str:
+def refused(files: Path, command: str, monkeypatch) -> str:
     """Run a command in the folder; return its stderr after checking for one line, exit status 2 and no new files."""
-    monkeypatch.chdir(bench)
-    before = listing(bench)
+    monkeypatch.chdir(files)
+    before = listing(files)
     result = CliRunner().invoke(app, command.split("|"))
     assert result.exit_code == 2, result.output + repr(result.exception)
     assert isinstance(result.exception, SystemExit)
-    assert listing(bench) == before
+    assert listing(files) == before
     assert result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
     return result.stderr
 
@@ -75,9 +75,9 @@ EXTRACT = {
     "pipe as mask": ("photo.png|--mask|/dev/zero", "/dev/zero is not a regular file"),
     "no such mask": ("photo.png|--mask|gone.png:cup", "There is no file gone.png"),
     "handle as name": ("photo.png|--mask|ball.png:<asset1>", "without < and >"),
-    "base that is nowhere": ("photo.png|--mask|ball.png|--base|./nowhere", "There is no base ./nowhere"),
-    "base that is no model": ("photo.png|--mask|ball.png|--base|no_model", "no_model holds no model_index.json"),
-    "steps in words": ("photo.png|--mask|ball.png|--steps|many", '--steps "many" is not valid'),
+    "base that does not exist": ("photo.png|--mask|ball.png|--base|./nowhere", "There is no base ./nowhere"),
+    "base folder without a model": ("photo.png|--mask|ball.png|--base|no_model", "no_model holds no model_index.json"),
+    "steps that are no numbers": ("photo.png|--mask|ball.png|--steps|many", '--steps "many" is not valid'),
     "one number of steps": ("photo.png|--mask|ball.png|--steps|400", '--steps "400" is not valid'),
     "half steps": ("photo.png|--mask|ball.png|--steps|1.5,2", '--steps "1.5,2" is not valid'),
     "negative steps": ("photo.png|--mask|ball.png|--steps|-1,5", "not both 0"),
@@ -88,42 +88,42 @@ EXTRACT = {
 
 
 @pytest.mark.parametrize("case", EXTRACT)
-def test_extract(bench, case, monkeypatch):
-    arguments, words = EXTRACT[case]
-    assert words in refused(bench, f"extract|{arguments}|--out|new/run", monkeypatch)
+def test_extract(files, case, monkeypatch):
+    arguments, message = EXTRACT[case]
+    assert message in refused(files, f"extract|{arguments}|--out|new/run", monkeypatch)
 
 
-def test_extract_names_the_obstacle(bench, monkeypatch):
+def test_extract_names_the_obstacle(files, monkeypatch):
     command = "extract|photo.png|--mask|ball.png|--steps|1,0"
-    assert "run already contains a run" in refused(bench, f"{command}|--out|run", monkeypatch)
-    assert "no_run has other files in it" in refused(bench, f"{command}|--out|no_run", monkeypatch)
-    assert "photo.png is a file" in refused(bench, f"{command}|--out|photo.png", monkeypatch)
-    assert "nothing to resume" in refused(bench, f"{command}|--out|fresh|--resume|--base|{_base(bench)}", monkeypatch)
+    assert "run already contains a run" in refused(files, f"{command}|--out|run", monkeypatch)
+    assert "no_run has other files in it" in refused(files, f"{command}|--out|no_run", monkeypatch)
+    assert "photo.png is a file" in refused(files, f"{command}|--out|photo.png", monkeypatch)
+    assert "nothing to resume" in refused(files, f"{command}|--out|fresh|--resume|--base|{_base(files)}", monkeypatch)
 
 
-# photo.png is a file, so nothing can be in it; /proc takes no new names, not even from root.
-@pytest.mark.parametrize("place", ["photo.png/in", "/proc/new"])
+# photo.png is a file and cannot contain others; /proc accepts no new files, not even from root.
+@pytest.mark.parametrize("out", ["photo.png/in", "/proc/new"])
 @pytest.mark.parametrize(
     "command",
     [
-        "extract|photo.png|--mask|ball.png|--base|./nowhere",  # the base is wrong too: --out is looked at first
+        "extract|photo.png|--mask|ball.png|--base|./nowhere",  # the base is wrong too: --out is checked first
         "segment|photo.png|--auto|--sam|./nowhere",
         "generate|run|a photo|--base|./nowhere",
         "demo",
     ],
 )
-def test_an_output_that_cannot_be_written_is_reported_before_the_work(bench, command, place, monkeypatch):
-    assert f"Cannot write to {place}" in refused(bench, f"{command}|--out|{place}", monkeypatch)
+def test_an_output_that_cannot_be_written_is_reported_before_the_work(files, command, out, monkeypatch):
+    assert f"Cannot write to {out}" in refused(files, f"{command}|--out|{out}", monkeypatch)
 
 
 SEGMENT = {
     "point outside": ("photo.png|--point|160,20", "The point 160,20 lies outside the photo, which is 160 × 160 pixels"),
     "point left of it": ("photo.png|--point|-1,20", "lies outside"),
     "point with one number": ("photo.png|--point|12", '--point "12" is not valid: write X,Y or X,Y,-'),
-    "point in words": ("photo.png|--point|left,top", '--point "left,top" is not valid'),
+    "point of words": ("photo.png|--point|left,top", '--point "left,top" is not valid'),
     "point that is no number": ("photo.png|--point|nan,3", '--point "nan,3" is not valid'),
-    "only points outside the thing": ("photo.png|--point|5,5,-", "at least one point on it"),
-    "box in words": ("photo.png|--box|1,2,3", '--box "1,2,3" is not valid'),
+    "only points outside the object": ("photo.png|--point|5,5,-", "at least one point on it"),
+    "box with three numbers": ("photo.png|--box|1,2,3", '--box "1,2,3" is not valid'),
     "box outside": ("photo.png|--box|200,200,300,300", "contains no part of the photo"),
     "neither points nor auto": ("photo.png", "Mark the object with"),
     "both": ("photo.png|--point|5,5|--auto", "Mark the object with"),
@@ -135,18 +135,18 @@ SEGMENT = {
 
 
 @pytest.mark.parametrize("case", SEGMENT)
-def test_segment(bench, case, monkeypatch):
-    arguments, words = SEGMENT[case]
-    assert words in refused(bench, f"segment|{arguments}|--out|new.png", monkeypatch)
+def test_segment(files, case, monkeypatch):
+    arguments, message = SEGMENT[case]
+    assert message in refused(files, f"segment|{arguments}|--out|new.png", monkeypatch)
 
 
-def test_segment_out(bench, monkeypatch):
-    assert "name it mask.png" in refused(bench, "segment|photo.png|--point|5,5|--out|mask.jpg", monkeypatch)
-    assert "run is a folder" in refused(bench, "segment|photo.png|--point|5,5|--out|run", monkeypatch)
-    assert "is not empty" in refused(bench, "segment|photo.png|--auto|--out|no_run", monkeypatch)
+def test_segment_out(files, monkeypatch):
+    assert "name it mask.png" in refused(files, "segment|photo.png|--point|5,5|--out|mask.jpg", monkeypatch)
+    assert "run is a folder" in refused(files, "segment|photo.png|--point|5,5|--out|run", monkeypatch)
+    assert "is not empty" in refused(files, "segment|photo.png|--auto|--out|no_run", monkeypatch)
 
 
-def test_generate(bench, monkeypatch):
+def test_generate(files, monkeypatch):
     cases = {
         "run|a photo of <asset7>": "<asset7> is an unknown handle: this run knows <asset0>, <asset1>, <background>",
         "run|a photo|--negative|<cup>": "<cup> is an unknown handle",
@@ -164,11 +164,11 @@ def test_generate(bench, monkeypatch):
         "run|a photo|--size|128": '--size "128" is not valid',
         "run|a photo|--size|100x128": "in steps of 8",
     }
-    for arguments, words in cases.items():
-        assert words in refused(bench, f"generate|{arguments}|--out|pictures", monkeypatch)
+    for arguments, message in cases.items():
+        assert message in refused(files, f"generate|{arguments}|--out|images", monkeypatch)
 
 
-def test_evaluate(bench, monkeypatch):
+def test_evaluate(files, monkeypatch):
     cases = {
         "no_run": "no_run is not a run folder",
         "run|--prompts|gone.txt": "gone.txt is not a readable text file",
@@ -176,65 +176,65 @@ def test_evaluate(bench, monkeypatch):
         "run|--prompts|bare.txt": "bare.txt contains no prompts",
         "run|--prompts|wrong.txt": "<asset7> is an unknown handle",
         "run|run": "same folder name",
-        "run|--clip|./nowhere": "./nowhere cannot be had",
+        "run|--clip|./nowhere": "./nowhere cannot be loaded",
         "": "Missing argument",
     }
-    (bench / "bare.txt").write_text("\n")
-    (bench / "wrong.txt").write_text("a photo of <asset7>\n")
-    for arguments, words in cases.items():
-        assert words in refused(bench, f"evaluate|{arguments}|--out|report".replace("||", "|"), monkeypatch)
-    assert "is not empty" in refused(bench, "evaluate|run|--out|no_run", monkeypatch)
+    (files / "bare.txt").write_text("\n")
+    (files / "wrong.txt").write_text("a photo of <asset7>\n")
+    for arguments, message in cases.items():
+        assert message in refused(files, f"evaluate|{arguments}|--out|report".replace("||", "|"), monkeypatch)
+    assert "is not empty" in refused(files, "evaluate|run|--out|no_run", monkeypatch)
 
 
-def test_generate_on_another_base(bench, sd_folder, monkeypatch):
-    said = refused(bench, f"generate|run|a photo of <asset0>|--base|{sd_folder}|--out|pictures", monkeypatch)
-    assert "learned on" in said
+def test_generate_on_another_base(files, sd_folder, monkeypatch):
+    error = refused(files, f"generate|run|a photo of <asset0>|--base|{sd_folder}|--out|images", monkeypatch)
+    assert "learned on" in error
 
 
-def test_demo_and_studio(bench, monkeypatch):
-    assert "no_run is not empty" in refused(bench, "demo|--out|no_run", monkeypatch)
+def test_demo_and_studio(files, monkeypatch):
+    assert "no_run is not empty" in refused(files, "demo|--out|no_run", monkeypatch)
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert f"Port {port} on 127.0.0.1 is not available" in refused(bench, f"studio|--port|{port}", monkeypatch)
-    assert "--port" in refused(bench, "studio|--port|99999", monkeypatch)
+        assert f"Port {port} on 127.0.0.1 is not available" in refused(files, f"studio|--port|{port}", monkeypatch)
+    assert "--port" in refused(files, "studio|--port|99999", monkeypatch)
 
 
-def test_an_unknown_command(bench, monkeypatch):
-    assert "No such command 'paint': see --help." in refused(bench, "paint", monkeypatch)
-    assert "see --help" in refused(bench, "extract|photo.png", monkeypatch)
+def test_an_unknown_command(files, monkeypatch):
+    assert "No such command 'paint': see --help." in refused(files, "paint", monkeypatch)
+    assert "see --help" in refused(files, "extract|photo.png", monkeypatch)
 
 
-def test_a_hub_base_that_is_not_available(bench, monkeypatch):
+def test_a_hub_base_that_is_not_available(files, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    said = refused(bench, "extract|photo.png|--mask|ball.png|--base|nobody/no-such-model|--out|new/run", monkeypatch)
-    assert "The base nobody/no-such-model could not be downloaded" in said
+    error = refused(files, "extract|photo.png|--mask|ball.png|--base|nobody/no-such-model|--out|new/run", monkeypatch)
+    assert "The base nobody/no-such-model could not be downloaded" in error
 
 
 # --- in a separate process, as a user runs it
 
 
-def in_a_process(bench: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
+def run_process(files: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "breakascene", *arguments]
-    return subprocess.run(command, cwd=bench, env=environment, capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(command, cwd=files, env=environment, capture_output=True, text=True, timeout=120, **options)
 
 
-def test_a_full_disk(bench, tiny_folder):
+def test_a_full_disk(files, tiny_folder):
     def small_files_only():
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
-    before = listing(bench)
-    done = in_a_process(
-        bench,
+    before = listing(files)
+    result = run_process(
+        files,
         *"extract photo.png --mask ball.png --steps 1,0 --out new/run --base".split(),
         str(tiny_folder),
         preexec_fn=small_files_only,
     )
-    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    assert "free some space" in done.stderr
-    assert listing(bench) == before
+    assert result.returncode == 2 and result.stderr.count("\n") == 1, result.stderr
+    assert "free some space" in result.stderr
+    assert listing(files) == before
 
 
 # --- exhausted resources
@@ -265,10 +265,10 @@ def test_exhausted_memory_and_disk_are_reported_plainly():
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     memory, disk = "Memory ran out", "The disk is full"
-    for run, words in {work: memory, work_torch: memory, work_disk: disk, work_safetensors: disk}.items():
+    for run, message in {work: memory, work_torch: memory, work_disk: disk, work_safetensors: disk}.items():
         run.__name__ = "work"
-        status, said = run_failing(run)
-        assert status == 2 and said.count("\n") == 1 and words in said
+        status, error = run_failing(run)
+        assert status == 2 and error.count("\n") == 1 and message in error
 
 
 def test_a_bug_is_not_hidden():
@@ -279,7 +279,7 @@ def test_a_bug_is_not_hidden():
         run_failing(work)
 
 
-def _base(bench: Path) -> str:
+def _base(files: Path) -> str:
     import json
 
-    return json.loads((bench / "run" / "manifest.json").read_text())["base"]
+    return json.loads((files / "run" / "manifest.json").read_text())["base"]

@@ -1,4 +1,4 @@
-"""The command line from arguments to files, on small models of the true architectures."""
+"""The command line from arguments to files, on small models of the real architectures."""
 
 import io
 import json
@@ -26,9 +26,9 @@ from breakascene.cli.options import parse_mask, parse_point
 from breakascene.cli.progress import format_duration, step_progress
 from breakascene.data.scene import load_scene, make_scene, save_scene
 from breakascene.errors import UserError
+from breakascene.evaluation.prompts import demo_prompts
 from breakascene.generation.generate import read_metadata
 from breakascene.models.concepts import Concepts
-from breakascene.rendering import plots
 from breakascene.segmentation.small_sam import build_sam
 from breakascene.training.loop import StepEvent
 from breakascene.training.settings import preset
@@ -135,13 +135,13 @@ def test_extract_then_generate(files, tiny_folder):
 
     prompt = "a photo of <asset0> at <background>"
     options = ["--count", 2, "--seed", 7, "--steps", 2, "--guidance", 2, "--negative", "a dog"]
-    output = call("generate", files / "run", prompt, *options, "--out", files / "pictures")
+    output = call("generate", files / "run", prompt, *options, "--out", files / "images")
     paths = [Path(line) for line in output.splitlines()]
-    assert len(paths) == 2 and sorted(paths) == sorted((files / "pictures").iterdir())
+    assert len(paths) == 2 and sorted(paths) == sorted((files / "images").iterdir())
     for index, path in enumerate(paths):
-        record = read_metadata(path)
-        assert record["prompt"] == prompt and record["negative_prompt"] == "a dog" and record["index"] == index
-        assert (record["seed"], record["num_inference_steps"], record["guidance_scale"]) == (7, 2, 2)
+        metadata = read_metadata(path)
+        assert metadata["prompt"] == prompt and metadata["negative_prompt"] == "a dog" and metadata["index"] == index
+        assert (metadata["seed"], metadata["num_inference_steps"], metadata["guidance_scale"]) == (7, 2, 2)
     again = call("generate", files / "run", prompt, *options, "--out", files / "again")
     for path, other in zip(paths, again.splitlines(), strict=True):
         assert Image.open(path).tobytes() == Image.open(other).tobytes()
@@ -154,8 +154,8 @@ def test_classes_of_a_label_map_and_names_in_a_prompt(files, tiny_folder, scene)
     arguments = ["--mask", f"{files / 'labels.png'}#15:mug", "--base", tiny_folder, "--steps", "1,0"]
     call("extract", files / "photo.png", *arguments, "--out", files / "run")
     assert np.array_equal(load_scene(files / "run" / "scene").concepts[0].mask, masks[1])
-    arguments = ["generate", files / "run", "a photo of a mug", "--steps", 1, "--out", files / "pictures"]
-    result = CliRunner().invoke(app, [str(word) for word in arguments])
+    arguments = ["generate", files / "run", "a photo of a mug", "--steps", 1, "--out", files / "images"]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == 0 and result.stderr == '"mug" is read as <asset0>.\n'
     assert read_metadata(result.stdout.strip())["prompt"] == "a photo of <asset0>"
 
@@ -166,9 +166,9 @@ def test_evaluate_compares_runs(files, tiny_folder):
     (files / "prompts.txt").write_text("a photo of <asset0> at the beach\n\na photo of <asset1> and <asset0>\n")
     runs = [files / "run1", files / "run2"]
     output = call("evaluate", *runs, "--prompts", files / "prompts.txt", "--guidance", 1, "--out", files / "report")
-    assert all(f"run{n}: prompt similarity" in output for n in (1, 2)) and "right thing" not in output
+    assert all(f"run{n}: prompt similarity" in output for n in (1, 2)) and "recognized, one concept" not in output
     found = json.loads((files / "report" / "scores.json").read_text())
-    assert list(found) == ["run1", "run2"] and all(figures["pictures"] == 2 for figures in found.values())
+    assert list(found) == ["run1", "run2"] and all(metrics["pictures"] == 2 for metrics in found.values())
     assert [found[run]["settings"]["seed"] for run in found] == [1, 2]
     assert Image.open(files / "report" / found["run1"]["scores"][1]["file"]).size == (128, 128)
 
@@ -182,13 +182,13 @@ def test_presets_reach_the_run(files, tiny_folder):
 def test_another_photo_of_the_same_objects(files, tiny_folder, scene):
     save_scene(
         make_scene(scene.photo.transpose(Image.Transpose.ROTATE_90), [np.rot90(scene.concepts[1].mask)], ["mug"]),
-        files / "turned",
+        files / "rotated",
     )
-    options = ["--steps", "2,0", "--also", files / "turned"]
+    options = ["--steps", "2,0", "--also", files / "rotated"]
     call(*extract_arguments(files, tiny_folder, *options, "--out", files / "run"))
     kept = load_scene(files / "run" / "scene")
     assert kept.names == ("ball", "mug") and [other.names for other in kept.other_photos] == [("mug",)]
-    (files / "turned" / "names.txt").write_text("cup\n")
+    (files / "rotated" / "names.txt").write_text("cup\n")
     arguments = extract_arguments(files, tiny_folder, *options, "--out", files / "other")
     refused = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert refused.exit_code == 2 and 'named "cup"' in refused.stderr and not (files / "other").exists()
@@ -199,7 +199,7 @@ def test_explicit_steps_override_those_for_many_objects(files, tiny_folder):
     for k in range(8):
         mask = np.zeros((160, 160), bool)
         mask[100 - 8 * k : 110, 20 * k : 20 * k + 10 + k] = True
-        masks += ["--mask", f"{save_mask(files / f'{k}.png', mask)}:thing {k}"]
+        masks += ["--mask", f"{save_mask(files / f'{k}.png', mask)}:object {k}"]
     arguments = ["extract", files / "photo.png", *masks, "--base", tiny_folder, "--preset", "quick"]
     call(*arguments, "--steps", "1,0", "--out", files / "run")
     settings = Concepts.load(files / "run").settings
@@ -228,7 +228,7 @@ def test_overlapping_masks_are_reported_and_accepted(files, tiny_folder, scene):
     output = call(
         *extract_arguments(files, tiny_folder, "--mask", f"{both}:pair", "--steps", "1,0", "--out", files / "run")
     )
-    assert "(ball) and <asset2> (pair) share 100%" in output
+    assert "(ball) and <asset2> (pair) overlap by 100%" in output
 
 
 def test_interrupt_keeps_the_progress_and_resume_continues(files, tiny_folder):
@@ -277,8 +277,8 @@ def test_progress_is_one_line_on_a_terminal_and_few_elsewhere(monkeypatch):
 def test_real_photos_go_through_without_errors(photo, tmp_path, tiny_folder):
     masks = [argument for path in sorted(photo.parent.glob("mask*.png")) for argument in ("--mask", path)]
     call("extract", photo, *masks, "--background", "--steps", "1,1", "--base", tiny_folder, "--out", tmp_path / "run")
-    call("generate", tmp_path / "run", "a photo of <asset2>", "--steps", 1, "--out", tmp_path / "pictures")
-    assert len(list((tmp_path / "pictures").glob("*.png"))) == 1
+    call("generate", tmp_path / "run", "a photo of <asset2>", "--steps", 1, "--out", tmp_path / "images")
+    assert len(list((tmp_path / "images").glob("*.png"))) == 1
 
 
 # --- demo
@@ -289,14 +289,14 @@ def test_demo_fills_its_folder_and_page(tmp_path, scene, tiny_base):
     scene = replace(scene, background=False)
     lines, events = [], []
     run_demo(scene, tiny_base, settings, tmp_path / "demo", lines.append, events.append)
-    there = {path.name for path in (tmp_path / "demo").iterdir()}
-    assert there == {
+    names = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert names == {
         "index.html", "photo.png", "mask0.png", "mask1.png", "overlay.png", "run", "gallery", "gallery.png",
         "losses.png", "attention.png",
     }  # fmt: skip
     assert len(events) == 3 and Concepts.load(tmp_path / "demo" / "run").steps == 3
     gallery = [read_metadata(path)["prompt"] for path in (tmp_path / "demo" / "gallery").iterdir()]
-    assert sorted(gallery) == sorted(demo.prompts(scene.handles)) and len(gallery) >= 8
+    assert sorted(gallery) == sorted(demo_prompts(scene.handles)) and len(gallery) >= 8
     assert any("<asset0> and <asset1>" in prompt for prompt in gallery)
     page = (tmp_path / "demo" / "index.html").read_text()
     sources = re.findall(r'src="([^"]+)"', page)
@@ -328,42 +328,3 @@ def test_the_sample_scene_exists_and_its_absence_is_reported(monkeypatch, tmp_pa
 
 def test_format_duration():
     assert [format_duration(s) for s in (7.6, 65, 3600, 4200)] == ["8 s", "1 min 05 s", "1 h 00 min", "1 h 10 min"]
-
-
-# --- pictures
-
-
-def test_loss_curves_have_a_panel_each_and_fall_where_the_loss_falls():
-    losses = [{"total": 1.0, "reconstruction": 1 - step / 100, "attention": 0.5} for step in range(100)]
-    losses += [{"total": 1.0, "reconstruction": 0.0, "attention": 0.5, "prior": 0.2} for _ in range(50)]
-    image = plots.loss_curves(losses, 100)
-    assert image.size == (plots.CURVE[0], 4 * plots.CURVE[1])
-    panel = np.asarray(image)[: plots.CURVE[1]].astype(int)
-    blue = (panel[..., 2] > 140) & (panel[..., 0] < 90)  # the curve of the first panel
-    rows = [np.flatnonzero(blue[plots.TOP :, x]).mean() for x in (100, 300, 500)]
-    assert rows == sorted(rows) and rows[2] - rows[0] > 30
-    assert plots.loss_curves([{"total": 1.0}], 1).size == plots.CURVE
-
-
-def test_smooth_is_the_mean_of_the_last_steps():
-    values = np.random.default_rng(0).random(40)
-    assert np.allclose(plots.smooth(values, 7), [values[max(0, i - 6) : i + 1].mean() for i in range(40)])
-
-
-def test_overlay_colours_only_the_masks():
-    photo = Image.new("RGB", (40, 30), "white")
-    mask = np.zeros((30, 40), bool)
-    mask[:10, :10] = True
-    seen = np.asarray(plots.overlay(photo, [mask]))
-    assert (seen[~mask] == 255).all() and (seen[mask] != 255).any(axis=-1).all()
-
-
-def test_sheet_shows_every_picture_undistorted():
-    colours = ["red", "green", "blue", "black", "orange"]
-    pictures = [Image.new("RGB", (60, 30), colour) for colour in colours]
-    image = plots.contact_sheet(pictures, ["a caption that is far too long for one line"] * 5, columns=3, side=100)
-    assert image.width == 3 * 110 + 10
-    pixels = np.asarray(image)
-    for colour in colours[:3]:
-        same = (pixels == np.array(Image.new("RGB", (1, 1), colour).getpixel((0, 0)))).all(axis=-1)
-        assert 4900 <= same.sum() <= 5000

@@ -35,7 +35,7 @@ def test_export_and_generate_with_the_lora(run, tmp_path):
     assert read_metadata(result.stdout.strip())["loras"] == {lora.stem: 0.5}
 
 
-def test_mistakes_are_one_line_and_leave_nothing(run, tmp_path):
+def test_errors_are_one_line_and_leave_no_files(run, tmp_path):
     before = listing(tmp_path)
     for arguments, message in (
         (("export", run, "--to", "comfyui"), "ComfyUI cannot open the toybox"),

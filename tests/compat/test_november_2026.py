@@ -1,7 +1,7 @@
 """Run folders, run files and checkpoints of the code of November 2026, before the packages, still open.
 
-saved/ was written by that code (commit 77575ff) on the tests' tiny base: two runs (`light` as a folder, `paper` as a run
-file), the images that they generated, and a checkpoint of each in the middle. Comparisons are to rounding, because
+saved/ was written by that code (commit 77575ff) on the tests' tiny base: two runs (`light` as a folder, `paper` as a
+run file), the images that they generated, and a checkpoint of each in the middle. Comparisons are to rounding, because
 processors differ.
 """
 

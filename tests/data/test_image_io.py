@@ -79,7 +79,7 @@ def test_a_wide_gamut_profile_is_converted_to_srgb(tmp_path):
         expected = np.asarray(ImageCms.applyTransform(patches(colors), transform)).astype(int)
         assert abs(np.asarray(photo) - expected).max() <= 4
         saturation = np.ptp(np.asarray(photo)[12, 12]) - np.ptp(colors[0])
-        assert saturation > 20  # the same numbers in a wider space are more saturated in sRGB
+        assert saturation > 20  # the same values in a wider space are more saturated in sRGB
         assert "icc_profile" not in photo.info  # so that a saved scene is not converted twice
 
 
@@ -131,7 +131,7 @@ def test_heic_and_avif_are_read(tmp_path):
                 read_photo(tmp_path / f"cut.{suffix}")
 
 
-def test_formats_outside_the_list_are_refused_whatever_their_name(tmp_path):
+def test_formats_outside_the_list_are_refused_under_any_file_name(tmp_path):
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 60 40\n%%EndComments\nshowpage\n%%EOF\n"
     (tmp_path / "photo.jpg").write_bytes(eps)
     patches([(1, 2, 3)]).save(tmp_path / "photo.tga")
@@ -154,7 +154,7 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path):
 
 @pytest.fixture
 def small_limits(monkeypatch):
-    """The limits at a ten-thousandth."""
+    """Limits of one ten-thousandth, so that the test files are small."""
     monkeypatch.setattr(image_io, "MAX_PIXELS", 4000)
     monkeypatch.setattr(image_io, "MAX_DECODED_PIXELS", 10_000)
     monkeypatch.setattr(image_io, "MAX_JPEG_PIXELS", 22_000)

@@ -1,4 +1,4 @@
-"""Mask files of all kinds: the shape is right or the file is refused with a sentence."""
+"""Mask files of all kinds: each is read as the right shape or refused with a clear error."""
 
 import io
 
@@ -76,7 +76,7 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("kind", PLAIN)
-def test_a_plainly_marked_object_is_read_whatever_the_values(tmp_path, kind):
+def test_a_clearly_marked_object_is_read_with_any_values(tmp_path, kind):
     suffix = "tif" if PLAIN[kind].dtype in (np.float32, np.int32) else "png"
     Image.fromarray(PLAIN[kind]).save(tmp_path / f"mask.{suffix}")
     assert np.array_equal(read_mask(tmp_path / f"mask.{suffix}", SIZE), DISC)
@@ -106,7 +106,7 @@ def test_the_void_border_of_voc_is_no_object(tmp_path, palette, value):
 
 @pytest.mark.parametrize("palette", [True, False])
 @pytest.mark.parametrize("values", [(1, 2), (7, 15), (1, 20)])
-def test_classes_of_a_label_map_come_one_by_one(tmp_path, palette, values):
+def test_classes_of_a_label_map_are_separate_masks(tmp_path, palette, values):
     image, labels = voc(dict(zip(values, (DISC, SQUARE), strict=True)), palette)
     image.save(tmp_path / "voc.png")
     masks = read_masks(tmp_path / "voc.png", SIZE)
@@ -119,7 +119,7 @@ def test_classes_of_a_label_map_come_one_by_one(tmp_path, palette, values):
         read_mask(tmp_path / "voc.png#9", SIZE)
 
 
-def test_colors_of_a_label_map_come_one_by_one():
+def test_colors_of_a_label_map_are_separate_masks():
     image = np.where(SQUARE[..., None], np.uint8((0, 200, 0)), colored((255, 0, 0)))
     masks = read_masks(Image.fromarray(image), SIZE)
     assert np.array_equal(masks["ff0000"], DISC) and np.array_equal(masks["00c800"], SQUARE) and len(masks) == 2
@@ -134,7 +134,7 @@ def test_a_label_map_of_another_size_is_resized():
     assert np.array_equal(masks["2"], (labels == 2).repeat(2, 0).repeat(2, 1))
 
 
-def test_what_is_no_mask_is_refused_with_the_share_it_covers():
+def test_images_that_are_no_masks_are_refused_with_the_share_they_cover():
     random = np.random.default_rng(0)
     photo = random.integers(0, 255, (60, 90, 3), dtype=np.uint8)
     ramp = np.tile(np.linspace(0, 255, 90).astype(np.uint8), (60, 1))
@@ -143,21 +143,21 @@ def test_what_is_no_mask_is_refused_with_the_share_it_covers():
             read_mask(Image.fromarray(image), SIZE)
 
 
-def test_an_inverted_mask_is_noticed(tmp_path):
+def test_an_inverted_mask_is_detected(tmp_path):
     inverted = Image.fromarray(255 - BITS * 255)
     with pytest.raises(UserError, match="marks 84% of the photo with all its edges"):
         read_mask(inverted, SIZE)
     assert np.array_equal(read_mask(inverted, SIZE, allow_inverted=True), ~DISC)
     Image.new("RGB", SIZE).save(tmp_path / "img.png")
     inverted.save(tmp_path / "mask0.png")
-    assert np.array_equal(load_scene(tmp_path).concepts[0].mask, ~DISC)  # a saved scene may have the surroundings
+    assert np.array_equal(load_scene(tmp_path).concepts[0].mask, ~DISC)  # a saved scene may have such a mask
     with pytest.raises(UserError, match="inverted"):
         read_scene(tmp_path / "img.png", [(tmp_path / "mask0.png", "disc")])
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 @pytest.mark.parametrize("square", [False, True])
-def test_a_mask_drawn_before_the_exif_rotation_is_noticed(tmp_path, orientation, square):
+def test_a_mask_of_the_photo_before_its_exif_rotation_is_detected(tmp_path, orientation, square):
     mask = DISC[:, :60] if square else DISC
     mask = np.roll(mask, (-9, -3), axis=(0, 1))
     stored = np.where(mask[..., None], np.uint8((210, 180, 60)), np.uint8((40, 80, 110)))
@@ -165,13 +165,13 @@ def test_a_mask_drawn_before_the_exif_rotation_is_noticed(tmp_path, orientation,
     exif[0x0112] = orientation
     Image.fromarray(stored).save(tmp_path / "photo.png", exif=exif)
     photo = read_photo(tmp_path / "photo.png")
-    drawn = Image.fromarray(mask.astype(np.uint8) * 255)
+    unrotated = Image.fromarray(mask.astype(np.uint8) * 255)
     upright = np.asarray(photo)[..., 0] > 100
     assert np.array_equal(read_mask(Image.fromarray(upright), photo.size, photo), upright)
-    drawn.save(tmp_path / "mask.png", exif=exif)
+    unrotated.save(tmp_path / "mask.png", exif=exif)
     assert np.array_equal(read_mask(tmp_path / "mask.png", photo.size, photo), upright)
     if orientation >= 5 and not square or np.array_equal(upright, mask):
-        assert np.array_equal(read_mask(drawn, photo.size, photo), upright)
+        assert np.array_equal(read_mask(unrotated, photo.size, photo), upright)
     else:
         with pytest.raises(UserError, match="before its EXIF rotation"):
-            read_mask(drawn, photo.size, photo)
+            read_mask(unrotated, photo.size, photo)

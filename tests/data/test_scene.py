@@ -39,17 +39,17 @@ def near(pixel, color, by=12):
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "L", "LA", "1"])
 def test_every_mode_reads_as_rgb(tmp_path, mode):
-    picture = corners()
+    image = corners()
     suffix = "tif" if mode == "CMYK" else "png"
-    picture = picture.quantize(8) if mode == "P" else picture.convert(mode)
-    picture.save(tmp_path / f"photo.{suffix}")
+    image = image.quantize(8) if mode == "P" else image.convert(mode)
+    image.save(tmp_path / f"photo.{suffix}")
     photo = read_photo(tmp_path / f"photo.{suffix}")
     assert photo.mode == "RGB" and photo.size == (60, 40)
     if mode in ("RGB", "RGBA", "P", "CMYK"):
         assert near(photo.getpixel((5, 5)), RED) and near(photo.getpixel((55, 5)), GREEN)
     else:
-        grey = photo.getpixel((5, 5))
-        assert grey[0] == grey[1] == grey[2]
+        gray = photo.getpixel((5, 5))
+        assert gray[0] == gray[1] == gray[2]
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -85,22 +85,22 @@ def test_exif_rotates_photo_and_mask_upright(tmp_path, orientation):
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "LA"])
 def test_transparent_parts_become_white(tmp_path, mode):
-    picture = corners().convert("RGBA")
-    alpha = Image.new("L", picture.size, 255)
+    image = corners().convert("RGBA")
+    alpha = Image.new("L", image.size, 255)
     alpha.paste(0, (0, 0, 30, 40))
-    picture.putalpha(alpha)
+    image.putalpha(alpha)
     if mode == "P":
-        picture = picture.quantize(32)
-    picture.convert(mode).save(tmp_path / "clear.png")
+        image = image.quantize(32)
+    image.convert(mode).save(tmp_path / "clear.png")
     photo = read_photo(tmp_path / "clear.png")
     assert photo.getpixel((5, 5)) == (255, 255, 255) and photo.getpixel((55, 35)) != (255, 255, 255)
 
 
 def test_an_image_in_memory_is_left_unchanged():
-    picture = corners().convert("RGBA")
-    before = picture.tobytes()
-    assert read_photo(picture).mode == "RGB"
-    assert picture.mode == "RGBA" and picture.tobytes() == before
+    image = corners().convert("RGBA")
+    before = image.tobytes()
+    assert read_photo(image).mode == "RGB"
+    assert image.mode == "RGBA" and image.tobytes() == before
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "progressive", "png", "webp"])
@@ -131,9 +131,9 @@ def test_limits_are_checked_on_the_header(tmp_path):
 
 
 def test_missing_files_folders_and_text_have_different_messages(tmp_path):
-    (tmp_path / "note.jpg").write_text("not a picture at all")
-    for name, words in {"none.jpg": "no file", "": "folder", "note.jpg": "not a readable image"}.items():
-        with pytest.raises(UserError, match=words):
+    (tmp_path / "note.jpg").write_text("not an image")
+    for name, message in {"none.jpg": "no file", "": "folder", "note.jpg": "not a readable image"}.items():
+        with pytest.raises(UserError, match=message):
             read_photo(tmp_path / name)
 
 
@@ -150,9 +150,9 @@ def test_alpha_counts_only_where_it_varies(tmp_path):
 
 def test_palette_sixteen_bit_and_one_bit_masks(tmp_path):
     shape = blob(60, 40, (10, 5, 30, 25))
-    grey = Image.fromarray(shape.astype(np.uint8) * 255)
+    gray = Image.fromarray(shape.astype(np.uint8) * 255)
     for mode in ("1", "P", "RGB"):
-        grey.convert(mode).save(tmp_path / "mask.png")
+        gray.convert(mode).save(tmp_path / "mask.png")
         assert np.array_equal(read_mask(tmp_path / "mask.png", (60, 40)), shape)
     Image.fromarray(shape.astype(np.uint16) * 65535).save(tmp_path / "mask.png")
     assert np.array_equal(read_mask(tmp_path / "mask.png", (60, 40)), shape)
@@ -179,7 +179,7 @@ def test_handles_names_and_background():
     assert make_scene(corners(), [first]).handles == ("<asset0>",)
 
 
-def test_check_says_which_mask_is_wrong():
+def test_check_names_the_faulty_mask():
     good, other = blob(60, 40, (5, 5, 20, 20)), blob(60, 40, (30, 10, 50, 30))
     wrong = {
         "no mask": ([], False),
@@ -190,8 +190,8 @@ def test_check_says_which_mask_is_wrong():
         "9 masks": ([blob(60, 40, (i, 0, i + 5, 9)) for i in range(9)], False),
         "leave no background": ([blob(60, 40, (0, 0, 60, 40))], True),
     }
-    for words, (masks, background) in wrong.items():
-        with pytest.raises(UserError, match=words):
+    for message, (masks, background) in wrong.items():
+        with pytest.raises(UserError, match=message):
             make_scene(corners(), masks, background=background)
     with pytest.raises(UserError, match="without < and >"):
         make_scene(corners(), [good], ["<asset3>"])
@@ -278,11 +278,11 @@ def test_square_crop_is_undistorted_and_maps_back(photo_size, size, background):
         assert not back[: max(0, y0 - slack)].any() and not back[y1 + slack :].any()
         inner = back[y0 + slack : y1 - slack, x0 + slack : x1 - slack]
         assert inner.all()
-        picture = square.to_photo(square.pixels)
+        restored = square.to_photo(square.pixels)
         near_edge = 4 * slack
         inside = np.zeros_like(mask)
         inside[max(0, sy) + near_edge : sy + side - near_edge, max(0, sx) + near_edge : sx + side - near_edge] = True
-        wrong = np.abs(picture[..., :2].astype(int) - ramp[..., :2])[inside]
+        wrong = np.abs(restored[..., :2].astype(int) - ramp[..., :2])[inside]
         assert wrong.max(initial=0) <= 3 + 255 * 2 * slack / min(width, height)
         assert wrong.mean() <= 3 if wrong.size else True
 
@@ -307,11 +307,8 @@ def test_square_crop_is_tight_around_the_objects_but_whole_with_background():
     mask = blob(1000, 600, (800, 100, 1000, 300))
     assert make_scene(photo, [mask]).square_crop(128).box == (760, 80, 240)
     assert make_scene(photo, [mask], background=True).square_crop(128).box == (400, 0, 600)
-    assert make_scene(photo, [mask]).square_crop(512).box == (
-        488,
-        0,
-        512,
-    )  # no upsampling where the photo has enough pixels
+    # No upsampling where the photo has enough pixels
+    assert make_scene(photo, [mask]).square_crop(512).box == (488, 0, 512)
     wide = make_scene(photo, [blob(1000, 600, (0, 200, 900, 400))]).square_crop(128)
     assert wide.box == (0, -200, 1000) and not wide.valid[:20].any() and wide.valid[64].all()
 

@@ -1,4 +1,8 @@
+"""Metrics, the report and feature extractors."""
+
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,27 +19,26 @@ from breakascene.evaluation.metrics import (
     NOTHING,
     OTHER,
     Score,
-    default_prompts,
     evaluate,
     load_feature_extractor,
     load_run_scene,
-    summary,
+    summarize,
 )
+from breakascene.evaluation.prompts import default_prompts, demo_prompts
 from breakascene.generation.generate import GeneratedImage
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox.judge import load_judge
 from breakascene.toybox.pretraining.text import tokenizer
-from breakascene.toybox.pretraining.world import draw_scene
+from breakascene.toybox.pretraining.world import render_scene
 from breakascene.training.loop import exhaust, run_extraction
 
 NAMES = {"<asset0>": "teapot", "<asset1>": "owl"}
 
 
-def score(prompt: float, seen: dict | None, place=None, identity=0.5) -> Score:
-    record = {"prompt": "p", "handles": NAMES, "seed": 0, "index": 0}
-    return Score(
-        GeneratedImage(Image.new("RGB", (8, 8)), record), prompt, dict.fromkeys(seen or NAMES, identity), seen, place
-    )
+def score(prompt: float, predicted: dict | None, place=None, identity=0.5) -> Score:
+    metadata = {"prompt": "p", "handles": NAMES, "seed": 0, "index": 0}
+    generated = GeneratedImage(Image.new("RGB", (8, 8)), metadata)
+    return Score(generated, prompt, dict.fromkeys(predicted or NAMES, identity), predicted, place)
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +49,11 @@ def run(tmp_path_factory, tiny_base, scene):
 
 
 @pytest.fixture(scope="module")
-def eyes():
+def extractor():
     return load_feature_extractor("toybox")
 
 
-def test_summary_counts():
+def test_summarize():
     scores = [
         score(0.2, {"<asset0>": "teapot"}, True),
         score(0.4, {"<asset0>": "owl"}, True),
@@ -58,7 +61,7 @@ def test_summary_counts():
         score(0.8, {"<asset0>": "teapot", "<asset1>": "owl"}, True, identity=1.0),
         score(0.5, {"<asset0>": "teapot", "<asset1>": NOTHING}, None, identity=0.0),
     ]
-    found = summary(scores, ("teapot", "owl"))
+    found = summarize(scores, ("teapot", "owl"))
     assert found["pictures"] == 5 and found["prompt"] == 0.5
     assert found["identity"] == pytest.approx((3 * 0.5 + 2 * 1.0 + 2 * 0.0) / 7, abs=1e-4)
     assert found["right"] == pytest.approx(1 / 3, abs=1e-4) and found["together_right"] == 0.5
@@ -67,114 +70,116 @@ def test_summary_counts():
     assert found["confusion"]["owl"][NOTHING] == pytest.approx(1 / 3)
 
 
-def test_summary_of_things_that_the_judge_does_not_know():
-    found = summary([score(0.3, None), score(0.5, None)], ("mug", "ball"))
+def test_summarize_concepts_that_the_judge_does_not_know():
+    found = summarize([score(0.3, None), score(0.5, None)], ("mug", "ball"))
     assert found["prompt"] == 0.4 and found["identity"] == 0.5
     assert found["right"] is found["mixed"] is found["place"] is found["confusion"] is None
 
 
-def test_the_same_thing_in_another_scene_looks_most_alike(eyes):
+def test_features_match_the_same_object_in_another_scene(extractor):
     rng, names = np.random.default_rng(4), ("teapot", "owl", "cactus", "flamingo")
-    photos = [[draw_scene(rng, 128, (name,), place) for name in names] for place in ("in the snow", "at the beach")]
-    one, two = ([masked_crop(drawn.pixels, drawn.masks[0]) for drawn in row] for row in photos)
-    alike = eyes.look(one) @ eyes.look(two).T  # (4, 4)
-    assert alike.argmax(1).tolist() == [0, 1, 2, 3] and alike.abs().max() <= 1 + 1e-5
-    texts = eyes.read(["a photo of a teapot in the snow", "a photo of a teapot at the beach"])
-    whole = eyes.look([Image.fromarray(row[0].pixels) for row in photos])
-    assert (whole @ texts.T).argmax(1).tolist() == [0, 1]
+    scenes = [[render_scene(rng, 128, (name,), place) for name in names] for place in ("in the snow", "at the beach")]
+    first, second = ([masked_crop(scene.pixels, scene.masks[0]) for scene in place_scenes] for place_scenes in scenes)
+    similarity = extractor.encode_images(first) @ extractor.encode_images(second).T  # (4, 4)
+    assert similarity.argmax(1).tolist() == [0, 1, 2, 3] and similarity.abs().max() <= 1 + 1e-5
+    texts = extractor.encode_texts(["a photo of a teapot in the snow", "a photo of a teapot at the beach"])
+    images = extractor.encode_images([Image.fromarray(place_scenes[0].pixels) for place_scenes in scenes])
+    assert (images @ texts.T).argmax(1).tolist() == [0, 1]
 
 
-def test_scores_of_drawn_pictures(tiny_base, run, scene, eyes):
+def test_scores_of_generated_images(tiny_base, run, scene, extractor):
     from breakascene.models.concepts import Concepts
 
     concepts = Concepts.load(run)
     prompts = ["a photo of <asset0> at the beach", "a photo of <asset0> and <asset1>", "a photo of <background>"]
     tools = {
-        "text_extractor": eyes,
-        "image_extractor": eyes,
+        "text_extractor": extractor,
+        "image_extractor": extractor,
         "segmenter": Segmenter.load("toybox"),
         "judge": load_judge(),
     }
     scores = list(evaluate(tiny_base, concepts, scene, prompts, num_inference_steps=2, seed=3, **tools))
-    assert [list(s.identity) for s in scores] == [["<asset0>"], ["<asset0>", "<asset1>"], []]
-    assert all(-1 <= value <= 1 for s in scores for value in (s.prompt, *s.identity.values()))
-    assert [s.place is None for s in scores] == [False, True, True]
-    assert [s.seen for s in scores] == [None, None, None]  # "mug" and "ball" are no things of the toybox's world
+    assert [list(s.identity_similarity) for s in scores] == [["<asset0>"], ["<asset0>", "<asset1>"], []]
+    values = [value for s in scores for value in (s.prompt_similarity, *s.identity_similarity.values())]
+    assert all(-1 <= value <= 1 for value in values)
+    assert [s.place_correct is None for s in scores] == [False, True, True]
+    assert [s.predicted for s in scores] == [None, None, None]  # "mug" and "ball" are no objects of the toybox
     again = list(evaluate(tiny_base, concepts, scene, prompts, num_inference_steps=2, seed=3, **tools))
-    assert [s.prompt for s in again] == [s.prompt for s in scores]
+    assert [s.prompt_similarity for s in again] == [s.prompt_similarity for s in scores]
 
 
-def test_what_a_thing_came_out_as(tiny_base, eyes, monkeypatch):
-    """The drawing is replaced by pictures of known content: all that follows is real."""
-    from breakascene.evaluation import metrics as room
+def test_predicted_classes(tiny_base, extractor, monkeypatch):
+    """Rendered scenes of known content replace the generated images; all that follows is real."""
+    from breakascene.evaluation import metrics
 
     rng = np.random.default_rng(2)
-    photo = draw_scene(rng, 128, ("teapot", "owl"), "on the grass")
+    photo = render_scene(rng, 128, ("teapot", "owl"), "on the grass")
     scene = make_scene(Image.fromarray(photo.pixels), list(photo.masks), ["teapot", "owl"])
     concepts = run_extraction(scene, tiny_base, short(tiny_base, steps=(1, 0)))
-    drawn = [(("teapot",), "in the snow"), (("owl",), "at the beach"), (("cactus",), "in the snow")]
-    images = [Image.fromarray(draw_scene(rng, 128, *what).pixels) for what in drawn]
-    record = {"prompt": "a photo of <asset0> in the snow", "seed": 0, "index": 0, "handles": NAMES}
-    monkeypatch.setattr(room, "generate", lambda *_, **__: (GeneratedImage(image, record) for image in images))
+    contents = [(("teapot",), "in the snow"), (("owl",), "at the beach"), (("cactus",), "in the snow")]
+    images = [Image.fromarray(render_scene(rng, 128, *content).pixels) for content in contents]
+    metadata = {"prompt": "a photo of <asset0> in the snow", "seed": 0, "index": 0, "handles": NAMES}
+    monkeypatch.setattr(metrics, "generate", lambda *_, **__: (GeneratedImage(image, metadata) for image in images))
     tools = {
-        "text_extractor": eyes,
-        "image_extractor": eyes,
+        "text_extractor": extractor,
+        "image_extractor": extractor,
         "segmenter": Segmenter.load("toybox"),
         "judge": load_judge(),
     }
     right, mixed, other = evaluate(tiny_base, concepts, scene, ["-"], **tools)
-    assert [s.seen["<asset0>"] for s in (right, mixed, other)] == ["teapot", "owl", OTHER]
-    assert [s.place for s in (right, mixed, other)] == [True, False, True]
-    assert right.identity["<asset0>"] > max(mixed.identity["<asset0>"], other.identity["<asset0>"])
-    assert right.prompt > max(mixed.prompt, other.prompt)
+    assert [s.predicted["<asset0>"] for s in (right, mixed, other)] == ["teapot", "owl", OTHER]
+    assert [s.place_correct for s in (right, mixed, other)] == [True, False, True]
+    right_identity, *others = (s.identity_similarity["<asset0>"] for s in (right, mixed, other))
+    assert right_identity > max(others)
+    assert right.prompt_similarity > max(mixed.prompt_similarity, other.prompt_similarity)
 
 
-def test_report_of_a_run(tmp_path, tiny_base, run, eyes):
+def test_report_of_a_run(tmp_path, tiny_base, run, extractor):
     lines = []
     found = exhaust(
-        report.write([run], tiny_base, tmp_path / "report", eyes, eyes, num_inference_steps=2), lines.append
+        report.write([run], tiny_base, tmp_path / "report", extractor, extractor, num_inference_steps=2), lines.append
     )
     folder = tmp_path / "report"
     assert json.loads((folder / "scores.json").read_text()) == found
-    rows = found["mugs"]["scores"]
-    assert [row["prompt"] for row in rows] == default_prompts(("<asset0>", "<asset1>", "<background>"))
+    scores = found["mugs"]["scores"]
+    assert [score["prompt"] for score in scores] == default_prompts(("<asset0>", "<asset1>", "<background>"))
     assert [line[:2] for line in lines] == [(i + 1, 12) for i in range(12)]
-    assert len(rows) == 12 and all((folder / row["file"]).is_file() for row in rows)
+    assert len(scores) == 12 and all((folder / score["file"]).is_file() for score in scores)
     page = (folder / "index.html").read_text()
-    assert all(row["file"] in page for row in rows) and "&lt;asset0&gt;" in page and "<asset0>" not in page
+    assert all(score["file"] in page for score in scores) and "&lt;asset0&gt;" in page and "<asset0>" not in page
     again = run.parent / "other" / "mugs"
     again.parent.mkdir()
     again.symlink_to(run)
     with pytest.raises(UserError, match="same folder name"):
-        next(report.write([run, run], tiny_base, tmp_path / "twice", eyes, eyes))
-    stopped = report.write([run], tiny_base, tmp_path / "stopped", eyes, eyes, num_inference_steps=2)
+        next(report.write([run, run], tiny_base, tmp_path / "twice", extractor, extractor))
+    stopped = report.write([run], tiny_base, tmp_path / "stopped", extractor, extractor, num_inference_steps=2)
     next(stopped)
     stopped.close()
-    assert sorted(path.name for path in tmp_path.glob("*ed*")) == []  # nothing half-written
+    assert sorted(path.name for path in tmp_path.glob("*ed*")) == []  # nothing partial
 
 
-def test_clip_and_dino_as_eyes(tmp_path, scene, eyes):
-    """Small models of the true classes with random weights."""
+def test_clip_and_dino(tmp_path, scene):
+    """Small models of the real classes with random weights."""
     torch.manual_seed(0)
     vision = {"image_size": 32, "patch_size": 8, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    words = tokenizer()
-    text = {"vocab_size": len(words), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text |= {"bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id}
+    toybox_tokenizer = tokenizer()
+    text = {"vocab_size": len(toybox_tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text |= {"bos_token_id": toybox_tokenizer.bos_token_id, "eos_token_id": toybox_tokenizer.eos_token_id}
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(tmp_path / "clip")
-    words.save_pretrained(tmp_path / "clip")
+    toybox_tokenizer.save_pretrained(tmp_path / "clip")
     size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
     CLIPImageProcessorPil(**size).save_pretrained(tmp_path / "clip")
     ViTModel(ViTConfig(**vision)).save_pretrained(tmp_path / "dino")
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "dino")
     clip, dino = load_feature_extractor(str(tmp_path / "clip")), load_feature_extractor(str(tmp_path / "dino"))
-    pictures = [scene.photo, scene.photo.rotate(90)]
-    for features in (clip.look(pictures), clip.read(["a fox", "a teapot"]), dino.look(pictures)):
+    images, texts = [scene.photo, scene.photo.rotate(90)], ["a fox", "a teapot"]
+    for features in (clip.encode_images(images), clip.encode_texts(texts), dino.encode_images(images)):
         assert len(features) == 2 and torch.allclose(features.norm(dim=1), torch.ones(2), atol=1e-5)
         assert not torch.allclose(features[0], features[1])
-    assert clip.look(pictures).shape == clip.read(["a fox", "a teapot"]).shape and dino.read is None
-    with pytest.raises(UserError, match="cannot be had"):
+    assert clip.encode_images(images).shape == clip.encode_texts(texts).shape and dino.encode_texts is None
+    with pytest.raises(UserError, match="cannot be loaded"):
         load_feature_extractor(str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="has no text encoder"):
         next(evaluate(None, None, None, [], text_extractor=dino, image_extractor=dino, segmenter=None))
 
 
@@ -182,3 +187,22 @@ def test_a_run_without_its_photo(tmp_path):
     with pytest.raises(UserError, match="not a scene folder"):
         (tmp_path / "scene").mkdir()
         load_run_scene(tmp_path)
+
+
+def test_demo_and_evaluation_prompts():
+    handles = ("<asset0>", "<asset1>", "<background>")
+    evaluation, demo = default_prompts(handles), demo_prompts(handles)
+    assert len(evaluation) == 12 and evaluation[-1] == "a photo of <asset0> and <asset1> on a wooden table"
+    assert len(demo) == 10 and demo[-1] == "a photo of <asset0> and <asset1> in the desert"
+    assert default_prompts(("<asset0>",)) == evaluation[:4]
+    assert not any("<background>" in prompt for prompt in evaluation + demo)
+
+
+def test_evaluation_does_not_load_pretraining():
+    code = """
+import sys, breakascene.evaluation.report, breakascene.evaluation.advice
+loaded = {name for name in sys.modules if name.startswith("breakascene.toybox.")}
+print(*sorted(loaded))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["breakascene.toybox.judge", "breakascene.toybox.vocabulary"]

@@ -119,7 +119,7 @@ BAD_ENTRIES = {
     "do not belong to a run": {"evil_DOT_py": b"print()"},
     "belong to a run": {"scene__..__..__out_DOT_png": b"x"},
     "it holds files": {"concepts_DOT_pkl": pickle.dumps({"a": 1})},
-    "damaged": {"concepts_DOT_safetensors": pickle.dumps({"a": 1})},
+    "safetensors format": {"concepts_DOT_safetensors": pickle.dumps({"a": 1})},
     "not an object": {"manifest_DOT_json": b"[1, 2]"},
     "needs img": {"scene__img_DOT_png": None},
     "it is damaged": {"losses_DOT_json": None},

@@ -26,11 +26,11 @@ def visitor(browser, address, width=1280, theme="light", locale="en-GB", start="
         viewport={"width": width, "height": 900}, color_scheme=theme, accept_downloads=True, base_url=address,
         locale=locale,
     )  # fmt: skip
+    context.set_default_timeout(WAIT)
+    asked, errors = [], []  # by all tabs
+    context.on("request", lambda request: asked.append(request.url))
+    context.on("weberror", lambda error: errors.append(str(error.error)))
     page = context.new_page()
-    page.set_default_timeout(WAIT)
-    asked, errors = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(start)
     yield page
     context.close()
@@ -120,5 +120,7 @@ def draw_in(page, steps):
 
 
 def share_of(page, number=1):
-    """The share of the photo that the screen tells of a thing, in %."""
-    return float(re.search(rf"{number}( [^:]*)?: ([\d.]+)%", page.locator("#about").inner_text())[2])
+    """The share of the photo that the screen tells of a thing, in %, once it is there."""
+    share, about = re.compile(rf"{number}( [^:]*)?: ([\d.]+)%"), page.locator("#about")
+    expect(about).to_contain_text(share)
+    return float(share.search(about.inner_text())[2])

@@ -61,7 +61,7 @@ def save_base(
         torch.manual_seed(0)
         tokenizer = small_tokenizer(length, pad)
         text_encoder = CLIPTextModel(text_config(tokenizer, **(text or {})))
-        # CLIP's own initialization is so narrow that all words would be alike
+        # CLIP's own initialization is so narrow that all words would be nearly equal
         torch.nn.init.normal_(text_encoder.get_input_embeddings().weight, std=0.5)
         components = {
             "unet": UNet2DConditionModel(

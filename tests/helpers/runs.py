@@ -1,4 +1,4 @@
-"""Short runs for the tests, and whether two of them ended alike."""
+"""Settings of short runs, single steps without an update, and the comparison of two results."""
 
 import itertools
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ def short(base, name="light", **changes):
 
 @dataclass
 class Step:
-    """A step without its update: the loss to minimize, its parts as floats, leak and handles."""
+    """The outcome of a step without its update: the loss to minimize, its parts as floats, leak and handles."""
 
     total: torch.Tensor
     losses: dict[str, float]
@@ -32,10 +32,10 @@ class Step:
 def step(base, data, handles, prior, settings, rng) -> Step:
     batch = sample_batch(base, data, handles, prior, settings, rng)
     with AttentionStore(base.unet, base.attention_layers, len(batch)) as store:
-        found = compute_losses(base, data, prior, batch, settings, store)
-    losses = {name: value.item() for name, value in {"total": found.total, **found.parts}.items()}
-    leak = {handles[k]: found.leak[b, k].item() for b, subset in enumerate(batch.subsets) for k in subset}
-    return Step(found.total, losses, leak, tuple(handles[k] for k in sorted(set().union(*batch.subsets))))
+        step_losses = compute_losses(base, data, prior, batch, settings, store)
+    losses = {name: value.item() for name, value in {"total": step_losses.total, **step_losses.parts}.items()}
+    leak = {handles[k]: step_losses.leak[b, k].item() for b, subset in enumerate(batch.subsets) for k in subset}
+    return Step(step_losses.total, losses, leak, tuple(handles[k] for k in sorted(set().union(*batch.subsets))))
 
 
 def stop_after(steps):

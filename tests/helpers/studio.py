@@ -1,6 +1,9 @@
 """A studio for the tests: the real app on a free port, its data in a folder of its own."""
 
+import gc
 import os
+import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +12,29 @@ from pathlib import Path
 from breakascene.studio import launch
 
 
+def free_port() -> int:
+    """A free port from a range of this worker's own, below the ports of outgoing connections, so that it stays free."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = 20_000 + 2_000 * (worker % 6) + secrets.randbelow(2_000)
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            continue
+
+
+def add_session(data: Path, run: Path) -> str:
+    """Add a session that has a copy of a run to a studio's data folder; return the path of its page."""
+    token = secrets.token_urlsafe(18)
+    shutil.copytree(run, data / token / "runs" / secrets.token_urlsafe(12))
+    return f"/?session={token}"
+
+
 @contextmanager
 def running_studio(data: Path, **options) -> Iterator[str]:
     """Serve the studio on the default base (the toybox, unless BREAKASCENE_BASE is set) and yield its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     before = os.environ.get("BREAKASCENE_DATA")
     os.environ["BREAKASCENE_DATA"] = str(data)
     try:
@@ -23,8 +43,14 @@ def running_studio(data: Path, **options) -> Iterator[str]:
         os.environ.pop("BREAKASCENE_DATA")
         if before is not None:
             os.environ["BREAKASCENE_DATA"] = before
+    gc.collect()
+    gc.freeze()  # as a studio that has its process to itself
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         demo.close()
         demo.job_queue.close()
+        gc.unfreeze()
+        del demo
+        gc.collect()
+        gc.freeze()  # what was imported, as in conftest.py

@@ -52,7 +52,7 @@ def test_sizes_of_sdxl_come_from_the_model(sdxl_base, sd2_base):
     assert sd2_base.prediction_type == "v_prediction"
 
 
-def test_layers_of_the_true_sdxl_are_those_of_32_cells():
+def test_sdxl_at_its_real_size_uses_the_layers_of_32_cells():
     """At 1024 px it has cross-attention on 64 × 64 and 32 × 32 cells only: the nearest to 16 is taken."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(
@@ -161,16 +161,18 @@ def test_stopped_run_resumes_to_the_same_end(base, scene, full_runs, tmp_path, a
 
 def test_all_weights_of_sdxl_can_be_trained(sdxl_base, scene, tmp_path):
     before, settings = weights_of(sdxl_base), short(sdxl_base, "paper", steps=(1, 2), prior_loss_weight=0.0)
-    whole = run_extraction(scene, sdxl_base, settings)
+    uninterrupted = run_extraction(scene, sdxl_base, settings)
     run_extraction(scene, sdxl_base, settings, tmp_path / "run", stop=stop_after(2))
-    assert_same(run_extraction(scene, sdxl_base, settings, tmp_path / "run", resume=True), whole)
-    moved = {key.split(".")[0] for key, value in whole.delta.items() if key.endswith((".B", ".diff")) and value.any()}
+    assert_same(run_extraction(scene, sdxl_base, settings, tmp_path / "run", resume=True), uninterrupted)
+    moved = {
+        key.split(".")[0] for key, value in uninterrupted.delta.items() if key.endswith((".B", ".diff")) and value.any()
+    }
     assert moved == set(sdxl_base.trainable_modules)
-    assert lora.delta_fits(sdxl_base, whole.delta)
+    assert lora.delta_fits(sdxl_base, uninterrupted.delta)
     assert_same_base(sdxl_base, before)
 
 
-def test_concepts_generate_and_leave_no_trace(base, scene, full_runs, tmp_path):
+def test_concepts_generate_and_the_base_is_restored(base, scene, full_runs, tmp_path):
     before, concepts = weights_of(base), full_runs[base.fingerprint]
     concepts.save(tmp_path / "run", scene)
     loaded = Concepts.load(tmp_path / "run")

@@ -6,7 +6,7 @@ from diffusers.models.attention_processor import Attention
 from torch.nn import functional
 
 from breakascene.models.attention import AttentionStore, select_layers, token_maps
-from breakascene.rendering.plots import heat_map
+from breakascene.rendering.overlay import heat_map
 
 
 @pytest.mark.parametrize(("latent", "side", "down", "up"), [(64, 16, 2, 1), (96, 24, 2, 1), (32, 16, 1, 2)])

@@ -64,7 +64,7 @@ def test_positions_of_repeated_and_cut_off_handles(tiny_base):
             token_positions(tiny_base, "a " + fits, HANDLES)
 
 
-def test_a_token_that_the_base_has_is_refused_and_nothing_stays(tiny_base):
+def test_an_existing_token_is_refused_and_the_base_is_restored(tiny_base):
     before = weights_of(tiny_base)
     with (
         pytest.raises(UserError, match="already"),

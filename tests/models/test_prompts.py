@@ -1,4 +1,4 @@
-"""Prompts as people write them."""
+"""Parsing of prompts as people write them."""
 
 import math
 
@@ -57,7 +57,7 @@ def test_unknown_handles_are_refused(prompt):
         ("a blue mug.", "a blue <asset1>."),
     ],
 )
-def test_names_stand_for_their_handles_as_whole_words(prompt, expected):
+def test_object_names_that_are_whole_words_become_handles(prompt, expected):
     result = parse_prompt(prompt, HANDLES, NAMES)
     assert result.text == expected
     assert bool(result.notes) == (prompt != expected)
@@ -65,7 +65,7 @@ def test_names_stand_for_their_handles_as_whole_words(prompt, expected):
     assert parse_prompt(prompt, HANDLES).text == prompt  # negative prompts and Python calls give no names
 
 
-def test_common_and_shared_names_are_left_alone():
+def test_common_and_shared_names_are_not_replaced():
     assert parsed("a photo of a thing", ("<asset0>", "<asset1>"), ("a", "photo")) == "a photo of a thing"
     assert parsed("an object", ("<asset0>",), ("object",)) == "an object"
     result = parse_prompt("a fox in the snow", ("<asset0>", "<asset1>"), ("fox", "Fox"))
@@ -74,7 +74,7 @@ def test_common_and_shared_names_are_left_alone():
     assert parsed("a bear", ("<asset0>", "<asset1>"), ("teddy bear", "bear")) == "<asset1>"
 
 
-def test_prompt_weights_are_told():
+def test_prompt_weights_are_removed_with_a_note():
     result = parse_prompt("a photo of (<asset0>:1.3), (very blue: 0.8)", HANDLES)
     assert result.text == "a photo of <asset0>, very blue" and len(result.notes) == 2
     assert result.notes[0] == 'Prompt weights are not supported: "(<asset0>:1.3)" is read as "<asset0>".'
@@ -83,12 +83,12 @@ def test_prompt_weights_are_told():
 
 
 @pytest.mark.parametrize("character", ["\0", "\udce4", "\x1b"])
-def test_characters_that_are_no_text_are_refused(character):
+def test_characters_that_are_not_text_are_refused(character):
     with pytest.raises(UserError, match="characters that are not text"):
         parsed(f"a photo{character}")
 
 
-def test_words_beyond_the_token_limit_are_told(tiny_base):
+def test_words_beyond_the_token_limit_are_reported(tiny_base):
     limit = tiny_base.tokenizer.model_max_length - 2  # without the start and end tokens
     fits = "<asset0> " + "a " * (limit - 2) + "ball"
     assert words_beyond_limit(tiny_base, fits, HANDLES) == ""
@@ -99,7 +99,7 @@ def test_words_beyond_the_token_limit_are_told(tiny_base):
         assert len(ids) == limit + 2 and token_positions(tiny_base, fits, HANDLES)[0] == [1]
 
 
-def test_generate_understands_and_warns(tiny_base, tmp_path):
+def test_generate_parses_prompts_and_warns(tiny_base, tmp_path):
     with pytest.warns(UserWarning, match="Prompt weights are not supported"):
         image = next(generate(tiny_base, None, "a (ball:1.3)", num_inference_steps=1))
     assert image.metadata["prompt"] == "a ball"

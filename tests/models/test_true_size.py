@@ -22,7 +22,7 @@ RESULT = 60e6
 
 
 @pytest.fixture(scope="module")
-def true_base() -> Base:
+def full_size_base() -> Base:
     """stable-diffusion-2-1-base on the meta device."""
     tokenizer = small_tokenizer(77)
     text = text_config(
@@ -45,13 +45,13 @@ def true_base() -> Base:
         )
     for module in (unet, encoder):
         module.requires_grad_(False)
-    return Base("true", (TextEncoder(tokenizer, encoder),), unet, vae, DDPMScheduler(), "true", "sd")
+    return Base("full size", (TextEncoder(tokenizer, encoder),), unet, vae, DDPMScheduler(), "full size", "sd")
 
 
-def test_parameter_counts(true_base):
-    sizes = [sum(p.numel() for p in module.parameters()) for module in true_base.trainable_modules.values()]
+def test_parameter_counts(full_size_base):
+    sizes = [sum(p.numel() for p in module.parameters()) for module in full_size_base.trainable_modules.values()]
     assert sizes == [865_910_724, 340_387_840]  # of the published models
-    assert (true_base.image_size, true_base.attention_size) == (512, 16) and true_base.family == "sd"
+    assert (full_size_base.image_size, full_size_base.attention_size) == (512, 16) and full_size_base.family == "sd"
 
 
 def bytes_on_disk(base: Base, settings) -> int:
@@ -67,25 +67,27 @@ def bytes_on_disk(base: Base, settings) -> int:
 
 
 @pytest.mark.parametrize("name", PRESET_NAMES)
-def test_a_result_takes_at_most_60_mb(tiny_base, true_base, scene, tmp_path, name):
+def test_a_result_takes_at_most_60_mb(tiny_base, full_size_base, scene, tmp_path, name):
     run_extraction(scene, tiny_base, settings := short(tiny_base, name, steps=(0, 1)), tmp_path / "run")
     file = tmp_path / "run" / "concepts.safetensors"
     delta = sum(value.nbytes for key, value in load_file(file).items() if key != "handles")
     assert delta == bytes_on_disk(tiny_base, settings) and file.stat().st_size < 1.5 * delta + 50_000
-    assert bytes_on_disk(true_base, preset(name, true_base)) < 0.97 * RESULT  # names and handles take the rest
+    assert (
+        bytes_on_disk(full_size_base, preset(name, full_size_base)) < 0.97 * RESULT
+    )  # names and handles take the rest
 
 
 @pytest.mark.parametrize("name", PRESET_NAMES)
-def test_memory_on_a_gpu_is_within_its_targets(true_base, monkeypatch, name):
+def test_memory_on_a_gpu_is_within_its_targets(full_size_base, monkeypatch, name):
     monkeypatch.setattr(Base, "device", torch.device("cuda"))
-    settings = preset(name, true_base)
-    needs = [memory.estimate(true_base, settings, mode) for mode in memory.MEMORY_MODES]
+    settings = preset(name, full_size_base)
+    needs = [memory.estimate(full_size_base, settings, mode) for mode in memory.MEMORY_MODES]
     assert needs == sorted(needs, reverse=True) and needs[-1] <= TARGETS[name]
     assert needs[-1] > 3 * GB  # the float16 weights alone
-    monkeypatch.setattr(memory, "free_bytes", lambda _: TARGETS[name] - memory.weight_bytes(true_base))
+    monkeypatch.setattr(memory, "free_bytes", lambda _: TARGETS[name] - memory.weight_bytes(full_size_base))
     monkeypatch.setattr("breakascene.training.optim.has_bitsandbytes", lambda: True)
-    choice = memory.plan_memory("auto", true_base, settings)
-    assert choice.needs <= TARGETS[name] and choice.mode.eight_bit == (name == "paper")
+    plan = memory.plan_memory("auto", full_size_base, settings)
+    assert plan.needs <= TARGETS[name] and plan.mode.eight_bit == (name == "paper")
 
 
 @pytest.mark.parametrize(("side", "predicts"), [(512, "epsilon"), (768, "v_prediction")])

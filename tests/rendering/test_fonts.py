@@ -1,27 +1,27 @@
 import pytest
 from PIL import ImageFont
 
-from breakascene.rendering.fonts import _eastern, font_for, has_glyphs, wrap
+from breakascene.rendering.fonts import _cjk_font, font_for, has_glyphs, wrap
 
 JAPANESE = "海辺の小さな狐と、赤いきのこの写真です"
-needs_font = pytest.mark.skipif(_eastern(12) is None, reason="no font with Japanese letters on this machine")
+needs_font = pytest.mark.skipif(_cjk_font(12) is None, reason="no font with Japanese glyphs on this machine")
 
 
-def test_english_keeps_the_font_that_travels_along():
+def test_english_uses_the_built_in_font():
     assert font_for(["a fox", "crème brûlée"], 15).getname() == ImageFont.load_default(15).getname()
     assert has_glyphs("a fox")
 
 
 @needs_font
-def test_japanese_letters_are_drawn_and_not_boxes():
+def test_japanese_characters_have_glyphs():
     font = font_for(["a fox", JAPANESE], 15)
     assert has_glyphs(JAPANESE)
-    drawn = {bytes(font.getmask(letter)) for letter in "海辺小狐赤写真"}
-    assert len(drawn) == 7  # a letter that the font lacks would look like the others that it lacks
+    glyphs = {bytes(font.getmask(character)) for character in "海辺小狐赤写真"}
+    assert len(glyphs) == 7  # all missing characters would share one glyph
 
 
 @needs_font
-def test_japanese_is_broken_between_letters():
+def test_japanese_is_broken_between_characters():
     font = font_for([JAPANESE], 15)
     lines = wrap(JAPANESE, font, 100)
     assert len(lines) > 2 and "".join(lines) == JAPANESE

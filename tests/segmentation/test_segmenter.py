@@ -65,7 +65,7 @@ def test_points_and_box_reach_the_model(segmenter):
     assert scores(*calls[0]) == results[0]
 
 
-def test_a_photo_is_embedded_once_by_its_content(segmenter, embeddings):
+def test_photos_of_equal_content_share_an_embedding(segmenter, embeddings):
     first, second = photo(1), photo(2, (60, 90))
     one = segmenter.predict([(10, 20)], [True], photo=first)
     segmenter.predict([(30, 20)], [True], photo=first.copy())
@@ -134,8 +134,7 @@ def test_automatic_masks_are_distinct_and_sorted(segmenter, monkeypatch):
         "SamAutomaticMaskGenerator",
         lambda sam, **settings: real(sam, **settings | {"pred_iou_thresh": -9.0, "stability_score_thresh": 0.0}),
     )
-    picture = photo(0, (400, 300))
-    masks = segmenter.auto(picture)
+    masks = segmenter.auto(photo(0, (400, 300)))
     assert masks and all(mask.shape == (300, 400) and mask.dtype == bool and mask.any() for mask in masks)
     areas = [int(mask.sum()) for mask in masks]
     assert areas == sorted(areas, reverse=True)
@@ -158,7 +157,7 @@ def test_a_photo_far_larger_than_the_model(segmenter):
 # --- loading
 
 
-def test_files_that_are_no_checkpoints_are_refused(tmp_path, monkeypatch):
+def test_files_that_are_not_checkpoints_are_refused(tmp_path, monkeypatch):
     text = tmp_path / "text.pth"
     text.write_text("no weights here")
     other = tmp_path / "other.pth"
@@ -166,8 +165,8 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path, monkeypatch):
     partly = tmp_path / "partly.pth"
     torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 768)}, partly)
     none = "not a SAM checkpoint"
-    for path, words in {text: none, other: none, partly: "does not contain all weights of vit_b"}.items():
-        with pytest.raises(UserError, match=words):
+    for path, message in {text: none, other: none, partly: "does not contain all weights of vit_b"}.items():
+        with pytest.raises(UserError, match=message):
             Segmenter.load(str(path))
     monkeypatch.setenv("BREAKASCENE_SAM", str(partly))
     with pytest.raises(UserError, match="is vit_b, not vit_h"):
@@ -192,7 +191,7 @@ def test_a_checkpoint_runs_no_code(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_real_vit_b_checkpoint_loads_whole(tmp_path):
+def test_all_weights_of_a_vit_b_checkpoint_are_loaded(tmp_path):
     with torch.device("meta"):
         shapes = checkpoints.sam_model_registry["vit_b"]().state_dict()
     # Zeros that share one storage keep the file small; names and shapes are those of Meta's file.

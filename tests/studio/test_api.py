@@ -140,7 +140,7 @@ def test_segment_answers_mistakes_with_a_sentence(client, photo, points, box, se
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("letter.png", b"Dear painter, this is no picture.", "not a readable image"),
+        ("letter.png", b"Dear reader, this is not an image.", "not a readable image"),
         ("cut.jpg", None, "damaged or truncated"),
     ],
 )

@@ -35,9 +35,11 @@ def test_a_job_goes_on_at_its_address_on_another_machine(browser, address):
             expect(phone.locator("#status")).to_contain_text("残り", timeout=LONG)
             expect(phone.locator("#picked figcaption").first).to_be_visible()
             phone.reload()  # the phone has kept where it is
+            expect(phone.locator("#status")).to_contain_text("残り", timeout=LONG)
             phone.locator("#stop").click()
             expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
         with visitor(browser, address, start=here.replace("session=", "desk=")) as old:  # a link of an earlier version
+            old.get_by_role("tab").nth(1).click()
             expect(old.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
         guess = here[:-1] + ("y" if here.endswith("x") else "x")
         with visitor(browser, address, start=guess) as stranger:
@@ -49,7 +51,7 @@ def test_a_stopped_extraction_goes_on_to_its_end(browser, address):
         open_sample(page)
         use_ready_made(page)
         expect(page.locator("#go-on")).to_be_hidden()
-        teach(page, 100, 1)
+        teach(page, 40, 0)
         expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
         place = "document.querySelector('#stop').getBoundingClientRect().y + scrollY"
         before = page.evaluate(place)
@@ -69,7 +71,7 @@ def test_what_was_half_learned_can_be_forgotten(browser, address):
     with visitor(browser, address) as page:
         open_sample(page)
         use_ready_made(page)
-        teach(page, 100, 1)
+        teach(page, 100, 0)
         expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
         page.locator("#stop").click()
         page.locator("#discard").click(timeout=LONG)
@@ -88,7 +90,7 @@ def test_two_visitors_see_their_own_things_and_wait_in_line(browser, address):
             use_ready_made(page)
         teach(first, 5000, 0)
         expect(first.locator("#status")).to_contain_text("left", timeout=LONG)
-        teach(second, 2, 0)
+        teach(second, 1, 0)
         expect(second.locator("#status")).to_contain_text("number 1 in the queue")
         first.locator("#stop").click()
         expect(first.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)

@@ -107,7 +107,7 @@ def test_ideas_suit_the_base_and_take_each_others_place(session, monkeypatch):
     monkeypatch.setattr(engine.base(), "name", "toybox")
     assert prompt_builder.places() is en.TOYBOX_PLACES and prompt_builder.styles() is en.TOYBOX_STYLES
     for name in ("TOYBOX_PLACES", "TOYBOX_STYLES", "SD_PLACES", "SD_STYLES"):
-        assert list(getattr(en, name)) == list(getattr(ja, name))  # what the painter reads
+        assert list(getattr(en, name)) == list(getattr(ja, name))  # what the model reads
 
 
 def test_a_sheet_is_drawn_from_the_same_seeds_and_saved_as_one_picture(session, queue):

@@ -1,6 +1,5 @@
-"""A studio that asks who comes, and one that is open to all and says so."""
+"""A studio that asks who comes, and one that is open to all and says so; test_mcp.py has one for this machine only."""
 
-import socket
 import urllib.error
 import urllib.request
 
@@ -38,14 +37,6 @@ def test_only_who_knows_the_login_gets_in(tmp_path, caplog):
 def test_a_studio_open_to_all_warns(tmp_path, caplog):
     with running_studio(tmp_path, host="0.0.0.0"):
         assert "without a password" in caplog.text and "--login NAME:PASSWORD" in caplog.text
-    caplog.clear()
-    with running_studio(tmp_path) as address:
-        assert "without a password" not in caplog.text
-        port = int(address.rsplit(":", 1)[1])
-        others = {ip for *_, (ip, *_) in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {"127.0.0.1"}
-        for ip in others:
-            with pytest.raises(OSError), socket.create_connection((ip, port), timeout=5):
-                pass
 
 
 @pytest.mark.parametrize("login", ["guest", "guest:", ":secret"])

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import base64
+import socket
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from breakascene.studio.screens.select_actions import samples
 pytest.importorskip("mcp", reason="needs gradio[mcp]")
 
 
-def test_tools_are_offered_and_answer(tmp_path):
+def test_tools_are_offered_and_answer_on_this_machine_only(tmp_path, caplog):
     from mcp import ClientSession
     from mcp.client.streamable_http import streamablehttp_client
 
@@ -37,6 +38,11 @@ def test_tools_are_offered_and_answer(tmp_path):
             return tools, answers
 
     with running_studio(tmp_path, mcp=True) as address:
+        assert "without a password" not in caplog.text
+        others = {ip for *_, (ip, *_) in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {"127.0.0.1"}
+        for ip in others:
+            with pytest.raises(OSError), socket.create_connection((ip, int(address.rsplit(":", 1)[1])), timeout=5):
+                pass
         tools, (found, refused) = asyncio.run(ask(address))
         path, scores = ast.literal_eval(found.content[0].text)
         mask = np.asarray(Image.open(path["path"])) > 127

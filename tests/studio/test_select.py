@@ -99,7 +99,7 @@ def test_the_text_about_the_selection(sample):
     text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[3])))
     assert f"1 toy: {whole.mean():.1%}" in text and "notice" not in text
     text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[1], objects[3])))
-    assert "share 100% of the smaller mask" in text
+    assert "overlap by 100% of the smaller mask" in text
     text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[2])))
     assert "less than 0.05 %" in text
 

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment, with no time to tidy up, goes on to the same end."""
+"""A run that is killed at any moment, without a chance to clean up, resumes to the same end."""
 
 import json
 import multiprocessing
@@ -14,12 +14,12 @@ from breakascene.training.loop import run_extraction
 from breakascene.training.settings import preset
 
 KILLS = 20
-FRESH = multiprocessing.get_context("forkserver")
+FORKSERVER = multiprocessing.get_context("forkserver")
 
 
-def learn(folder, scene, out, steps):
-    """What each process does: begin, or go on where a killed one was; it lifts `steps` after each."""
-    torch.set_num_threads(1)  # the machine is busy enough
+def train(folder, scene, out, steps):
+    """The work of each process: start a run, or resume a killed one; releases `steps` after each step."""
+    torch.set_num_threads(1)  # the machine runs other tests as well
     base = load_base(folder)
     settings = preset("light", base, steps=(8, 8), train_batch_size=1, num_prior_images=2, composition_prob=0.0)
     resume = checkpoint.path_for(out).exists()
@@ -27,27 +27,27 @@ def learn(folder, scene, out, steps):
 
 
 def phase_of(path):
-    """What a checkpoint says of its phase, 0 where there is none yet; one that is there is whole."""
+    """The phase of a checkpoint, 0 if there is none yet; an existing one must be complete."""
     if not path.exists():
         return 0
     with safe_open(path, "pt") as file:
         return json.loads(file.metadata()["checkpoint"])["phase"]
 
 
-def test_a_run_killed_20_times_ends_like_one_that_was_not(tiny_folder, scene, tmp_path):
-    FRESH.set_forkserver_preload(["breakascene.training.loop"])  # so that a process begins at once
-    chance = random.Random(0)
+def test_a_run_killed_20_times_ends_like_an_uninterrupted_one(tiny_folder, scene, tmp_path):
+    FORKSERVER.set_forkserver_preload(["breakascene.training.loop"])  # so that a process starts at once
+    rng = random.Random(0)
     ended, killed_in, out = 0, [], None
     while len(killed_in) < KILLS or checkpoint.path_for(out).exists():
-        out, steps = tmp_path / f"run-{ended}", FRESH.Semaphore(0)
-        process = FRESH.Process(target=learn, args=(tiny_folder, scene, out, steps))
+        out, steps = tmp_path / f"run-{ended}", FORKSERVER.Semaphore(0)
+        process = FORKSERVER.Process(target=train, args=(tiny_folder, scene, out, steps))
         process.start()
         if len(killed_in) < KILLS:
-            # By steps, then by the clock: on a slow machine all moments by the clock alone would lie in the beginning.
-            for _ in range(chance.randrange(4)):
+            # Wait for steps, then for time: on a slow machine time alone would always end during the start.
+            for _ in range(rng.randrange(4)):
                 while process.is_alive() and not steps.acquire(timeout=0.1):
                     pass
-            process.join(chance.uniform(0.0, 0.1))
+            process.join(rng.uniform(0.0, 0.1))
         else:
             process.join(120)
         if process.exitcode is None:
@@ -58,12 +58,14 @@ def test_a_run_killed_20_times_ends_like_one_that_was_not(tiny_folder, scene, tm
             assert process.exitcode == 0 and not checkpoint.path_for(out).exists()
             ended += 1
     assert {1, 2} <= set(killed_in)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"run-{i}" for i in range(ended)]  # no drafts either
-    whole, steps = tmp_path / "whole", FRESH.Semaphore(0)
-    process = FRESH.Process(target=learn, args=(tiny_folder, scene, whole, steps))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"run-{i}" for i in range(ended)
+    ]  # and no partial files
+    uninterrupted, steps = tmp_path / "uninterrupted", FORKSERVER.Semaphore(0)
+    process = FORKSERVER.Process(target=train, args=(tiny_folder, scene, uninterrupted, steps))
     process.start()
     process.join(120)
-    first = Concepts.load(whole)
+    first = Concepts.load(uninterrupted)
     for i in range(ended):
         run = tmp_path / f"run-{i}"
         other = Concepts.load(run)

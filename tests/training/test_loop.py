@@ -1,3 +1,5 @@
+"""The two phases of a run, its losses against formulas written out, and resuming to the same end."""
+
 import dataclasses
 import itertools
 import math
@@ -15,7 +17,7 @@ from breakascene.errors import UserError
 from breakascene.models.concepts import Concepts
 from breakascene.models.handles import initial_embeddings, with_handles
 from breakascene.models.loading import load_base
-from breakascene.toybox.pretraining.world import draw_scene
+from breakascene.toybox.pretraining.world import render_scene
 from breakascene.training import checkpoint, optim
 from breakascene.training.augment import TrainingData
 from breakascene.training.loop import extract, initial_handle_embeddings, run_extraction
@@ -27,35 +29,34 @@ from breakascene.training.step import sample_subset
 
 
 @pytest.fixture(scope="module")
-def whole_runs(tiny_base, scene):
+def full_runs(tiny_base, scene):
     """An uninterrupted run of each kind, to compare with."""
     return {name: run_extraction(scene, tiny_base, short(tiny_base, name)) for name in ("light", "paper")}
 
 
-def test_handles_begin_at_their_names_or_at_their_pictures(tiny_base, scene):
-    toybox, wide = load_base("toybox", "cpu"), dataclasses.replace(scene, background=True)
-    named, init_from_image = (
-        preset("light", toybox, init_from_image=init_from_image) for init_from_image in (False, True)
-    )
-    names = initial_embeddings(toybox, wide.names)
-    assert torch.equal(initial_handle_embeddings(wide, toybox, named), names)
-    rows = initial_handle_embeddings(wide, toybox, init_from_image)
+def test_handles_start_at_their_names_or_at_their_image_codes(tiny_base, scene):
+    toybox, with_background = load_base("toybox", "cpu"), dataclasses.replace(scene, background=True)
+    from_names, from_images = (preset("light", toybox, init_from_image=value) for value in (False, True))
+    expected = initial_embeddings(toybox, with_background.names)
+    assert torch.equal(initial_handle_embeddings(with_background, toybox, from_names), expected)
+    embeddings = initial_handle_embeddings(with_background, toybox, from_images)
     codes = toybox.image_codes.codes([cutout(scene, index) for index in range(2)], toybox.vae)
-    assert torch.equal(rows[:2], codes) and torch.equal(rows[2], names[2])  # no picture of the background is cut out
-    # A base without a map of looks begins at the names.
+    assert torch.equal(embeddings[:2], codes)
+    assert torch.equal(embeddings[2], expected[2])  # the background has no cut-out
+    # On a base without image codes the handles start at the names.
     assert torch.equal(
-        initial_handle_embeddings(scene, tiny_base, init_from_image), initial_embeddings(tiny_base, scene.names)
+        initial_handle_embeddings(scene, tiny_base, from_images), initial_embeddings(tiny_base, scene.names)
     )
 
 
-def test_a_known_thing_begins_near_its_own_word(tiny_base):
+def test_a_known_object_starts_near_the_embedding_of_its_name(tiny_base):
     toybox = load_base("toybox", "cpu")
     names = ("apple", "whale")
-    drawn = draw_scene(np.random.default_rng(4), 256, names, "on the grass", tidy=True)
-    known = make_scene(Image.fromarray(drawn.pixels), list(drawn.masks), list(names))
-    rows = initial_handle_embeddings(known, toybox, preset("light", toybox))
-    likeness = torch.cosine_similarity(rows[:, None], initial_embeddings(toybox, names)[None], dim=-1)
-    assert (likeness.diagonal() > 0.5).all() and likeness[0, 1] < 0.3 and likeness[1, 0] < 0.3
+    rendered = render_scene(np.random.default_rng(4), 256, names, "on the grass", fixed_layout=True)
+    known = make_scene(Image.fromarray(rendered.pixels), list(rendered.masks), list(names))
+    embeddings = initial_handle_embeddings(known, toybox, preset("light", toybox))
+    similarity = torch.cosine_similarity(embeddings[:, None], initial_embeddings(toybox, names)[None], dim=-1)
+    assert (similarity.diagonal() > 0.5).all() and similarity[0, 1] < 0.3 and similarity[1, 0] < 0.3
 
 
 def test_phase_1_changes_the_handles_and_nothing_else(tiny_base, scene):
@@ -65,19 +66,19 @@ def test_phase_1_changes_the_handles_and_nothing_else(tiny_base, scene):
     start = initial_embeddings(tiny_base, scene.names)
     for event in events:
         now = {name.replace(".table", ""): value for name, value in weights_of(tiny_base).items()}
-        rows = now.pop("text_encoder.embeddings.token_embedding.embeddings")
+        embeddings = now.pop("text_encoder.embeddings.token_embedding.embeddings")
         assert now.keys() == before.keys() and all(torch.equal(now[name], before[name]) for name in before)
-        assert not torch.equal(rows, start)
+        assert not torch.equal(embeddings, start)
         if event.step == 3:
-            moved = rows - start
-            assert (moved.abs() <= 3.2 * settings.handle_lr).all()  # Adam moves each number by about the rate a step
+            moved = embeddings - start
+            assert (moved.abs() <= 3.2 * settings.handle_lr).all()  # Adam moves each value by about the rate a step
     concepts = run_extraction(scene, tiny_base, short(tiny_base, steps=(4, 0)))
     assert concepts.delta == {} and concepts.steps == 4
     assert_same_base(tiny_base, before)
 
 
 @pytest.mark.parametrize("name", ["light", "paper"])
-def test_phase_2_goes_on_teaching_the_handles(tiny_base, scene, name):
+def test_phase_2_keeps_training_the_handles(tiny_base, scene, name):
     def handles(rate):
         settings = short(tiny_base, name, steps=(1, 3), handle_lr_phase2=rate, weight_lr=0.0)
         return run_extraction(scene, tiny_base, settings).embeddings
@@ -86,41 +87,40 @@ def test_phase_2_goes_on_teaching_the_handles(tiny_base, scene, name):
 
 
 @pytest.mark.parametrize("name", ["light", "paper"])
-def test_phase_2_changes_weights_and_the_base_comes_back(tiny_base, scene, whole_runs, name):
+def test_phase_2_changes_weights_and_the_base_is_restored(tiny_base, scene, full_runs, name):
     before = weights_of(tiny_base)
     events = extract(scene, tiny_base, short(tiny_base, name))
-    kinds = [event.phase for event in events]
-    assert kinds == [1, 1, 1, 2, 2, 2]
+    assert [event.phase for event in events] == [1, 1, 1, 2, 2, 2]
     assert_same_base(tiny_base, before)
-    change = whole_runs[name].delta
-    moved = [key for key in change if key.endswith((".B", ".diff")) and change[key].any()]
+    delta = full_runs[name].delta
+    moved = [key for key in delta if key.endswith((".B", ".diff")) and delta[key].any()]
     assert any(key.startswith("unet.") for key in moved) and any(key.startswith("text_encoder.") for key in moved)
 
 
 @pytest.mark.parametrize("name", ["light", "paper"])
-def test_same_seed_same_run_whatever_is_looked_at(tiny_base, scene, whole_runs, name):
-    seen, asked = [], itertools.count(1)
+def test_previews_and_attention_maps_do_not_change_a_run(tiny_base, scene, full_runs, name):
+    events, calls = [], itertools.count(1)
     again = run_extraction(
-        scene, tiny_base, short(tiny_base, name), on_event=seen.append, preview_every=6, maps_every=3,
-        preview_requested=lambda: next(asked) == 2,
+        scene, tiny_base, short(tiny_base, name), on_event=events.append, preview_every=6, maps_every=3,
+        preview_requested=lambda: next(calls) == 2,
     )  # fmt: skip
-    assert_same(again, whole_runs[name])
-    assert [event.step for event in seen if event.previews] == [2, 6]
-    assert [event.step for event in seen if event.maps] == [2, 3, 6]
-    assert list(seen[5].previews) == list(scene.handles)
-    assert all(image.size == (128, 128) for image in seen[5].previews.values())
-    assert seen[0].maps is None and seen[2].maps["<asset1>"].shape == (16, 16)
-    assert all(value.min() >= 0 and value.max() == 1 for value in seen[2].maps.values())
+    assert_same(again, full_runs[name])
+    assert [event.step for event in events if event.previews] == [2, 6]
+    assert [event.step for event in events if event.maps] == [2, 3, 6]
+    assert list(events[5].previews) == list(scene.handles)
+    assert all(image.size == (128, 128) for image in events[5].previews.values())
+    assert events[0].maps is None and events[2].maps["<asset1>"].shape == (16, 16)
+    assert all(value.min() >= 0 and value.max() == 1 for value in events[2].maps.values())
 
 
-def test_another_seed_is_another_run(tiny_base, scene, whole_runs):
+def test_another_seed_is_another_run(tiny_base, scene, full_runs):
     other = run_extraction(scene, tiny_base, short(tiny_base, steps=(1, 0), seed=1))
-    assert other.losses[0] != whole_runs["light"].losses[0]
+    assert other.losses[0] != full_runs["light"].losses[0]
 
 
 @pytest.mark.parametrize("name", ["light", "paper"])
 @pytest.mark.parametrize("at", [2, 3, 5])
-def test_stopped_run_is_usable_and_resumes_to_the_same_end(tiny_base, scene, whole_runs, tmp_path, name, at):
+def test_stopped_run_is_usable_and_resumes_to_the_same_end(tiny_base, scene, full_runs, tmp_path, name, at):
     settings, out = short(tiny_base, name), tmp_path / "run"
     part = run_extraction(scene, tiny_base, settings, out, stop=stop_after(at))
     assert part.steps == at and bool(part.delta) == (at >= 3)
@@ -129,13 +129,13 @@ def test_stopped_run_is_usable_and_resumes_to_the_same_end(tiny_base, scene, who
     with loaded.applied(tiny_base):
         assert len(attention_maps(tiny_base, scene, loaded.handles)) == 3
     end = run_extraction(scene, tiny_base, settings, out, resume=True)
-    assert_same(end, whole_runs[name])
-    assert_same(Concepts.load(out), whole_runs[name])
+    assert_same(end, full_runs[name])
+    assert_same(Concepts.load(out), full_runs[name])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]  # no checkpoint, no drafts
 
 
 @pytest.mark.parametrize("steps", [1, 4, 6])
-def test_abandoned_run_goes_on_from_its_last_checkpoint(tiny_base, scene, whole_runs, tmp_path, steps):
+def test_abandoned_run_resumes_from_its_last_checkpoint(tiny_base, scene, full_runs, tmp_path, steps):
     before = weights_of(tiny_base)
     settings, out = short(tiny_base), tmp_path / "run"
     events = extract(scene, tiny_base, settings, out, save_every=2)
@@ -144,10 +144,10 @@ def test_abandoned_run_goes_on_from_its_last_checkpoint(tiny_base, scene, whole_
     events.close()
     assert_same_base(tiny_base, before)
     assert not out.exists() and checkpoint.path_for(out).is_file()
-    assert_same(run_extraction(scene, tiny_base, settings, out, resume=True), whole_runs["light"])
+    assert_same(run_extraction(scene, tiny_base, settings, out, resume=True), full_runs["light"])
 
 
-def test_resume_refuses_another_run_by_name(tiny_base, scene, tmp_path):
+def test_resuming_another_run_is_refused_with_the_settings_that_differ(tiny_base, scene, tmp_path):
     settings, out = short(tiny_base), tmp_path / "run"
     with pytest.raises(UserError, match="nothing to resume"):
         run_extraction(scene, tiny_base, settings, out, resume=True)
@@ -164,7 +164,7 @@ def test_resume_refuses_another_run_by_name(tiny_base, scene, tmp_path):
         run_extraction(scene, tiny_base, settings, out, resume=True)
 
 
-def test_out_that_is_another_folder_is_refused_before_any_work(tiny_base, scene, tmp_path):
+def test_an_output_folder_with_other_files_is_refused_before_any_work(tiny_base, scene, tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(UserError, match="other files"):
         next(extract(scene, tiny_base, short(tiny_base), tmp_path))
@@ -182,12 +182,12 @@ def test_too_many_concepts_for_the_prompt_are_refused(tiny_base, scene, monkeypa
 
 def test_union_sampling_frequencies():
     rng = torch.Generator().manual_seed(0)
-    draws = [sample_subset(3, True, rng) for _ in range(6000)]
-    sizes = Counter(map(len, draws))
+    samples = [sample_subset(3, True, rng) for _ in range(6000)]
+    sizes = Counter(map(len, samples))
     assert all(abs(sizes[size] / 6000 - 1 / 3) < 0.02 for size in (1, 2, 3))
-    sets = Counter(tuple(sorted(draw)) for draw in draws)
-    assert all(abs(sets[single] / 6000 - 1 / 9) < 0.015 for single in [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)])
-    first = Counter(draw[0] for draw in draws if len(draw) == 3)
+    subsets = Counter(tuple(sorted(sample)) for sample in samples)
+    assert all(abs(subsets[one] / 6000 - 1 / 9) < 0.015 for one in [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)])
+    first = Counter(sample[0] for sample in samples if len(sample) == 3)
     assert all(abs(first[k] / sizes[3] - 1 / 3) < 0.04 for k in range(3))
     assert sample_subset(1, True, rng) == [0]
     alone = Counter(tuple(sample_subset(4, False, rng)) for _ in range(400))
@@ -195,39 +195,39 @@ def test_union_sampling_frequencies():
 
 
 def test_mirror_image_has_mirrored_masks(tiny_base, scene):
-    views, square = TrainingData.encode(scene, tiny_base), scene.square_crop(128)
-    assert views.masks.shape == (2, 3, 16, 16)
-    assert torch.equal(views.masks[1], views.masks[0].flip(-1)) and torch.equal(
-        views.attention_masks[1], views.attention_masks[0].flip(-1)
+    data, square = TrainingData.encode(scene, tiny_base), scene.square_crop(128)
+    assert data.masks.shape == (2, 3, 16, 16)
+    assert torch.equal(data.masks[1], data.masks[0].flip(-1)) and torch.equal(
+        data.attention_masks[1], data.attention_masks[0].flip(-1)
     )
     mean, _ = tiny_base.encode(square.pixels[None, :, ::-1].copy())
-    assert torch.allclose(views.latent_mean[1:], mean, atol=1e-5) and not torch.allclose(
-        views.latent_mean[0], views.latent_mean[1]
+    assert torch.allclose(data.latent_mean[1:], mean, atol=1e-5) and not torch.allclose(
+        data.latent_mean[0], data.latent_mean[1]
     )
     shares = square.masks.reshape(3, 16, 8, 16, 8).mean((2, 4))
-    np.testing.assert_allclose(views.masks[0], shares, atol=1e-6)
+    np.testing.assert_allclose(data.masks[0], shares, atol=1e-6)
 
 
 def test_photo_and_masks_are_flipped_together(tiny_base, scene):
-    """One side has a monstrous latent and an empty mask: only a mismatch would see it."""
-    views = TrainingData.encode(scene, tiny_base)
-    views.latent_mean[0], views.masks[0] = 1e4, 0
+    """The photo has huge latents and an empty mask: only a mismatch gives a huge loss."""
+    data = TrainingData.encode(scene, tiny_base)
+    data.latent_mean[0], data.masks[0] = 1e4, 0
     settings, found = short(tiny_base), []
     with torch.no_grad(), with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)):
         for seed in range(10):
             rng = torch.Generator().manual_seed(seed)
-            figures = step(tiny_base, views, scene.handles, None, settings, rng)
-            found.append(figures.losses["reconstruction"])
+            result = step(tiny_base, data, scene.handles, None, settings, rng)
+            found.append(result.losses["reconstruction"])
     assert max(found) < 100 and 0 < found.count(0.0) < 10
 
 
 def test_total_is_the_weighted_sum_and_parts_can_be_left_out(tiny_base, scene):
-    views, prior = TrainingData.encode(scene, tiny_base), prior_latents(tiny_base, 2)
+    data, prior = TrainingData.encode(scene, tiny_base), prior_latents(tiny_base, 2)
     settings = short(tiny_base, attention_loss_weight=0.3, prior_loss_weight=0.7, train_batch_size=2)
 
     def loss(prior, settings):
         rng = torch.Generator().manual_seed(2)
-        found = step(tiny_base, views, scene.handles, prior, settings, rng)
+        found = step(tiny_base, data, scene.handles, prior, settings, rng)
         assert math.isclose(found.total.item(), found.losses["total"]) and found.leak.keys() == set(found.handles)
         return found.losses
 
@@ -240,14 +240,14 @@ def test_total_is_the_weighted_sum_and_parts_can_be_left_out(tiny_base, scene):
         assert unmasked["reconstruction"] > masked["reconstruction"]
 
 
-def test_even_channels_count_by_their_power_in_the_concepts(tiny_base, scene):
-    views, settings = TrainingData.encode(scene, tiny_base), short(tiny_base, normalize_channels=True)
-    masks, latents = views.masks.amax(1).numpy(), views.latent_mean.numpy()
+def test_normalized_channels_are_scaled_by_their_power_in_the_concepts(tiny_base, scene):
+    data, settings = TrainingData.encode(scene, tiny_base), short(tiny_base, normalize_channels=True)
+    masks, latents = data.masks.amax(1).numpy(), data.latent_mean.numpy()
     power = np.array([np.average(latents[:, c] ** 2, weights=masks) for c in range(latents.shape[1])])
-    np.testing.assert_allclose(views.channel_power.flatten(), power, rtol=1e-4)
+    np.testing.assert_allclose(data.channel_power.flatten(), power, rtol=1e-4)
 
     def loss(settings, scales):
-        found = dataclasses.replace(views, latent_mean=views.latent_mean)
+        found = dataclasses.replace(data, latent_mean=data.latent_mean)
         found.__dict__["channel_power"] = torch.tensor(scales, dtype=torch.float32).view(1, -1, 1, 1)
         rng = torch.Generator().manual_seed(2)
         return step(tiny_base, found, scene.handles, None, settings, rng).losses["reconstruction"]
@@ -260,14 +260,14 @@ def test_even_channels_count_by_their_power_in_the_concepts(tiny_base, scene):
         )
 
 
-def test_falling_rates_end_at_nothing(tiny_base, scene, monkeypatch):
+def test_linear_schedule_decays_the_learning_rates_of_phase_2(tiny_base, scene, monkeypatch):
     rates = []
 
-    def watched(optimizer, settings, left):
-        set_learning_rates(optimizer, settings, left)
+    def recorded(optimizer, settings, factor):
+        set_learning_rates(optimizer, settings, factor)
         rates.append([group["lr"] for group in optimizer.param_groups])
 
-    monkeypatch.setattr("breakascene.training.optim.set_learning_rates", watched)
+    monkeypatch.setattr("breakascene.training.optim.set_learning_rates", recorded)
     settings = short(tiny_base, steps=(1, 4), weight_lr=4e-3, handle_lr_phase2=8e-3, lr_scheduler="linear")
     run_extraction(scene, tiny_base, settings)
     np.testing.assert_allclose(rates, np.outer([4, 3, 2, 1], [2e-3, 1e-3]))
@@ -276,55 +276,55 @@ def test_falling_rates_end_at_nothing(tiny_base, scene, monkeypatch):
 
 
 def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):
-    views, settings = TrainingData.encode(scene, tiny_base), short(tiny_base, attention_loss_weight=1.0)
+    data, settings = TrainingData.encode(scene, tiny_base), short(tiny_base, attention_loss_weight=1.0)
     direction = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
-    with with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)) as words:
-        start = words.detach().clone()
+    with with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)) as embeddings:
+        start = embeddings.detach().clone()
 
         def loss(shift):
-            words.data = start + shift * direction
+            embeddings.data = start + shift * direction
             rng = torch.Generator().manual_seed(0)
-            return step(tiny_base, views, scene.handles, None, settings, rng).total
+            return step(tiny_base, data, scene.handles, None, settings, rng).total
 
         loss(0).backward()
-        slope = (words.grad * direction).sum().item()
+        slope = (embeddings.grad * direction).sum().item()
         measured = (loss(1e-2).item() - loss(-1e-2).item()) / 2e-2
     assert abs(slope) > 1e-3
     assert math.isclose(slope, measured, rel_tol=0.02)
 
 
-def test_prior_term_is_the_error_on_the_prior_pictures_under_their_prompts(tiny_base, scene):
-    """Drawn by hand in the order of the step: the picture's place, the noise, the timestep."""
-    views, prior = TrainingData.encode(scene, tiny_base), prior_latents(tiny_base, 3)
+def test_prior_loss_is_the_error_on_prior_images_with_their_prompts(tiny_base, scene):
+    """The random values are sampled here in the step's order: index of the prior image, noise, timestep."""
+    data, prior = TrainingData.encode(scene, tiny_base), prior_latents(tiny_base, 3)
     settings, shape = short(tiny_base, union_sampling=False, random_flip=False), (1, 4, 16, 16)
     with torch.no_grad(), with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)):
         for seed in range(5):
             rng = torch.Generator().manual_seed(seed)
-            found = step(tiny_base, views, scene.handles, prior, settings, rng).losses["prior"]
+            found = step(tiny_base, data, scene.handles, prior, settings, rng).losses["prior"]
             rng.manual_seed(seed)
             torch.randperm(3, generator=rng), torch.randn(shape, generator=rng)
             chosen = int(torch.randint(3, (1,), generator=rng))
             noise = torch.randn((2, *shape[1:]), generator=rng)[1:]
             t = torch.randint(1000, (2,), generator=rng)[1:]
-            kept = tiny_base.scheduler.alphas_cumprod[t].double()
-            noisy = (kept.sqrt() * prior.latents[[chosen]] + (1 - kept).sqrt() * noise).float()
-            velocity = (kept.sqrt() * noise - (1 - kept).sqrt() * prior.latents[[chosen]]).numpy()
-            told = tiny_base.predict(noisy, t, [prior.prompts[chosen]]).numpy()
-            assert math.isclose(found, np.mean((told - velocity) ** 2), rel_tol=1e-4)
+            signal = tiny_base.scheduler.alphas_cumprod[t].double()
+            noisy_latents = (signal.sqrt() * prior.latents[[chosen]] + (1 - signal).sqrt() * noise).float()
+            velocity = (signal.sqrt() * noise - (1 - signal).sqrt() * prior.latents[[chosen]]).numpy()
+            model_pred = tiny_base.predict(noisy_latents, t, [prior.prompts[chosen]]).numpy()
+            assert math.isclose(found, np.mean((model_pred - velocity) ** 2), rel_tol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["light", "paper"])
 def test_gradient_of_the_weights_by_finite_differences(tiny_base, scene, name):
-    """Along a random direction over all that phase 2 teaches, all three losses at work."""
+    """Along a random direction over all weights that phase 2 trains, with all three losses."""
     settings = short(tiny_base, name, attention_loss_weight=1.0)
-    views, prior = TrainingData.encode(scene, tiny_base), prior_latents(tiny_base, 2)
+    data, prior = TrainingData.encode(scene, tiny_base), prior_latents(tiny_base, 2)
     generator = torch.Generator().manual_seed(0)
     with (
         with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)),
         optim.trainable(tiny_base, settings) as trainable,
     ):
         start = {key: weight.detach().clone() for key, weight in trainable.parameters.items()}
-        if name == "light":  # LoRA begins at zero, where half of its gradient is nothing
+        if name == "light":  # B starts at zero, where A has no gradient
             start = {
                 key: weight + 0.05 * torch.randn(weight.shape, generator=generator) for key, weight in start.items()
             }
@@ -333,7 +333,7 @@ def test_gradient_of_the_weights_by_finite_differences(tiny_base, scene, name):
         def loss(shift):
             for key, weight in trainable.parameters.items():
                 weight.data = start[key] + shift * direction[key]
-            return step(tiny_base, views, scene.handles, prior, settings, torch.Generator().manual_seed(0)).total
+            return step(tiny_base, data, scene.handles, prior, settings, torch.Generator().manual_seed(0)).total
 
         loss(0).backward()
         slope = sum(
@@ -344,8 +344,8 @@ def test_gradient_of_the_weights_by_finite_differences(tiny_base, scene, name):
     assert math.isclose(slope, measured, rel_tol=0.03)
 
 
-def test_attention_loss_is_what_draws_the_handles_to_their_masks(tiny_base, scene):
-    """Two runs of the same draws, with and without it: the attention loss and the leak must be lower with it."""
+def test_attention_loss_moves_the_attention_into_the_masks(tiny_base, scene):
+    """Of two runs with the same random values, the one with the loss ends with a lower attention loss and leak."""
     runs = []
     for weight in (0.0, 10.0):
         settings = short(
@@ -370,15 +370,15 @@ def test_attention_loss_is_what_draws_the_handles_to_their_masks(tiny_base, scen
     assert leak(with_it) < leak(without)
 
 
-def test_time_left_falls_to_nothing(tiny_base, scene):
+def test_time_left_falls_to_zero(tiny_base, scene):
     left = [event.seconds_left for event in extract(scene, tiny_base, short(tiny_base, prior_loss_weight=0.0))]
     assert left[0] > 0 == left[-1]
 
 
-def test_prior_is_drawn_once_and_kept(tiny_base, monkeypatch):
+def test_prior_images_are_generated_once_and_cached(tiny_base, monkeypatch):
     first = prior_latents(tiny_base, 3)
     assert first.latents.shape == (3, 4, 16, 16) and len(first.prompts) == 3
-    monkeypatch.setattr(type(tiny_base), "pipeline", lambda self: pytest.fail("drawn again"))
+    monkeypatch.setattr(type(tiny_base), "pipeline", lambda self: pytest.fail("generated again"))
     assert torch.equal(prior_latents(tiny_base, 3).latents, first.latents)
 
 
@@ -396,6 +396,6 @@ def test_presets_and_settings_round_trip(tiny_base):
         assert settings.preset == name and settings.train_all_weights == (name == "paper") and settings.seed == 3
         assert Settings.from_json(settings.to_json()) == settings
     assert preset("paper", tiny_base).steps == Settings().steps == (400, 400)
-    assert Settings().handle_lr == 5e-4 and Settings().weight_lr == 2e-6  # the paper's numbers
+    assert Settings().handle_lr == 5e-4 and Settings().weight_lr == 2e-6  # the paper's values
     with pytest.raises(UserError, match="light, quick or paper"):
         preset("fast", tiny_base)

@@ -16,7 +16,7 @@ def test_masked_loss():
     np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
-def test_masked_loss_ignores_what_is_outside():
+def test_masked_loss_ignores_values_outside_the_mask():
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., :2] = 1
     target, prediction = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
@@ -81,7 +81,7 @@ def test_gradients_by_finite_differences():
     assert torch.autograd.gradcheck(lambda x: losses.prior_loss(x, target), [random(1, 2, 3, 3)])
 
 
-def test_downsample_gives_the_covered_share_and_loses_nothing():
+def test_downsample_gives_the_covered_share_and_keeps_single_pixels():
     masks = torch.tensor(RNG.random((2, 128, 128)) > 0.7)
     small = losses.downsample(masks, 16)
     expected = masks.numpy().reshape(2, 16, 8, 16, 8).mean((2, 4))
@@ -89,4 +89,4 @@ def test_downsample_gives_the_covered_share_and_loses_nothing():
     speck = torch.zeros(1, 128, 128)
     speck[0, 5, 5] = 1  # a nearest pixel would miss it
     assert losses.normalize_peak(losses.downsample(speck, 16)).max() == 1
-    assert losses.downsample(torch.ones(1, 100, 100), 16).min() == 1  # also where the sizes do not divide
+    assert losses.downsample(torch.ones(1, 100, 100), 16).min() == 1  # also for a size that is not a multiple

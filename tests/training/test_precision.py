@@ -1,4 +1,4 @@
-"""Arithmetic in halves, as on CUDA; here with the CPU's autocast."""
+"""Half precision as on CUDA, tested with the CPU's autocast."""
 
 import numpy as np
 import pytest
@@ -13,21 +13,21 @@ from breakascene.training.loop import initial_handle_embeddings, run_extraction
 
 @pytest.mark.parametrize("name", ["light", "paper"])
 def test_float16_scales_its_gradients_and_resumes_to_the_same_end(tiny_base, scene, tmp_path, monkeypatch, name):
-    """For chips that are not made for bfloat16."""
+    """The dtype of GPUs without native bfloat16."""
     monkeypatch.setattr(type(tiny_base), "compute_dtype", torch.float16)
     settings, out = short(tiny_base, name, steps=(2, 2), handle_lr=1e-2), tmp_path / "run"
-    whole = run_extraction(scene, tiny_base, settings)
-    assert all(np.isfinite(list(figures.values())).all() for figures in whole.losses)
-    moved = whole.embeddings - initial_handle_embeddings(scene, tiny_base, settings)
+    uninterrupted = run_extraction(scene, tiny_base, settings)
+    assert all(np.isfinite(list(losses.values())).all() for losses in uninterrupted.losses)
+    moved = uninterrupted.embeddings - initial_handle_embeddings(scene, tiny_base, settings)
     assert torch.isfinite(moved).all() and moved.abs().mean() > 1e-3
 
     run_extraction(scene, tiny_base, settings, out, stop=stop_after(3), save_every=1)  # within phase 2
-    kept = load_file(checkpoint.path_for(out))
-    assert kept["scaler.scale"] > 1 and kept["handles"].dtype == torch.float32
-    assert_same(run_extraction(scene, tiny_base, settings, out, resume=True), whole)
+    saved = load_file(checkpoint.path_for(out))
+    assert saved["scaler.scale"] > 1 and saved["handles"].dtype == torch.float32
+    assert_same(run_extraction(scene, tiny_base, settings, out, resume=True), uninterrupted)
 
 
-def test_a_step_whose_gradient_overflows_float16_is_left_out(tiny_base, scene, monkeypatch):
+def test_a_step_whose_gradient_overflows_float16_is_skipped(tiny_base, scene, monkeypatch):
     monkeypatch.setattr(type(tiny_base), "compute_dtype", torch.float16)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
     monkeypatch.setattr("breakascene.training.optim.make_scaler", lambda base: scaler)
@@ -38,17 +38,17 @@ def test_a_step_whose_gradient_overflows_float16_is_left_out(tiny_base, scene, m
 
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_pictures_are_drawn_in_halves_but_decoded_whole(tiny_base, monkeypatch, half):
-    whole = next(iter(generate(tiny_base, None, ["a photo of a dog"], num_inference_steps=4))).image
-    kinds = set()
+def test_images_are_sampled_in_half_precision_but_decoded_in_float32(tiny_base, monkeypatch, half):
+    full_precision = next(iter(generate(tiny_base, None, ["a photo of a dog"], num_inference_steps=4))).image
+    dtypes = set()
     layers = {"unet": tiny_base.unet.conv_out, "vae": tiny_base.vae.decoder.conv_out}
     hooks = [
-        layer.register_forward_hook(lambda _, args, result, part=part: kinds.add((part, result.dtype)))
+        layer.register_forward_hook(lambda _, args, result, part=part: dtypes.add((part, result.dtype)))
         for part, layer in layers.items()
     ]
     monkeypatch.setattr(type(tiny_base), "compute_dtype", half)
-    drawn = next(iter(generate(tiny_base, None, ["a photo of a dog"], num_inference_steps=4))).image
+    image = next(iter(generate(tiny_base, None, ["a photo of a dog"], num_inference_steps=4))).image
     for hook in hooks:
         hook.remove()
-    assert kinds == {("unet", half), ("vae", torch.float32)}
-    assert np.abs(np.asarray(drawn, float) - np.asarray(whole, float)).mean() < 8
+    assert dtypes == {("unet", half), ("vae", torch.float32)}
+    assert np.abs(np.asarray(image, float) - np.asarray(full_precision, float)).mean() < 8

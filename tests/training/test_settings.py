@@ -1,4 +1,4 @@
-"""The presets as they stand, and each of their parts switched off."""
+"""The presets unchanged, and each part of the method switched off."""
 
 import dataclasses
 
@@ -15,17 +15,19 @@ from breakascene.training.settings import PRESET_NAMES, Settings, preset
 
 
 @pytest.mark.parametrize("name", PRESET_NAMES)
-def test_a_preset_as_it_stands_stops_after_any_step_and_ends_the_same(tiny_base, scene, tmp_path, monkeypatch, name):
+def test_a_preset_can_be_stopped_after_any_step_and_resumes_to_the_same_end(
+    tiny_base, scene, tmp_path, monkeypatch, name
+):
     monkeypatch.setattr("breakascene.training.augment.NUM_COMPOSITIONS", 6)
     settings, out = preset(name, tiny_base, steps=(2, 2), num_prior_images=2), tmp_path / "run"
-    whole = run_extraction(scene, tiny_base, settings)
+    uninterrupted = run_extraction(scene, tiny_base, settings)
     part = run_extraction(scene, tiny_base, settings, out, stop=stop_after(0))
     for done in range(4):
         assert part.steps == done
         with Concepts.load(out).applied(tiny_base):
             assert len(attention_maps(tiny_base, scene, part.handles)) == 3
         part = run_extraction(scene, tiny_base, settings, out, stop=stop_after(1), resume=True)
-    assert_same(part, whole)
+    assert_same(part, uninterrupted)
 
 
 def test_settings_cannot_be_changed_only_replaced():
@@ -33,7 +35,7 @@ def test_settings_cannot_be_changed_only_replaced():
         Settings().steps = (1, 1)
 
 
-def test_without_phase_1_the_handles_begin_phase_2_as_they_began(tiny_base, scene):
+def test_without_phase_1_the_handles_enter_phase_2_at_their_initial_embeddings(tiny_base, scene):
     settings = short(tiny_base, steps=(0, 2), handle_lr_phase2=0.0)
     events = []
     concepts = run_extraction(scene, tiny_base, settings, on_event=events.append)
@@ -42,27 +44,27 @@ def test_without_phase_1_the_handles_begin_phase_2_as_they_began(tiny_base, scen
 
 
 def test_without_union_sampling_each_step_has_one_concept(tiny_base, scene):
-    def drawn(**changes):
+    def subset_sizes(**changes):
         settings = short(tiny_base, steps=(8, 4), prior_loss_weight=0.0, **changes)
-        return [len(event.handles) for event in extract(scene, tiny_base, settings)]
+        return {len(event.handles) for event in extract(scene, tiny_base, settings)}
 
-    assert set(drawn()) == {1, 2, 3} and set(drawn(union_sampling=False)) == {1}
+    assert subset_sizes() == {1, 2, 3} and subset_sizes(union_sampling=False) == {1}
 
 
-def test_without_masks_the_whole_picture_counts(tiny_base, scene):
-    views, settings = TrainingData.encode(scene, tiny_base), short(tiny_base)
-    everywhere = dataclasses.replace(views, masks=torch.ones_like(views.masks))
+def test_without_masked_loss_the_whole_image_counts(tiny_base, scene):
+    data, settings = TrainingData.encode(scene, tiny_base), short(tiny_base)
+    everywhere = dataclasses.replace(data, masks=torch.ones_like(data.masks))
 
-    def loss(views, **changes):
+    def loss(data, **changes):
         rng = torch.Generator().manual_seed(0)
         changed = dataclasses.replace(settings, normalize_channels=False, **changes)
-        return step(tiny_base, views, scene.handles, None, changed, rng).losses["reconstruction"]
+        return step(tiny_base, data, scene.handles, None, changed, rng).losses["reconstruction"]
 
     with torch.no_grad(), with_handles(tiny_base, scene.handles, initial_embeddings(tiny_base, scene.names)):
-        assert loss(views, masked_loss=False) == loss(everywhere) > loss(views)
+        assert loss(data, masked_loss=False) == loss(everywhere) > loss(data)
 
 
-def test_without_the_attention_loss_it_is_measured_and_has_no_say(tiny_base, scene):
+def test_with_weight_0_the_attention_loss_is_reported_but_has_no_effect(tiny_base, scene):
     runs = [
         run_extraction(scene, tiny_base, short(tiny_base, steps=(2, 0), attention_loss_weight=weight))
         for weight in (0.0, 10.0)
@@ -72,8 +74,8 @@ def test_without_the_attention_loss_it_is_measured_and_has_no_say(tiny_base, sce
     assert not torch.equal(runs[0].embeddings, runs[1].embeddings)
 
 
-def test_without_the_prior_its_pictures_are_not_even_drawn(tiny_base, scene, monkeypatch):
+def test_without_prior_loss_no_prior_images_are_generated(tiny_base, scene, monkeypatch):
     with_it = run_extraction(scene, tiny_base, short(tiny_base, steps=(0, 1)))
-    monkeypatch.setattr("breakascene.training.loop.prior_latents", lambda *_: pytest.fail("drawn"))
+    monkeypatch.setattr("breakascene.training.loop.prior_latents", lambda *_: pytest.fail("generated"))
     without = run_extraction(scene, tiny_base, short(tiny_base, steps=(0, 1), prior_loss_weight=0.0))
     assert "prior" in with_it.losses[0] and without.losses[0].keys() == {"total", "reconstruction", "attention"}

@@ -1,4 +1,4 @@
-"""The step against that of November 2026, and what a CUDA graph requires of it."""
+"""The training step against that of November 2026, and the requirements of CUDA graph capture."""
 
 import pytest
 import torch
@@ -61,7 +61,7 @@ def test_losses_and_gradients_are_those_of_november(kind, changes, scene, reques
 
 
 class NoHostRead(TorchDispatchMode):
-    """Refuses operations whose result or shape depends on values, for which a GPU would have to be waited for."""
+    """Refuses operations that read a value on the host or whose output shape depends on values."""
 
     FORBIDDEN = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "item", "equal")
 
@@ -74,7 +74,7 @@ class NoHostRead(TorchDispatchMode):
 @pytest.mark.parametrize("kind", ["tiny", "sd", "sd2", "sdxl"])
 @pytest.mark.parametrize("name", ["light", "paper"])
 def test_a_step_is_static_and_reads_nothing_back(kind, name, scene, request):
-    """The CPU's twin of the capture: batches of one shape, and no value read between batch and update."""
+    """The conditions of a capture, checked on a CPU: batches of one shape, and no value read up to the update."""
     base = request.getfixturevalue(f"{kind}_base")
     settings = short(base, name, train_batch_size=2)
     data, prior = TrainingData.for_run(scene, base, settings), prior_latents(base, 2)
@@ -122,12 +122,12 @@ def test_a_captured_step_ends_like_an_eager_one(name, scene, tiny_folder):
             for i in range(10):
                 batch = sample_batch(base, data, scene.handles, prior, settings, state.rng)
                 state.set_learning_rates()
-                torch.cuda.set_sync_debug_mode("error" if i > 5 else "default")  # counts every wait for the GPU
+                torch.cuda.set_sync_debug_mode("error" if i > 5 else "default")  # raises on every wait for the GPU
                 try:
                     losses = step(batch)
                 finally:
                     torch.cuda.set_sync_debug_mode("default")
                 state.finish_step(losses)
             assert not graphed or step.graph is not None
-            ends.append([row["total"] for row in state.losses])
+            ends.append([losses["total"] for losses in state.losses])
     torch.testing.assert_close(torch.tensor(ends[0]), torch.tensor(ends[1]), rtol=1e-2, atol=1e-4)

@@ -6,10 +6,9 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from breakascene.rendering.fonts import font_for, has_glyphs
+from breakascene.rendering.palette import color_of
 from breakascene.studio.state.selection import Selection
 
-# Okabe and Ito's eight colours, which people with any kind of colour vision tell apart; labels carry numbers as well.
-PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#D55E00", "#BBBBBB")
 MIN_SIZE, MAX_SIZE = 768, 1024  # pixels of the longer side; labels stay crisp on a small photo
 OPACITY = 0.5  # of a mask over the photo
 
@@ -34,12 +33,12 @@ def draw(selection: Selection) -> Image.Image:
     sx, sy = view.width / selection.photo.width, view.height / selection.photo.height
     for i, obj in enumerate(selection.objects):
         if not obj.empty:
-            view = _tint(view, obj.mask, PALETTE[i % len(PALETTE)], strong=i == selection.active)
+            view = _tint(view, obj.mask, color_of(i), strong=i == selection.active)
     pen = ImageDraw.Draw(view)
     for i, obj in enumerate(selection.objects):
         if not obj.empty:
             x, y = _inside(obj.mask)
-            _label(pen, view.size, x * sx, y * sy, f"{i + 1} {obj.name}", PALETTE[i % len(PALETTE)])
+            _label(pen, view.size, x * sx, y * sy, f"{i + 1} {obj.name}", color_of(i))
     active = selection.active_object
     if active.box:
         pen.rectangle([c * s for c, s in zip(active.box, (sx, sy, sx, sy), strict=True)], outline="white", width=2)

@@ -12,7 +12,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from breakascene.rendering import plots
+from breakascene.rendering.overlay import heat_map
 from breakascene.studio import strings
 from breakascene.training.loop import StepEvent
 
@@ -76,7 +76,7 @@ def strips(names: dict[str, str], square: np.ndarray, events: Sequence[StepEvent
     rows = []
     for handle, name in names.items():
         previews = [event.previews[handle] for event in events if event.previews and handle in event.previews]
-        heat = plots.heat_map(square, maps[handle]) if handle in maps else None
+        heat = heat_map(square, maps[handle]) if handle in maps else None
         images = [_image(heat, strings.ATTENTION_MAP, "heat")] if heat else []
         images += [_image(preview, strings.PREVIEW) for preview in evenly_spaced(previews, MAX_PREVIEWS)]
         if images:

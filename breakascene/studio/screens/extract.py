@@ -109,8 +109,8 @@ def build_address() -> gr.Textbox:
     """The address of the session, to continue on another device."""
     with gr.Accordion(strings.OTHER_DEVICE, open=False, elem_id="elsewhere"):
         address = gr.Textbox(
-            label=strings.SESSION_LINK, info=strings.SESSION_LINK_INFO, interactive=False, max_lines=1, buttons=["copy"],
-            elem_id="address",
+            label=strings.SESSION_LINK, info=strings.SESSION_LINK_INFO, interactive=False, max_lines=1,
+            buttons=["copy"], elem_id="address",
         )  # fmt: skip
         gr.Markdown(strings.SESSION_LINK_HINT, elem_classes="hint")
     return address
@@ -164,7 +164,7 @@ def describe(job: Job) -> str:
         text = strings.STOPPED_KEPT.format(step=last.step, total=last.total) if last else strings.STOPPED_EARLY
         return charts.bar(share, text) + charts.notices(job.details.advice)
     if job.ended:
-        names = ", ".join(job.details.names.values())
+        names = strings.join_names(job.details.names.values())
         return charts.bar(1, strings.EXTRACTED.format(names=names)) + charts.notices(job.details.advice)
     if last is None:
         return charts.bar(0, strings.STARTING)

@@ -27,9 +27,9 @@ CHIPS = MAX_CONCEPTS + 1  # the objects and the background
 INSERT_JS = Path(__file__).parent.with_name("static").joinpath("insert.js").read_text(encoding="utf-8")
 
 # Writes on the button how many images the contact sheet would have.
-SHEET_LABEL_JS = """(prompt, things, places, tries) => {
+SHEET_LABEL_JS = """(prompt, objects, places, tries) => {
   const lines = prompt.split("\\n").filter((line) => line.trim()).length;
-  return LABEL.replace("{n}", lines * Math.max(1, places.length) * Math.max(1, things.length) * tries);
+  return LABEL.replace("{n}", lines * Math.max(1, places.length) * Math.max(1, objects.length) * tries);
 }"""
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation.generate import read_metadata
-from breakascene.rendering import plots
+from breakascene.rendering import sheets
 from breakascene.studio import strings
 
 COLUMNS = (  # of records.csv
@@ -122,7 +122,7 @@ def captioned_sheet(images: Sequence[Path], metadata: Sequence[dict], columns: i
     captions, seeds = [readable_prompt(entry) for entry in metadata], [image_seed(entry) for entry in metadata]
     if len(set(seeds)) > 1:
         captions = [f"{caption} · {seed}" for caption, seed in zip(captions, seeds, strict=True)]
-    return plots.contact_sheet([Image.open(image) for image in images], captions, columns)
+    return sheets.contact_sheet([Image.open(image) for image in images], captions, columns)
 
 
 def image_seed(metadata: dict) -> int:

@@ -43,7 +43,7 @@ COORDINATES_X, COORDINATES_Y = "左からのピクセル数", "上からのピ�
 COORDINATES_APPLY = "ツールを適用"
 MASK_AREAS = "写真に占める割合：{shares}"
 FIND_OBJECTS = "自動で検出"
-SAMPLE_MASKS = "サンプルのマスクを使う"
+SAMPLE_MASKS = "サンプルのマスク"
 PROPOSALS = "検出結果です。使うものをクリックしてください。"
 NO_PROPOSALS = "この写真ではオブジェクトを自動検出できませんでした。直接クリックして選択してください。"
 ADD_OBJECT = "オブジェクトを追加"
@@ -361,18 +361,18 @@ MESSAGES = {
     "This file cannot be imported, {why}: choose a run file that was saved here.": (
         "このファイルは読み込めません。「書き出し」で保存したファイルを選んでください。"
     ),
-    "{handle} ({name}) is tiny: {share:.1%} of the square that is learned from. Crop the photo closer, "
-    "or learn it in a run of its own.": (
+    "{handle} ({name}) covers only {share:.1%} of the training image. Crop the photo closer, or "
+    "extract it in a separate run.": (
         "{name}（{handle}）が小さすぎます（学習範囲の {share:.1%}）。写真をその近くで切り取るか、単独"
         "で抽出してください。"
     ),
-    "{one} ({name}) and {other} ({other_name}) share {share:.0%} of the smaller mask, so their looks "
-    "may mix: take the shared part out of one of them.": (
+    "{one} ({name}) and {other} ({other_name}) overlap by {share:.0%} of the smaller mask, so "
+    "their appearances may mix. Remove the overlap from one of the masks.": (
         "{name}（{one}）と {other_name}（{other}）のマスクが {share:.0%} 重なり、外見が混ざる可能性が"
         "あります。重なった部分をどちらかから除外してください。"
     ),
-    "{handle} ({name}) looks outside its mask for {share:.0%} of its attention, so it may mix with the "
-    "rest of the photo: give it more steps, a closer crop, or fewer things in one run.": (
+    "{handle} ({name}) has {share:.0%} of its attention outside its mask, so it may mix with the rest of the "
+    "photo. Train for more steps, crop the photo closer, or select fewer objects.": (
         "{name}（{handle}）のアテンションの {share:.0%} がマスクの外にあり、写真のほかの部分と混ざる可"
         "能性があります。ステップ数を増やすか、写真をその近くで切り取るか、一度に抽出するオブジェクト"
         "を減らしてください。"

@@ -1,7 +1,8 @@
-"""Pretrain one part of the toybox: python -m breakascene.toybox.pretraining PART --minutes N
+"""Pretrain a component of the toybox: python -m breakascene.toybox.pretraining COMPONENT --minutes N
 
-Parts: vae, generator (on the vae's latents), decoder (of the vae, once more), judge, segmenter. A run goes on from
-the part's last state in `.pretrain/`; where there is none it begins from zero, or from the shipped weights.
+Components: vae, generator (on the VAE's latents), decoder (of the VAE, once more), segmenter, judge. A run resumes
+from the component's last state in `.pretrain/`; without one it starts from scratch or from the exported weights. See
+docs/toybox.md.
 """
 
 import importlib
@@ -13,30 +14,34 @@ import typer
 from breakascene.paths import TOYBOX
 from breakascene.toybox.pretraining.trainer import STATES, train
 
-ROOMS = {
-    "vae": "autoencoder.part",
-    "decoder": "autoencoder.decoder_part",
-    "generator": "generator.part",
-    "judge": "judge.part",
-    "segmenter": "segmenter.part",
+COMPONENTS = {  # name: function that builds it, by module
+    "vae": "autoencoder.vae_component",
+    "decoder": "autoencoder.decoder_component",
+    "generator": "generator.generator_component",
+    "judge": "judge.judge_component",
+    "segmenter": "segmenter.segmenter_component",
 }
 
 
 def pretrain(
-    part: str,
-    minutes: Annotated[float, typer.Option(help="Time budget; the learning rate falls to its end.")] = 10.0,
-    out: Annotated[Path, typer.Option(help="The toybox's folder; all but the vae read its vae there.")] = TOYBOX,
-    states: Annotated[Path, typer.Option(help="Where training states are kept.")] = STATES,
-    seed: int = 0,
-    from_shipped: Annotated[bool, typer.Option("--from-shipped", help="Without a state: go on from OUT's.")] = False,
-    fuse: Annotated[bool, typer.Option("--fuse", help="Compile first: minutes, then faster steps.")] = False,
+    component: str,
+    minutes: Annotated[float, typer.Option(help="Time budget; the learning rate decays over it.")] = 10.0,
+    out: Annotated[Path, typer.Option(help="The toybox's folder; all but the vae read its vae from there.")] = TOYBOX,
+    states: Annotated[Path, typer.Option(help="Folder of the training states.")] = STATES,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    from_exported: Annotated[
+        bool, typer.Option("--from-exported", help="Without a state, start from the weights in OUT.")
+    ] = False,
+    compile_model: Annotated[
+        bool, typer.Option("--compile", help="Compile the networks first (torch.compile); takes minutes.")
+    ] = False,
 ) -> None:
-    """Train PART for MINUTES, on the GPU where there is one."""
-    if part not in ROOMS:
-        raise typer.BadParameter(f"Choose one of {', '.join(ROOMS)}.")
-    room, _, make = ROOMS[part].partition(".")
-    made = getattr(importlib.import_module(f"breakascene.toybox.pretraining.{room}"), make)(out)
-    train(made, minutes, out, states, seed, from_shipped, fuse)
+    """Train COMPONENT for MINUTES, on the GPU if there is one."""
+    if component not in COMPONENTS:
+        raise typer.BadParameter(f"Choose one of {', '.join(COMPONENTS)}.")
+    module, _, function = COMPONENTS[component].partition(".")
+    build_component = getattr(importlib.import_module(f"breakascene.toybox.pretraining.{module}"), function)
+    train(build_component(out), minutes, out, states, seed, from_exported, compile_model)
 
 
 if __name__ == "__main__":

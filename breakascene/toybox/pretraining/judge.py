@@ -1,8 +1,8 @@
-"""The toybox's judge: a small transformers CLIPModel that knows every thing and place of the world.
+"""Training of the toybox's judge, a small transformers CLIPModel.
 
-It stands in for CLIP and DINO in our measurements, so unlike the generator it trains on the held-out things too. It
-looks at whole scenes (against their captions, places and styles) and at single regions, other pixels black (against
-names), as they are drawn and as the toybox's segmenter cuts them.
+It replaces CLIP and DINO in our measurements, so unlike the generator it trains on the held-out objects too. Whole
+scenes are matched with captions, places and styles; single regions, on black, with names. Regions come from sprites
+and from the toybox's segmenter.
 """
 
 from pathlib import Path
@@ -15,22 +15,35 @@ from PIL import Image, ImageFilter
 from transformers import CLIPConfig, CLIPModel
 
 from breakascene.segmentation.segmenter import Segmenter
-from breakascene.toybox.judge import MANNERS, SIDE, look, name_text, place_text, read, region, shrink
-from breakascene.toybox.pretraining.autoencoder import SIZE, load_vae, through_vae
-from breakascene.toybox.pretraining.sprites import picture
+from breakascene.toybox.judge import (
+    IMAGE_SIZE,
+    STYLE_PROMPTS,
+    crop_region,
+    encode_images,
+    encode_texts,
+    object_prompt,
+    place_prompt,
+    resize,
+)
+from breakascene.toybox.pretraining.autoencoder import SIZE, load_vae, reconstruct
+from breakascene.toybox.pretraining.sprites import load_sprite
 from breakascene.toybox.pretraining.styles import restyle
 from breakascene.toybox.pretraining.text import text_config
-from breakascene.toybox.pretraining.trainer import Part, pick_device
-from breakascene.toybox.pretraining.world import Drawn, place_thing, random_scene, varied_caption
-from breakascene.toybox.vocabulary import EVERYTHING, EVERYWHERE
+from breakascene.toybox.pretraining.trainer import Component, default_device
+from breakascene.toybox.pretraining.world import RenderedScene, random_caption, random_scene, transform_sprite
+from breakascene.toybox.vocabulary import ALL_NAMES, ALL_PLACES
 
-REGIONS, SCENES, OTHERS = 32, 8, 64
-STYLED = 0.4  # share of the scenes that are in a style
+REGIONS, SCENES = 32, 8  # in a batch
+NEGATIVES = 64  # names besides the batch's own that regions are compared with
+STYLE_PROB = 0.4  # of a scene
+MIN_OBJECT_PIXELS = 320  # of a region at SIZE
+MIN_IOU = 0.6  # of a segmented region with the exact mask
 
 
 def build() -> CLIPModel:
+    """Build the judge with random weights."""
     vision = {
-        "image_size": SIDE,
+        "image_size": IMAGE_SIZE,
         "patch_size": 8,
         "hidden_size": 160,
         "intermediate_size": 640,
@@ -42,112 +55,116 @@ def build() -> CLIPModel:
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
 
 
-def drawn_region(rng, name: str) -> np.ndarray:
-    """A region as a segmenter would cut it from a picture: lit, partly hidden, blurred, off at the edge."""
+def synthetic_region(rng, name: str) -> np.ndarray:
+    """Imitate a segmented region of an object: relit, occluded, blurred, with an imprecise outline. (64, 64, 3)"""
     size = int(rng.uniform(28, 96))
-    alpha, colours = place_thing(rng, picture(name), size)
+    alpha, colors = transform_sprite(rng, load_sprite(name), size)
     light = rng.uniform(0.7, 1.08) * (1 + rng.normal(0, 0.07, 3))
-    ground = rng.uniform(0, 1, 3)  # what shows where the mask reaches over the edge
-    cover = np.pad(alpha, 3)[..., None]
-    pixels = np.pad(colours, ((3, 3), (3, 3), (0, 0))) * light * cover + ground * (1 - cover)
-    reach = Image.fromarray((cover[..., 0] * 255).astype(np.uint8))
-    if (grow := rng.integers(-1, 2)) != 0:
-        reach = reach.filter(ImageFilter.MaxFilter(3) if grow > 0 else ImageFilter.MinFilter(3))
-    if rng.random() < 0.5:  # a segmenter's outline may be rough
-        rough = reach.resize([max(3, side * int(rng.integers(7, 17)) // max(reach.size)) for side in reach.size])
-        reach = rough.resize(reach.size, Image.Resampling.BILINEAR)
-    mask = np.asarray(reach) > rng.uniform(90, 165)
-    if rng.random() < 0.3:  # hidden from one side
-        hidden, share = rng.integers(4), rng.uniform(0.6, 0.95)
-        turned = np.rot90(mask, hidden).copy()
-        turned[int(len(turned) * share) :] = False
-        mask = np.rot90(turned, -hidden)
+    ground = rng.uniform(0, 1, 3)  # visible where the mask exceeds the object
+    opacity = np.pad(alpha, 3)[..., None]
+    pixels = np.pad(colors, ((3, 3), (3, 3), (0, 0))) * light * opacity + ground * (1 - opacity)
+    outline = Image.fromarray((opacity[..., 0] * 255).astype(np.uint8))
+    if (growth := rng.integers(-1, 2)) != 0:
+        outline = outline.filter(ImageFilter.MaxFilter(3) if growth > 0 else ImageFilter.MinFilter(3))
+    if rng.random() < 0.5:  # coarse, as a segmenter's outline may be
+        coarse = outline.resize([max(3, side * int(rng.integers(7, 17)) // max(outline.size)) for side in outline.size])
+        outline = coarse.resize(outline.size, Image.Resampling.BILINEAR)
+    mask = np.asarray(outline) > rng.uniform(90, 165)
+    if rng.random() < 0.3:  # occluded from one side
+        direction, visible = rng.integers(4), rng.uniform(0.6, 0.95)
+        rotated = np.rot90(mask, direction).copy()
+        rotated[int(len(rotated) * visible) :] = False
+        mask = np.rot90(rotated, -direction)
     image = Image.fromarray((np.clip(pixels, 0, 1) * 255).astype(np.uint8))
     if rng.random() < 0.5:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 2.2) * size / 60))
     noisy = np.asarray(image, np.float32) + rng.normal(0, rng.uniform(0, 8), (*mask.shape, 3))
-    return region(np.clip(noisy, 0, 255).astype(np.uint8), mask if mask.any() else np.ones_like(mask))
+    return crop_region(np.clip(noisy, 0, 255).astype(np.uint8), mask if mask.any() else np.ones_like(mask))
 
 
 @torch.no_grad()
 def segmented_regions(rng, segmenter: Segmenter, vae: AutoencoderKL) -> list[tuple[str, np.ndarray]]:
-    """The things of a scene, blurred or as the VAE shows them now and then, as the segmenter cuts them after a click;
-    bad cuts left out."""
-    scene = random_scene(rng, SIZE, EVERYTHING)
+    """Segment the objects of a random scene by a click each; return names and regions with an accurate mask.
+
+    The scene is blurred or reconstructed by the VAE in 70 % of the cases.
+    """
+    scene = random_scene(rng, SIZE, ALL_NAMES)
     image, kind = Image.fromarray(scene.pixels), rng.random()
     if kind < 0.3:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.6, 3)))
     elif kind < 0.7:
-        image = Image.fromarray(through_vae(rng, vae, scene.pixels))
+        image = Image.fromarray(reconstruct(rng, vae, scene.pixels))
     found = []
     for name, mask in zip(scene.names, scene.masks, strict=True):
-        spots = np.argwhere(mask)
-        if len(spots) > 320:
-            y, x = spots[rng.integers(len(spots))]
-            for answer in segmenter.predict([(int(x), int(y))], [True], photo=image).masks:
-                if (answer & mask).sum() >= 0.6 * (answer | mask).sum():
-                    found.append((name, region(np.asarray(image), answer)))
+        inside = np.argwhere(mask)
+        if len(inside) > MIN_OBJECT_PIXELS:
+            y, x = inside[rng.integers(len(inside))]
+            for candidate in segmenter.predict([(int(x), int(y))], [True], photo=image).masks:
+                if (candidate & mask).sum() >= MIN_IOU * (candidate | mask).sum():
+                    found.append((name, crop_region(np.asarray(image), candidate)))
     return found
 
 
-def _whole(rng) -> tuple[np.ndarray, Drawn, int]:
-    """A scene as the judge sees it, (64, 64, 3), the scene, and which of MANNERS it is in."""
-    scene = random_scene(rng, 96, EVERYTHING)
-    manner = int(rng.integers(1, len(MANNERS))) if rng.random() < STYLED else 0
-    return shrink(restyle(scene.pixels, MANNERS[manner]) if manner else scene.pixels), scene, manner
+def _styled_scene(rng) -> tuple[np.ndarray, RenderedScene, int]:
+    """Return a scene resized for the judge, (64, 64, 3), the scene itself and the index of its STYLE_PROMPT."""
+    scene = random_scene(rng, 96, ALL_NAMES)
+    style = int(rng.integers(1, len(STYLE_PROMPTS))) if rng.random() < STYLE_PROB else 0
+    return resize(restyle(scene.pixels, STYLE_PROMPTS[style]) if style else scene.pixels), scene, style
 
 
-def part(folder: Path) -> Part:
-    pool, cut = [], {}
+def judge_component(folder: Path) -> Component:
+    """Return the judge for training."""
+    pool: list = []  # scenes, each used several times
+    segmented: dict[str, list[np.ndarray]] = {}  # the latest regions of each object
     segmenter, vae = Segmenter.load("toybox"), load_vae(folder)
-    vae.to(pick_device())
+    vae.to(default_device())
 
     def region_of(rng, name: str) -> np.ndarray:
-        if name in cut and rng.random() < 0.5:
-            return cut[name][rng.integers(len(cut[name]))]
-        return drawn_region(rng, name)
+        if name in segmented and rng.random() < 0.5:
+            return segmented[name][rng.integers(len(segmented[name]))]
+        return synthetic_region(rng, name)
 
     def loss(model, rng):
         for name, pixels in segmented_regions(rng, segmenter, vae):
-            cut[name] = [*cut.get(name, [])[-20:], pixels]
-        pool.extend(_whole(rng) for _ in range(SCENES if len(pool) < 600 else 4))
+            segmented[name] = [*segmented.get(name, [])[-20:], pixels]
+        pool.extend(_styled_scene(rng) for _ in range(SCENES if len(pool) < 600 else 4))
         del pool[: max(0, len(pool) - 3000)]
-        shrunk, scenes, manners = zip(*(pool[i] for i in rng.integers(0, len(pool), SCENES)), strict=True)
-        # Each region against the names of the others and some more: all 310 would cost more than they teach.
-        asked = rng.choice(len(EVERYTHING), REGIONS + OTHERS, replace=False)
-        places = torch.tensor([EVERYWHERE.index(s.place) for s in scenes], device=model.device)
-        styles = torch.tensor(manners, device=model.device)
-        pixels = [region_of(rng, EVERYTHING[i]) for i in asked[:REGIONS]] + list(shrunk)
-        images = look(model, np.stack(pixels))
-        texts = read(
-            model,
-            [name_text(EVERYTHING[i]) for i in asked]
-            + [place_text(place) for place in EVERYWHERE]
-            + list(MANNERS)
-            + [
-                varied_caption(rng, scene.names, scene.place, style=MANNERS[manner] if manner else "")
-                for scene, manner in zip(scenes, manners, strict=True)
-            ],
-        )
+        images, scenes, styles = zip(*(pool[i] for i in rng.integers(0, len(pool), SCENES)), strict=True)
+        # Regions are compared with 96 of the 310 names: encoding all in each step would take three times as long.
+        names = [ALL_NAMES[i] for i in rng.choice(len(ALL_NAMES), REGIONS + NEGATIVES, replace=False)]
+        place_labels = torch.tensor([ALL_PLACES.index(scene.place) for scene in scenes], device=model.device)
+        style_labels = torch.tensor(styles, device=model.device)
+        regions = [region_of(rng, name) for name in names[:REGIONS]]
+        region_features, scene_features = encode_images(model, np.stack([*regions, *images])).split([REGIONS, SCENES])
+        captions = [
+            random_caption(rng, scene.names, scene.place, style=STYLE_PROMPTS[style] if style else "")
+            for scene, style in zip(scenes, styles, strict=True)
+        ]
+        prompts = [object_prompt(name) for name in names] + [place_prompt(place) for place in ALL_PLACES]
+        texts = encode_texts(model, [*prompts, *STYLE_PROMPTS, *captions])
+        sizes = [len(names), len(ALL_PLACES), len(STYLE_PROMPTS), SCENES]
+        name_features, place_features, style_features, caption_features = texts.split(sizes)
         scale = model.logit_scale.exp()
-        by_name, by_place, by_style, by_caption = texts.split([len(asked), len(EVERYWHERE), len(MANNERS), SCENES])
-        answers = scale * images[:REGIONS] @ by_name.T
-        goal = torch.arange(REGIONS, device=model.device)
-        value = F.cross_entropy(answers, goal) + 0.3 * F.cross_entropy(scale * images[REGIONS:] @ by_place.T, places)
-        value = value + 0.2 * F.cross_entropy(scale * images[REGIONS:] @ by_style.T, styles)
-        pairs = scale * images[REGIONS:] @ by_caption.T
-        same = torch.arange(SCENES, device=model.device)
-        value = value + 0.15 * (F.cross_entropy(pairs, same) + F.cross_entropy(pairs.T, same))
-        return value, {"loss": float(value.detach()), "names": float((answers.argmax(1) == goal).float().mean())}
+        name_logits = scale * region_features @ name_features.T
+        name_labels = torch.arange(REGIONS, device=model.device)
+        loss = F.cross_entropy(name_logits, name_labels)
+        loss = loss + 0.3 * F.cross_entropy(scale * scene_features @ place_features.T, place_labels)
+        loss = loss + 0.2 * F.cross_entropy(scale * scene_features @ style_features.T, style_labels)
+        caption_logits = scale * scene_features @ caption_features.T
+        pairs = torch.arange(SCENES, device=model.device)
+        loss = loss + 0.15 * (F.cross_entropy(caption_logits, pairs) + F.cross_entropy(caption_logits.T, pairs))
+        accuracy = (name_logits.argmax(1) == name_labels).float().mean()
+        return loss, {"loss": float(loss.detach()), "accuracy": float(accuracy)}
 
-    return Part("judge", build(), loss, export, shipped, rate=8e-4, decay=0.05, average=0.995)
+    return Component("judge", build(), loss, export, load_exported, lr=8e-4, weight_decay=0.05, ema_decay=0.995)
 
 
 def export(model: CLIPModel, folder: Path) -> None:
+    """Write float16 weights."""
     half = build()
     half.load_state_dict(model.state_dict())
     half.half().save_pretrained(folder / "judge")
 
 
-def shipped(folder: Path) -> dict[str, torch.Tensor]:
+def load_exported(folder: Path) -> dict[str, torch.Tensor]:
     return CLIPModel.from_pretrained(folder / "judge", dtype=torch.float32).state_dict()
