@@ -10,6 +10,7 @@ from PIL import Image
 
 from breakascene.data.crop import SquareCrop, crop_box, square_box, transparent_crop
 from breakascene.data.image_io import Source, read_mask, read_photo
+from breakascene.data.validation import read_text
 from breakascene.errors import UserError
 from breakascene.files import atomic_folder
 
@@ -180,7 +181,10 @@ def load_scene(folder: Path | str) -> Scene:
     matches = (re.fullmatch(r"mask(\d+)\.png", path.name) for path in folder.iterdir())
     numbers = sorted(int(match[1]) for match in matches if match)
     names_file = folder / "names.txt"
-    names = names_file.read_text(encoding="utf-8").splitlines() if names_file.is_file() else []
+    try:
+        names = read_text(names_file).splitlines() if names_file.is_file() else []
+    except (OSError, ValueError) as error:
+        raise UserError(f"{names_file} is not a short text file: write one name per line, in UTF-8.") from error
     background = len(names) == len(numbers) + 1 and names[-1] == "background"
     names = names[: len(names) - background]
     if len(names) > len(numbers):

@@ -5,11 +5,13 @@ import re
 import tempfile
 import zipfile
 import zlib
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from breakascene.data import validation
 from breakascene.data.scene import Scene, load_scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
@@ -20,9 +22,10 @@ from breakascene.training.memory import MEMORY_MODE_NAMES
 from breakascene.training.settings import Settings
 
 ENTRIES = re.compile(r"manifest\.json|concepts\.safetensors|losses\.json|scene/(img\.png|names\.txt|mask[0-7]\.png)")
+ENTRY_LIMITS = {"json": validation.MAX_JSON_BYTES, "txt": validation.MAX_TEXT_BYTES}  # bytes, by suffix
 MAX_BYTES = 400_000_000  # uncompressed; a run takes 13 to 50 MB on Stable Diffusion and 60 to 260 MB on SDXL
-MAX_STEPS = 100_000
-TYPE_ERRORS = (AttributeError, TypeError, ValueError)  # raised on values of unexpected types
+MAX_DIRECTORY_BYTES = 64_000  # of the list of entries; a run has at most 13
+TYPE_ERRORS = (AttributeError, TypeError, ValueError, OverflowError)  # raised on values of unexpected types
 
 
 def pack(run: Path | str, file: Path | str) -> None:
@@ -45,6 +48,7 @@ def unpack(file: Path | str, base: Base, run: Path | str) -> Concepts:
         UserError: If the file is not a run file, is damaged, or belongs to another base; nothing is written then.
     """
     try:
+        _check_directory(file)
         with zipfile.ZipFile(file) as archive, tempfile.TemporaryDirectory() as folder:
             entries = archive.infolist()
             names = [entry.filename for entry in entries]
@@ -52,13 +56,27 @@ def unpack(file: Path | str, base: Base, run: Path | str) -> Concepts:
                 raise _invalid("it holds files that do not belong to a run")
             if sum(entry.file_size for entry in entries) > MAX_BYTES:
                 raise _invalid(f"it is larger than {MAX_BYTES // 1_000_000} MB")
+            for entry in entries:
+                limit = ENTRY_LIMITS.get(entry.filename.rpartition(".")[2], MAX_BYTES)
+                if entry.file_size > limit:
+                    raise _invalid(f"{entry.filename} is larger than {limit / 1_000_000:g} MB")
             archive.extractall(folder)  # safe: ENTRIES allows no path outside the folder
             scene = load_scene(Path(folder) / "scene")
-            concepts = _validate(Concepts.load(folder), scene, base)
+            concepts = _validate(_load(folder), scene, base)
     except (OSError, zipfile.BadZipFile, RuntimeError, zlib.error, *TYPE_ERRORS) as error:
         raise _invalid("it is damaged or not a run file") from error
     concepts.save(run, scene)
     return concepts
+
+
+def _load(folder: str) -> Concepts:
+    try:
+        return Concepts.load(folder)
+    except UserError as error:
+        if error.__cause__ is None:
+            raise _invalid("it was written by another version, or has no manifest") from error
+        reason = str(error.__cause__) if type(error.__cause__) is ValueError else "it is damaged or not a run file"
+        raise _invalid(reason) from error
 
 
 def _validate(concepts: Concepts, scene: Scene, base: Base) -> Concepts:
@@ -79,7 +97,11 @@ def _validate(concepts: Concepts, scene: Scene, base: Base) -> Concepts:
     shape = (len(scene.handles), base.embedding_dim)
     if concepts.embeddings.shape != shape or not lora.delta_fits(base, concepts.delta):
         raise _invalid("its weights do not fit the model")
-    losses = [{str(name): float(value) for name, value in step.items()} for step in concepts.losses[:MAX_STEPS]]
+    try:
+        lora.check_scale(base, concepts.delta, concepts.embeddings)
+    except UserError as error:
+        raise _invalid("its weights are too large") from error
+    losses = [{name: float(value) for name, value in step.items()} for step in concepts.losses]
     if not all(math.isfinite(value) for step in losses for value in step.values()):
         raise _invalid("it has values that are not finite")
     return replace(
@@ -94,13 +116,29 @@ def _validate(concepts: Concepts, scene: Scene, base: Base) -> Concepts:
 
 
 def _validate_settings(values: dict) -> dict:
-    """Return settings whose fields all have the types of the defaults. Raises UserError."""
-    defaults, settings = Settings().to_json(), Settings.from_json(values).to_json()
-    for name, default in defaults.items():
-        is_number = isinstance(default, int | float) and not isinstance(default, bool)
-        if not isinstance(settings[name], (int, float) if is_number else type(default)):
-            raise _invalid(f"its setting {name} has the wrong type")
-    return settings
+    """Return the settings of today's version. Raises UserError."""
+    try:
+        return Settings.from_json(values).to_json()
+    except (TypeError, ValueError) as error:
+        raise _invalid(str(error)) from error
+
+
+def _check_directory(file: Path | str) -> None:
+    """Refuse a zip file with a long list of entries, before zipfile reads the list into memory."""
+    with nullcontext(file) if hasattr(file, "seek") else open(file, "rb") as stream:
+        stream.seek(0, 2)
+        stream.seek(max(0, stream.tell() - 66_000))
+        end = stream.read()
+        stream.seek(0)
+    position = end.rfind(b"PK\5\6")
+    if (
+        position >= 0
+        and (
+            end[max(0, position - 20) : position].startswith(b"PK\6\7")  # ZIP64, for more than 4 GB or 65535 entries
+            or int.from_bytes(end[position + 12 : position + 16], "little") > MAX_DIRECTORY_BYTES
+        )
+    ):
+        raise _invalid("it holds files that do not belong to a run")
 
 
 def _invalid(why: str) -> UserError:

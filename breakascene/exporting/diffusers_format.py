@@ -6,7 +6,7 @@ from breakascene.exporting.keys import accepts_lora, diffusers_prefix, layers, s
 from breakascene.exporting.kohya import factors_in_shape, uniform_rank
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.lora import expand, get_weight
+from breakascene.models.lora import expand
 
 FILE = "pytorch_lora_weights.safetensors"
 DIFFERENCES = "differences.safetensors"
@@ -26,8 +26,8 @@ def state_dicts(base: Base, concepts: Concepts) -> tuple[dict[str, torch.Tensor]
             prefix, (down, up) = diffusers_prefix(component, layer), factors_in_shape(base, name, *factors)
             lora[f"{prefix}.lora_A.weight"], lora[f"{prefix}.lora_B.weight"] = down, up
         else:
-            weight = get_weight(base, name)
-            differences[name] = expand(concepts.delta, name, weight).float().cpu()
+            weight = torch.empty(base.weight_shapes[name])
+            differences[name] = expand(concepts.delta, name, weight)
     for key, value in concepts.delta.items():
         if key.endswith(".diff"):
             differences[key.removesuffix(".diff")] = value.clone()

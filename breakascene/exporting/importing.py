@@ -8,9 +8,10 @@ from safetensors import SafetensorError, safe_open
 
 from breakascene.errors import UserError
 from breakascene.exporting.keys import known_prefixes
+from breakascene.models import lora
 from breakascene.models.base import Base
 from breakascene.models.loading import PICKLES
-from breakascene.models.lora import ExternalLora, WeightDelta, get_weight
+from breakascene.models.lora import ExternalLora, WeightDelta
 
 _ROLES = re.compile(
     r"(?P<prefix>.+?)(?:"
@@ -62,6 +63,7 @@ def load_lora(file: Path | str, base: Base, scale: float = 1.0) -> ExternalLora:
                 delta[f"{name}.{parameter}.diff"] = parts[role] * scale
     for key in delta:
         _check_shape(file, base, delta, key, metadata)
+    lora.check_scale(base, delta)
     return ExternalLora(file.stem, scale, delta, _bundled(file, base, bundle))
 
 
@@ -116,10 +118,9 @@ def _by_layer(file: Path, tensors: dict, base: Base, metadata: dict) -> dict[tup
 
 def _check_shape(file: Path, base: Base, delta: WeightDelta, key: str, metadata: dict) -> None:
     name, _, kind = key.rpartition(".")
-    try:
-        shape = get_weight(base, name).shape
-    except AttributeError as error:
-        raise UserError(_does_not_fit(file, base, metadata, f"no {name}")) from error
+    shape = base.weight_shapes.get(name)
+    if shape is None:
+        raise UserError(_does_not_fit(file, base, metadata, f"no {name}"))
     if kind == "diff":
         fits = delta[key].shape == shape
     elif kind == "A":

@@ -62,10 +62,10 @@ def diffusers_prefix(component: str, layer: str) -> str:
 
 def layers(base: Base) -> Iterator[tuple[str, str]]:
     """Iterate over the layers of UNet and text encoders that have a weight, as component and path."""
-    for component, module in base.trainable_modules.items():
-        for name, _ in module.named_parameters():
-            if name.endswith(".weight") and "token_embedding" not in name:
-                yield component, name.removesuffix(".weight")
+    for name in base.weight_shapes:
+        component, layer, kind = split_name(name)
+        if kind == "weight" and "token_embedding" not in name:
+            yield component, layer
 
 
 def known_prefixes(base: Base) -> dict[str, tuple[str, str]]:

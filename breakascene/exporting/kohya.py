@@ -11,7 +11,7 @@ from breakascene.exporting import embeddings
 from breakascene.exporting.keys import accepts_lora, kohya_prefix, layers, split_name
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.lora import WeightDelta, get_weight
+from breakascene.models.lora import WeightDelta
 
 ARCHITECTURES = {  # base model version of kohya and architecture of the model spec
     "sd1": ("sd_v1", "stable-diffusion-v1"),
@@ -123,7 +123,7 @@ def uniform_rank(delta: WeightDelta) -> dict[str, tuple[torch.Tensor, torch.Tens
 
 def factors_in_shape(base: Base, name: str, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the factors in the shapes of layers: for a convolution down (r, in, kh, kw) and up (out, r, 1, 1)."""
-    kernel = get_weight(base, name).shape[1:]
+    kernel = base.weight_shapes[name][1:]
     if len(kernel) == 1:
         return a.contiguous(), b.contiguous()
     return a.unflatten(1, kernel).contiguous(), b[..., None, None].contiguous()

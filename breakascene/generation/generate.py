@@ -108,6 +108,7 @@ def generate(
     @contextmanager
     def applied() -> Iterator[None]:
         with ExitStack() as stack:
+            stack.enter_context(base.lock.held())
             for lora in loras:
                 stack.enter_context(apply_delta(base, lora.delta))
             if concepts:
@@ -175,8 +176,9 @@ def check_size(base: Base, width: int, height: int) -> None:
 @torch.no_grad()
 def _run_pipeline(base: Base, batch: Sequence[dict]) -> list[Image.Image]:
     first = batch[0]
+    pipeline = base.pipeline()
     with base.autocast():
-        output = base.pipeline()(
+        output = pipeline(
             [values["prompt"] for values in batch],
             # None, not "": SDXL replaces a missing negative prompt by zeros instead of encoding an empty one
             negative_prompt=[values["negative_prompt"] for values in batch] if first["negative_prompt"] else None,
@@ -185,8 +187,13 @@ def _run_pipeline(base: Base, batch: Sequence[dict]) -> list[Image.Image]:
             width=first["width"],
             height=first["height"],
             generator=[torch.Generator().manual_seed(values["seed"] + values["index"]) for values in batch],
+            output_type="pt",
         )
-    return output.images
+    if not output.images.isfinite().all():  # they would become black
+        raise UserError(
+            "The model generated an image without finite values: lower the strength of the LoRAs, or extract again."
+        )
+    return pipeline.image_processor.numpy_to_pil(pipeline.image_processor.pt_to_numpy(output.images))
 
 
 def save_image(generated: GeneratedImage, folder: Path | str) -> Path:

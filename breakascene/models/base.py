@@ -1,7 +1,7 @@
 """The base model: a text-to-image diffusion model with the operations that training and generation need."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from breakascene.models import attention
 from breakascene.models.image_codes import ImageCodes, vae_scale_factor
+from breakascene.models.lock import BaseLock
 
 GUIDANCE_SCALES = {"toybox": 1.5, "sd": 7.5, "sdxl": 5.0}  # by model family
 ENCODERS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))  # component names in diffusers
@@ -50,7 +51,10 @@ class TextEncoder(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class Base:
-    """A latent diffusion model with CLIP text encoders, its weights frozen and in eval mode. Created by load_base."""
+    """A latent diffusion model with CLIP text encoders, its weights frozen and in eval mode. Created by load_base.
+
+    Threads may share a base: whatever reads or changes its weights holds `lock`.
+    """
 
     name: str
     encoders: tuple[TextEncoder, ...]
@@ -60,6 +64,16 @@ class Base:
     fingerprint: str  # 16 hex digits that identify the weights on every machine
     family: str  # "toybox", "sd" or "sdxl": decides presets and the default guidance scale
     image_codes: ImageCodes | None = None  # map from images to token embeddings, where the base has one
+    weight_scales: dict[str, float] = field(default_factory=dict)  # root mean square of each weight, by name
+    weight_shapes: dict[str, torch.Size] = field(init=False)  # by name; available while an extraction runs
+    lock: BaseLock = field(init=False, default_factory=BaseLock)
+
+    def __post_init__(self):
+        self.weight_shapes = {
+            f"{component}.{path}": parameter.shape
+            for component, module in self.trainable_modules.items()
+            for path, parameter in module.named_parameters()
+        }
 
     @property
     def tokenizer(self) -> CLIPTokenizer:
@@ -176,7 +190,7 @@ class Base:
 
     def predict(self, noisy_latents: torch.Tensor, timesteps: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         """Run the UNet on noisy latents (B, C, h, w) at timesteps (B,) under B prompts: model_pred (B, C, h, w)."""
-        with self.autocast():
+        with self.lock.held(), self.autocast():
             return self.unet(noisy_latents, timesteps, **self.encode_prompts(prompts)).sample
 
     def add_noise(
@@ -207,9 +221,10 @@ class Base:
         Returns:
             Mean and standard deviation of the scaled latents, both (B, C, h, w) float32 on the model's device.
         """
-        self.vae.to(self.device)
-        images = torch.tensor(pixels).permute(0, 3, 1, 2).to(self.device, self.vae.dtype) / 127.5 - 1  # in -1..1
-        posterior = self.vae.encode(images).latent_dist
+        with self.lock.held():
+            self.vae.to(self.device)
+            images = torch.tensor(pixels).permute(0, 3, 1, 2).to(self.device, self.vae.dtype) / 127.5 - 1  # in -1..1
+            posterior = self.vae.encode(images).latent_dist
         scale, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0
         return (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
 

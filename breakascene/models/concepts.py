@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import save, save_file
 
+from breakascene.data import validation
 from breakascene.data.scene import Scene, save_scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_folder
@@ -92,24 +93,30 @@ class Concepts:
         if not (folder / "manifest.json").is_file():
             raise UserError(f"{folder} is not a run folder: give the folder that extract wrote.")
         try:
-            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            manifest = validation.checked_dict(validation.read_json(folder / "manifest.json"), "its manifest")
             if manifest["format"] != FORMAT:
                 raise UserError(f"{folder} was written by another version: update this package, or extract again.")
-            tensors = load_file(folder / "concepts.safetensors")
+            handles, names = validation.checked_handles(manifest["handles"], manifest["names"])
+            tensors, _ = validation.read_tensors(folder / "concepts.safetensors")
+            losses = validation.checked_losses(validation.read_json(folder / "losses.json", allow_nonfinite=True))
+            embeddings = tensors.pop("handles")
+            if embeddings.ndim != 2 or len(embeddings) != len(handles) or not embeddings.is_floating_point():
+                raise ValueError("its embeddings do not match its handles")
+            leak = validation.checked_dict(manifest.get("leak", {}), "leak")  # early runs lack leak and memory
             return cls(
-                handles=tuple(manifest["handles"]),
-                names=tuple(manifest["names"]),
-                base=manifest["base"],
-                fingerprint=manifest["fingerprint"],
-                settings=manifest["settings"],
-                steps=manifest["steps"],
-                losses=tuple(json.loads((folder / "losses.json").read_text(encoding="utf-8"))),
-                embeddings=tensors.pop("handles"),
+                handles=handles,
+                names=names,
+                base=validation.checked_text(manifest["base"], 4096, "its base"),
+                fingerprint=validation.checked_text(manifest["fingerprint"], 64, "its fingerprint"),
+                settings=_checked_settings(manifest["settings"]),
+                steps=validation.checked_int(manifest["steps"], 0, validation.MAX_STEPS, "its number of steps"),
+                losses=tuple(losses),
+                embeddings=embeddings,
                 delta=tensors,
-                leak=manifest.get("leak", {}),  # early runs lack these two
-                memory=manifest.get("memory", ""),
+                leak={h: validation.checked_float(leak[h], -0.1, 1.1, "a leak") for h in handles if h in leak},
+                memory=validation.checked_text(manifest.get("memory", ""), 64, "its memory mode"),
             )
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{folder} is not a run folder or is damaged: extract again.") from error
 
     @contextmanager
@@ -129,10 +136,29 @@ class Concepts:
                 learned=self.base,
                 base=base.name,
             )
+        if not lora.delta_fits(base, self.delta) or self.embeddings.shape[1] != base.embedding_dim:
+            raise UserError("The weights of this run do not fit its base: extract again.")
         others = others or {}
         embeddings = torch.stack([*self.embeddings, *others.values()])
-        with handles.with_handles(base, (*self.handles, *others), embeddings), lora.apply_delta(base, self.delta):
+        with (
+            base.lock.held(),
+            handles.with_handles(base, (*self.handles, *others), embeddings),
+            lora.apply_delta(base, self.delta),
+        ):
             yield base
+
+
+def _checked_settings(values: object) -> dict:
+    """Validate the settings that other code reads without Settings.from_json, which validates the others."""
+    settings = dict(validation.checked_dict(values, "settings"))
+    if "steps" in settings:
+        steps = validation.checked_list(settings["steps"], 2, "its setting steps")
+        for step in steps:
+            validation.checked_int(step, 0, validation.MAX_STEPS, "a number of steps")
+        if len(steps) != 2:
+            raise ValueError("its setting steps does not have two numbers")
+    validation.checked_int(settings.get("seed", 0), 0, 2**64 - 1, "its seed")
+    return settings
 
 
 def check_run_folder(folder: Path | str) -> Path:

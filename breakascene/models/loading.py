@@ -115,7 +115,13 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
         getattr(model, "text_model", model).eos_token_id = tokenizer.eos_token_id
 
     fingerprint = _fingerprint([encoder.model for encoder in encoders], unet, scheduler)
-    return Base(name, encoders, unet, vae, scheduler, fingerprint, _family(folder, unet), ImageCodes.load(folder))
+    base = Base(name, encoders, unet, vae, scheduler, fingerprint, _family(folder, unet), ImageCodes.load(folder))
+    base.weight_scales = {
+        f"{component}.{path}": (torch.linalg.vector_norm(weight) / weight.numel() ** 0.5).item()
+        for component, module in base.trainable_modules.items()
+        for path, weight in module.named_parameters()
+    }
+    return base
 
 
 def find(name: str) -> tuple[Path, Path | None]:

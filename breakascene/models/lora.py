@@ -6,6 +6,8 @@ axes but the first. Biases and norms have no rank to reduce: "unet.….bias.diff
 factors are float16, since the low rank discards far more than the rounding.
 """
 
+import statistics
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +17,18 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from breakascene.errors import UserError
 from breakascene.models.base import Base
 
 UNET_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 UNET_INNER = (*UNET_ATTENTION, "conv1", "conv2", "net.0.proj", "net.2")  # with the residual and feed-forward layers
 TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 
+MAX_DELTA_SCALE = 100  # of a delta, in root mean squares of the weights
+MAX_EMBEDDING_SCALE = 1000  # of an embedding, in root mean squares of the token embeddings
+
 WeightDelta = dict[str, torch.Tensor]
+_GLOBAL_GENERATOR = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +65,7 @@ def inject_lora(
     options = {"r": rank, "lora_alpha": rank, "lora_dropout": 0.0}
     trained = [p for module in base.trainable_modules.values() for p in module.parameters() if p.requires_grad]
     try:
-        with torch.random.fork_rng(devices=[]):
+        with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # peft samples the A factors from the global generator
             for component, module in base.trainable_modules.items():
                 targets = list(lora_layers if component == "unet" else TEXT_ATTENTION)
@@ -173,11 +180,7 @@ def apply_delta(base: Base, delta: WeightDelta) -> Iterator[None]:
 
 def delta_fits(base: Base, delta: WeightDelta) -> bool:
     """Whether every tensor of a delta belongs to a weight of the base and matches its shape."""
-    shapes = {
-        f"{component}.{path}": parameter.shape
-        for component, module in base.trainable_modules.items()
-        for path, parameter in module.named_parameters()
-    }
+    shapes = base.weight_shapes  # not those of the modules: an extraction may be running
     for key, value in delta.items():
         name, _, kind = key.rpartition(".")
         shape, other = shapes.get(name), delta.get(f"{name}.{'B' if kind == 'A' else 'A'}")
@@ -190,6 +193,40 @@ def delta_fits(base: Base, delta: WeightDelta) -> bool:
         if kind == "B" and (other is None or value.shape != (shape[0], other.shape[0])):
             return False
     return True
+
+
+def check_scale(base: Base, delta: WeightDelta, embeddings: torch.Tensor | None = None) -> None:
+    """Raise UserError if a delta or embeddings (K, D) are so large, beside the base's weights, that images are void.
+
+    The delta must fit the base. Reads no weights, so that it works while an extraction runs.
+    """
+    if not base.weight_scales:
+        return
+    typical = statistics.median(base.weight_scales.values())
+    for name in dict.fromkeys(key.rpartition(".")[0] for key in delta):
+        usual = max(base.weight_scales[name], typical)  # a bias may well be zero
+        if not _delta_scale(delta, name) <= MAX_DELTA_SCALE * usual:  # true for NaN as well
+            raise UserError(
+                "The weights of this file are too large for the base model (at {name}): train again with a lower "
+                "learning rate, or use another file.",
+                name=name,
+            )
+    if embeddings is not None:
+        usual = max(scale for name, scale in base.weight_scales.items() if "token_embedding" in name)
+        if not embeddings.double().square().mean(1).sqrt().max() <= MAX_EMBEDDING_SCALE * usual:
+            raise UserError(
+                "The embeddings of this file are too large for the base model: train again with a lower learning rate, "
+                "or use another file."
+            )
+
+
+def _delta_scale(delta: WeightDelta, name: str) -> float:
+    """Return the root mean square of a weight's delta, without computing B @ A."""
+    if f"{name}.diff" in delta:
+        return delta[f"{name}.diff"].double().square().mean().sqrt().item()
+    a, b = (delta[f"{name}.{factor}"].double() for factor in "AB")
+    square = ((b.T @ b) * (a @ a.T)).sum() / (len(b) * a.shape[1])  # ‖BA‖² = tr(BᵀB AAᵀ)
+    return square.clamp(min=0).sqrt().item()
 
 
 def get_weight(base: Base, name: str) -> nn.Parameter:

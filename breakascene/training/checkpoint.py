@@ -9,9 +9,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from breakascene.data import validation
 from breakascene.data.scene import Scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
@@ -113,20 +114,25 @@ def load(path: Path, identity: dict) -> Checkpoint:
     if not path.is_file():
         raise UserError(f"There is nothing to resume at {path}: start the run without --resume.")
     try:
-        with safe_open(path, "pt") as file:
-            header = json.loads(file.metadata()["checkpoint"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        tensors, metadata = validation.read_tensors(path)
+        header = validation.checked_dict(validation.parse_json(metadata["checkpoint"], allow_nonfinite=True), "header")
+        phase = validation.checked_int(header["phase"], 1, 2, "its phase")
+        losses = validation.checked_losses(header["losses"])
+        random = tensors.pop("random")
+        validation.check_shape(random, torch.Generator().get_state().shape, [torch.uint8], "its random state")
+        torch.Generator().set_state(random)
+        if not all(tensor.isfinite().all() for tensor in (tensors["handles"], *tensors.values())):
+            raise ValueError("it has values that are not finite")
+        saved = _upgrade(validation.checked_dict(header["identity"], "its identity"))
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise UserError(f"{path} is not a checkpoint or is damaged: delete it and start again.") from error
-    saved = _upgrade(header["identity"])
     different = [key for key in {**saved, **identity} if saved.get(key) != identity.get(key)]
     if different:
         raise UserError(
             "The saved run differs in {what}: resume with the same, or start without --resume.",
             what=", ".join(different),
         )
-    random = tensors.pop("random")
-    return Checkpoint(header["phase"], header["losses"], tensors, random)
+    return Checkpoint(phase, losses, tensors, random)
 
 
 def _upgrade(identity: dict) -> dict:

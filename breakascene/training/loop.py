@@ -42,7 +42,8 @@ def extract(
 ) -> Iterator[StepEvent]:
     """Extract the concepts of a scene. Yields an event after each step; the generator's return value is the Concepts.
 
-    The base is in use until the generator ends or is closed, which restores it. Scene, base and settings decide the
+    The base is in use from the first step until the generator ends or is closed, and is then as it was: other threads
+    wait, and the same thread must not use the base in between. Scene, base and settings decide the
     result (bit for bit on one CPU); no other argument changes it, except memory="least", which rounds Adam's state.
 
     Args:
@@ -72,8 +73,12 @@ def extract(
     checkpointer = Checkpointer(checkpoint.path_for(out) if out is not None else None, identity, save_every)
     attempt = partial(_train, scene, base, settings, out, ReportOptions(**reports))
     gc.collect()  # memory that earlier runs left behind counts as free
-    plan = plan_memory(memory, base, settings)
-    return (yield from retry_out_of_memory(attempt, saved, plan, checkpointer, base, settings))
+
+    def steps() -> Generator[StepEvent, None, Concepts]:
+        plan = plan_memory(memory, base, settings)
+        return (yield from retry_out_of_memory(attempt, saved, plan, checkpointer, base, settings))
+
+    return (yield from base.lock.hold_over(steps()))
 
 
 def _train(
@@ -94,6 +99,8 @@ def _train(
         state = TrainState(base, settings, saved)
         reporter = Reporter(base, data, handles, settings, plan, options)
         start = saved.tensors["handles"] if saved else initial_handle_embeddings(scene, base, settings)
+        if start.shape != (len(handles), base.embedding_dim) or state.step > settings.total:
+            raise UserError("The checkpoint does not fit the run: delete it and start again.")
         embeddings = stack.enter_context(with_handles(base, handles, start))
         token_positions(base, training_prompt(handles), handles)  # raises if the longest prompt is truncated
 

@@ -39,7 +39,7 @@ def _photo_maps(base: Base, data: TrainingData, handles: Sequence[str]) -> torch
     noise = torch.randn(data.latent_mean[:1].shape, generator=torch.Generator().manual_seed(0)).to(base.device)
     noisy_latents, _ = base.add_noise(data.latent_mean[:1], noise, timesteps)
     prompt = training_prompt(handles)
-    with AttentionStore(base.unet, base.attention_layers) as store:
+    with base.lock.held(), AttentionStore(base.unet, base.attention_layers) as store:
         base.predict(noisy_latents, timesteps, [prompt])
     return token_maps(store.mean()[0].float(), token_positions(base, prompt, handles))
 
@@ -47,18 +47,18 @@ def _photo_maps(base: Base, data: TrainingData, handles: Sequence[str]) -> torch
 @torch.no_grad()
 def draw_previews(base: Base, handles: Sequence[str], settings: Settings) -> dict[str, Image.Image]:
     """An image of each handle, always from the same noise, so that differences are due to the training."""
-    pipeline, images = base.pipeline(), {}
-    for handle in handles:  # one at a time: nine at once would need more memory than a step
-        generator = torch.Generator().manual_seed(settings.seed)  # not the run's own generator, which must not advance
-        with base.autocast():
+    images = {}
+    with base.lock.held(), base.autocast():
+        pipeline = base.pipeline()
+        for handle in handles:  # one at a time: nine at once would need more memory than a step
             output = pipeline(
                 training_prompt([handle]),
                 num_inference_steps=PREVIEW_STEPS,
                 guidance_scale=base.default_guidance_scale,
-                generator=generator,
+                generator=torch.Generator().manual_seed(settings.seed),  # the run's own generator must not advance
             )
-        images[handle] = output.images[0]
-    offload_vae(base)
+            images[handle] = output.images[0]
+        offload_vae(base)
     return images
 
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 import torch
 
+from breakascene.errors import UserError
 from breakascene.models import lora
 from breakascene.models.base import Base
 from breakascene.training.settings import Settings
@@ -105,10 +106,16 @@ def _fields(state: dict) -> dict[str, torch.Tensor]:
 def load_optimizer_state(
     tensors: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer, parameters: dict[str, torch.Tensor]
 ) -> None:
-    """Copy saved parameters and their saved optimizer state into `parameters` and `optimizer`."""
+    """Copy saved parameters and their saved optimizer state into `parameters` and `optimizer`.
+
+    Raises:
+        UserError: For tensors of other shapes, on which the fused optimizer would crash.
+    """
     for name, parameter in parameters.items():
-        parameter.copy_(tensors[name])
         fields = {field: tensors[key] for field in ADAM_FIELDS if (key := f"adam.{field}.{name}") in tensors}
+        if name not in tensors or tensors[name].shape != parameter.shape or not _fit(fields, parameter):
+            raise UserError("The checkpoint does not fit the run: delete it and start again.")
+        parameter.copy_(tensors[name])
         if "step" not in fields:
             continue
         if "fused" not in optimizer.defaults:
@@ -117,6 +124,26 @@ def load_optimizer_state(
         step = fields["step"].to(parameter.device, copy=True)
         moments = {field: _dequantized(fields, field).to(parameter, copy=True) for field, _ in MOMENTS}
         optimizer.state[parameter].update({"step": step, **moments})
+
+
+def _fit(fields: dict[str, torch.Tensor], parameter: torch.Tensor) -> bool:
+    """Whether saved optimizer state has the shapes of a parameter's."""
+    if not fields:
+        return True
+    if "step" not in fields or fields["step"].numel() != 1 or not 0 <= fields["step"].item() < 2**31:
+        return False
+    for moment, _ in MOMENTS:
+        if moment not in fields or fields[moment].numel() != parameter.numel():
+            return False
+        if fields[moment].dtype != torch.uint8:
+            if fields[moment].shape != parameter.shape or not fields[moment].is_floating_point():
+                return False
+            continue
+        scale, code = fields.get(f"{moment}_scale"), fields.get(f"{moment}_code")
+        blocks = -(-parameter.numel() // BLOCK_SIZE)
+        if scale is None or scale.shape != (blocks,) or code is None or code.shape != (256,):
+            return False
+    return True
 
 
 def _load_8bit_state(optimizer: torch.optim.Optimizer, parameter: torch.Tensor, fields: dict) -> None:

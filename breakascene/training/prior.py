@@ -49,14 +49,14 @@ def prior_latents(base: Base, count: int, stop: Callable[[], bool] = lambda: Fal
         return Prior(load_file(path)["latents"].to(base.device), tuple(prompts))
     except (OSError, SafetensorError, KeyError):
         pass  # not there, or incomplete: generate them
-    pipeline, generated = base.pipeline(), []
+    generated = []
     for start in range(0, count, BATCH_SIZE):
         if stop():
             return None
         batch = prompts[start : start + BATCH_SIZE]
         generators = [torch.Generator().manual_seed(start + i) for i in range(len(batch))]
-        with base.autocast():
-            latents = pipeline(
+        with base.lock.held(), base.autocast():
+            latents = base.pipeline()(
                 batch,
                 num_inference_steps=NUM_INFERENCE_STEPS,
                 guidance_scale=base.default_guidance_scale,

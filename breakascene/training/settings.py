@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, fields, replace
 
+from breakascene.data import validation
 from breakascene.data.scene import Scene
 from breakascene.errors import UserError
 from breakascene.models.base import Base
@@ -62,11 +63,51 @@ class Settings:
 
     @classmethod
     def from_json(cls, values: dict) -> "Settings":
-        """Read what `to_json` wrote, in this or an earlier version; fields unknown to this version are left out."""
+        """Read what `to_json` wrote, in this or an earlier version; fields unknown to this version are left out.
+
+        Raises:
+            ValueError: For a value of the wrong type, or outside its range.
+        """
         known = {field.name for field in fields(cls)}
         current = upgrade(values)
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in current.items() if key in known})
+        settings = cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in current.items() if key in known})
+        settings._validate()
+        return settings
 
+    def _validate(self) -> None:
+        """Raise ValueError for a value of another type than the default's, or outside its range."""
+        for field in fields(self):
+            value, default, what = getattr(self, field.name), field.default, f"its setting {field.name}"
+            if isinstance(default, bool):
+                if not isinstance(value, bool):
+                    raise ValueError(f"{what} is not true or false")
+            elif isinstance(default, int):
+                low, high = _RANGES.get(field.name, (0, 2**64 - 1))
+                validation.checked_int(value, low, high, what)
+            elif isinstance(default, float):
+                low, high = _RANGES.get(field.name, (0, 1e6))
+                validation.checked_float(value, low, high, what)
+            elif isinstance(default, str):
+                validation.checked_text(value, 64, what)
+            else:
+                items = validation.checked_list(list(value) if isinstance(value, tuple) else value, 64, what)
+                for item in items:
+                    if field.name == "steps":
+                        validation.checked_int(item, 0, validation.MAX_STEPS, what)
+                    else:
+                        validation.checked_text(item, 200, what)
+        if len(self.steps) != 2:
+            raise ValueError("its setting steps does not have two numbers")
+        if self.lr_scheduler not in ("constant", "linear"):
+            raise ValueError("its setting lr_scheduler is unknown")
+
+
+_RANGES = {  # of the fields with narrower ranges than 0..1e6
+    "rank": (1, 4096),
+    "train_batch_size": (1, 1024),
+    "num_prior_images": (0, 100_000),
+    "composition_prob": (0, 1),
+}
 
 # Field names up to November 2026 → today's. Run folders, run files and checkpoints of that time hold the old ones.
 OLD_NAMES = {

@@ -97,27 +97,51 @@ def embeddings_in_float16(tensors):
     return {key: value.half() for key, value in tensors.items()}
 
 
+def enormous_delta(tensors):
+    name = next(key for key in tensors if key.endswith(".A"))
+    return tensors | {name: torch.full(tensors[name].shape, 1e38), f"{name[:-2]}.B": tensors[f"{name[:-2]}.B"] + 1}
+
+
+def enormous_embeddings(tensors):
+    return tensors | {"handles": torch.full_like(tensors["handles"], 1e38)}
+
+
 BAD_TENSORS = {
     "not finite": with_nan,
     "do not fit": wrong_dim,
     "not fit the model": other_layer,
     "fit the model": single_factor,
     "wrong type": embeddings_in_float16,
+    "weights are too large": enormous_delta,
+    "are too large": enormous_embeddings,
 }
 BAD_ENTRIES = {
     "do not belong to a run": {"evil_DOT_py": b"print()"},
     "belong to a run": {"scene__..__..__out_DOT_png": b"x"},
     "it holds files": {"concepts_DOT_pkl": pickle.dumps({"a": 1})},
-    "damaged": {"concepts_DOT_safetensors": pickle.dumps({"a": 1})},
-    "is damaged": {"manifest_DOT_json": b"[1, 2]"},
+    "safetensors format": {"concepts_DOT_safetensors": pickle.dumps({"a": 1})},
+    "not an object": {"manifest_DOT_json": b"[1, 2]"},
     "needs img": {"scene__img_DOT_png": None},
-    "or is damaged": {"losses_DOT_json": None},
-    "or not a run file": {"losses_DOT_json": b"[3]"},
+    "it is damaged": {"losses_DOT_json": None},
+    "not those of a run": {"losses_DOT_json": b"[3]"},
+    "JSON is too large": {"losses_DOT_json": b"[" + b"{}," * 2_000_000 + b"{}]"},
+    "larger than 32 MB": {"losses_DOT_json": b" " * 33_000_000 + b"[]"},
+    "nested too deeply": {"losses_DOT_json": b"[" * 50_000 + b"]" * 50_000},
+    "too long or not finite": {"losses_DOT_json": b'[{"total": ' + b"9" * 400 + b"}]"},
+    "damaged or": {"losses_DOT_json": b"\xff\xfe"},
+    "larger than 0.064 MB": {"scene__names_DOT_txt": b"a\n" * 40_000},
 }
 BAD_MANIFESTS = {
     "another model": {"fingerprint": "0" * 16},
     "do not match": {"names": ["<b>", "x"]},
     "setting rank": {"settings": {"rank": "a" * 99}},
+    "steps does not have two": {"settings": {"steps": []}},
+    "setting seed|its seed": {"settings": {"seed": -1}},
+    "setting handle_lr": {"settings": {"handle_lr": [1, 2]}},
+    "setting lora_layers": {"settings": {"lora_layers": [3]}},
+    "number of steps": {"steps": "many"},
+    "list of names": {"names": {"a": 1}},
+    "a leak": {"leak": {"<asset0>": 1e30}},
     "another version": {"format": 99},
 }
 
