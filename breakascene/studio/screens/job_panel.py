@@ -75,7 +75,8 @@ class JobPanel:
         if job is None:
             return self.idle
         if job.state == WAITING:
-            return charts.bar(0, strings.WAITING.format(n=self.page.queue.position(job)))
+            position = self.page.queue.position(job)  # 0 if the job has just started
+            return charts.bar(0, strings.WAITING.format(n=position) if position else strings.STARTING)
         if job.state == FAILED:
             return f'<p class="notice bad">{charts.escape(strings.FAILED.format(error=job.error))}</p>'
         return self.describe(job)
