@@ -197,7 +197,7 @@ def test_a_box_undo_redo_and_cut_outs(browser, address):
     with visitor(browser, address) as page:
         scene = open_sample(page)
         ys, xs = np.nonzero(scene.concepts[0].mask)
-        page.get_by_label("Box").check()
+        page.get_by_label("Box", exact=True).check()
         canvas = page.locator("#canvas img")
         box = canvas.bounding_box()
         scale = min(box["width"] / scene.photo.width, box["height"] / scene.photo.height)
