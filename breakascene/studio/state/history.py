@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from breakascene.data.crop import transparent_crop
 from breakascene.data.scene import cutout
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
@@ -80,10 +80,7 @@ class SelectionHistory:
         """Keep masks found automatically, with a small cut-out of each on disk."""
         self.proposals = masks
         for mask, path in zip(masks, self.proposal_images(), strict=True):
-            alpha = Image.fromarray(mask.astype(np.uint8) * 255)
-            image = self.selection.photo.convert("RGBA")
-            image.putalpha(alpha)
-            image = image.crop(alpha.getbbox())
+            image = transparent_crop(self.selection.photo, mask)
             image.thumbnail((PROPOSAL_SIZE, PROPOSAL_SIZE))
             with atomic_file(path) as draft:
                 image.save(draft)
