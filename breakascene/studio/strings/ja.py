@@ -414,4 +414,8 @@ MESSAGES = {
     "The guidance scale {value} cannot be used: choose a number from 0 to {most}.": (
         "ガイダンススケール {value} は使えません。0 から {most} までの数値を指定してください。"
     ),
+    "The weights of this file are too large for the base model (at {name}): train again with a lower learning rate, or "
+    "use another file.": (
+        "このファイルの重みは、ベースモデルに対して大きすぎます（{name}）。学習率を下げて学習し直すか、別のファイルを使ってください。"
+    ),
 }
