@@ -3,7 +3,12 @@
 The names below are the public API. Each is imported on first use, so that `import breakascene` stays cheap.
 """
 
+import logging
 from importlib import import_module
+
+# diffusers imports bitsandbytes, which warns on some CPUs about kernels that are not used here.
+if (_bitsandbytes := logging.getLogger("bitsandbytes")).level == logging.NOTSET:
+    _bitsandbytes.setLevel(logging.ERROR)
 
 _EXPORTS = {  # name: module that defines it
     # Scenes and masks

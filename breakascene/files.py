@@ -4,12 +4,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from uuid import uuid4
 
 from breakascene.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 
 @contextmanager
@@ -19,12 +24,13 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     The draft has the file name of `path`, in a temporary folder beside it: some libraries choose the format by the
     suffix (Pillow), others write temporary files next to their target (safetensors).
     """
-    path = Path(path)
+    path = real_path(path)
     with _parents(path):
         draft = path.parent / _draft_name(path.name, uuid4().hex[:8])
         draft.mkdir()
         try:
             yield draft / path.name
+            _apply_umask(draft)
             os.replace(draft / path.name, path)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -32,13 +38,21 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Yield an empty draft folder beside `path`; the draft replaces `path` when the block succeeds."""
-    path = Path(path)
+    """Yield an empty draft folder beside `path`; the draft replaces `path` when the block succeeds.
+
+    A mount point and the working directory cannot be replaced: there, the content is replaced.
+    """
+    path = real_path(path)
+    if path.is_dir() and (os.path.ismount(path) or Path(os.path.realpath(".")).is_relative_to(path)):
+        with _replaced_content(path) as draft:
+            yield draft
+        return
     with _parents(path):
         draft = path.parent / _draft_name(path.name, uuid4().hex[:8])
         draft.mkdir()
         try:
             yield draft
+            _apply_umask(draft)
             old = draft.with_suffix(".old")
             if path.exists():
                 os.replace(path, old)  # os.replace cannot overwrite a folder that holds files
@@ -48,11 +62,74 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def remove_partial_files(path: Path | str) -> None:
-    """Remove the drafts of `path` that killed processes left beside it. No writer of `path` may be running."""
-    path = Path(path)
-    for draft in path.parent.glob(_draft_name(escape(path.name), "?" * 8)):
+@contextmanager
+def _replaced_content(path: Path) -> Iterator[Path]:
+    draft = path / _draft_name(path.name, uuid4().hex[:8])
+    draft.mkdir()
+    try:
+        yield draft
+        _apply_umask(draft)
+        old = draft / ".old"
+        old.mkdir()
+        for entry in list(path.iterdir()):
+            if entry != draft:
+                os.replace(entry, old / entry.name)
+        for entry in list(draft.iterdir()):
+            if entry != old:
+                os.replace(entry, path / entry.name)
+    finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _apply_umask(draft: Path) -> None:
+    """Give all files in a draft the permissions of the umask; safetensors makes its files private."""
+    mode = draft.stat().st_mode & 0o666
+    for path in draft.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
+
+
+def real_path(path: Path | str) -> Path:
+    """Return the absolute path without symbolic links; the target of a link need not exist."""
+    return Path(os.path.realpath(path))
+
+
+def remove_partial_files(path: Path | str) -> None:
+    """Remove the drafts of `path` that killed processes left. No writer of `path` may be running."""
+    path = real_path(path)
+    for folder in (path.parent, path):
+        for draft in folder.glob(_draft_name(escape(path.name), "?" * 8)):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path | str) -> Iterator[None]:
+    """Keep other processes and threads that lock `path` out for the duration of a block.
+
+    The lock is held on a file beside `path`, and is released by the system when the process dies.
+
+    Raises:
+        UserError: If another process or thread holds the lock.
+    """
+    path = real_path(path)
+    lock = path.parent / f".{path.name}.lock"
+    with _parents(path), ExitStack() as stack:
+        while fcntl:
+            file = stack.enter_context(open(lock, "a"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"Another extraction is writing to {path}: wait for it, or choose another --out."
+                ) from error
+            except OSError:  # a file system without locks
+                pass
+            if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                break  # else the last holder has just removed the file
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def require_writable(path: Path | str, kind: str) -> Path:
@@ -61,12 +138,15 @@ def require_writable(path: Path | str, kind: str) -> Path:
     Raises UserError if another kind of file is in the way, or if the disk or its permissions prevent writing.
     """
     path = Path(path)
+    target = real_path(path)
     try:
+        if target.is_symlink():
+            raise UserError(f"{path} is a link that leads back to itself: choose another --out.")
         if kind == "file" and path.is_dir():
             raise UserError(f"{path} is a folder: give --out the name of a file in it.")
         if kind == "folder" and path.exists() and not path.is_dir():
             raise UserError(f"{path} is a file: give --out the name of a folder.")
-        parent = path if path.is_dir() else path.absolute().parent
+        parent = target if target.is_dir() else target.parent
         while not parent.exists():
             parent = parent.parent
         with tempfile.TemporaryFile(dir=parent):  # permission bits do not cover root, read-only disks and /proc

@@ -1,6 +1,7 @@
 """Paths of the embedded assets and of the cache."""
 
 import os
+import tempfile
 from pathlib import Path
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -11,7 +12,9 @@ SPRITES = ASSETS / "sprites"  # images of the toybox's objects
 
 def cache_folder() -> Path:
     """Return the folder for recomputable data: BREAKASCENE_CACHE, or "breakascene" in the user's cache folder."""
-    override = os.environ.get("BREAKASCENE_CACHE")
-    return (
-        Path(override) if override else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "breakascene"
-    )
+    if override := os.environ.get("BREAKASCENE_CACHE"):
+        return Path(override)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "breakascene"
+    except RuntimeError:  # no HOME, and the user has no account
+        return Path(tempfile.gettempdir()) / f"breakascene-{os.getuid()}"

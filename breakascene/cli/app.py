@@ -3,7 +3,7 @@
 Command modules import nothing heavy at module level, so that `--help` and argument errors answer at once.
 """
 
-import logging
+import io
 import os
 import sys
 import warnings
@@ -22,6 +22,9 @@ class CommandGroup(TyperGroup):
     """A command group that reports user errors and exhausted resources in one line on stderr, with exit status 2."""
 
     def main(self, *args, standalone_mode: bool = True, **extra):
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal in ASCII or Latin-1 lacks some of the characters
         try:
             status = super().main(*args, standalone_mode=False, **extra)
         except Exception as error:
@@ -57,7 +60,6 @@ def configure(context: typer.Context) -> None:
     warnings.simplefilter("ignore")
     for library in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns on a CPU about kernels that are not used here
 
 
 app = typer.Typer(

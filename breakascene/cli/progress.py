@@ -3,7 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 LINES_EVERY = 50  # steps between lines where the output is not a terminal
 
@@ -19,6 +19,10 @@ def step_progress() -> Iterator[Callable]:
     unfinished, memory = False, None
 
     def report(event) -> None:
+        with suppress(OSError):  # a terminal that was closed must not end the run
+            write(event)
+
+    def write(event) -> None:
         nonlocal unfinished, memory
         if event.memory != memory:
             memory = event.memory
@@ -38,24 +42,34 @@ def step_progress() -> Iterator[Callable]:
         yield report
     finally:
         if unfinished:
-            print()
+            with suppress(OSError):
+                print()
 
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Yield a function that is true once Ctrl-C was pressed; a second Ctrl-C interrupts at once."""
+    """Yield a function that is true after Ctrl-C, SIGTERM or SIGHUP; a second Ctrl-C interrupts at once."""
     requested = False
+    previous = {}
 
     def request_stop(*_) -> None:
         nonlocal requested
         requested = True
-        signal.signal(signal.SIGINT, previous_handler)
+        restore()
 
-    previous_handler = signal.signal(signal.SIGINT, request_stop)
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):  # as nohup sets it
+            continue
+        previous[number] = signal.signal(number, request_stop)
     try:
         yield lambda: requested
     finally:
-        signal.signal(signal.SIGINT, previous_handler)
+        restore()
 
 
 def format_duration(seconds: float) -> str:

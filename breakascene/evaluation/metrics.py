@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from huggingface_hub import HfApi
 from PIL import Image
 from torch.nn import functional as F
 
@@ -92,11 +93,21 @@ def load_feature_extractor(name: str = "toybox", device: torch.device | str = "c
         )
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
+    def load(**options) -> tuple:
+        model = AutoModel.from_pretrained(name, use_safetensors=True, **options)
+        tokenizer = AutoTokenizer.from_pretrained(name, **options) if hasattr(model, "text_model") else None
+        return model, AutoImageProcessor.from_pretrained(name, **options), tokenizer
+
     try:
-        model = AutoModel.from_pretrained(name, use_safetensors=True).eval().to(device)
-        processor = AutoImageProcessor.from_pretrained(name)
-        tokenizer = AutoTokenizer.from_pretrained(name) if hasattr(model, "text_model") else None
-    except (OSError, ValueError) as error:
+        try:
+            model, processor, tokenizer = load(local_files_only=True)
+        except (OSError, ValueError):
+            if Path(name).exists():
+                raise
+            HfApi().model_info(name, timeout=10)  # fails fast without a network, where a download retries for minutes
+            model, processor, tokenizer = load()
+        model = model.eval().to(device)
+    except Exception as error:  # the hub's client passes on the errors of several network libraries
         raise UserError(
             f"The model {name} cannot be loaded: give the folder or hub id of a CLIP or DINO model."
         ) from error

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from breakascene.errors import UserError
 from breakascene.evaluation.metrics import (
@@ -138,10 +139,10 @@ def _section(name: str, concepts: Concepts, result: dict, scores: Sequence[Score
         confusion = f"<h3>Confusion matrix</h3>{html.table(['concept', *columns], rows)}"
     settings = ", ".join(f"{key} {value}" for key, value in concepts.settings.items())
     return f"""<h2>{escape(name)}</h2>
-<p class="scene"><img src="{escape(name)}/photo.png" alt="the photo with its masks"></p>
+<p class="scene"><img src="{quote(name)}/photo.png" alt="the photo with its masks"></p>
 {confusion}
 {html.gallery(images)}
-<h3>Training losses</h3><p><img src="{escape(name)}/losses.png" alt="loss curves"></p>
+<h3>Training losses</h3><p><img src="{quote(name)}/losses.png" alt="loss curves"></p>
 <p>{concepts.steps} steps on {escape(concepts.base)}. {escape(settings)}.</p>"""
 
 

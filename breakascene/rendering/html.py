@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from urllib.parse import quote
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -30,7 +31,7 @@ def gallery(images: Sequence[tuple[str, str]]) -> str:
     images: (path relative to the page, caption) pairs; a caption may have several lines.
     """
     figures = "\n".join(
-        f'<figure><img src="{escape(path)}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
+        f'<figure><img src="{quote(path)}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
         for path, caption in images
     )
     return f'<div class="gallery">\n{figures}\n</div>'

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from breakascene.data import validation
 from breakascene.data.scene import Scene
 from breakascene.errors import UserError
-from breakascene.files import atomic_file
+from breakascene.files import atomic_file, real_path
 from breakascene.models.base import Base
 from breakascene.training.settings import OLD_NAMES, Settings
 
@@ -69,7 +69,7 @@ class Checkpointer:
 
 def path_for(out: Path | str) -> Path:
     """Path of the checkpoint of a run with the folder `out`: beside it, and removed when the run is done."""
-    out = Path(out)
+    out = real_path(out)
     return out.parent / f"{out.name}.checkpoint.safetensors"
 
 
@@ -99,9 +99,8 @@ def save(path: Path, state: Checkpoint, identity: dict) -> None:
         with atomic_file(path) as draft:
             save_file({**tensors, "random": state.random}, draft, {"checkpoint": json.dumps(header)})
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"Cannot write the checkpoint {path} ({error}): free some space, then resume with --resume."
-        ) from error
+        then = "resume with --resume" if path.exists() else "start again"
+        raise UserError(f"Cannot write the checkpoint {path} ({error}): free some space, then {then}.") from error
 
 
 def load(path: Path, identity: dict) -> Checkpoint:

@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 
 from breakascene.data.scene import Scene, cutout
 from breakascene.errors import UserError
-from breakascene.files import remove_partial_files, require_writable
+from breakascene.files import locked, remove_partial_files, require_writable
 from breakascene.models.attention import AttentionStore
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts, check_run_folder
@@ -62,16 +62,41 @@ def extract(
         UserError: If `out` cannot be written, the checkpoint is of another run, the prompt of all handles is too long,
             or memory ran out in the most economical mode too.
     """
-    identity = checkpoint.identity(scene, base, settings)
-    if out is not None:
-        check_run_folder(require_writable(out, "folder"))
-        for path in (Path(out), checkpoint.path_for(out)):
-            remove_partial_files(path)
-    elif resume:
+    with nullcontext() if out is None else _run_folder(out, resume):
+        return (yield from _extract(scene, base, settings, out, memory, resume, save_every, ReportOptions(**reports)))
+
+
+@contextmanager
+def _run_folder(out: Path | str, resume: bool) -> Iterator[None]:
+    """Check that a run can be written to the folder, and keep other extractions out of it."""
+    path = checkpoint.path_for(out)
+    require_writable(out, "folder")
+    require_writable(path, "file")  # a mount point may be writable, but nothing beside it
+    with locked(out):
+        for written in (out, path):
+            remove_partial_files(written)
+        check_run_folder(out)
+        if resume and not path.exists() and (Path(out) / "manifest.json").is_file():
+            raise UserError(f"The run in {out} is finished: generate from it, or extract to another folder.")
+        yield
+
+
+def _extract(
+    scene: Scene,
+    base: Base,
+    settings: Settings,
+    out: Path | str | None,
+    memory: str,
+    resume: bool,
+    save_every: int,
+    options: ReportOptions,
+) -> Generator[StepEvent, None, Concepts]:
+    if out is None and resume:
         raise UserError("There is nothing to resume without a run folder: give --out.")
+    identity = checkpoint.identity(scene, base, settings)
     saved = checkpoint.load(checkpoint.path_for(out), identity) if resume else None
     checkpointer = Checkpointer(checkpoint.path_for(out) if out is not None else None, identity, save_every)
-    attempt = partial(_train, scene, base, settings, out, ReportOptions(**reports))
+    attempt = partial(_train, scene, base, settings, out, options)
     gc.collect()  # memory that earlier runs left behind counts as free
 
     def steps() -> Generator[StepEvent, None, Concepts]:
@@ -116,7 +141,8 @@ def _train(
                     stopped = prior is None
                 trainable = stack.enter_context(optim.trainable(base, settings))
             state.begin_phase(phase, embeddings, trainable.parameters if trainable else {}, eight_bit)
-            recovery.save_checkpoint(state)  # from here on a killed run can be resumed
+            if saved is None or state.step > saved.step or phase != saved.phase:
+                recovery.save_checkpoint(state)  # from here on a killed run can be resumed
             offload_vae(base)
             run_step = partial(_run_step, base, data, prior, settings, state)
             if can_capture(state, base.device, eight_bit):
@@ -154,7 +180,16 @@ def _train(
         if out is not None:
             if stopped and state.optimizer:
                 recovery.save_checkpoint(state)
-            concepts.save(out, scene)
+            try:
+                concepts.save(out, scene)
+            except UserError as error:
+                if stopped or not state.optimizer or not recovery.checkpointer.enabled:
+                    raise
+                recovery.save_finished(state)
+                raise UserError(
+                    f"All steps are done, but the run cannot be written to {out} ({error.__cause__}): free some space, "
+                    "then finish it with --resume."
+                ) from error
             if not stopped:
                 recovery.checkpointer.remove()
     return concepts

@@ -1,15 +1,18 @@
 """Resuming a run that ran out of memory, in a mode that needs less."""
 
 import gc
+import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
-from breakascene.errors import is_out_of_memory
+from breakascene.errors import UserError, is_out_of_memory
 from breakascene.models.base import Base
 from breakascene.training.checkpoint import Checkpoint, Checkpointer
 from breakascene.training.memory import MemoryPlan, next_plan
 from breakascene.training.settings import Settings
 from breakascene.training.state import TrainState
+
+HEADER_BYTES = 4_000_000  # more than the losses and names in a checkpoint take
 
 
 class Recovery:
@@ -24,6 +27,21 @@ class Recovery:
         if self.checkpointer.enabled:
             self.checkpointer.save(state.snapshot())
             self.load = self.checkpointer.load
+
+    def save_finished(self, state: TrainState) -> None:
+        """Write the state after the last step in little space, where the run itself could not be written.
+
+        If there is no space beside the last checkpoint, it makes room, provided that its size suffices.
+        """
+        path, finished = self.checkpointer.path, state.snapshot(with_moments=False)
+        try:
+            self.checkpointer.save(finished)
+        except UserError:
+            needed = sum(tensor.nbytes for tensor in finished.tensors.values()) + HEADER_BYTES
+            if not path.exists() or path.stat().st_size + shutil.disk_usage(path.parent).free < needed:
+                return  # the last checkpoint stays
+            path.unlink()
+            self.checkpointer.save(finished)
 
     @contextmanager
     def keep(self, state: TrainState) -> Iterator[None]:

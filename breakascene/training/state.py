@@ -71,8 +71,11 @@ class TrainState:
             self._unread.clear()
         return self._losses
 
-    def snapshot(self) -> Checkpoint:
-        """The state after the last finished step. Its tensors are those in use: save or copy it before the next."""
-        moments = optim.optimizer_state(self.optimizer, self.parameters)
+    def snapshot(self, with_moments: bool = True) -> Checkpoint:
+        """The state after the last finished step. Its tensors are those in use: save or copy it before the next.
+
+        Without the optimizer's moments it takes a third of the space, and serves only a run that has done all steps.
+        """
+        moments = optim.optimizer_state(self.optimizer, self.parameters) if with_moments else {}
         tensors = {**self.parameters, **moments, **optim.scaler_state(self.scaler)}
         return Checkpoint(self.phase, self.losses, tensors, self.rng_at_step)
