@@ -22,13 +22,22 @@ def studio(
         typer.Option(envvar="BREAKASCENE_LOGIN", help="NAME:PASSWORD that visitors must enter.", show_default=False),
     ] = "",
     mcp: Annotated[bool, typer.Option("--mcp", help="Also offer the endpoints as MCP tools.")] = False,
+    trusted_hosts: Annotated[
+        str,
+        typer.Option(
+            envvar="BREAKASCENE_TRUSTED_HOSTS",
+            show_default=False,
+            help="Host names by which visitors reach the studio, separated by commas; *.example.org for all below it, "
+            "* for any. IP addresses and the name of this machine always work.",
+        ),
+    ] = "",
 ):
     """Open the studio in the browser."""
     if port is not None:
         require_free_port(host, port)
     from breakascene.studio.app import launch
 
-    launch(host, port, base, login=login, mcp=mcp)
+    launch(host, port, base, login=login, mcp=mcp, trusted_hosts=trusted_hosts)
 
 
 def require_free_port(host: str, port: int) -> None:

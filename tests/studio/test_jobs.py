@@ -1,6 +1,7 @@
 """The job queue: one job at a time, in fair turns, each followed from anywhere, none able to stop the queue."""
 
 import threading
+import weakref
 
 import pytest
 from safetensors import SafetensorError
@@ -13,7 +14,7 @@ from breakascene.studio.state.session import SessionStore
 
 @pytest.fixture
 def queue():
-    queue = JobQueue(limit=4, per_owner=2, keep_ended=3)
+    queue = JobQueue(limit=4, per_owner=2)
     yield queue
     queue.close()
 
@@ -45,7 +46,7 @@ def test_one_job_at_a_time_and_its_events_stay(queue):
     gate.go.set()
     assert ended(queue, second).state == DONE and order == [DONE]
     assert first.result == "result"
-    assert list(queue.follow(first)) == ["through"] == list(queue.follow(queue.get(first.id, "a")))
+    assert list(queue.follow(first)) == ["through"]
     assert list(queue.follow(first, since=1)) == []
 
 
@@ -143,14 +144,20 @@ def test_a_waiting_job_that_is_stopped_never_starts(queue):
     assert not ran
 
 
-def test_jobs_of_others_and_of_long_ago_are_not_found(queue):
-    job = ended(queue, queue.submit("a", "work", str))
-    with pytest.raises(UserError, match="not found"):
-        queue.get(job.id, "b")
-    for _ in range(5):
-        ended(queue, queue.submit("a", "work", str))
-    with pytest.raises(UserError, match="not found"):
-        queue.get(job.id, "a")
+def test_an_ended_job_is_kept_by_its_session_only(queue):
+    """What a job holds, such as its previews, is free once the session has another."""
+    gate, held = Gate(), []
+    queue.submit("a", "work", gate)
+    for stop in (False, True):
+        job = queue.submit("b", "work", str)
+        if stop:
+            job.request_stop()
+        held.append(weakref.ref(job))
+    del job
+    gate.go.set()
+    ended(queue, queue.submit("c", "work", str))
+    ended(queue, queue.submit("c", "work", str))
+    assert [job() for job in held] == [None, None]
 
 
 def test_sessions_are_separate_and_reopened_by_their_token_only(tmp_path):
