@@ -26,6 +26,7 @@ MAX_UPLOAD = 40  # MB
 TOKEN_PARAMETERS = ("session", "desk")  # of the page's address; the second is that of earlier versions
 STATIC = Path(__file__).with_name("static")
 NOTICES_JS = STATIC.joinpath("notices.js").read_text(encoding="utf-8")
+MESSAGES_JS = STATIC.joinpath("messages.js").read_text(encoding="utf-8")
 NAVIGATION_JS = STATIC.joinpath("navigation.js").read_text(encoding="utf-8")
 
 
@@ -73,7 +74,7 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
 def load_scripts(demo: gr.Blocks) -> None:
     set_language = f"() => {{ document.documentElement.lang = '{strings.language.get()}'; }}"
     notices = NOTICES_JS.replace("WORDS", json.dumps(gradio_notices()))
-    for script in (select.BRUSH_JS, notices, NAVIGATION_JS, set_language):
+    for script in (MESSAGES_JS, select.BRUSH_JS, notices, NAVIGATION_JS, set_language):
         demo.load(None, js=script, api_visibility="private")
 
 

@@ -11,7 +11,7 @@ from breakascene.studio.screens.events import PageContext
 from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.state.selection import BRUSH_WIDTH, MAX_NAME
 
-MAX_STROKE = 100_000  # characters; a limit for a shared machine
+MAX_MESSAGES = 1_000_000  # characters; a limit for a shared machine
 
 
 def photo_input(**options) -> gr.Image:
@@ -54,13 +54,15 @@ class CanvasSection:
 
     Attributes:
         sent: When the page sent an event (select.SENT_JS).
-        stroke: The last stroke of the brush (static/brush.js).
+        strokes: A hidden button that static/brush.js presses after a stroke.
+        messages: Holds what a script of the page sends with such a button (static/messages.js).
         x, y, click: A click by coordinates, without a mouse.
     """
 
     tool: gr.Radio
     sent: gr.JSON
-    stroke: gr.Textbox
+    strokes: gr.Button
+    messages: gr.Textbox
     image: gr.Image
     undo: gr.Button
     redo: gr.Button
@@ -76,7 +78,8 @@ class CanvasSection:
 def build_canvas() -> CanvasSection:
     tool = gr.Radio(strings.TOOLS, value="include", label=strings.TOOL, elem_id="tool")
     sent = gr.JSON(visible=False)
-    stroke = gr.Textbox(lines=2, elem_id="stroke", elem_classes="data-field", max_length=MAX_STROKE)
+    strokes = gr.Button(elem_id="strokes", elem_classes="data-field")
+    messages = gr.Textbox(visible=False, max_length=MAX_MESSAGES)
     image = gr.Image(interactive=False, show_label=False, buttons=[], elem_id="canvas", container=False)
     with gr.Row(elem_classes="tools"):
         undo = gr.Button(strings.UNDO, size="sm", min_width=70)
@@ -92,7 +95,9 @@ def build_canvas() -> CanvasSection:
         x = gr.Number(0, label=strings.COORDINATES_X, precision=0, minimum=0, min_width=90, elem_id="coordinate-x")
         y = gr.Number(0, label=strings.COORDINATES_Y, precision=0, minimum=0, min_width=90, elem_id="coordinate-y")
         click = gr.Button(strings.COORDINATES_APPLY, size="sm", min_width=120, elem_id="apply-tool")
-    return CanvasSection(tool, sent, stroke, image, undo, redo, clear, smaller, larger, brush_width, x, y, click)
+    return CanvasSection(
+        tool, sent, strokes, messages, image, undo, redo, clear, smaller, larger, brush_width, x, y, click
+    )
 
 
 @dataclass(frozen=True)
