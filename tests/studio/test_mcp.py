@@ -66,20 +66,20 @@ def test_a_photo_becomes_pictures_tool_by_tool(address, tmp_path):
         async with connected(address) as client:
             tools = {tool.name: tool for tool in (await client.list_tools()).tools}
             first = await client.call_tool("segment", {"photo": photo, "points": [center(scene.concepts[0].mask)]})
-            told = {"photo": first.structuredContent["photo"], "points": [center(scene.concepts[1].mask)]}
-            second = await client.call_tool("segment", told)
+            arguments = {"photo": first.structuredContent["photo"], "points": [center(scene.concepts[1].mask)]}
+            second = await client.call_tool("segment", arguments)
             masks = [answer.structuredContent["mask"] for answer in (first, second)]
             names = [concept.name for concept in scene.concepts[:2]]
-            told |= {"masks": masks, "names": names, "background": True, "steps": [2, 1]}
-            del told["points"]
-            run = await client.call_tool("extract", told, progress_callback=report)
-            told = {"run": run.structuredContent["run"], "prompt": "a photo of <asset0> and <asset1>", "steps": 2}
-            images = await client.call_tool("generate", {**told, "count": 2, "seed": 5})
+            arguments |= {"masks": masks, "names": names, "background": True, "steps": [2, 1]}
+            del arguments["points"]
+            run = await client.call_tool("extract", arguments, progress_callback=report)
+            arguments = {"run": run.structuredContent["run"], "prompt": "a photo of <asset0> and <asset1>", "steps": 2}
+            images = await client.call_tool("generate", {**arguments, "count": 2, "seed": 5})
             token = run.structuredContent["session"]
         async with connected(address) as stranger:
-            refused = await stranger.call_tool("generate", told)
+            refused = await stranger.call_tool("generate", arguments)
         async with connected(address, **{"X-Session": token}) as later:
-            again = await later.call_tool("generate", told)
+            again = await later.call_tool("generate", arguments)
         return tools, first, run, images, refused, again
 
     tools, first, run, images, refused, again = asyncio.run(chain())
@@ -107,7 +107,7 @@ def test_a_photo_becomes_pictures_tool_by_tool(address, tmp_path):
     assert path.exists() and len(again.content) == 2
 
 
-def test_mistakes_get_a_sentence(address):
+def test_invalid_arguments_get_one_sentence(address):
     sample = samples()[0]
     photo, mask = data_url(sample / "img.png"), data_url(sample / "mask0.png")
     outside = {"photo": photo, "points": [[9999, 5, 1]]}
@@ -128,10 +128,14 @@ def test_mistakes_get_a_sentence(address):
 
     async def ask():
         async with connected(address) as client:
-            return [await client.call_tool(tool, told) for tool, told, _ in mistakes]
+            return [await client.call_tool(tool, arguments) for tool, arguments, _ in mistakes]
 
-    for (tool, told, sentence), answer in zip(mistakes, asyncio.run(ask()), strict=True):
-        assert answer.isError and sentence in answer.content[0].text, (tool, str(told)[:80], answer.content[0].text)
+    for (tool, arguments, sentence), answer in zip(mistakes, asyncio.run(ask()), strict=True):
+        assert answer.isError and sentence in answer.content[0].text, (
+            tool,
+            str(arguments)[:80],
+            answer.content[0].text,
+        )
         assert "Traceback" not in answer.content[0].text
 
 
@@ -145,8 +149,8 @@ def test_an_uploaded_photo_can_be_named_by_its_address(address):
 
     async def ask():
         async with connected(address) as client:
-            told = {"photo": f"{address}/gradio_api/file={path}", "points": [point]}
-            return await client.call_tool("segment", told)
+            arguments = {"photo": f"{address}/gradio_api/file={path}", "points": [point]}
+            return await client.call_tool("segment", arguments)
 
     assert not asyncio.run(ask()).isError
 
@@ -177,7 +181,7 @@ def test_it_answers_on_this_machine_only(address):
             pass
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch):
+def test_the_missing_package_is_named(monkeypatch):
     monkeypatch.setattr("breakascene.studio.app.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install "gradio\[mcp\]=='):
         launch(mcp=True)

@@ -168,7 +168,7 @@ def test_unused_sessions_are_deleted_while_nobody_comes(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["BREAKASCENE_KEEP_HOURS", "BREAKASCENE_VISITOR_MEMORY", "BREAKASCENE_ALL_MEMORY"])
 @pytest.mark.parametrize("value", ["many", "0", "-1", "nan", "inf"])
-def test_a_wrong_limit_is_told(monkeypatch, name, value):
+def test_a_wrong_limit_is_refused(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=f"{name} is '{value}': set it to a number above 0"):
         launch()
