@@ -19,7 +19,7 @@ from breakascene.files import atomic_file
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, Job, JobQueue
 from breakascene.studio.screens import extraction_job, generation_job
-from breakascene.studio.screens.events import log
+from breakascene.studio.screens.events import log, show_notice
 from breakascene.studio.screens.generation_job import SQUARE
 from breakascene.studio.screens.select_sections import photo_input
 from breakascene.studio.state.session import Session, SessionStore
@@ -105,6 +105,8 @@ class Endpoints:
     def generate(self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE):
         """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images."""
         job = self.submit_generation(session, run, prompt, count, seed, steps, guidance, negative, shape)
+        for note in job.details.notes:
+            show_notice(note)
         for events in _watch(job):
             yield [str(path) for path in events]
 

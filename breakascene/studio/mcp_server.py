@@ -135,7 +135,7 @@ class Tools:
         options = (run, prompt, count, seed, steps, guidance, negative, shape)
         job = await self.call(context, lambda session: self.endpoints.submit_generation(session, *options))
         await self.follow(context, job, job.details.count)
-        return result({"images": [path.name for path in job.events]}, job.events)
+        return result({"images": [path.name for path in job.events], "notes": list(job.details.notes)}, job.events)
 
     async def call(self, context: Context, act: Callable[[Session], Any]) -> Any:
         """Return act(session), run in a thread."""

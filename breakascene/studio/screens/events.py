@@ -6,6 +6,7 @@ Every handler returns a dictionary of the components that it updates; a componen
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,11 @@ class PageContext:
         return button
 
 
+def show_notice(text: str, kind: Callable = gr.Info) -> None:
+    """Show a notice over the page. Gradio takes its text for HTML, so names and handles in it are escaped."""
+    kind(escape(text), title="")
+
+
 def with_session(sessions: SessionStore, act: Callable) -> Callable:
     """Turn act(session, *values) into a Gradio handler(token, *values).
 
@@ -91,7 +97,7 @@ def with_session(sessions: SessionStore, act: Callable) -> Callable:
             except Exception as error:
                 if not isinstance(error, UserError):
                     log.exception("%s failed", act.__name__)
-                gr.Warning(strings.message_for(error), title="")
+                show_notice(strings.message_for(error), gr.Warning)
             return gr.skip()
 
     # functools.wraps would make Gradio take the signature of act for the handler's

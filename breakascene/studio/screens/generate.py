@@ -10,7 +10,7 @@ from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job
 from breakascene.studio.screens import charts, gallery, generate_sections, generation_job, prompt_builder
-from breakascene.studio.screens.events import PageContext, Updates
+from breakascene.studio.screens.events import PageContext, Updates, show_notice
 from breakascene.studio.screens.gallery import GalleryPanel
 from breakascene.studio.screens.generate_sections import ImageSettings, PromptSection, RunSection, SheetSection
 from breakascene.studio.screens.job_panel import JobPanel
@@ -108,14 +108,14 @@ def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
 
     def generate(session: Session, text, count, seed, keep_seed, *options) -> Updates:
         seed = generation_job.choose_seed(seed, keep_seed)
-        generation_job.submit(session, page.queue, require_run(session), text, count, seed, *options)
+        show_notes(generation_job.submit(session, page.queue, require_run(session), text, count, seed, *options))
         return {settings.seed: seed}
 
     def generate_sheet(session: Session, text, objects, places, tries, seed, keep_seed, *options) -> Updates:
         run, seed = require_run(session), generation_job.choose_seed(seed, keep_seed)
         text = parse_prompt(text or "", run.handles, run.names).text
         rows = prompt_builder.prompt_grid(text, objects, places, run.handles)
-        generation_job.submit_sheet(session, page.queue, run, rows, tries, seed, *options)
+        show_notes(generation_job.submit_sheet(session, page.queue, run, rows, tries, seed, *options))
         return {settings.seed: seed}
 
     def show(session: Session) -> Updates:
@@ -133,7 +133,7 @@ def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
 
     def keep_seed(session: Session) -> Updates:
         seed = image_seed(read_metadata(session.gallery.chosen_image()))
-        gr.Info(strings.SEED_KEPT.format(seed=seed), title="")
+        show_notice(strings.SEED_KEPT.format(seed=seed))
         return {
             settings.count: 1,
             settings.seed: seed,
@@ -147,7 +147,7 @@ def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
         if not matching:
             raise UserError(strings.OBJECT_SET_DELETED)
         session.runs.current_id = matching[0]
-        gr.Info(strings.SETTINGS_USED, title="")
+        show_notice(strings.SETTINGS_USED)
         return {**screen.show(session, metadata["prompt"]), **settings.of(metadata)}
 
     page.on(
@@ -181,6 +181,12 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
     on(screen.runs.upload.upload, import_file, screen.runs.upload)
     on(screen.runs.delete.click, Session.delete_run)
     on(screen.runs.rename.click, rename, screen.runs.name)
+
+
+def show_notes(job: Job) -> None:
+    """Say how the prompts were understood."""
+    for note in job.details.notes:
+        show_notice(note)
 
 
 def require_run(session: Session) -> Run:

@@ -88,7 +88,7 @@ class SelectScreen:
         selection = session.history.selection
         return {
             self.canvas.image: write_canvas(session) if selection.photo else None,
-            self.objects.hint: hint(selection),
+            self.objects.hint: f"<p>{charts.escape(hint(selection))}</p>",
             self.objects.about: about(selection),
         }
 
