@@ -50,15 +50,16 @@ class Endpoints:
         self.sessions, self.queue = sessions, queue
         self._tokens: dict[str, str] = {}  # id of a client -> token
 
-    def session_for(self, headers: Mapping[str, str], client: str) -> Session:
-        """The session of the token in the headers, else the client's own.
+    def session_for(self, headers: Mapping[str, str], client: str | None) -> Session:
+        """The session of the token in the headers, else the client's own, else a new one.
 
         Args:
-            client: What the protocol identifies the client by, unguessable.
+            client: What the protocol identifies the client by, unguessable; None if it does not.
         """
         tokens = [headers.get(name) for name in TOKEN_HEADERS]
-        session = self.sessions.open(next(filter(None, tokens), self._tokens.get(client)))
-        self._tokens[client] = session.token
+        session = self.sessions.open(next(filter(None, tokens), self._tokens.get(client) if client else None))
+        if client:
+            self._tokens[client] = session.token
         while len(self._tokens) > MAX_CLIENTS:
             self._tokens.pop(next(iter(self._tokens)), None)
         return session

@@ -19,7 +19,7 @@ from breakascene.studio import api, engine, environment, page, strings
 from breakascene.studio.jobs import JobQueue
 from breakascene.studio.language import language_middleware
 from breakascene.studio.login import Login, Throttle
-from breakascene.studio.protection import AtPath, Protection
+from breakascene.studio.protection import AtPath, Protection, refuse_outside_files
 from breakascene.studio.state.session import DEFAULT_ALL_BYTES, DEFAULT_VISITOR_BYTES, SessionStore
 from breakascene.studio.theme import CSS, THEME
 
@@ -69,6 +69,7 @@ def launch(
     job_queue = JobQueue()
     demo = build(sessions, job_queue)
     demo.job_queue = job_queue
+    refuse_outside_files(demo)
     hosts = [host.strip() for host in trusted_hosts.split(",") if host.strip()]
     tools = build_tools(demo, sessions, job_queue) if mcp else None
     lifespan = server_lifespan(sessions, hosts, credentials, tools)

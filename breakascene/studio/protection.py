@@ -2,9 +2,12 @@
 
 import ipaddress
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import gradio as gr
+from gradio_client.utils import is_http_url_like
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +17,11 @@ from breakascene.studio import strings
 MAX_JSON = 2 * 2**20  # bytes of a request that is neither an upload nor a message of an MCP client
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OUTSIDE_PATHS = ("/gradio_api/file=http", "/gradio_api/proxy=")  # Gradio would fetch them from other servers
+UNUSED_PATHS = (  # of Gradio: recordings are converted by ffmpeg, deep links write a page's values to the disk
+    "/gradio_api/process_recording", "/gradio_api/deep_link", "/gradio_api/component_server", "/gradio_api/stream",
+    "/gradio_api/custom_component", "/gradio_api/run-history", "/gradio_api/runs", "/gradio_api/vibe",
+    "/gradio_api/dev", "/gradio_api/profiling", "/monitoring",
+)  # fmt: skip
 # Gradio compiles the scripts of its pages ("unsafe-eval") and writes styles and its configuration into them.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -66,8 +74,11 @@ class Protection:
             return strings.HOST_NOT_TRUSTED.format(host=ascii(host)), 421
         if not same_origin(headers) and (scope["method"] not in SAFE_METHODS or scope["method"] == "OPTIONS"):
             return strings.OTHER_ORIGIN, 403
-        if path_of(scope).lower().startswith(OUTSIDE_PATHS):
+        path = path_of(scope).lower()
+        if path.startswith(OUTSIDE_PATHS):
             return strings.OUTSIDE_FILE, 404
+        if path.startswith(UNUSED_PATHS):
+            return "Not Found", 404
         return None
 
     def trusts(self, host: str) -> bool:
@@ -109,6 +120,21 @@ class BodyLimit:
                 raise
         if too_large and not started:
             await PlainTextResponse(strings.BODY_TOO_LARGE, 413, {"Connection": "close"})(scope, receive, send)
+
+
+def refuse_outside_files(demo: gr.Blocks) -> None:
+    """Refuse the files that clients name by an address: Gradio would download them, whatever their size."""
+
+    def guarded(move: Callable) -> Callable:
+        async def move_unless_outside(path: Path | str | None) -> str | None:
+            if is_http_url_like(str(path)):
+                raise gr.Error(strings.OUTSIDE_FILE, print_exception=False)
+            return await move(path)
+
+        return move_unless_outside
+
+    for block in demo.blocks.values():
+        block.async_move_resource_to_block_cache = guarded(block.async_move_resource_to_block_cache)
 
 
 class AtPath:

@@ -11,17 +11,22 @@ from starlette.datastructures import Headers
 
 from breakascene.errors import UserError
 from breakascene.studio import app, launch
+from breakascene.studio.api import Endpoints
 from breakascene.studio.login import MAX_FAILURES, WINDOW_SECONDS, Throttle
 from breakascene.studio.protection import MAX_JSON, host_name, same_origin
+from breakascene.studio.state.session import SessionStore
 
 GUEST = {"username": "guest", "password": "open sesame"}
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with running_studio(
-        tmp_path_factory.mktemp("protected"), trusted_hosts="studio.example.org, *.lab.example"
-    ) as address:
+def protected_data(tmp_path_factory):
+    return tmp_path_factory.mktemp("protected")
+
+
+@pytest.fixture(scope="module")
+def address(protected_data):
+    with running_studio(protected_data, trusted_hosts="studio.example.org, *.lab.example") as address:
         yield address
 
 
@@ -172,3 +177,81 @@ def test_a_wrong_limit_is_refused(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=f"{name} is '{value}': set it to a number above 0"):
         launch()
+
+
+def call(address, name, data, headers=None):
+    """Call an endpoint as curl does: the events of the answer as text."""
+    asked = httpx.post(f"{address}/gradio_api/call/{name}", json={"data": data}, headers=headers)
+    if asked.status_code != 200:
+        return asked.text
+    return httpx.get(f"{address}/gradio_api/call/{name}/{asked.json()['event_id']}", timeout=60, headers=headers).text
+
+
+def file_data(path, **more):
+    return {"path": path, "meta": {"_type": "gradio.FileData"}, **more}
+
+
+def test_files_named_by_an_address_or_a_path_of_the_machine_are_refused(address):
+    outside = "https://o.example/a.png"
+    for photo in (file_data(outside), file_data("/etc/passwd"), file_data("../../a.png"), file_data(__file__),
+                  file_data("/etc/passwd", url=outside), outside, "/etc/passwd", 7, [], {"path": None}):  # fmt: skip
+        for name, data in (
+            ("segment", [photo, [[5, 5, 1]], None]),
+            ("generate", ["run", photo, 1, 0, 1, 1, "", "wide"]),
+        ):
+            answer = call(address, name, data)
+            assert "event: complete" not in answer and "root:" not in answer and "Traceback" not in answer
+    assert "does not fetch files from other servers" in call(address, "segment", [file_data(outside), [], None])
+
+
+def test_odd_types_get_an_error_and_the_studio_goes_on(address):
+    odd = [None, True, -1, 1e308, "\x00", "\ud800", [], {}, [[[]]], {"a": {"b": []}}, "x" * 10_000, [None] * 1000]
+    for value in odd:
+        for data in ([value] * 8, ["run", "a photo", value, value, value, value, value, value]):
+            assert "event: complete" not in call(address, "generate", data)
+        for data in ([value] * 7, [value], {"0": value}):
+            assert "event: complete" not in call(address, "extract", data)
+    for content in (b"", b"[]", b"null", b"{", b'{"data": 1}', b'{"data": []}', b"\xff", b'{"data": NaN}'):
+        headers = {"Content-Type": "application/json"}
+        for path in ("call/segment", "queue/join", "run/segment", "cancel", "reset"):
+            assert httpx.post(f"{address}/gradio_api/{path}", content=content, headers=headers).status_code < 600
+    assert httpx.get(f"{address}/config").status_code == 200
+
+
+def test_programs_without_an_identity_do_not_share_a_session(tmp_path):
+    endpoints = Endpoints(SessionStore(tmp_path), None)
+    assert endpoints.session_for({}, None) is not endpoints.session_for({}, None)
+    mine = endpoints.session_for({}, "me")
+    assert endpoints.session_for({}, "me") is mine is endpoints.session_for({"x-session": mine.token}, "you")
+    assert endpoints.session_for({"x-session": "../" + mine.token}, "they") is not mine
+
+
+def test_paths_of_the_machine_and_of_gradio_that_nobody_needs_are_closed(address, protected_data):
+    token = "s" * 24
+    (protected_data / token).mkdir(exist_ok=True)
+    (protected_data / token / "names.json").write_text("{}")
+    repository = os.getcwd()
+    for path in (
+        f"{repository}/pyproject.toml", f"{repository}/breakascene/studio/../../README.md",
+        "/etc/passwd", "..%2f..%2fetc/passwd",
+        f"{protected_data}", f"{protected_data}/", f"{protected_data}/../passwd", f"{protected_data}/{token}",
+        f"{protected_data}/*/names.json", f"{protected_data}/%00/names.json", "file:///etc/passwd", "~/.bashrc",
+    ):  # fmt: skip
+        answer = httpx.get(f"{address}/gradio_api/file={path}")
+        assert answer.status_code in (400, 403, 404) and "root:" not in answer.text, path
+    for path in (
+        "process_recording",
+        "component_server",
+        "vibe-edit/",
+        "deep_link?session_hash=a",
+        "run-history/records",
+    ):
+        for method in ("GET", "POST"):
+            assert httpx.request(method, f"{address}/gradio_api/{path}").status_code == 404
+    for path in (
+        "/static/../../config.py",
+        "/assets/..%2f..%2f..%2fblocks.py",
+        "/monitoring",
+        "/svelte/..%2f..%2fa.py",
+    ):
+        assert httpx.get(address + path).status_code in (403, 404)
