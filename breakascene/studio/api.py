@@ -27,6 +27,7 @@ from breakascene.studio.state.session import Session, SessionStore
 TOKEN_HEADERS = ("x-session", "x-desk")  # the second is that of earlier versions
 OPTIONS = {"show_progress": "hidden", "concurrency_limit": None}
 POLL_SECONDS = 0.5  # between two progress events of a job
+MAX_PHOTOS = 4  # segmented at the same time
 MAX_CLIENTS = 10_000  # whose sessions are found again without their tokens
 
 
@@ -147,7 +148,8 @@ def build_segment(button: gr.Button, endpoints: Endpoints) -> None:
         json_input("box", "[x0, y0, x1, y1] in pixels of the photo", {"type": "number"}),
     ]
     outputs = [gr.File(label="mask"), gr.JSON(label="scores")]
-    button.click(endpoints.handler(endpoints.segment), inputs, outputs, api_name="segment", **OPTIONS)
+    options = {**OPTIONS, "concurrency_limit": MAX_PHOTOS}
+    button.click(endpoints.handler(endpoints.segment), inputs, outputs, api_name="segment", **options)
 
 
 def build_extract(button: gr.Button, endpoints: Endpoints) -> None:

@@ -33,10 +33,11 @@ class Throttle:
 
     def wait_seconds(self, address: str) -> int:
         """How long an address has to wait before its next attempt; 0 if it need not."""
+        network = network_of(address)
         with self._lock:
             while self._failures and self._failures[0][0] <= self.now() - WINDOW_SECONDS:
                 self._failures.popleft()
-            own = [at for at, network in self._failures if network == network_of(address)]
+            own = [at for at, other in self._failures if other == network]
             return 0 if len(own) < MAX_FAILURES else max(1, round(own[-MAX_FAILURES] + WINDOW_SECONDS - self.now()))
 
     def add_failure(self, address: str) -> None:
@@ -45,8 +46,9 @@ class Throttle:
 
     def forget(self, address: str) -> None:
         """Forget the failures of an address, after it has logged in."""
+        network = network_of(address)
         with self._lock:
-            self._failures = deque(entry for entry in self._failures if entry[1] != network_of(address))
+            self._failures = deque(entry for entry in self._failures if entry[1] != network)
 
 
 def network_of(address: str) -> str:

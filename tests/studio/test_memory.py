@@ -175,3 +175,13 @@ def hold(lock, held, done):
     with lock:
         held.set()
         done.wait(20)
+
+
+def test_page_loads_alone_do_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(session_module, "MAX_OPEN", 3)
+    store = SessionStore(tmp_path)
+    sessions = [store.open(None) for _ in range(3)]
+    sessions[0].last_used += 10
+    for _ in range(2):
+        store.open(None)
+    assert len(store._sessions) == 3 and store.get(sessions[0].token) is sessions[0]

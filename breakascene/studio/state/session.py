@@ -27,6 +27,7 @@ from breakascene.studio.state.run_store import RunStore
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 IDLE_SECONDS = 600  # without an event; a session that is idle is closed if memory is short
+MAX_OPEN = 10_000  # sessions in memory
 # A photo of 40 megapixels with eight painted and clicked masks takes 760 MB.
 DEFAULT_VISITOR_BYTES = 2**30
 DEFAULT_ALL_BYTES = psutil.virtual_memory().total // 4
@@ -105,6 +106,8 @@ class SessionStore:
                 return self._sessions[token]
             if not (well_formed and (self.folder / token).is_dir()):
                 token = secrets.token_urlsafe(18)
+            if len(self._sessions) >= MAX_OPEN:
+                self._close_one()
             self._sessions[token] = session = Session(token, self.folder / token)
             session.history.make_room = partial(self.make_room, session)
             return session
@@ -139,6 +142,12 @@ class SessionStore:
                 self._if_unlocked(other, self._close_if_idle)
             if self._excess() > 0:
                 raise UserError(strings.STUDIO_MEMORY_FULL)
+
+    def _close_one(self) -> None:
+        """Close the session that was unused for longest; its runs and images stay on disk."""
+        idle = min((s for s in self._sessions.values() if not s.busy()), key=lambda s: s.last_used, default=None)
+        if idle:
+            del self._sessions[idle.token]
 
     def _excess(self) -> int:
         """Bytes above the memory for all visitors."""
