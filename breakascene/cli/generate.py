@@ -5,8 +5,16 @@ from typing import Annotated
 
 import typer
 
-from breakascene.cli.export import LoraFiles, read_loras
-from breakascene.cli.options import GuidanceOption, OtherBaseOption, SeedOption, open_base, parse_size, print_notes
+from breakascene.cli.options import (
+    GuidanceOption,
+    LoraFiles,
+    OtherBaseOption,
+    SeedOption,
+    open_base,
+    parse_size,
+    print_notes,
+    read_loras,
+)
 from breakascene.files import require_writable
 
 

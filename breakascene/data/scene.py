@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from breakascene.data.crop import SquareCrop, crop_box, square_box, transparent_crop
+from breakascene.data.handle_names import handles_of
 from breakascene.data.image_io import Source, read_mask, read_photo
 from breakascene.data.validation import read_text
 from breakascene.errors import UserError
@@ -43,8 +44,7 @@ class Scene:
     @property
     def handles(self) -> tuple[str, ...]:
         """The concepts' handles: "<asset0>", "<asset1>", …, then "<background>" if the background is on."""
-        assets = tuple(f"<asset{i}>" for i in range(len(self.concepts)))
-        return assets + ("<background>",) * self.background
+        return handles_of(len(self.concepts), self.background)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -24,7 +24,8 @@ from breakascene.segmentation.segmenter import Segmenter
 from breakascene.training import memory
 from breakascene.training.loop import StepEvent
 from breakascene.training.loop import extract as train
-from breakascene.training.settings import PRESET_NAMES, Settings, preset
+from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.settings import Settings, preset
 
 try:
     import spaces  # only installed on a Space

@@ -41,12 +41,12 @@ class StepEvent:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """When a run stops, and the intervals in steps at which its events have images, 0 for never."""
+    """When a run stops and which of its events have images; the arguments of `extract` with these names."""
 
-    stop: Callable[[], bool] = lambda: False
-    preview_requested: Callable[[], bool] = lambda: False
-    preview_every: int = 0
-    maps_every: int = 0
+    stop: Callable[[], bool]
+    preview_requested: Callable[[], bool]
+    preview_every: int
+    maps_every: int
 
 
 class Reporter:
@@ -101,7 +101,7 @@ class Reporter:
                 seconds_left=seconds_left,
                 handles=tuple(self.handles[k] for k in sorted(set().union(*batch.subsets))),
                 previews=draw_previews(self.base, self.handles, self.settings) if last and self.preview else None,
-                maps=attention_maps(self.base, self.data, self.handles) if last and self.maps else None,
+                maps=attention_maps(self.base, self.data.latent_mean[:1], self.handles) if last and self.maps else None,
                 memory=self.plan,
             )
         self.pending.clear()

@@ -10,14 +10,15 @@ from breakascene.studio import engine
 from breakascene.studio.screens import extraction_job, presets
 from breakascene.studio.strings import en
 from breakascene.training.loop import extract
-from breakascene.training.settings import PRESET_NAMES, preset
+from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.settings import preset
 
 
 @pytest.fixture
 def opened(tiny_folder, monkeypatch):
     for name in ("_loaded", "_forward_seconds", "_step_seconds"):
         monkeypatch.setattr(engine, name, {})
-    assert [text for text, _ in presets.cards()] == ["\n".join(en.PRESETS[name]) for name in presets.PRESETS]
+    assert [text for text, _ in presets.cards()] == ["\n".join(en.PRESETS[name]) for name in PRESET_NAMES]
     engine.open_models(tiny_folder)
     return engine.base()
 

@@ -18,7 +18,8 @@ from breakascene.toybox.vocabulary import TRAINING
 from breakascene.training import checkpoint
 from breakascene.training.augment import TrainingData, compose
 from breakascene.training.loop import run_extraction
-from breakascene.training.settings import PRESET_NAMES, adapted, preset
+from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.settings import adapted, preset
 from breakascene.training.step import area_weights, sample_subset_of_image
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models import assert_same_base, weights_of
-from helpers.runs import assert_same, short, step, stop_after
+from helpers.runs import assert_same, photo_latents, short, step, stop_after
 from PIL import Image
 
 from breakascene.data.scene import cutout, make_scene
@@ -21,6 +21,7 @@ from breakascene.toybox.pretraining.world import render_scene
 from breakascene.training import checkpoint, optim
 from breakascene.training.augment import TrainingData
 from breakascene.training.loop import extract, initial_handle_embeddings, run_extraction
+from breakascene.training.modes import PRESET_NAMES
 from breakascene.training.monitor import attention_maps
 from breakascene.training.optim import set_learning_rates
 from breakascene.training.prior import prior_latents
@@ -127,7 +128,7 @@ def test_stopped_run_is_usable_and_resumes_to_the_same_end(tiny_base, scene, ful
     loaded = Concepts.load(out)
     assert_same(loaded, part)
     with loaded.applied(tiny_base):
-        assert len(attention_maps(tiny_base, scene, loaded.handles)) == 3
+        assert len(attention_maps(tiny_base, photo_latents(tiny_base, scene), loaded.handles)) == 3
     end = run_extraction(scene, tiny_base, settings, out, resume=True)
     assert_same(end, full_runs[name])
     assert_same(Concepts.load(out), full_runs[name])
@@ -166,7 +167,7 @@ def test_resuming_another_run_is_refused_with_the_settings_that_differ(tiny_base
 
 def test_an_output_folder_with_other_files_is_refused_before_any_work(tiny_base, scene, tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(UserError, match="other files"):
+    with pytest.raises(UserError, match="is not empty"):
         next(extract(scene, tiny_base, short(tiny_base), tmp_path))
     with pytest.raises(UserError, match="is a file"):
         next(extract(scene, tiny_base, short(tiny_base), tmp_path / "letter.txt"))
@@ -391,11 +392,11 @@ def test_stable_diffusion_shape_with_noise_prediction(sd_base, scene):
 
 
 def test_presets_and_settings_round_trip(tiny_base):
-    for name in ("light", "quick", "paper"):
+    for name in PRESET_NAMES:
         settings = preset(name, tiny_base, seed=3)
         assert settings.preset == name and settings.train_all_weights == (name == "paper") and settings.seed == 3
         assert Settings.from_json(settings.to_json()) == settings
     assert preset("paper", tiny_base).steps == Settings().steps == (400, 400)
     assert Settings().handle_lr == 5e-4 and Settings().weight_lr == 2e-6  # the paper's values
-    with pytest.raises(UserError, match="light, quick or paper"):
+    with pytest.raises(UserError, match="quick, light or paper"):
         preset("fast", tiny_base)

@@ -4,14 +4,15 @@ import dataclasses
 
 import pytest
 import torch
-from helpers.runs import assert_same, short, step, stop_after
+from helpers.runs import assert_same, photo_latents, short, step, stop_after
 
 from breakascene.models.concepts import Concepts
 from breakascene.models.handles import initial_embeddings, with_handles
 from breakascene.training.augment import TrainingData
 from breakascene.training.loop import extract, initial_handle_embeddings, run_extraction
+from breakascene.training.modes import PRESET_NAMES
 from breakascene.training.monitor import attention_maps
-from breakascene.training.settings import PRESET_NAMES, Settings, preset
+from breakascene.training.settings import Settings, preset
 
 
 @pytest.mark.parametrize("name", PRESET_NAMES)
@@ -25,7 +26,7 @@ def test_a_preset_can_be_stopped_after_any_step_and_resumes_to_the_same_end(
     for done in range(4):
         assert part.steps == done
         with Concepts.load(out).applied(tiny_base):
-            assert len(attention_maps(tiny_base, scene, part.handles)) == 3
+            assert len(attention_maps(tiny_base, photo_latents(tiny_base, scene), part.handles)) == 3
         part = run_extraction(scene, tiny_base, settings, out, stop=stop_after(1), resume=True)
     assert_same(part, uninterrupted)
 
