@@ -214,6 +214,8 @@ class Base:
     def encode(self, pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode images (B, H, W, 3) uint8 into the VAE's posterior.
 
+        Moves the VAE to the model's device if it was offloaded.
+
         Returns:
             Mean and standard deviation of the scaled latents, both (B, C, h, w) float32 on the model's device.
         """

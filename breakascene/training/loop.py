@@ -125,6 +125,7 @@ def _train(
     """Do all steps, from the saved checkpoint if there is one, and return (and save) the concepts."""
     handles, eight_bit, stopped, trainable = scene.handles, plan.mode.eight_bit, False, None
     with ExitStack() as stack:
+        # Data, state and handles
         stack.enter_context(memory_mode(base, settings, plan.mode))  # first, to make room for the encoding
         data = TrainingData.for_run(scene, base, settings)
         state = TrainState(base, settings, saved)
@@ -170,6 +171,7 @@ def _train(
                         yield from reporter.events(state)
                 yield from reporter.events(state)
 
+        # Result
         concepts = Concepts(
             handles=handles,
             names=scene.names,
@@ -184,20 +186,7 @@ def _train(
             memory=plan.mode.name,
         )
         if out is not None:
-            if stopped and state.optimizer:
-                recovery.save_checkpoint(state)
-            try:
-                concepts.save(out, scene)
-            except UserError as error:
-                if stopped or not state.optimizer or not recovery.checkpointer.enabled:
-                    raise
-                recovery.save_finished(state)
-                raise UserError(
-                    f"All steps are done, but the run cannot be written to {out} ({error.__cause__}): free some space, "
-                    "then resume the run to finish it."
-                ) from error
-            if not stopped:
-                recovery.checkpointer.remove()
+            _save_run(concepts, scene, out, state, recovery, stopped)
     return concepts
 
 
@@ -215,6 +204,29 @@ def _run_step(
     return losses
 
 
+def _save_run(
+    concepts: Concepts, scene: Scene, out: Path | str, state: TrainState, recovery: Recovery, stopped: bool
+) -> None:
+    """Write the run folder; a stopped run also keeps a checkpoint, a finished one removes it.
+
+    If the folder of a finished run cannot be written, the result is kept as a checkpoint, which takes less space.
+    """
+    if stopped and state.optimizer:
+        recovery.save_checkpoint(state)
+    try:
+        concepts.save(out, scene)
+    except UserError as error:
+        if stopped or not state.optimizer or not recovery.checkpointer.enabled:
+            raise
+        recovery.save_finished(state)
+        raise UserError(
+            f"All steps are done, but the run cannot be written to {out} ({error.__cause__}): free some space, then "
+            "resume the run to finish it."
+        ) from error
+    if not stopped:
+        recovery.checkpointer.remove()
+
+
 def initial_handle_embeddings(scene: Scene, base: Base, settings: Settings) -> torch.Tensor:
     """Token embeddings (K, D) float32 at which the handles start.
 
@@ -224,7 +236,7 @@ def initial_handle_embeddings(scene: Scene, base: Base, settings: Settings) -> t
     embeddings = initial_embeddings(base, scene.names)
     if settings.init_from_image and base.image_codes:
         cutouts = [cutout(scene, index) for index in range(len(scene.concepts))]
-        embeddings[: len(cutouts)] = base.image_codes.codes(cutouts, base.vae)
+        embeddings[: len(cutouts)] = base.image_codes.encode(cutouts, base.vae)
     return embeddings
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers.runs import assert_same, photo_latents, short, step, stop_after
 
+from breakascene.errors import UserError
 from breakascene.models.concepts import Concepts
 from breakascene.models.handles import initial_embeddings, with_handles
 from breakascene.training.augment import TrainingData
@@ -80,3 +81,14 @@ def test_without_prior_loss_no_prior_images_are_generated(tiny_base, scene, monk
     monkeypatch.setattr("breakascene.training.loop.prior_latents", lambda *_: pytest.fail("generated"))
     without = run_extraction(scene, tiny_base, short(tiny_base, steps=(0, 1), prior_loss_weight=0.0))
     assert "prior" in with_it.losses[0] and without.losses[0].keys() == {"total", "reconstruction", "attention"}
+
+
+def test_presets_and_settings_round_trip(tiny_base):
+    for name in PRESET_NAMES:
+        settings = preset(name, tiny_base, seed=3)
+        assert settings.preset == name and settings.train_all_weights == (name == "paper") and settings.seed == 3
+        assert Settings.from_json(settings.to_json()) == settings
+    assert preset("paper", tiny_base).steps == Settings().steps == (400, 400)
+    assert Settings().handle_lr == 5e-4 and Settings().weight_lr == 2e-6  # the paper's values
+    with pytest.raises(UserError, match="quick, light or paper"):
+        preset("fast", tiny_base)
