@@ -191,7 +191,7 @@ def load_scene(folder: Path | str) -> Scene:
         raise UserError(f"{names_file} has {len(names)} names for {len(numbers)} masks: give each mask one line.")
     names += [""] * (len(numbers) - len(names))
     photo = read_photo(photos[0])
-    # A saved scene may well have the surroundings as an object.
+    # allow_inverted: in a saved scene the surroundings may be an object
     masks = [
         read_mask(folder / f"mask{number}.png", photo.size, photo=photo, allow_inverted=True) for number in numbers
     ]

@@ -204,7 +204,7 @@ def check_scale(base: Base, delta: WeightDelta, embeddings: torch.Tensor | None 
         return
     typical = statistics.median(base.weight_scales.values())
     for name in dict.fromkeys(key.rpartition(".")[0] for key in delta):
-        usual = max(base.weight_scales[name], typical)  # a bias may well be zero
+        usual = max(base.weight_scales[name], typical)  # a bias may be all zeros
         if not _delta_scale(delta, name) <= MAX_DELTA_SCALE * usual:  # true for NaN as well
             raise UserError(
                 "The weights of this file are too large for the base model (at {name}): train again with a lower "

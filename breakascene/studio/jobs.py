@@ -1,7 +1,7 @@
 """A queue of jobs for the one model: each waits its turn, runs in a worker thread, and keeps its events.
 
-A job knows nothing of screens. Whoever holds its id can follow it, from the start or from any event on, so that a
-closed tab, a reload or a second device changes nothing for the job.
+A job is independent of the screens. Its events can be read by its id at any time, so that a closed tab, a reload or a
+second device changes nothing for the job.
 """
 
 import contextvars
@@ -178,7 +178,7 @@ class JobQueue:
                 self._changed.notify_all()
 
     def _run(self, job: Job) -> tuple[str, str, Any]:
-        """Return the state, error and result. Whatever a job raises, the queue goes on."""
+        """Return the state, error and result. The queue continues whatever a job raises."""
         try:
             result = job.context.run(job.work, job)
         except BaseException as error:

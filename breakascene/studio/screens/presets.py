@@ -26,6 +26,6 @@ def cards() -> list[tuple[str, str]]:
 
 
 def check_fits(settings: Settings) -> None:
-    """Raise UserError if the run takes longer than a shared GPU is lent, before the visitor's quota is spent."""
+    """Raise UserError if the run takes longer than a shared GPU is granted, before the visitor's quota is spent."""
     if not engine.fits(settings):
         raise UserError(strings.EXCEEDS_GPU_TIME)
