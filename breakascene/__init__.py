@@ -35,10 +35,11 @@ _EXPORTS = {  # name: module that defines it
     "save_image": "breakascene.generation.generate",
     "read_metadata": "breakascene.generation.generate",
     # Evaluation
-    "FeatureExtractor": "breakascene.evaluation.metrics",
+    "FeatureExtractor": "breakascene.evaluation.judges",
     "Score": "breakascene.evaluation.metrics",
     "evaluate": "breakascene.evaluation.metrics",
-    "load_feature_extractor": "breakascene.evaluation.metrics",
+    "load_feature_extractor": "breakascene.evaluation.judges",
+    "load_judges": "breakascene.evaluation.judges",
     # Errors
     "UserError": "breakascene.errors",
 }
