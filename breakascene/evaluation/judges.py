@@ -19,6 +19,7 @@ from breakascene.toybox.judge import IMAGE_SIZE, encode_images, encode_texts, lo
 TOYBOX = "toybox"
 CLIP, DINO = "openai/clip-vit-large-patch14", "facebook/dino-vitb16"  # the paper's, appendix B.2
 WAITING = "waiting"  # the reason of a DownloadFailed for a download that has not ended
+LABELS = {CLIP: "CLIP ViT-L/14", DINO: "DINO ViT-B/16"}
 VARIABLES = {CLIP: "BREAKASCENE_CLIP", DINO: "BREAKASCENE_DINO"}  # each may name a folder or another model
 
 
@@ -94,9 +95,9 @@ def _load_automatic(usual: str, device: torch.device | str, download: bool) -> F
         return load_feature_extractor(setting, device)
     folder = hub.cached_model(usual)
     if folder is None and not download:
-        raise DownloadFailed(WAITING, f"{usual} has not been downloaded yet.")
+        raise DownloadFailed(WAITING, f"{LABELS[usual]} has not been downloaded yet.")
     folder = folder or hub.download_model(usual)
-    return load_feature_extractor(str(folder), device, label=usual)
+    return load_feature_extractor(str(folder), device, label=LABELS[usual])
 
 
 def fallback_note(usual: str, error: UserError) -> str:
@@ -106,23 +107,23 @@ def fallback_note(usual: str, error: UserError) -> str:
         return TranslatableMessage(
             "The toybox's judge is in use, because {name} cannot be loaded: set {variable} to the folder of a CLIP or "
             "DINO model, and start again.",
-            name=os.environ.get(variable) or usual, variable=variable,
+            name=os.environ.get(variable) or LABELS[usual], variable=variable,
         )  # fmt: skip
     if error.reason == WAITING:
         return TranslatableMessage(
             "The toybox's judge is in use, because {name} is still being downloaded: evaluate again in a few minutes.",
-            name=usual,
+            name=LABELS[usual],
         )
     if error.reason == hub.NO_ROOM:
         return TranslatableMessage(
             "The toybox's judge is in use, because there is no room for {name}: free some space and start again, or "
             "set HF_HOME to a folder on another disk.",
-            name=usual,
+            name=LABELS[usual],
         )
     return TranslatableMessage(
         "The toybox's judge is in use, because {name} could not be downloaded: connect to the internet and start "
         "again, or set {variable} to its folder.",
-        name=usual, variable=variable,
+        name=LABELS[usual], variable=variable,
     )  # fmt: skip
 
 

@@ -36,10 +36,11 @@ class Candidates:
     logits: np.ndarray  # (3, h, w) float32, above 0 inside the mask, at the size that the model works at
     scores: np.ndarray  # (3,) float, the IoU with the true mask that the model predicts, about 0..1
     size: tuple[int, int]  # width and height of the photo
+    device: torch.device = torch.device("cpu")  # on which masks are computed
 
     def mask(self, index: int = 0) -> np.ndarray:
         """Return one mask, (H, W) bool in pixels of the photo; computed on demand, as photos may be large."""
-        return _resize_to_mask(self.logits[index], self.size)
+        return _resize_to_mask(self.logits[index], self.size, self.device)
 
     @property
     def masks(self) -> np.ndarray:
@@ -164,7 +165,7 @@ class Segmenter:
             if self.refines:
                 logits = refine_logits(self._pixels, logits + click_logits(self._pixels, scaled_points, labels))
         order = np.argsort(-scores, kind="stable")
-        return Candidates(logits[order], scores[order].astype(np.float64), size)
+        return Candidates(logits[order], scores[order].astype(np.float64), size, self.sam.device)
 
     def auto(self, photo: Image.Image | None = None) -> list[np.ndarray]:
         """Find the objects in the photo: (H, W) bool masks, largest first and without duplicates; may be empty."""
@@ -233,7 +234,7 @@ def _distinct(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
     return kept
 
 
-def _resize_to_mask(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resize_to_mask(logits: np.ndarray, size: tuple[int, int], device: torch.device | str = "cpu") -> np.ndarray:
     """Resize logits (h, w) to `size` (width, height) and threshold them: (H, W) bool."""
-    values = torch.tensor(logits, dtype=torch.float32)[None, None]
-    return (F.interpolate(values, size=size[::-1], mode="bilinear")[0, 0] > 0).numpy()
+    values = torch.tensor(logits, dtype=torch.float32, device=device)[None, None]
+    return (F.interpolate(values, size=size[::-1], mode="bilinear")[0, 0] > 0).cpu().numpy()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -198,6 +199,9 @@ def evaluate(run: Path, out: Path, stop_file: Path) -> Iterator[tuple[int, int, 
     """Evaluate a run folder into the folder `out`; nothing is written if `stop_file` exists before the end."""
     toybox = base().family == "toybox"
     judges = load_judges(base().family, base().device, download=False)
+    missing = real_models.missing().get(real_models.JUDGES)
+    if judges.notes and missing and missing.note:  # the download has failed
+        judges = replace(judges, notes=(missing.note,))
     # The figures of the toybox are those of its own segmenter
     finder = Segmenter.load("toybox") if toybox else segmenter()
     for event in report.write([run], base(), out, judges, finder):

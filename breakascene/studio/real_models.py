@@ -69,7 +69,7 @@ def check_judges(family: str) -> None:
     """Note which judges have to be downloaded for a base of a model family."""
     _missing.pop(JUDGES, None)
     if family != judges.TOYBOX and (names := judges.missing()):
-        _missing[JUDGES] = Missing(names[0])
+        _missing[JUDGES] = Missing(judges.LABELS[names[0]])
 
 
 def start_downloads(device: str | None, use_segmenter: Callable[[Segmenter], None]) -> threading.Thread:
@@ -82,7 +82,7 @@ def start_downloads(device: str | None, use_segmenter: Callable[[Segmenter], Non
 def _download_all(device: str | None, use_segmenter: Callable[[Segmenter], None]) -> None:
     steps = {
         SEGMENTER: (lambda name: _download_segmenter(name, device, use_segmenter), checkpoints.fallback_note),
-        JUDGES: (_download_judges, judges.fallback_note),
+        JUDGES: (_download_judges, lambda name, error: judges.fallback_note(judges.missing()[0], error)),
     }
     for kind, (work, note) in steps.items():
         model = _missing.get(kind)
@@ -92,9 +92,8 @@ def _download_all(device: str | None, use_segmenter: Callable[[Segmenter], None]
             work(model.name)
             _missing.pop(kind, None)
         except Exception as error:  # the studio goes on with the small models
-            name = _missing[kind].name
-            log.warning("%s: %s", name, error)
-            _missing[kind] = Missing(name, note=note(name, error))
+            log.warning("%s: %s", _missing[kind].name, error)
+            _missing[kind] = Missing(_missing[kind].name, note=note(_missing[kind].name, error))
 
 
 def _download_segmenter(name: str, device: str | None, use_segmenter: Callable[[Segmenter], None]) -> None:
@@ -104,8 +103,9 @@ def _download_segmenter(name: str, device: str | None, use_segmenter: Callable[[
 
 def _download_judges(_: str) -> None:
     for name in judges.missing():
-        _report(JUDGES, name, 0, 1)
-        hub.download_model(name, lambda done, total, name=name: _report(JUDGES, name, done, total))
+        label = judges.LABELS[name]
+        _report(JUDGES, label, 0, 1)
+        hub.download_model(name, lambda done, total, label=label: _report(JUDGES, label, done, total))
 
 
 def _report(kind: str, name: str, done: int, total: int) -> None:

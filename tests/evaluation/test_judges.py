@@ -11,7 +11,7 @@ from helpers.runs import short
 from breakascene.cli.app import app
 from breakascene.errors import UserError
 from breakascene.evaluation import judges
-from breakascene.evaluation.judges import CLIP, DINO, load_judges
+from breakascene.evaluation.judges import CLIP, DINO, LABELS, load_judges
 from breakascene.training.loop import run_extraction
 
 
@@ -45,13 +45,13 @@ def test_other_bases_are_measured_by_the_papers_models(served, scene):
     assert judges.missing() == (CLIP, DINO)
     waiting = load_judges("sd", download=False)
     assert names(waiting) == ("toybox", "toybox")
-    assert [name in note for name, note in zip((CLIP, DINO), waiting.notes, strict=True)] == [True, True]
+    assert [label in note for label, note in zip(LABELS.values(), waiting.notes, strict=True)] == [True, True]
     assert all("still being downloaded" in note for note in waiting.notes)
     found = load_judges("sd")
-    assert names(found) == (CLIP, DINO) and not found.notes and not judges.missing()
+    assert names(found) == tuple(LABELS.values()) and not found.notes and not judges.missing()
     assert found.text.encode_texts(["a fox"]).shape == (1, 16)
     assert found.image.encode_images([scene.photo]).shape == (1, 32)
-    assert names(load_judges("sdxl", clip="toybox", download=False)) == ("toybox", DINO)
+    assert names(load_judges("sdxl", clip="toybox", download=False)) == ("toybox", LABELS[DINO])
 
 
 def test_a_folder_of_ones_own(tmp_path, monkeypatch):
@@ -78,8 +78,8 @@ def test_the_command_line_says_who_measured(tmp_path, sd2_base, sd2_folder, scen
         app([*arguments, "--prompts", str(tmp_path / "prompts.txt")])
     assert not ended.value.code
     out, error = capsys.readouterr()
-    assert f"{DINO} could not be downloaded: connect to the internet" in error and CLIP not in error
+    assert f"{LABELS[DINO]} could not be downloaded: connect to the internet" in error and LABELS[CLIP] not in error
     assert re.search(rf"prompt similarity -?[\d.]+ \({re.escape(str(tmp_path / 'clip'))}\)", out)
     assert re.search(r"identity similarity -?[\d.]+ \(toybox's judge\)", out)
     page = (tmp_path / "out" / "index.html").read_text()
-    assert "identity similarity (toybox&#x27;s judge)" in page and f"{DINO} could not be downloaded" in page
+    assert "identity similarity (toybox&#x27;s judge)" in page and f"{LABELS[DINO]} could not be downloaded" in page

@@ -163,6 +163,15 @@ def test_half_precision_of_the_image_encoder_keeps_the_masks(monkeypatch):
     assert (one & other).sum() / (one | other).sum() > 0.97 and np.abs(full.scores - half.scores).max() < 0.02
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_masks_on_a_gpu_are_those_of_the_cpu():
+    scene = load_scene(SAMPLES / "teapot-and-owl")
+    ys, xs = np.nonzero(scene.concepts[0].mask)
+    click = [(float(np.median(xs)), float(np.median(ys)))], [True]
+    one, other = (Segmenter.load("toybox", d).predict(*click, photo=scene.photo).mask() for d in ("cpu", "cuda"))
+    assert (one & other).sum() / (one | other).sum() > 0.97
+
+
 # --- loading
 
 

@@ -12,7 +12,7 @@ from helpers.studio import running_studio
 from PIL import Image
 from segment_anything import sam_model_registry
 
-from breakascene.evaluation.judges import CLIP
+from breakascene.evaluation.judges import CLIP, LABELS
 from breakascene.hub import NO_ROOM, DownloadFailed, HubFile
 from breakascene.paths import SAMPLES
 from breakascene.segmentation import checkpoints
@@ -86,7 +86,7 @@ def test_each_thing_that_goes_wrong_is_said_in_both_languages(tmp_path, sd2_fold
     engine.open_models(sd2_folder)
     assert real_models.downloading()
     assert sentences("en")[0].startswith("SAM vit_b is being downloaded for precise masks (0%).")
-    assert sentences("ja")[1].startswith(f"評価のためのモデル {CLIP} をダウンロードしています（0%）。")
+    assert sentences("ja")[1].startswith(f"評価のためのモデル {LABELS[CLIP]} をダウンロードしています（0%）。")
     engine.start_downloads(list).join(60)
     assert engine.segmenter().name == "toybox" and not real_models.downloading()
     assert set(real_models.missing()) == {SEGMENTER, JUDGES}
