@@ -429,8 +429,8 @@ MESSAGES = {
     ),
     "SAM vit_b is in use, because vit_h needs a GPU with {gigabytes} GB of free memory: set BREAKASCENE_SAM to "
     "vit_b, or use a larger GPU.": (
-        "GPU の空きメモリが {gigabytes} GB 未満で vit_h を使えないため、SAM の vit_b を使っています。BREAKASCENE_SAM に "
-        "vit_b を設定するか、メモリの大きい GPU を使ってください。"
+        "GPU の空きメモリが {gigabytes} GB 未満で vit_h を使えないため、SAM の vit_b を使っています。"
+        "BREAKASCENE_SAM に vit_b を設定するか、メモリの大きい GPU を使ってください。"
     ),
     "The small segmenter is in use, because {path} is missing or not a complete SAM checkpoint: set "
     "BREAKASCENE_SAM to one of Meta's files, such as {file}, and start again.": (
