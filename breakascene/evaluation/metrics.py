@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 from breakascene.data.crop import masked_crop
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.data.scene import Scene, load_scene
 from breakascene.errors import UserError
 from breakascene.evaluation.judges import FeatureExtractor
 from breakascene.generation.generate import GeneratedImage, generate
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import BACKGROUND
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox.judge import IMAGE_SIZE, Judge
 from breakascene.toybox.vocabulary import ALL_NAMES, ALL_PLACES
