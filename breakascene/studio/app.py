@@ -68,6 +68,7 @@ def launch(
     sessions = SessionStore(folder, **limits)
     job_queue = JobQueue()
     demo = build(sessions, job_queue)
+    engine.start_downloads(sessions.open_photos)
     demo.job_queue = job_queue
     refuse_outside_files(demo)
     hosts = [host.strip() for host in trusted_hosts.split(",") if host.strip()]

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import psutil
+from PIL import Image
 
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
@@ -168,6 +169,13 @@ class SessionStore:
     def _close_if_idle(self, session: Session) -> None:
         if time.time() - session.last_used > IDLE_SECONDS and not session.busy():
             del self._sessions[session.token]
+
+    def open_photos(self) -> list[Image.Image]:
+        """The photos in step 1 of the sessions, that of the session used last at the end."""
+        with self._lock:
+            sessions = sorted(self._sessions.values(), key=lambda session: session.last_used)
+        photos = [session.history.selection.photo for session in sessions]
+        return [photo for photo in photos if photo is not None]
 
     def delete_unused(self) -> None:
         """Delete sessions that were not used for `keep_seconds`, with their folders."""
