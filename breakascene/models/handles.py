@@ -22,6 +22,25 @@ def handle_of(index: int) -> str:
     return f"<asset{index}>"
 
 
+def name_handles(handles: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the handles made of the concepts' names: "<teapot>", and "<owl-2>" for the second owl.
+
+    They also tell the concepts of several runs apart. The background of the first run stays "<background>".
+
+    Args:
+        handles: The handles of one or more runs, one after the other.
+        names: The plain names of the concepts.
+    """
+    named = []
+    for handle, name in zip(handles, names, strict=True):
+        stem = "background" if handle == BACKGROUND else re.sub(r"\W+", "-", name.casefold()).strip("-_") or "object"
+        candidate, number = f"<{stem}>", 2
+        while candidate in named:
+            candidate, number = f"<{stem}-{number}>", number + 1
+        named.append(candidate)
+    return tuple(named)
+
+
 def training_prompt(handles: Sequence[str]) -> str:
     """Return the prompt of a concept subset (section 3): "a photo of <asset0> and <asset1> at <background>"."""
     objects = [handle for handle in handles if handle != BACKGROUND]

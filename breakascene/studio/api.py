@@ -1,4 +1,4 @@
-"""Three named endpoints for programs (gradio_client): /segment, /extract and /generate.
+"""Four named endpoints for programs (gradio_client): /segment, /extract, /generate and /export.
 
 Each client has a session of its own, or reopens one with the token that /extract returns, or that the address of a page
 contains. Runs of other sessions are not found, even by their ids.
@@ -18,10 +18,11 @@ from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, Job, JobQueue
-from breakascene.studio.screens import extraction_job, generation_job
+from breakascene.studio.screens import export, extraction_job, generation_job
 from breakascene.studio.screens.events import log
 from breakascene.studio.screens.generation_job import SQUARE
 from breakascene.studio.screens.select_sections import photo_input
+from breakascene.studio.state.run_store import Run
 from breakascene.studio.state.session import Session, SessionStore
 
 TOKEN_HEADERS = ("x-session", "x-desk")  # the second is that of earlier versions
@@ -37,7 +38,7 @@ def build(sessions: SessionStore, queue: JobQueue) -> None:
     endpoints = Endpoints(sessions, queue)
     with gr.Group(visible=False):
         button = gr.Button()
-        for build_endpoint in (build_segment, build_extract, build_generate):
+        for build_endpoint in (build_segment, build_extract, build_generate, build_export):
             build_endpoint(button, endpoints)
 
 
@@ -88,15 +89,22 @@ class Endpoints:
         yield {"step": len(job.events), "total": settings.total, "run": job.result, "state": job.state,
                "handles": list(scene.handles), "session": session.token, "desk": session.token}  # fmt: skip
 
-    def generate(self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE):
+    def generate(
+        self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE, lora=None,
+        lora_scale=1.0,
+    ):  # fmt: skip
         """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images."""
-        matching = [own for own in session.runs.list() if own.id == run]
-        if not matching:
-            raise UserError(strings.OBJECT_SET_UNKNOWN)
-        options = (steps, guidance, negative, shape)
-        job = generation_job.submit(session, self.queue, matching[0], prompt, count, seed, *options)
+        options = (steps, guidance, negative, shape, lora, lora_scale)
+        job = generation_job.submit(session, self.queue, _find_run(session, run), prompt, count, seed, *options)
         for events in _watch(job):
             yield [str(path) for path in events]
+
+    def export(self, session, run, program="diffusers"):
+        """Export a run to diffusers, comfyui, a1111 or kohya: a zip with a LoRA, embeddings, images and a README."""
+        job = export.submit(session, self.queue, _find_run(session, run), program)
+        for _ in _watch(job):
+            pass
+        return str(job.result.path)
 
     def handler(self, act: Callable) -> Callable:
         """Turn act(session, …) into a Gradio handler(request, …) with the argument names of act."""
@@ -154,9 +162,16 @@ def build_generate(button: gr.Button, endpoints: Endpoints) -> None:
         gr.Number(engine.base().default_guidance_scale, label="guidance"),
         gr.Textbox(label="negative"),
         gr.Textbox(SQUARE, label="shape"),
+        gr.File(label="lora"),
+        gr.Number(1, label="lora_scale"),
     ]
     images = gr.File(label="pictures", file_count="multiple")
     button.click(endpoints.handler(endpoints.generate), inputs, images, api_name="generate", **OPTIONS)
+
+
+def build_export(button: gr.Button, endpoints: Endpoints) -> None:
+    inputs = [gr.Textbox(label="run"), gr.Textbox("diffusers", label="program")]
+    button.click(endpoints.handler(endpoints.export), inputs, gr.File(label="zip"), api_name="export", **OPTIONS)
 
 
 def json_input(label: str, description: str, items: dict) -> gr.JSON:
@@ -187,6 +202,14 @@ def errors_as_sentences():
         if not isinstance(error, UserError):
             log.exception("an API call failed")
         raise gr.Error(strings.message_for(error), print_exception=False) from error
+
+
+def _find_run(session: Session, run_id: str) -> Run:
+    """The session's run of that id; raises UserError if it has none."""
+    matching = [run for run in session.runs.list() if run.id == run_id]
+    if not matching:
+        raise UserError(strings.OBJECT_SET_UNKNOWN)
+    return matching[0]
 
 
 def _require_photo(photo: str | None) -> str:

@@ -121,6 +121,8 @@ def test_refused_loras(sd_base, sd2_base, sdxl_base, tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=message):
             load_lora(tmp_path / name, sd_base)
+    with pytest.raises(UserError, match="is not an exported folder"):
+        load_lora(tmp_path, sd_base)
     with pytest.raises(UserError, match="There is no file"):
         load_lora(tmp_path / "nowhere.safetensors", sd_base)
 

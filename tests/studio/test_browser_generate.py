@@ -9,8 +9,10 @@ from helpers.studio import add_session
 from PIL import Image
 
 from breakascene.data.scene import load_scene
+from breakascene.generation.generate import read_metadata
 from breakascene.studio import engine
 from breakascene.studio.screens.select_actions import samples
+from breakascene.studio.strings import en, ja
 from breakascene.training.loop import run_extraction
 from breakascene.training.settings import preset
 
@@ -145,3 +147,40 @@ def test_a_check_shows_how_well_the_things_are_known(page):
     page.locator("#forget-run").click()
     expect(page.locator("#check-result table")).to_have_count(0)
     expect(page.locator("#check-start")).to_be_disabled()
+
+
+@pytest.fixture(scope="module")
+def trained_run(address, tmp_path_factory):
+    """A run with trained weights, which an export needs."""
+    out = tmp_path_factory.mktemp("runs") / "trained"
+    run_extraction(load_scene(samples()[1]), engine.base(), preset("quick", engine.base(), steps=(1, 1)), out)
+    return out
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "ja-JP"])
+def test_an_export_is_downloaded_and_its_lora_laid_over_an_image(
+    browser, address, studio_data, trained_run, locale, tmp_path
+):
+    texts = {"en-GB": en, "ja-JP": ja}[locale]
+    with visitor(browser, address, locale=locale, start=add_session(studio_data, trained_run)) as page:
+        page.get_by_role("tab", name=texts.TAB_GENERATE).click()
+        page.locator("#export > button").click()
+        expect(page.locator("#export-program label")).to_have_count(2)  # the others have no toybox
+        page.locator("#export-program").get_by_label(texts.EXPORT_PROGRAMS["kohya"]).check()
+        page.locator("#export-start").click()
+        expect(page.locator("#export-status")).to_contain_text(texts.EXPORTED.split("{")[0].strip(), timeout=LONG)
+        shot(page, f"export-{locale[:2]}")
+        with page.expect_download() as download:
+            page.locator("#export-download").click()
+        assert download.value.suggested_filename.endswith("-kohya.zip")
+        with zipfile.ZipFile(download.value.path()) as archive:
+            lora = next(name for name in archive.namelist() if name.count("/") == 1 and name.endswith(".safetensors"))
+            archive.extract(lora, tmp_path)
+        draw_in(page, 1)
+        page.locator("#lora input[type=file]").set_input_files(tmp_path / lora)
+        type_in(page.locator("#lora-scale input[type=number]"), "0.5")
+        page.locator("#draw").click()
+        page.locator("#pictures .grid-container button").first.click(timeout=LONG)
+        with page.expect_download() as download:
+            page.locator("#take-picture").click()
+        assert read_metadata(download.value.path())["loras"] == {(tmp_path / lora).stem: 0.5}

@@ -106,11 +106,14 @@ class ImageSettings:
     steps: gr.Slider
     guidance: gr.Slider
     negative: gr.Textbox
+    lora: gr.File
+    lora_scale: gr.Slider
 
     @property
     def inputs(self) -> list:
         """The seed, whether it is kept, and the options of generation_job.submit in their order."""
-        return [self.seed, self.keep_seed, self.steps, self.guidance, self.negative, self.shape]
+        options = [self.steps, self.guidance, self.negative, self.shape, self.lora, self.lora_scale]
+        return [self.seed, self.keep_seed, *options]
 
     def of(self, metadata: dict) -> Updates:
         """The settings that generate an image once more."""
@@ -134,8 +137,11 @@ def build_settings() -> ImageSettings:
         steps = gr.Slider(1, MAX_INFERENCE_STEPS, 20, step=1, label=strings.INFERENCE_STEPS, elem_id="draw-steps")
         guidance = gr.Slider(1, 20, engine.base().default_guidance_scale, step=0.5, label=strings.GUIDANCE_SCALE)
         negative = gr.Textbox(label=strings.NEGATIVE_PROMPT, max_lines=2, max_length=MAX_PROMPT)
+        lora = gr.File(label=strings.LORA, file_types=[".safetensors"], height=90, elem_id="lora")
+        lora_scale = gr.Slider(0, 2, 1, step=0.05, label=strings.LORA_SCALE, visible=False, elem_id="lora-scale")
     seed.input(lambda: True, None, keep_seed, **EVENT_OPTIONS)  # whoever types a seed wants to keep it
-    return ImageSettings(count, shape, advanced, seed, keep_seed, steps, guidance, negative)
+    lora.change(lambda file: gr.Slider(visible=file is not None), lora, lora_scale, **EVENT_OPTIONS)
+    return ImageSettings(count, shape, advanced, seed, keep_seed, steps, guidance, negative, lora, lora_scale)
 
 
 @dataclass(frozen=True)
