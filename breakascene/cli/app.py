@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from breakascene.cli import demo, evaluate, export, extract, generate, segment, studio
+from breakascene.cli import demo, evaluate, export, extract, generate, masks, segment, studio
 from breakascene.errors import UserError, resource_error
 
 USER_ERROR = 2  # exit status
@@ -76,6 +76,7 @@ for command in (
     extract.extract,
     generate.generate,
     export.export,
+    masks.masks,
     evaluate.evaluate,
     studio.studio,
 ):

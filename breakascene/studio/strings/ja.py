@@ -317,6 +317,21 @@ UNEXPECTED = "スタジオで問題が発生しました（詳細はログにあ
 
 # Messages of the other packages, by their templates (strings.translate); those left out stay as they are
 MESSAGES = {
+    'There are no masks of the format "{format}": choose from {formats}.': (
+        "マスクの形式「{format}」には対応していません。{formats} から選んでください。"
+    ),
+    "{folder} has {count} masks: give a folder with up to {most} masks or cut-outs (.png), or a JSON file.": (
+        "{folder} のマスクは {count} 個です。マスクまたは切り抜き（.png）が {most} 個以下のフォルダーか、JSON "
+        "ファイルを指定してください。"
+    ),
+    "{file} has no masks of this photo, {reason}: export it as COCO JSON with polygons or RLE.": (
+        "{file} にこの写真のマスクがありません。ポリゴンまたは RLE の COCO 形式の JSON として書き出してください。"
+    ),
+    "The masks of {source} are {width} × {height} pixels and do not fit the photo, {photo_width} × "
+    "{photo_height}: use the masks of this photo.": (
+        "{source} のマスク（{width} × {height}）は写真（{photo_width} × {photo_height}）に合いません。この写真の"
+        "マスクを使ってください。"
+    ),
     "These runs cannot be combined, they were learned on {one} and on {other}: choose runs of one base.": (
         "異なるベースモデル（{one} と {other}）で抽出したオブジェクトは組み合わせられません。"
     ),
