@@ -22,7 +22,6 @@ from breakascene.studio.screens import export, extraction_job, generation_job
 from breakascene.studio.screens.events import log
 from breakascene.studio.screens.generation_job import SQUARE
 from breakascene.studio.screens.select_sections import photo_input
-from breakascene.studio.state.run_store import Run
 from breakascene.studio.state.session import Session, SessionStore
 
 TOKEN_HEADERS = ("x-session", "x-desk")  # the second is that of earlier versions
@@ -93,15 +92,19 @@ class Endpoints:
         self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE, lora=None,
         lora_scale=1.0,
     ):  # fmt: skip
-        """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images."""
+        """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images.
+
+        With several runs, separated by commas, <teapot> is the object named teapot.
+        """
         options = (steps, guidance, negative, shape, lora, lora_scale)
-        job = generation_job.submit(session, self.queue, _find_run(session, run), prompt, count, seed, *options)
+        runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
+        job = generation_job.submit(session, self.queue, runs, prompt, count, seed, *options)
         for events in _watch(job):
             yield [str(path) for path in events]
 
     def export(self, session, run, program="diffusers"):
         """Export a run to diffusers, comfyui, a1111 or kohya: a zip with a LoRA, embeddings, images and a README."""
-        job = export.submit(session, self.queue, _find_run(session, run), program)
+        job = export.submit(session, self.queue, session.runs.find([run]).runs[0], program)
         for _ in _watch(job):
             pass
         return str(job.result.path)
@@ -202,14 +205,6 @@ def errors_as_sentences():
         if not isinstance(error, UserError):
             log.exception("an API call failed")
         raise gr.Error(strings.message_for(error), print_exception=False) from error
-
-
-def _find_run(session: Session, run_id: str) -> Run:
-    """The session's run of that id; raises UserError if it has none."""
-    matching = [run for run in session.runs.list() if run.id == run_id]
-    if not matching:
-        raise UserError(strings.OBJECT_SET_UNKNOWN)
-    return matching[0]
 
 
 def _require_photo(photo: str | None) -> str:

@@ -20,6 +20,7 @@ from breakascene.exporting.importing import load_lora
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
 from breakascene.models.base import Base
+from breakascene.models.combined import combine
 from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
@@ -75,7 +76,7 @@ def _extraction_lease(scene: Scene, settings: Settings, *_) -> int:
 
 
 def _generation_lease(
-    run: Path, prompts: Sequence[str], stop_file: Path, count: int = 1, num_inference_steps: int = 20, **_
+    runs: Sequence[Path], prompts: Sequence[str], stop_file: Path, count: int = 1, num_inference_steps: int = 20, **_
 ) -> int:
     seconds = DEFAULT_DENOISING_SECONDS * len(prompts) * count * num_inference_steps
     return min(MAX_SECONDS, round(TRANSFER_SECONDS + seconds))
@@ -157,19 +158,22 @@ def _delete_if_exists(file: Path) -> bool:
 
 @on_gpu(_generation_lease)
 def generate(
-    run: Path,
+    runs: Sequence[Path],
     prompts: Sequence[str],
     stop_file: Path,
     loras: Sequence[tuple[Path, float]] = (),
     **options,
 ) -> Iterator[GeneratedImage]:
-    """Generate images from a run folder one by one, until all are done or `stop_file` exists.
+    """Generate images from run folders one by one, until all are done or `stop_file` exists.
 
     Args:
+        runs: With several, the handles are those of `combine`.
         loras: Files of other programs' LoRAs with their strengths.
     """
     options["loras"] = [load_lora(file, base(), scale) for file, scale in loras]
-    for image in generate_images(base(), Concepts.load(run), prompts, **options):
+    loaded = [Concepts.load(run) for run in runs]
+    concepts = combine(loaded) if len(loaded) > 1 else loaded[0]
+    for image in generate_images(base(), concepts, prompts, **options):
         yield image
         if stop_file.exists():
             return

@@ -93,7 +93,7 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
         return [page.sessions.open(token).token] * 3
 
     def show(session: Session) -> Updates:
-        session.suggested_run = None  # a new page gets a suggested prompt
+        session.suggested_runs = None  # a new page gets a suggested prompt
         session.gallery.choose(None)
         restored = restore_pending(session, page.queue)
         updates = {**screens.show(session), page.timer: gr.Timer(active=session.busy())}

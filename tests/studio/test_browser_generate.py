@@ -1,5 +1,6 @@
 """Step 3 in a real browser: contact sheets, favorites, reused settings, evaluation, object sets as files."""
 
+import shutil
 import zipfile
 
 import numpy as np
@@ -184,3 +185,30 @@ def test_an_export_is_downloaded_and_its_lora_laid_over_an_image(
         with page.expect_download() as download:
             page.locator("#download-image").click()
         assert read_metadata(download.value.path())["loras"] == {(tmp_path / lora).stem: 0.5}
+
+
+def test_objects_of_two_sets_are_combined_in_one_image(browser, address, studio_data, run, trained_run, tmp_path):
+    path = add_session(studio_data, trained_run)
+    shutil.copytree(run, studio_data / path.split("=")[1] / "runs" / "other")
+    with visitor(browser, address, start=path) as page:
+        page.get_by_role("tab", name="3 · Generate").click()
+        expect(page.locator("#chip-0")).to_contain_text("<asset0>")
+        page.locator("#added-runs input").click()
+        page.get_by_role("option").first.click()
+        expect(page.locator("#chip-0")).to_contain_text("<flamingo>")
+        expect(page.locator("#chip-2")).to_contain_text("<flamingo-2>")
+        expect(page.locator("#prompt textarea")).to_have_value("a photo of <flamingo> and <flamingo-2> at the beach")
+        shot(page, "combined")
+        set_inference_steps(page, 2)
+        type_in(page.locator("#count input[type=number]"), "1")
+        page.locator("#generate").click()
+        page.locator("#gallery .grid-container button").first.click(timeout=LONG)
+        with page.expect_download() as download:
+            page.locator("#download-image").click()
+        metadata = read_metadata(download.value.path())
+        assert metadata["run"].count("+") == 1 and metadata["handles"]["<flamingo-2>"] == "flamingo"
+        page.locator("#added-runs").get_by_role("button").first.click()  # take it away again
+        expect(page.locator("#chip-0")).to_contain_text("<asset0>")
+        page.locator("#use-settings").click()
+        expect(page.locator("#chip-2")).to_contain_text("<flamingo-2>")
+        expect(page.locator("#prompt textarea")).to_have_value("a photo of <flamingo> and <flamingo-2> at the beach")

@@ -20,10 +20,10 @@ from breakascene.studio.screens.generation_job import (
     shape_of,
 )
 from breakascene.studio.state.gallery import image_seed
-from breakascene.studio.state.run_store import MAX_RUN_NAME, Run
+from breakascene.studio.state.run_store import MAX_RUN_NAME, ChosenRuns
 from breakascene.studio.state.session import Session
 
-CHIPS = MAX_CONCEPTS + 1  # the objects and the background
+CHIPS = 3 * (MAX_CONCEPTS + 1)  # the objects and backgrounds of three object sets
 INSERT_JS = Path(__file__).parent.with_name("static").joinpath("insert.js").read_text(encoding="utf-8")
 
 # Writes on the button how many images the contact sheet would have.
@@ -47,10 +47,10 @@ class PromptSection:
     places: dict[str, gr.Button]
     styles: dict[str, gr.Button]
 
-    def chip_updates(self, run: Run | None) -> Updates:
+    def chip_updates(self, runs: ChosenRuns | None) -> Updates:
         updates = {chip: gr.Button(visible=False) for chip in self.chips}
-        if run is not None:
-            for chip, name, handle, icon in zip(self.chips, run.names, run.handles, run.thumbnails(), strict=False):
+        if runs is not None:
+            for chip, name, handle, icon in zip(self.chips, runs.names, runs.handles, runs.thumbnails(), strict=False):
                 updates[chip] = gr.Button(f"{name}  {handle}", icon=str(icon), visible=True)
         return updates
 
@@ -76,8 +76,8 @@ def connect_prompt(page: PageContext, section: PromptSection) -> None:
     prompt = section.prompt
 
     def insert_place(session: Session, text: str, place: str) -> Updates:
-        run = session.runs.current()
-        return {prompt: prompt_builder.with_place(text, place, run.handles if run else ())}
+        runs = session.runs.chosen()
+        return {prompt: prompt_builder.with_place(text, place, runs.suggested_handles() if runs else ())}
 
     def insert_style(session: Session, text: str, style: str) -> Updates:
         return {prompt: prompt_builder.with_style(text, style)}
@@ -153,9 +153,9 @@ class SheetSection:
     tries: gr.Slider
     start: gr.Button
 
-    def objects_of(self, run: Run) -> gr.CheckboxGroup:
-        names = dict(zip(run.handles, run.names, strict=True))
-        handles = prompt_builder.object_handles(run.handles)
+    def objects_of(self, runs: ChosenRuns) -> gr.CheckboxGroup:
+        names = dict(zip(runs.handles, runs.names, strict=True))
+        handles = prompt_builder.object_handles(runs.handles)
         return gr.CheckboxGroup([(names[handle], handle) for handle in handles], value=handles)
 
 

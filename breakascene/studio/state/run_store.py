@@ -6,6 +6,7 @@ import secrets
 import shutil
 import time
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from breakascene.exporting import archive
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
+from breakascene.models.handles import name_handles
 from breakascene.studio import strings
 from breakascene.studio.state import pending_runs
 from breakascene.training import checkpoint
@@ -70,12 +72,53 @@ class Run:
         return paths
 
 
+@dataclass(frozen=True)
+class ChosenRuns:
+    """The runs whose objects an image may have; with several runs, the handles are made of the names."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def handles(self) -> tuple[str, ...]:
+        if len(self.runs) == 1:
+            return self.runs[0].handles
+        return name_handles([handle for run in self.runs for handle in run.handles], self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for run in self.runs for name in run.names)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(run.id for run in self.runs)
+
+    def suggested_handles(self) -> list[str]:
+        """Handles for a first prompt: all of a single run, or the first one of each of several."""
+        handles = iter(self.handles)
+        groups = [[next(handles) for _ in run.handles] for run in self.runs]
+        return groups[0] if len(groups) == 1 else [group[0] for group in groups]
+
+    @property
+    def folders(self) -> list[Path]:
+        return [run.folder for run in self.runs]
+
+    def thumbnails(self) -> list[Path]:
+        """A small cut-out of each concept in the order of the handles."""
+        return [path for run in self.runs for path in run.thumbnails()]
+
+
 @dataclass(eq=False)
 class RunStore:
-    """The runs in `folder`/runs. Their names are kept beside them, because resuming writes a run anew."""
+    """The runs in `folder`/runs. Their names are kept beside them, because resuming writes a run anew.
+
+    Attributes:
+        current_id: The run that step 3 uses.
+        added_ids: Further runs whose objects step 3 offers.
+    """
 
     folder: Path
-    current_id: str | None = None  # the run that step 3 uses
+    current_id: str | None = None
+    added_ids: tuple[str, ...] = ()
 
     @property
     def runs_folder(self) -> Path:
@@ -101,6 +144,20 @@ class RunStore:
         """The run that step 3 uses: the chosen one, else the newest."""
         runs = self.list()
         return next((run for run in runs if run.id == self.current_id), runs[0] if runs else None)
+
+    def chosen(self) -> ChosenRuns | None:
+        """The current run and those added to it; None if there is no run."""
+        if (current := self.current()) is None:
+            return None
+        added = [run for run in self.list() if run.id in self.added_ids and run.id != current.id]
+        return ChosenRuns((current, *added))
+
+    def find(self, ids: Sequence[str]) -> ChosenRuns:
+        """The runs of these ids; raises UserError if there is none of an id."""
+        runs = {run.id: run for run in self.list()}
+        if not ids or not set(ids) <= set(runs):
+            raise UserError(strings.OBJECT_SET_UNKNOWN)
+        return ChosenRuns(tuple(runs[run_id] for run_id in dict.fromkeys(ids)))
 
     def require_current(self) -> Run:
         """The current run; raises UserError if there is none."""
@@ -135,6 +192,7 @@ class RunStore:
         pending_runs.delete(folder)
         if self.current_id == folder.name:
             self.current_id = None
+        self.added_ids = tuple(run_id for run_id in self.added_ids if run_id != folder.name)
 
     def zip_report(self) -> Path:
         """Write the report of the current run as a zip: a page, its images and scores.json."""

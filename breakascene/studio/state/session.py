@@ -31,7 +31,7 @@ class Session:
     Attributes:
         lock: Held while an event is handled, so that two quick clicks are handled one after the other.
         extraction, generation, evaluation, export: The last job of each kind.
-        suggested_run: Id of the run for which the page last suggested a prompt.
+        suggested_runs: Ids of the runs for which the page last suggested a prompt.
         last_used: Seconds since the epoch.
     """
 
@@ -42,7 +42,7 @@ class Session:
     generation: Job | None = None
     evaluation: Job | None = None
     export: Job | None = None
-    suggested_run: str | None = None
+    suggested_runs: tuple[str, ...] | None = None
     last_used: float = field(default_factory=time.time)
 
     def __post_init__(self):

@@ -123,6 +123,7 @@ PREVIEW_STRIP = "Left: attention map. Right: previews in the course of training.
 # 3 Generate
 TAB_GENERATE = "3 · Generate"
 GENERATE_EMPTY = "No objects are extracted yet: finish step 2 first."
+ADDED_SETS, ADDED_SETS_INFO = "Add object sets", "Combine objects of several photos in one image."
 OBJECT_SET = "Object set"
 DATE_FORMAT = "%b %d, %H:%M"
 PROMPT = "Prompt"

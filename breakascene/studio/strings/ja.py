@@ -122,6 +122,7 @@ PREVIEW_STRIP = "左：アテンションマップ。右：学習中のプレビ
 # 3 Generate
 TAB_GENERATE = "3 · 生成"
 GENERATE_EMPTY = "抽出したオブジェクトがありません。先に 2 を完了してください。"
+ADDED_SETS, ADDED_SETS_INFO = "オブジェクトセットを追加", "複数の写真のオブジェクトを 1 枚の画像に組み合わせます。"
 OBJECT_SET = "オブジェクトセット"
 DATE_FORMAT = "%m/%d %H:%M"
 PROMPT = "プロンプト"
