@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from breakascene.cli.export import LoraFiles, read_loras
+from breakascene.cli.library import run_folder
 from breakascene.cli.options import GuidanceOption, OtherBaseOption, SeedOption, open_base, parse_size, print_notes
 from breakascene.errors import UserError
 from breakascene.files import require_writable
@@ -16,7 +17,7 @@ def generate(
         list[str],
         typer.Argument(
             metavar="RUN... PROMPT",
-            help="Run folders, as written by extract, and at last the prompt, such as "
+            help="Run folders, as written by extract, or runs of the library, and at last the prompt, such as "
             '"a photo of <asset0> at the beach"; with several runs, <teapot> is the object named teapot.',
         ),
     ],
@@ -44,7 +45,7 @@ def generate(
     from breakascene.models.concepts import Concepts
     from breakascene.models.prompts import parse_prompt
 
-    loaded = [Concepts.load(run) for run in runs]
+    loaded = [Concepts.load(run_folder(run)) for run in runs]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0] if loaded else None
     handles, names = (concepts.handles, concepts.names) if concepts else ((), ())
     width_height = parse_size(size)

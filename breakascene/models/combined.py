@@ -2,8 +2,9 @@
 
 The sum of the deltas mixes the objects, since each was trained as if it were alone. Here a delta acts
 
-- token-wise in the text encoders and in the keys and values of the UNet's cross-attention: at the handles of its run,
-  as in TARA (arXiv 2508.08812);
+- token-wise in the text encoders and in the keys and values of the UNet's cross-attention, as in TARA (arXiv
+  2508.08812): never at the handles of other runs. Unlike there it acts at the other words of the prompt, among which
+  it was trained;
 - region-wise in the rest of the UNet: where the handles of its run have more attention than those of the other runs, as
   in FreeFuse (arXiv 2510.23515). The regions come from the attention maps of the steps so far; until there are any, the
   deltas share the whole image.
@@ -180,7 +181,8 @@ class _Routing:
         runs = torch.arange(self.count, device=self.owners.device)[:, None, None]
         own = self.owners == runs  # (R, B, T)
         if by_token and output.ndim == 3:
-            return own[..., None]  # output (B, T, d)
+            others = (self.owners == NO_RUN) & own.any(2, keepdim=True)  # words of a prompt that has the run's handles
+            return (own | others)[..., None]  # output (B, T, d)
         share = own.any(2).float()
         share = share / share.sum(0).clamp(min=1)  # (R, B)
         if output.ndim == 2:  # time embeddings and pooled prompts have no places

@@ -49,7 +49,8 @@ def test_object_sets_are_exported_deleted_imported_renamed_and_reopened(page, tm
     page.locator("input[type=file][accept='.zip']").set_input_files(tmp_path / "bad.zip")
     expect_notice(page, "This file cannot be imported")
     type_in(page.locator("#run-name :is(input, textarea)"), "The old set")
-    page.locator("#rename-run").click()
+    type_in(page.locator("#run-tags :is(input, textarea)"), "toys, blue")
+    page.locator("#save-details").click()
     shot(page, "object-sets")
     page.locator("#reopen-run").click()
     expect(page.locator("#canvas img")).to_be_visible()
@@ -57,7 +58,7 @@ def test_object_sets_are_exported_deleted_imported_renamed_and_reopened(page, tm
     page.locator("#to-generate").click(timeout=LONG)
     expect(page.locator("#runs")).to_be_visible()
     page.locator("#runs input").click()
-    page.get_by_role("option", name="The old set").click()
+    page.get_by_role("option", name="The old set · toys · blue").click()
     expect(page.locator("#run-name :is(input, textarea)")).to_have_value("The old set")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import zipfile
 from dataclasses import replace
 
@@ -262,11 +263,13 @@ def test_a_run_reopens_its_photo_and_masks(session, scene):
 
 def test_a_run_can_be_renamed(session):
     assert session.runs.current().name == "ball, mug, background"
-    session.runs.rename("  My  toys ")
+    (session.folder / "names.json").write_text(json.dumps({session.runs.current().id: "Old name"}))  # earlier versions
+    assert session.runs.current().name == "Old name"
+    session.runs.describe("  My  toys ", "red, ,small  ones，red")
     run = SessionStore(session.folder.parent).open(session.token).runs.current()  # after a restart
-    assert run.name == "My toys" and run.title.startswith("My toys · ")
+    assert run.name == "My toys" and run.title.startswith("My toys · red · small ones · ")
     assert session.runs.pack().name == "My-toys.zip"
-    session.runs.rename("x" * 300)
+    session.runs.describe("x" * 300, "")
     assert len(session.runs.current().name) == 60
-    session.runs.rename(" ")
+    session.runs.describe(" ", "")
     assert session.runs.current().name == "ball, mug, background"

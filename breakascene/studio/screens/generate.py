@@ -50,7 +50,7 @@ class GenerateScreen:
     def outputs(self) -> list:
         prompt = [self.prompt.prompt, *self.prompt.chips]
         choices = [self.run_choice, self.added_runs]
-        return [self.empty, self.main, *choices, *prompt, self.sheet.objects, self.runs.name, *self.live]
+        return [self.empty, self.main, *choices, *prompt, self.sheet.objects, *self.runs.fields, *self.live]
 
     def show(self, session: Session, prompt: str | None = None) -> Updates:
         """Updates of all outputs.
@@ -74,7 +74,7 @@ class GenerateScreen:
             **self.progress(session),
         }
         if run is not None:
-            updates[self.runs.name] = run.name
+            updates |= {self.runs.name: run.name, self.runs.tags: ", ".join(run.details.tags)}
             if session.suggested_runs != chosen.ids:
                 session.suggested_runs = chosen.ids
                 place = next(iter(prompt_builder.places()))
@@ -186,8 +186,8 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
     def import_file(session: Session, file: str) -> None:
         session.runs.import_file(file, engine.base())
 
-    def rename(session: Session, name: str) -> None:
-        session.runs.rename(name)
+    def describe(session: Session, name: str, tags: str) -> None:
+        session.runs.describe(name, tags)
 
     def on(event, change, *inputs) -> None:
         def act(session: Session, *values) -> Updates:
@@ -200,7 +200,7 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
     on(screen.added_runs.input, add, screen.added_runs)
     on(screen.runs.upload.upload, import_file, screen.runs.upload)
     on(screen.runs.delete.click, Session.delete_run)
-    on(screen.runs.rename.click, rename, screen.runs.name)
+    on(screen.runs.save.click, describe, *screen.runs.fields)
 
 
 def require_runs(session: Session) -> ChosenRuns:

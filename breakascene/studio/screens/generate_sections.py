@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from breakascene.data.scene import MAX_CONCEPTS
+from breakascene.generation.library import MAX_NAME
 from breakascene.studio import engine, strings
 from breakascene.studio.screens import prompt_builder
 from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates
@@ -20,7 +21,7 @@ from breakascene.studio.screens.generation_job import (
     shape_of,
 )
 from breakascene.studio.state.gallery import image_seed
-from breakascene.studio.state.run_store import MAX_RUN_NAME, ChosenRuns
+from breakascene.studio.state.run_store import ChosenRuns
 from breakascene.studio.state.session import Session
 
 CHIPS = 3 * (MAX_CONCEPTS + 1)  # the objects and backgrounds of three object sets
@@ -177,23 +178,29 @@ def build_sheet(prompt: gr.Textbox) -> SheetSection:
 
 @dataclass(frozen=True)
 class RunSection:
-    """Rename, reopen, export, import and delete the stored runs."""
+    """Name, tag, reopen, export, import and delete the stored runs."""
 
     name: gr.Textbox
-    rename: gr.Button
+    tags: gr.Textbox
+    save: gr.Button
     reopen: gr.Button
     upload: gr.UploadButton
     delete: gr.Button
+
+    @property
+    def fields(self) -> list:
+        return [self.name, self.tags]
 
 
 def build_runs(page: PageContext) -> RunSection:
     with gr.Accordion(strings.OBJECT_SETS, open=False, elem_id="object-sets"):
         with gr.Row(equal_height=False):
-            name = gr.Textbox(label=strings.SET_NAME, max_length=MAX_RUN_NAME, scale=3, elem_id="run-name")
-            rename = gr.Button(strings.SET_RENAME, size="sm", scale=1, min_width=100, elem_id="rename-run")
+            name = gr.Textbox(label=strings.SET_NAME, max_length=MAX_NAME, scale=3, elem_id="run-name")
+            tags = gr.Textbox(label=strings.SET_TAGS, max_length=MAX_PROMPT, scale=3, elem_id="run-tags")
+            save = gr.Button(strings.SET_SAVE, size="sm", scale=1, min_width=100, elem_id="save-details")
         with gr.Row():
             reopen = gr.Button(strings.OPEN_PHOTO, size="sm", elem_id="reopen-run")
             page.download_button(lambda session: session.runs.pack(), strings.SET_EXPORT, "export-run")
             upload = gr.UploadButton(strings.SET_IMPORT, file_types=[".zip"], size="sm", elem_id="import-run")
             delete = gr.Button(strings.SET_DELETE, size="sm", elem_id="delete-run")
-    return RunSection(name, rename, reopen, upload, delete)
+    return RunSection(name, tags, save, reopen, upload, delete)

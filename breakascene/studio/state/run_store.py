@@ -10,21 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from breakascene.data.scene import cutout, load_scene
 from breakascene.errors import UserError
 from breakascene.exporting import archive
 from breakascene.files import atomic_file
+from breakascene.generation import library
+from breakascene.generation.library import Details, clean_details
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.handles import name_handles
 from breakascene.studio import strings
 from breakascene.studio.state import pending_runs
 from breakascene.training import checkpoint
-
-MAX_RUN_NAME = 60  # characters
-THUMBNAIL_SIZE = 96  # pixels
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class Run:
     folder: Path
     handles: tuple[str, ...]
     names: tuple[str, ...]  # of the concepts
-    custom_name: str = ""  # given by the visitor
+    details: Details = Details()  # given by the visitor
 
     @property
     def report(self) -> Path:
@@ -44,13 +40,13 @@ class Run:
 
     @property
     def name(self) -> str:
-        return self.custom_name or ", ".join(self.names)
+        return self.details.name or ", ".join(self.names)
 
     @property
     def title(self) -> str:
-        """The name and when the run was made."""
+        """The name, the tags and when the run was made."""
         made = time.strftime(strings.DATE_FORMAT, time.localtime((self.folder / "manifest.json").stat().st_mtime))
-        return f"{self.name} · {made}"
+        return " · ".join([self.name, *self.details.tags, made])
 
     @property
     def concepts_id(self) -> str:
@@ -59,17 +55,7 @@ class Run:
 
     def thumbnails(self) -> list[Path]:
         """A small cut-out of each concept in the order of the handles, written once."""
-        paths = [self.folder / "thumbs" / f"{i}.png" for i in range(len(self.handles))]
-        if not all(path.exists() for path in paths):
-            scene = load_scene(self.folder / "scene")
-            for i, path in enumerate(paths):
-                image = cutout(scene, i)
-                image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
-                square = Image.new("RGBA", (THUMBNAIL_SIZE, THUMBNAIL_SIZE))
-                square.paste(image, ((THUMBNAIL_SIZE - image.width) // 2, (THUMBNAIL_SIZE - image.height) // 2))
-                with atomic_file(path) as draft:
-                    square.save(draft)
-        return paths
+        return library.thumbnails(self.folder, len(self.handles))
 
 
 @dataclass(frozen=True)
@@ -109,7 +95,7 @@ class ChosenRuns:
 
 @dataclass(eq=False)
 class RunStore:
-    """The runs in `folder`/runs. Their names are kept beside them, because resuming writes a run anew.
+    """The runs in `folder`/runs, in the layout of a library.
 
     Attributes:
         current_id: The run that step 3 uses.
@@ -129,14 +115,17 @@ class RunStore:
 
     def list(self) -> list[Run]:
         """All runs, newest first; unreadable ones are left out."""
-        found, custom_names = [], self._custom_names()
+        found, old_names = [], self._old_names()
         for manifest in self.runs_folder.glob("*/manifest.json"):
             folder = manifest.parent
             try:
                 concepts = Concepts.load(folder)
             except UserError:
                 continue
-            run = Run(folder.name, folder, concepts.handles, concepts.names, custom_names.get(folder.name, ""))
+            details = library.read_details(folder)
+            if not library.details_file(folder).exists():
+                details = Details(old_names.get(folder.name, ""))
+            run = Run(folder.name, folder, concepts.handles, concepts.names, details)
             found.append((manifest.stat().st_mtime, run))
         return [run for _, run in sorted(found, key=lambda pair: -pair[0])]
 
@@ -165,11 +154,10 @@ class RunStore:
             raise UserError(strings.OBJECT_SET_UNKNOWN)
         return run
 
-    def rename(self, name: str) -> None:
-        """Name the current run; an empty name restores the names of its concepts."""
-        names = {**self._custom_names(), self.require_current().id: " ".join(name.split())[:MAX_RUN_NAME]}
-        with atomic_file(self.folder / "names.json") as draft:
-            draft.write_text(json.dumps(names), encoding="utf-8")
+    def describe(self, name: str, tags: str) -> None:
+        """Give the current run a name and tags, separated by commas; an empty name is that of its concepts."""
+        run = self.require_current()
+        library.write_details(run.folder, clean_details(name, re.split("[,、，]", tags)))
 
     def pack(self) -> Path:
         """Write the current run as one file."""
@@ -188,6 +176,7 @@ class RunStore:
         """Delete a run with its report, checkpoint and pending run."""
         for path in (folder, folder.with_name(f"{folder.name}-report")):
             shutil.rmtree(path, ignore_errors=True)
+        library.details_file(folder).unlink(missing_ok=True)
         checkpoint.path_for(folder).unlink(missing_ok=True)
         pending_runs.delete(folder)
         if self.current_id == folder.name:
@@ -205,8 +194,8 @@ class RunStore:
                 report.write(file, file.relative_to(run.report))
         return path
 
-    def _custom_names(self) -> dict[str, str]:
-        """Names given by the visitor, by run id."""
+    def _old_names(self) -> dict[str, str]:
+        """Names that a visitor gave in an earlier version, by run id."""
         try:
             return json.loads((self.folder / "names.json").read_text(encoding="utf-8"))
         except FileNotFoundError:

@@ -212,10 +212,11 @@ USE_SEED = "このシードを使う"
 USE_SETTINGS = "すべての設定を使う"
 DOWNLOAD_FAVORITES = "お気に入りを保存（zip）"
 DOWNLOAD_ALL = "すべて保存（zip）"
-OBJECT_SETS = "オブジェクトセット：名前の変更・書き出し・読み込み・削除"
+OBJECT_SETS = "オブジェクトセット：名前・書き出し・読み込み・削除"
 OPEN_PHOTO = "写真を 1 で開く"
 SET_NAME = "名前"
-SET_RENAME = "名前を変更"
+SET_TAGS = "タグ（読点またはカンマ区切り）"
+SET_SAVE = "保存"
 SET_EXPORT = "書き出し"
 SET_IMPORT = "読み込み"
 SET_DELETE = "削除"
@@ -318,6 +319,10 @@ UNEXPECTED = "スタジオで問題が発生しました（詳細はログにあ
 
 # Messages of the other packages, by their templates (strings.translate); those left out stay as they are
 MESSAGES = {
+    'There is no run "{key}" in the library {folder}.': "ライブラリー {folder} に「{key}」はありません。",
+    'Several runs are named "{key}": use an id, {ids}.': (
+        "「{key}」という名前のものが複数あります。ID（{ids}）を指定してください。"
+    ),
     'There are no masks of the format "{format}": choose from {formats}.': (
         "マスクの形式「{format}」には対応していません。{formats} から選んでください。"
     ),
