@@ -5,9 +5,17 @@ from typing import Annotated
 
 import typer
 
-from breakascene.cli.export import LoraFiles, read_loras
 from breakascene.cli.library import run_folder
-from breakascene.cli.options import GuidanceOption, OtherBaseOption, SeedOption, open_base, parse_size, print_notes
+from breakascene.cli.options import (
+    GuidanceOption,
+    LoraFiles,
+    OtherBaseOption,
+    SeedOption,
+    open_base,
+    parse_size,
+    print_notes,
+    read_loras,
+)
 from breakascene.errors import UserError
 from breakascene.files import require_writable
 
@@ -49,7 +57,7 @@ def generate(
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0] if loaded else None
     handles, names = (concepts.handles, concepts.names) if concepts else ((), ())
     width_height = parse_size(size)
-    if not lora:  # so that a mistake is reported before the base loads; a LoRA may bring handles
+    if not lora:  # reports errors before the base loads; with a LoRA further handles may follow
         parse_prompt(prompt, handles, names), parse_prompt(negative, handles, names)
     from breakascene.generation.generate import generate as generate_images
     from breakascene.generation.generate import save_image

@@ -22,8 +22,8 @@ def list_runs(
     library: LibraryOption = None,
 ):
     """List the runs, newest first: id, name, handles and tags, separated by tabs."""
+    from breakascene.data.handle_names import name_handles
     from breakascene.generation.library import Library
-    from breakascene.models.handles import name_handles
 
     for entry in Library(library).entries(search):
         handles = " ".join(name_handles(entry.handles, entry.concept_names))

@@ -1,4 +1,4 @@
-"""Import LoRA files and embeddings that other programs made, by safe loaders, with every key checked."""
+"""Import LoRA files, and the embeddings bundled in them, that other programs made: safe loaders, every key checked."""
 
 import re
 from dataclasses import replace

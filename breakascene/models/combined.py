@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from breakascene.data.handle_names import name_handles
 from breakascene.errors import UserError
 from breakascene.models import handles, lora
 from breakascene.models.attention import AttentionStore
@@ -89,7 +90,7 @@ def combine(runs: Sequence[Concepts]) -> CombinedConcepts:
         raise UserError("The same run is given twice: name each run once.")
     names = tuple(name for run in runs for name in run.names)
     known = tuple(handle for run in runs for handle in run.handles)
-    return CombinedConcepts(tuple(runs), handles.name_handles(known, names), names)
+    return CombinedConcepts(tuple(runs), name_handles(known, names), names)
 
 
 class _Routing:

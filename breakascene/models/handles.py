@@ -10,35 +10,11 @@ import torch
 from torch import nn
 from transformers import AddedToken
 
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.errors import UserError
 from breakascene.models.base import Base
 
-BACKGROUND = "<background>"
 _BRACKETED = re.compile(r"<[^<>\s]+>")
-
-
-def handle_of(index: int) -> str:
-    """Return the handle of concept `index`, counted from 0: "<asset0>", "<asset1>", …"""
-    return f"<asset{index}>"
-
-
-def name_handles(handles: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """Return the handles made of the concepts' names: "<teapot>", and "<owl-2>" for the second owl.
-
-    They also tell the concepts of several runs apart. The background of the first run stays "<background>".
-
-    Args:
-        handles: The handles of one or more runs, one after the other.
-        names: The plain names of the concepts.
-    """
-    named = []
-    for handle, name in zip(handles, names, strict=True):
-        stem = "background" if handle == BACKGROUND else re.sub(r"\W+", "-", name.casefold()).strip("-_") or "object"
-        candidate, number = f"<{stem}>", 2
-        while candidate in named:
-            candidate, number = f"<{stem}-{number}>", number + 1
-        named.append(candidate)
-    return tuple(named)
 
 
 def training_prompt(handles: Sequence[str]) -> str:

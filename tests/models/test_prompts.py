@@ -4,9 +4,10 @@ import math
 
 import pytest
 
+from breakascene.data.handle_names import name_handles
 from breakascene.errors import TranslatableMessage, UserError
 from breakascene.generation.generate import generate, save_image
-from breakascene.models.handles import initial_embeddings, name_handles, token_positions, with_handles
+from breakascene.models.handles import initial_embeddings, token_positions, with_handles
 from breakascene.models.prompts import parse_prompt, words_beyond_limit
 
 HANDLES = ("<asset0>", "<asset1>", "<background>")

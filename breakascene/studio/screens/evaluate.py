@@ -1,4 +1,4 @@
-"""At the foot of step 3: how well the concepts were learned, in numbers and images."""
+"""The evaluation at the end of step 3: scores and images of the current run."""
 
 import json
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ from breakascene.studio.state.session import Session
 CHIPS = 3 * (MAX_CONCEPTS + 1)  # the objects and backgrounds of three object sets
 INSERT_JS = Path(__file__).parent.with_name("static").joinpath("insert.js").read_text(encoding="utf-8")
 
-# Writes on the button how many images the contact sheet would have.
+# Updates the button's label with the number of images that the contact sheet would have.
 SHEET_LABEL_JS = """(prompt, objects, places, tries) => {
   const lines = prompt.split("\\n").filter((line) => line.trim()).length;
   return LABEL.replace("{n}", lines * Math.max(1, places.length) * Math.max(1, objects.length) * tries);
@@ -140,7 +140,7 @@ def build_settings() -> ImageSettings:
         negative = gr.Textbox(label=strings.NEGATIVE_PROMPT, max_lines=2, max_length=MAX_PROMPT)
         lora = gr.File(label=strings.LORA, file_types=[".safetensors"], height=90, elem_id="lora")
         lora_scale = gr.Slider(0, 2, 1, step=0.05, label=strings.LORA_SCALE, visible=False, elem_id="lora-scale")
-    seed.input(lambda: True, None, keep_seed, **EVENT_OPTIONS)  # whoever types a seed wants to keep it
+    seed.input(lambda: True, None, keep_seed, **EVENT_OPTIONS)  # a typed seed is meant to be kept
     lora.change(lambda file: gr.Slider(visible=file is not None), lora, lora_scale, **EVENT_OPTIONS)
     return ImageSettings(count, shape, advanced, seed, keep_seed, steps, guidance, negative, lora, lora_scale)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from breakascene.data.handle_names import name_handles
 from breakascene.errors import UserError
 from breakascene.exporting import archive
 from breakascene.files import atomic_file
@@ -17,7 +18,6 @@ from breakascene.generation import library
 from breakascene.generation.library import Details, clean_details
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import name_handles
 from breakascene.studio import strings
 from breakascene.studio.state import pending_runs
 from breakascene.training import checkpoint
