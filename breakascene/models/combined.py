@@ -55,6 +55,11 @@ class CombinedConcepts:
         return "+".join(run.id for run in self.runs)
 
     @property
+    def photo(self) -> str:
+        """The hashes of the photos, joined by "+"."""
+        return "+".join(run.photo for run in self.runs if run.photo)
+
+    @property
     def owners(self) -> list[int]:
         """The index of the run that each handle belongs to."""
         return [index for index, run in enumerate(self.runs) for _ in run.handles]
