@@ -236,5 +236,5 @@ def _change(delta: lora.WeightDelta, name: str, layer: nn.Module) -> Callable | 
     copied = copy.deepcopy(layer)  # without the hook that calls it
     for kind, key in parts.items():
         if (parameter := getattr(copied, kind)) is not None:
-            parameter.data = lora.expand(delta, key, parameter) if kind in changed else torch.zeros_like(parameter)
+            parameter.data = lora.dense_delta(delta, key, parameter) if kind in changed else torch.zeros_like(parameter)
     return copied
