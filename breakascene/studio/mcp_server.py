@@ -11,12 +11,13 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import anyio
 from mcp.server.fastmcp import Context, FastMCP
 from mcp.server.fastmcp.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp.types import CallToolResult, ImageContent, TextContent
+from mcp.types import BlobResourceContents, CallToolResult, EmbeddedResource, ImageContent, TextContent
 from pydantic import Field
 
 from breakascene.errors import UserError
@@ -39,7 +40,7 @@ File = Annotated[str, Field(description="A data URL, the address of an upload, o
 
 
 def build(endpoints: Endpoints, uploads: set[str], max_body: int) -> FastMCP:
-    """Build the server with its three tools; its `session_manager` handles requests.
+    """Build the server with its four tools; its `session_manager` handles requests.
 
     Args:
         max_body: Bytes of a message.
@@ -55,7 +56,7 @@ def build(endpoints: Endpoints, uploads: set[str], max_body: int) -> FastMCP:
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
     tools = Tools(endpoints, uploads)
-    for tool in (tools.segment, tools.extract, tools.generate):
+    for tool in (tools.segment, tools.extract, tools.generate, tools.export):
         server.add_tool(tool, structured_output=False)
     server.streamable_http_app()  # creates the session manager
     return server
@@ -121,7 +122,7 @@ class Tools:
     async def generate(
         self,
         context: Context,
-        run: Annotated[str, Field(description="The id that `extract` returned.")],
+        run: Annotated[str, Field(description="The id that `extract` returned, or several, separated by commas.")],
         prompt: Annotated[str, Field(description="For example: a photo of <asset0> at the beach")],
         count: Annotated[int, Field(description="1 to 16 images")] = 1,
         seed: int = 0,
@@ -136,6 +137,22 @@ class Tools:
         job = await self.call(context, lambda session: self.endpoints.submit_generation(session, *options))
         await self.follow(context, job, job.details.count)
         return result({"images": [path.name for path in job.events], "notes": list(job.details.notes)}, job.events)
+
+    async def export(
+        self,
+        context: Context,
+        run: Annotated[str, Field(description="The id that `extract` returned.")],
+        program: Annotated[str, Field(description="diffusers, comfyui, a1111 or kohya")] = "diffusers",
+    ) -> CallToolResult:
+        """Export a run for another program. Returns a zip with a LoRA, embeddings, images and a README."""
+        job = await self.call(context, lambda session: self.endpoints.submit_export(session, run, program))
+        await self.follow(context, job, 1)
+        path = job.result.path
+        answer = result({"file": path.name})
+        blob = base64.b64encode(path.read_bytes()).decode()
+        zip_file = BlobResourceContents(uri=f"file:///{quote(path.name)}", mimeType="application/zip", blob=blob)
+        answer.content.append(EmbeddedResource(type="resource", resource=zip_file))
+        return answer
 
     async def call(self, context: Context, act: Callable[[Session], Any]) -> Any:
         """Return act(session), run in a thread."""

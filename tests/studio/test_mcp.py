@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import socket
+import zipfile
 from contextlib import asynccontextmanager
 
 import httpx
@@ -75,19 +76,23 @@ def test_a_photo_becomes_pictures_tool_by_tool(address, tmp_path):
             run = await client.call_tool("extract", arguments, progress_callback=report)
             arguments = {"run": run.structuredContent["run"], "prompt": "a photo of <asset0> and <asset1>", "steps": 2}
             images = await client.call_tool("generate", {**arguments, "count": 2, "seed": 5})
+            exported = await client.call_tool("export", {"run": arguments["run"], "program": "kohya"})
             token = run.structuredContent["session"]
         async with connected(address) as stranger:
             refused = await stranger.call_tool("generate", arguments)
         async with connected(address, **{"X-Session": token}) as later:
             again = await later.call_tool("generate", arguments)
-        return tools, first, run, images, refused, again
+        return tools, first, run, images, exported, refused, again
 
-    tools, first, run, images, refused, again = asyncio.run(chain())
-    assert set(tools) == {"segment", "extract", "generate"} and all(tool.description for tool in tools.values())
+    tools, first, run, images, exported, refused, again = asyncio.run(chain())
+    assert set(tools) == {"segment", "extract", "generate", "export"} and all(
+        tool.description for tool in tools.values()
+    )
     assert {name: tool.inputSchema["required"] for name, tool in tools.items()} == {
         "segment": ["photo"],
         "extract": ["photo", "masks"],
         "generate": ["run", "prompt"],
+        "export": ["run"],
     }
     for answer in (first, run, images, again):
         assert not answer.isError and json.loads(answer.content[0].text) == answer.structuredContent
@@ -103,6 +108,8 @@ def test_a_photo_becomes_pictures_tool_by_tool(address, tmp_path):
     (tmp_path / "sent.png").write_bytes(base64.b64decode(images.content[2].data))
     metadata = read_metadata(tmp_path / "sent.png")
     assert metadata["prompt"] == "a photo of <asset0> and <asset1>" and metadata["seed"] + metadata["index"] == 6
+    archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(exported.content[1].resource.blob)))
+    assert not exported.isError and any(name.endswith(".safetensors") for name in archive.namelist())
     assert refused.isError and "object set was not found" in refused.content[0].text
     assert path.exists() and len(again.content) == 2
 
