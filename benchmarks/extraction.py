@@ -34,8 +34,8 @@ from breakascene.models.handles import initial_embeddings, training_prompt
 from breakascene.models.loading import load_base
 from breakascene.training import losses
 from breakascene.training.loop import run_extraction
-from breakascene.training.prior import PRIOR_PROMPTS, prior_latents
-from breakascene.training.settings import PRESET_NAMES, Settings, preset
+from breakascene.training.prior import prior_latents
+from breakascene.training.settings import PRESET_NAMES, PRIOR_PROMPTS, Settings, preset
 from breakascene.training.step import sample_subset
 
 WARMUP_STEPS = 2  # of each phase, not measured

@@ -29,6 +29,7 @@ class TrainingData:
     latent_std: torch.Tensor  # (N, C, h, w)
     masks: torch.Tensor  # (N, K, h, w) in 0..1, at latent size
     attention_masks: torch.Tensor  # (N, K, s, s) in 0..1, at the size of the attention maps, each with peak 1
+    coverage: torch.Tensor  # (N, K, h, w), share of each cell that a mask covers, however small its object
     visible: tuple[tuple[int, ...], ...]  # for each image the concepts in it
     num_photos: int = 1  # photo i is image 2i, its mirror image 2i + 1
 
@@ -36,11 +37,17 @@ class TrainingData:
     def for_run(cls, scene: Scene, base: Base, settings: Settings) -> "TrainingData":
         """Encode the images for a run with these settings, with more compositions for more concepts."""
         count = round(NUM_COMPOSITIONS * max(1, len(scene.concepts) / FEW_CONCEPTS)) if settings.composition_prob else 0
-        return cls.encode(scene, base, count, settings.seed, settings.flip_compositions)
+        return cls.encode(scene, base, count, settings.seed, settings.flip_compositions, settings.mask_resize)
 
     @classmethod
     def encode(
-        cls, scene: Scene, base: Base, num_compositions: int = 0, seed: int = 0, flip: bool = False
+        cls,
+        scene: Scene,
+        base: Base,
+        num_compositions: int = 0,
+        seed: int = 0,
+        flip: bool = False,
+        mask_resize: str = "area",
     ) -> "TrainingData":
         """Encode the photos, their mirror images and compositions, half of which are mirrored with `flip`."""
         rng, images = np.random.default_rng(seed), []
@@ -64,11 +71,13 @@ class TrainingData:
         latents = [base.encode(pixels[start : start + batch]) for start in range(0, len(pixels), batch)]
         mean, std = (torch.cat(parts) for parts in zip(*latents, strict=True))
         masks = [torch.tensor(masks.copy(), dtype=torch.float32, device=base.device) for _, masks in images]
+        attention_masks = [losses.downsample(one, base.attention_size, mask_resize) for one in masks]
         return cls(
             mean,
             std,
+            torch.stack([losses.downsample(one, base.latent_size, mask_resize) for one in masks]),
+            torch.stack([losses.normalize_peak(one) for one in attention_masks]),
             torch.stack([losses.downsample(one, base.latent_size) for one in masks]),
-            torch.stack([losses.normalize_peak(losses.downsample(one, base.attention_size)) for one in masks]),
             tuple(tuple(np.flatnonzero(masks.any((1, 2))).tolist()) for _, masks in images),
             len(scene.other_photos) + 1,
         )
@@ -82,14 +91,14 @@ class TrainingData:
     @cached_property
     def center_columns(self) -> list[list[float]]:
         """The mean column of each concept in each image, (N, K); NaN where it is not visible."""
-        columns = self.masks.sum(2)  # (N, K, w)
+        columns = self.coverage.sum(2)  # (N, K, w)
         indices = torch.arange(columns.shape[-1], device=columns.device)
         return ((columns * indices).sum(-1) / columns.sum(-1)).tolist()
 
     @cached_property
     def areas(self) -> torch.Tensor:
         """The share of each image that each concept covers, (N, K), on the CPU."""
-        return self.masks.mean((2, 3)).cpu()
+        return self.coverage.mean((2, 3)).cpu()
 
 
 def compose(cutouts: Sequence[Image.Image], size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -137,7 +137,9 @@ def _train(
             prior = None
             if phase == 2:
                 if settings.prior_loss_weight and state.step < last:
-                    prior = prior_latents(base, settings.num_prior_images, options.stop)
+                    prior = prior_latents(
+                        base, settings.num_prior_images, settings.prior_prompts, options.stop
+                    )
                     stopped = prior is None
                 trainable = stack.enter_context(optim.trainable(base, settings))
             state.begin_phase(phase, embeddings, trainable.parameters if trainable else {}, eight_bit)

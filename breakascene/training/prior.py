@@ -1,7 +1,7 @@
 """Prior images, generated once by the base against forgetting in phase 2 (as in DreamBooth and the public code)."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,18 +11,8 @@ from safetensors.torch import load_file, save_file
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.paths import cache_folder
+from breakascene.training.settings import PRIOR_PROMPTS
 
-# Plain scenes that both the toybox and Stable Diffusion know; the public code has one prompt, see docs/method.md.
-PRIOR_PROMPTS = (
-    "a photo of a dog at the beach",
-    "a photo of a car in the snow",
-    "a photo of an apple on a wooden table",
-    "a photo of a cat on the grass",
-    "a photo of a bird and a flower",
-    "a photo of a cup and a book",
-    "a photo of a boat under water",
-    "a photo of a tree in the desert",
-)
 NUM_INFERENCE_STEPS = 12  # enough for DPM-Solver++, and quick on a CPU
 BATCH_SIZE = 8
 
@@ -35,12 +25,17 @@ class Prior:
     prompts: tuple[str, ...]
 
 
-def prior_latents(base: Base, count: int, stop: Callable[[], bool] = lambda: False) -> Prior | None:
-    """Generate `count` prior images of PRIOR_PROMPTS with the unchanged base, or read them from the cache.
+def prior_latents(
+    base: Base,
+    count: int,
+    prompts: Sequence[str] = PRIOR_PROMPTS,
+    stop: Callable[[], bool] = lambda: False,
+) -> Prior | None:
+    """Generate `count` prior images of the prompts in turn with the unchanged base, or read them from the cache.
 
     They depend on the base, the prompts and the count only. Returns None if `stop` became true before the end.
     """
-    prompts = [PRIOR_PROMPTS[i % len(PRIOR_PROMPTS)] for i in range(count)]
+    prompts = [prompts[i % len(prompts)] for i in range(count)]
     key = hashlib.sha256(
         repr((base.fingerprint, prompts, NUM_INFERENCE_STEPS, base.default_guidance_scale)).encode()
     ).hexdigest()[:16]

@@ -8,6 +8,20 @@ from breakascene.errors import UserError
 from breakascene.models.base import Base
 from breakascene.models.lora import UNET_ATTENTION, UNET_INNER
 
+# Plain scenes with objects, which are what a run could make the base forget; both the toybox and Stable Diffusion know
+# them.
+PRIOR_PROMPTS = (
+    "a photo of a dog at the beach",
+    "a photo of a car in the snow",
+    "a photo of an apple on a wooden table",
+    "a photo of a cat on the grass",
+    "a photo of a bird and a flower",
+    "a photo of a cup and a book",
+    "a photo of a boat under water",
+    "a photo of a tree in the desert",
+)
+PUBLIC_PRIOR_PROMPTS = ("a photo at the beach",)  # of the public code
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -27,6 +41,7 @@ class Settings:
     weight_lr: float = 2e-6  # of the weights in phase 2; appendix B.1
     lr_scheduler: str = "constant"  # of phase 2: "constant" as in the public code, or "linear" down to 0
     weight_decay: float = 1e-2  # of AdamW, as in the public code
+    max_grad_norm: float = 0.0  # clip the gradient of all parameters to this norm, 0 for never; 1 in the public code
 
     # Weights that phase 2 trains
     train_all_weights: bool = False  # all weights, as in the paper, instead of LoRA
@@ -45,12 +60,14 @@ class Settings:
     init_from_image: bool = False  # start the handles at their cut-outs' image codes where the base has a map for them
 
     # Losses
+    mask_resize: str = "area"  # to the size of latents and attention maps: "area", or "nearest" as in the public code
     masked_loss: bool = True  # reconstruct inside the masks only; section 3
     area_weighting: float = 0.0  # 1: small concepts count as much as large ones in the masked loss
     normalize_channels: bool = False  # scale each latent channel by its power, so that details count as much as colors
     attention_loss_weight: float = 1e-2  # λ_attn; section 3
     prior_loss_weight: float = 1.0  # as in DreamBooth
     num_prior_images: int = 96  # generated once for a base; the public code takes 100
+    prior_prompts: tuple[str, ...] = PRIOR_PROMPTS  # of the prior images, in turn
 
     @property
     def total(self) -> int:
@@ -100,6 +117,10 @@ class Settings:
             raise ValueError("its setting steps does not have two numbers")
         if self.lr_scheduler not in ("constant", "linear"):
             raise ValueError("its setting lr_scheduler is unknown")
+        if self.mask_resize not in ("area", "nearest"):
+            raise ValueError("its setting mask_resize is unknown")
+        if not self.prior_prompts:
+            raise ValueError("its setting prior_prompts is empty")
 
 
 _RANGES = {  # of the fields with narrower ranges than 0..1e6
@@ -158,9 +179,15 @@ TOYBOX_LORA = {
     "lr_scheduler": "linear",
     "left_to_right": True,
 }
+PUBLIC_CODE = {"max_grad_norm": 1.0, "mask_resize": "nearest"}
 PRESETS = {
     # As published: what the others are measured against.
-    ("sd", "paper"): {"train_all_weights": True},
+    ("sd", "paper"): {
+        "train_all_weights": True,
+        **PUBLIC_CODE,
+        "prior_prompts": PUBLIC_PRIOR_PROMPTS,
+        "num_prior_images": 100,
+    },
     # As many steps as the paper, but small factors to train: a fifth of the memory.
     ("sd", "light"): {"weight_lr": 1e-4, "handle_lr_phase2": 5e-5},
     # Three eighths of the steps at three to four times the rates: a first result within minutes.
@@ -168,6 +195,7 @@ PRESETS = {
     # The paper's losses, steps and sampling, with rates that suit a small model and names in the order of its captions.
     ("toybox", "paper"): {
         "train_all_weights": True,
+        **PUBLIC_CODE,
         "left_to_right": True,
         "handle_lr": 1e-2,
         "weight_lr": 5e-5,
