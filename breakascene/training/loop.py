@@ -119,7 +119,7 @@ def _train(
     """Do all steps, from the saved checkpoint if there is one, and return (and save) the concepts."""
     handles, eight_bit, stopped, trainable = scene.handles, plan.mode.eight_bit, False, None
     with ExitStack() as stack:
-        stack.enter_context(memory_mode(base, settings, plan.mode))  # first, to make room for the encoding
+        stack.enter_context(memory_mode(base, plan.mode))  # first, to make room for the encoding
         data = TrainingData.for_run(scene, base, settings)
         state = TrainState(base, settings, saved)
         reporter = Reporter(base, data, handles, settings, plan, options)
@@ -137,9 +137,7 @@ def _train(
             prior = None
             if phase == 2:
                 if settings.prior_loss_weight and state.step < last:
-                    prior = prior_latents(
-                        base, settings.num_prior_images, settings.prior_prompts, options.stop
-                    )
+                    prior = prior_latents(base, settings.num_prior_images, settings.prior_prompts, options.stop)
                     stopped = prior is None
                 trainable = stack.enter_context(optim.trainable(base, settings))
             state.begin_phase(phase, embeddings, trainable.parameters if trainable else {}, eight_bit)
