@@ -59,6 +59,12 @@ def is_random_base(name: str) -> bool:
 
 def random_base(name: str, device: torch.device) -> Base:
     """Build a base with random weights on the device."""
+    components = random_components(name, device)
+    return assemble(name, components, "sdxl" if "text_encoder_2" in components else "sd", None, device)
+
+
+def random_components(name: str, device: torch.device) -> dict[str, object]:
+    """Build the components of a base, by their names in diffusers."""
     kind, tiny = name.removesuffix("-tiny"), name.endswith("-tiny")
     shapes, is_sdxl = SHAPES[kind], kind == "sdxl"
     unet, vae_channels = {**shapes["unet"], "sample_size": shapes["latent"]}, VAE_CHANNELS
@@ -96,9 +102,9 @@ def random_base(name: str, device: torch.device) -> Base:
             second = CLIPTextModelWithProjection(_text_config(tokenizer, *text[1]))
             components |= {"text_encoder_2": second, "tokenizer_2": clip_tokenizer("!")}
     components["scheduler"] = DDPMScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1, clip_sample=False
     )
-    return assemble(name, components, "sdxl" if is_sdxl else "sd", None, device)
+    return components
 
 
 def clip_tokenizer(pad: str = "<|endoftext|>") -> CLIPTokenizer:

@@ -17,7 +17,7 @@ from breakascene.training.loop import run_extraction
 from breakascene.training.settings import PRESET_NAMES, preset
 
 GB = 1e9
-TARGETS = {"paper": 20 * GB, "light": 8 * GB, "quick": 6 * GB}
+TARGETS = {"paper": 20 * GB, "light": 8 * GB, "quick": 8 * GB}
 RESULT = 60e6
 
 

@@ -56,12 +56,13 @@ def test_a_shared_gpu_is_requested_for_the_seconds_that_the_work_takes(opened, s
     assert engine.fits(quick) and not engine.fits(paper)
     assert engine._extraction_lease(scene, quick, Path(), Path(), Path()) == engine.extraction_seconds(quick)
     assert engine._extraction_lease(scene, paper, Path(), Path(), Path(), True) == engine.MAX_SECONDS
-    monkeypatch.setattr(opened, "family", "sd")
-    assert engine.extraction_seconds(preset("quick", opened)) <= 30
+    with monkeypatch.context() as changed:
+        changed.setattr(opened, "family", "sd")
+        assert engine.extraction_seconds(preset("quick", opened)) <= 30
     lent = [engine._generation_lease(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
     assert engine.TRANSFER_SECONDS < lent[0] < lent[1] < lent[2] == engine.MAX_SECONDS
     with pytest.raises(UserError, match="choose “Quick”, or fewer steps"):
-        extraction_job.make_settings(scene, "paper", 1000, 1000, 0)
+        extraction_job.make_settings(scene, "paper", 3000, 3000, 0)
     for phase in (1, 2):  # a run has shown that it is slower
         engine._step_seconds[engine._step_kind(quick, phase)] = 100.0
     assert [en.PRESET_TOO_LONG in text for text, _ in presets.cards()][0]
