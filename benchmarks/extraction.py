@@ -29,8 +29,9 @@ from breakascene.data.scene import Scene
 from breakascene.models.base import Base
 from breakascene.models.loading import load_base
 from breakascene.training.loop import run_extraction
+from breakascene.training.modes import PRESET_NAMES
 from breakascene.training.prior import BATCH_SIZE, prior_latents
-from breakascene.training.settings import PRESET_NAMES, Settings, preset
+from breakascene.training.settings import Settings, preset
 
 STAGES = ("encode", "phase 1", "phase 2", "save")
 WARMUP_STEPS = 2  # of each phase of the reference, not measured

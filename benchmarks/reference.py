@@ -97,11 +97,12 @@ def reference(
                 num_timesteps = base.scheduler.config.num_train_timesteps
                 timesteps = torch.randint(num_timesteps, (len(latents),), generator=rng).to(base.device)
                 noisy_latents, target = base.add_noise(latents, noise, timesteps)
-                encoder_hidden_states = base.text_encoder(base.tokens(prompts)).last_hidden_state
+                (input_ids,) = base.tokenize(prompts)
+                encoder_hidden_states = base.text_encoder(input_ids).last_hidden_state
                 model_pred = base.unet(noisy_latents, timesteps, encoder_hidden_states).sample
             loss = losses.masked_loss(model_pred[:1], target[:1], latent_masks[subset].amax(0)[None, None])
             layer_maps = [maps[layer].unflatten(0, (len(prompts), -1))[0].mean(0) for layer in base.attention_layers]
-            tokens = base.tokens(prompts)[0].tolist()
+            tokens = input_ids[0].tolist()
             positions = [[tokens.index(ids[k])] for k in subset]
             handle_maps = token_maps(torch.stack(layer_maps).mean(0), positions)
             loss = loss + settings.attention_loss_weight * losses.attention_loss(

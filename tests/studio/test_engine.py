@@ -11,14 +11,15 @@ from breakascene.studio import engine
 from breakascene.studio.screens import extraction_job, presets
 from breakascene.studio.strings import en
 from breakascene.training.loop import extract
-from breakascene.training.settings import PRESET_NAMES, PRIOR_PROMPTS, PUBLIC_PRIOR_PROMPTS, preset
+from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.settings import PRIOR_PROMPTS, PUBLIC_PRIOR_PROMPTS, preset
 
 
 @pytest.fixture
 def opened(tiny_folder, monkeypatch):
     for name in ("_loaded", "_forward_seconds", "_step_seconds"):
         monkeypatch.setattr(engine, name, {})
-    assert [text for text, _ in presets.cards()] == ["\n".join(en.PRESETS[name]) for name in presets.PRESETS]
+    assert [text for text, _ in presets.cards()] == ["\n".join(en.PRESETS[name]) for name in PRESET_NAMES]
     engine.open_models(tiny_folder)
     return engine.base()
 
@@ -59,8 +60,8 @@ def test_a_shared_gpu_is_requested_for_the_seconds_that_the_work_takes(opened, s
     with monkeypatch.context() as changed:
         changed.setattr(opened, "family", "sd")
         assert engine.extraction_seconds(preset("quick", opened)) <= 30
-    lent = [engine._generation_lease(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
-    assert engine.TRANSFER_SECONDS < lent[0] < lent[1] < lent[2] == engine.MAX_SECONDS
+    seconds = [engine._generation_lease(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
+    assert engine.TRANSFER_SECONDS < seconds[0] < seconds[1] < seconds[2] == engine.MAX_SECONDS
     with pytest.raises(UserError, match="choose “Quick”, or fewer steps"):
         extraction_job.make_settings(scene, "paper", 3000, 3000, 0)
     for phase in (1, 2):  # a run has shown that it is slower
@@ -80,7 +81,7 @@ def test_an_idle_gpu_generates_the_prior_images_of_all_presets(opened, monkeypat
     monkeypatch.setattr(opened, "family", "sd")
     monkeypatch.setattr(type(opened), "device", torch.device("cuda"))
     assert engine.generate_prior_images(lambda: False)
-    assert calls == [(96, PRIOR_PROMPTS), (32, PRIOR_PROMPTS), (100, PUBLIC_PRIOR_PROMPTS)]
+    assert calls == [(32, PRIOR_PROMPTS), (96, PRIOR_PROMPTS), (100, PUBLIC_PRIOR_PROMPTS)]
     missing.append(PUBLIC_PRIOR_PROMPTS)
     assert not engine.generate_prior_images(lambda: True)  # interrupted by a job: called again after it
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
