@@ -20,12 +20,12 @@ BASE_SWITCH = (
 )
 SWITCH_TITLE = "Use another base model"
 SEGMENTER_DOWNLOADING = (
-    "SAM {name} is being downloaded for precise masks ({share:.0%}). The small segmenter is in use until then; this "
-    "changes by itself."
+    "SAM {name} is being downloaded for precise masks ({share:.0%}). Until it is ready, the small segmenter is used; "
+    "the studio switches over by itself."
 )
 JUDGE_DOWNLOADING = (
-    "{name} is being downloaded for evaluations ({share:.0%}). The toybox's judge is in use until then; this changes "
-    "by itself."
+    "{name} is being downloaded for evaluations ({share:.0%}). Until it is ready, the toybox's judge is used; the "
+    "studio switches over by itself."
 )
 
 # 1 Select
