@@ -235,8 +235,8 @@ METRICS = {  # of evaluation.metrics: in plain words, and whether it is a share
     "identity": ("likeness to the photo (identity, at most 1)", False),
     "prompt": ("match with the prompt (at most 1)", False),
 }
-TABLE_METRIC, TABLE_RESULT, TABLE_MODEL = "metric", "result", "measured by"
-TOYBOX_JUDGE = "toybox's judge"
+TABLE_METRIC, TABLE_RESULT = "metric", "result"
+MEASURED_BY, TOYBOX_JUDGE = "{metric}, by {model}", "the toybox's judge"
 CONFUSION = "What each object was recognized as:"
 CONFUSION_REQUESTED = "requested"
 CONFUSION_OTHER = {"something else": "something else", "nothing": "nothing"}  # metrics.OTHER, metrics.NOTHING

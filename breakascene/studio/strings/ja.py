@@ -244,8 +244,8 @@ METRICS = {
     "identity": ("写真との類似度（最大 1）", False),
     "prompt": ("プロンプトとの一致度（最大 1）", False),
 }
-TABLE_METRIC, TABLE_RESULT, TABLE_MODEL = "指標", "結果", "測定モデル"
-TOYBOX_JUDGE = "トイボックスの判定モデル"
+TABLE_METRIC, TABLE_RESULT = "指標", "結果"
+MEASURED_BY, TOYBOX_JUDGE = "{metric}（測定：{model}）", "トイボックスの判定モデル"
 CONFUSION = "各オブジェクトの認識結果："
 CONFUSION_REQUESTED = "指定"
 CONFUSION_OTHER = {"something else": "別のもの", "nothing": "認識なし"}
