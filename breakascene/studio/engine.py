@@ -246,6 +246,7 @@ def evaluate(run: Path, out: Path, stop_file: Path) -> Iterator[tuple[int, int, 
         judges = replace(judges, notes=(missing.note,))
     # The figures of the toybox are those of its own segmenter
     finder = Segmenter.load("toybox") if toybox else segmenter()
+    finder.sam.to(base().device)  # on a ZeroGPU Space only this process has the GPU
     for event in report.write([run], base(), out, judges, finder):
         yield event
         if stop_file.exists():
