@@ -66,7 +66,7 @@ def launch(
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     sessions = SessionStore(folder, **limits)
-    job_queue = JobQueue()
+    job_queue = JobQueue(idle_work=engine.generate_prior_images)
     demo = build(sessions, job_queue)
     engine.start_downloads(sessions.open_photos)
     demo.job_queue = job_queue
