@@ -281,3 +281,29 @@ def as_png(width, height):
     out = io.BytesIO()
     Image.new("RGB", (width, height), "red").save(out, "PNG")
     return out.getvalue()
+
+
+def test_masks_go_out_as_coco_and_come_back_inverted(browser, address, tmp_path):
+    with visitor(browser, address) as page:
+        open_sample(page)
+        act_on_canvas(page, page.locator("#sample-masks").click)
+        first = share_of(page)
+        act_on_canvas(page, page.locator("#invert").click)
+        page.locator("#number-0, .number-0").first.click()
+        page.locator("#mask-files > button").click()
+        page.locator("#mask-format").get_by_label("COCO").check()
+        with page.expect_download() as download:
+            page.locator("#download-masks").click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            assert set(archive.namelist()) == {"annotations.json", "photo.png"}
+            archive.extract("annotations.json", tmp_path)
+        shares = page.locator("#about .caption").inner_text()
+        assert f"1 teapot: {first}%" in shares or f"{100 - first:.1f}%" in shares
+        page.locator("#other-photo").click()
+        open_sample(page)
+        page.locator("#mask-files > button").click()
+        act_on_canvas(
+            page, lambda: page.locator("#import-masks input[type=file]").set_input_files(tmp_path / "annotations.json")
+        )
+        expect(page.locator("#about .caption")).to_have_text(shares)
+        shot(page, "mask-files")
