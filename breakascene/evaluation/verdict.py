@@ -1,0 +1,133 @@
+"""A verdict on an extraction: whether generated images show each object as its cut-out from the photo does.
+
+The thresholds were calibrated on the toybox, with its judge's features: python -m benchmarks.verdicts calibrate.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from breakascene.data.crop import masked_crop, transparent_crop
+from breakascene.data.scene import Scene
+from breakascene.evaluation.metrics import FeatureExtractor, object_regions
+from breakascene.generation.generate import generate
+from breakascene.models.base import Base
+from breakascene.models.concepts import Concepts
+from breakascene.models.handles import BACKGROUND, training_prompt
+from breakascene.segmentation.segmenter import Segmenter
+from breakascene.toybox.judge import IMAGE_SIZE, Judge, encode_images
+
+UNRECOGNIZABLE, PARTLY, RIGHT = "unrecognizable", "partly", "right"
+MIN_RIGHT, MIN_PARTLY = 0.94, 0.68  # similarities
+MIN_FAMILIARITY = 0.7  # 24 photos of the toybox reach 0.79 and more, 7 real ones at most 0.62
+IMAGES, NUM_INFERENCE_STEPS = 4, 12  # for each object
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """Images of one object beside its cut-out.
+
+    Args:
+        name: Of the object.
+        cutout: RGBA.
+        images: Of the object alone.
+        level: RIGHT, PARTLY, UNRECOGNIZABLE, or None where no features are calibrated for the base.
+    """
+
+    name: str
+    cutout: Image.Image
+    images: Sequence[Image.Image]
+    level: str | None
+
+
+def compare(
+    base: Base,
+    concepts: Concepts,
+    scene: Scene,
+    extractor: FeatureExtractor | None,
+    segmenter: Segmenter,
+    familiar: bool = True,
+) -> list[Verdict]:
+    """Generate images of each object alone and compare them with its cut-out.
+
+    Args:
+        base: The base that the concepts were learned on.
+        concepts: The run's concepts.
+        scene: The run's photo and masks.
+        extractor: The toybox's; None gives no levels.
+        segmenter: Finds the object in an image.
+        familiar: Whether the base knows such photos.
+    """
+    images = comparison_images(base, concepts)
+    found = similarities(scene, images, extractor, segmenter) if extractor else {}
+    names, masks = (dict(zip(scene.handles, values, strict=True)) for values in (scene.names, scene.masks()))
+    return [
+        Verdict(
+            names[handle],
+            transparent_crop(scene.photo, masks[handle]),
+            own,
+            level(found[handle], familiar) if extractor else None,
+        )
+        for handle, own in images.items()
+    ]
+
+
+def comparison_images(base: Base, concepts: Concepts) -> dict[str, list[Image.Image]]:
+    """Generate IMAGES images of each object alone, from the same seeds in every run."""
+    handles = [handle for handle in concepts.handles if handle != BACKGROUND]
+    prompts = [training_prompt([handle]) for handle in handles]
+    options = {"count": IMAGES, "same_seeds": True, "num_inference_steps": NUM_INFERENCE_STEPS}
+    images = [generated.image for generated in generate(base, concepts, prompts, **options)]
+    return {handle: images[i * IMAGES : (i + 1) * IMAGES] for i, handle in enumerate(handles)}
+
+
+def similarities(
+    scene: Scene, images: dict[str, Sequence[Image.Image]], extractor: FeatureExtractor, segmenter: Segmenter
+) -> dict[str, list[float]]:
+    """Compare the images of each handle with its cut-out.
+
+    Args:
+        scene: The photo and its masks.
+        images: By handle.
+        extractor: Its features are compared.
+        segmenter: Finds the regions of an image; the one closest to the cut-out counts.
+
+    Returns:
+        By handle, the cosine similarity of each image, 0 where nothing is found.
+    """
+    photo, masks = np.asarray(scene.photo), dict(zip(scene.handles, scene.masks(), strict=True))
+    found = {}
+    for handle, own in images.items():
+        cutout = extractor.encode_images([masked_crop(photo, masks[handle])])[0]
+        regions = [object_regions(image, segmenter) for image in own]
+        found[handle] = [
+            float(torch.max(extractor.encode_images(region) @ cutout)) if region else 0.0 for region in regions
+        ]
+    return found
+
+
+def level(image_similarities: Sequence[float], familiar: bool = True) -> str:
+    """Return the level of an object: all of its images have to look like it, so the worst decides.
+
+    Args:
+        image_similarities: Of the object's images with its cut-out.
+        familiar: Whether the base knows such photos. If not, the features say little: they put shapeless patches close
+            to real objects, so the object is rated a level lower.
+    """
+    worst = min(image_similarities)
+    if worst >= MIN_RIGHT:
+        return RIGHT if familiar else PARTLY
+    return PARTLY if worst >= MIN_PARTLY and familiar else UNRECOGNIZABLE
+
+
+@torch.no_grad()
+def familiarity(scene: Scene, judge: Judge) -> float:
+    """Return the cosine similarity of a scene with the closest of the places that the toybox knows.
+
+    Below MIN_FAMILIARITY the photo is unlike everything that the toybox was trained on.
+    """
+    pixels = scene.square_crop(IMAGE_SIZE).pixels
+    return float((encode_images(judge.model, pixels[None]) @ judge.place_features.T).max())
