@@ -7,11 +7,10 @@ that agree best with the labels, and counts how often scenes left out of the fit
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from PIL import Image
 
@@ -22,8 +21,12 @@ from breakascene.evaluation.verdict import (
     MIN_FAMILIARITY,
     MIN_PARTLY,
     MIN_RIGHT,
+    PARTLY,
+    RIGHT,
+    UNRECOGNIZABLE,
     comparison_images,
     familiarity,
+    level,
     similarities,
 )
 from breakascene.files import atomic_file
@@ -38,14 +41,16 @@ from breakascene.training.settings import preset
 app = typer.Typer(add_completion=False)
 
 RESULTS = Path(__file__).parent / "results" / "verdicts"
-SCENES = Bench(seed=2211, scenes=6, things=(2, 3))  # neither those of the benchmark nor those that chose the settings
+SCENES = Bench(
+    seed=2211, scenes=6, object_counts=(2, 3)
+)  # neither those of the benchmark nor those that chose the settings
 RUNS = {  # name: preset, steps, scenes
     "handles-only": ("quick", (3, 0), 6),
     "early": ("quick", (4, 8), 6),
     "quick": ("quick", None, 6),
     "light": ("light", None, 3),
 }
-LEVELS = (0, 1, 2)
+LEVELS = (UNRECOGNIZABLE, PARTLY, RIGHT)  # of the labels 0, 1 and 2
 
 
 @app.command()
@@ -71,12 +76,12 @@ def collect(
             concepts = run_extraction(scene, base, preset(name, base, **changes))
             images = comparison_images(base, concepts)
             rows = {
-                handle: [round(value, 4) for value in values]
-                for handle, values in similarities(scene, images, extractor, segmenter).items()
+                handle: [[round(value, 4) for value in pair] for pair in pairs]
+                for handle, pairs in similarities(scene, images, extractor, segmenter).items()
             }
             out.mkdir(parents=True, exist_ok=True)
-            with atomic_file(path.with_suffix(".png")) as draft:
-                sheet(scene, images).save(draft)
+            with atomic_file(path.with_suffix(".webp")) as draft:
+                sheet(scene, images).save(draft, "WEBP", quality=80)
             with atomic_file(path) as draft:
                 draft.write_text(json.dumps({"names": scene.names, "similarities": rows}, indent=1) + "\n")
             print(path.stem, rows, flush=True)
@@ -101,35 +106,25 @@ def calibrate(
 ) -> None:
     """Print the thresholds that agree best with the labels, and how familiar photos are; write both to summary.json."""
     labels = json.loads((out / "labels.json").read_text())
-    rows = []  # (scene, label, worst similarity)
+    rows, real = [], []  # (scene, label, measured), of the toybox's scenes and of real photos
     for key, own in labels.items():
         found = json.loads((out / f"{key}.json").read_text())["similarities"].values()
-        rows += [(key[-2:], label, min(values)) for label, values in zip(own, found, strict=True)]
-    fitted = fit(rows)
+        scene = key.rsplit("-", 1)[1]
+        (rows if scene.isdigit() else real).extend((scene, *pair) for pair in zip(own, found, strict=True))
     held_out = [
-        (label, judged(worst, fit([row for row in rows if row[0] != scene])))
+        (label, judged(measured, fit([row for row in rows if row[0] != scene])))
         for scene in {scene for scene, *_ in rows}
-        for own, label, worst in rows
+        for own, label, measured in rows
         if own == scene
     ]
-    judge = load_judge("cpu")
-    own = [
-        familiarity(scene, judge)
-        for scene in (
-            *map(load_scene, sorted(path.parent for path in SAMPLES.glob("*/img.*"))),
-            *map(SCENES.scene, range(6)),
-        )
-    ]
+    in_use = [(label, LEVELS.index(level(measured))) for _, label, measured in rows]
+    judge, sampled = load_judge("cpu"), sorted(path.parent for path in SAMPLES.glob("*/img.*"))
+    own = [familiarity(scene, judge) for scene in (*map(load_scene, sampled), *map(SCENES.scene, range(6)))]
     summary = {
-        "objects": len(rows),
-        "thresholds": fitted,
-        "agreement": share(label == level for label, level in held_out),
-        "two_levels_apart": sum(abs(label - level) == 2 for label, level in held_out),
-        "confusion": [[held_out.count((label, level)) for level in LEVELS] for label in LEVELS],
-        "in_use": {
-            "thresholds": [MIN_PARTLY, MIN_RIGHT],
-            "agreement": share(label == judged(worst, (MIN_PARTLY, MIN_RIGHT)) for _, label, worst in rows),
-        },
+        "fitted": fit(rows),
+        "held_out": agreement(held_out),
+        "in_use": {"thresholds": [MIN_PARTLY, MIN_RIGHT], **agreement(in_use)},
+        "real_photos": agreement([(label, LEVELS.index(level(measured, False))) for _, label, measured in real]),
         "familiarity": {
             "threshold": MIN_FAMILIARITY,
             "toybox": [round(min(own), 3), round(max(own), 3)],
@@ -141,29 +136,37 @@ def calibrate(
     print(json.dumps(summary, indent=1))
 
 
-def fit(rows: Sequence[tuple[str, int, float]]) -> tuple[float, float]:
+def agreement(pairs: Sequence[tuple[int, int]]) -> dict:
+    """How often (label, level) agree, and the counts of levels (columns) for each label (rows)."""
+    numbers = range(len(LEVELS))
+    return {
+        "objects": len(pairs),
+        "agree": round(sum(label == found for label, found in pairs) / len(pairs), 3),
+        "two_levels_apart": sum(bool(abs(label - found) == 2) for label, found in pairs),
+        "confusion": [[pairs.count((label, found)) for found in numbers] for label in numbers],
+    }
+
+
+def fit(rows: Sequence[tuple]) -> tuple[float, float]:
     """Return the thresholds, in steps of 0.01, with the smallest sum of squared differences from the labels.
 
     A verdict that is better than the label counts twice: unfounded praise costs trust.
     """
-    grid = [round(value, 2) for value in np.arange(0.3, 1, 0.01)]
+    grid = [value / 100 for value in range(30, 100)]
     pairs = [(low, high) for low in grid for high in grid if low < high]
 
     def cost(pair: tuple[float, float]) -> float:
-        differences = [judged(worst, pair) - label for _, label, worst in rows]
+        differences = [judged(measured, pair) - label for _, label, measured in rows]
         return sum(difference**2 * (2 if difference > 0 else 1) for difference in differences)
 
-    best = min(map(cost, pairs))
-    best_pairs = [pair for pair in pairs if cost(pair) == best]
-    return best_pairs[len(best_pairs) // 2]  # in the middle of those that agree equally well
+    costs = {pair: cost(pair) for pair in pairs}
+    best = [pair for pair in pairs if costs[pair] == min(costs.values())]
+    return best[len(best) // 2]  # in the middle of those that agree equally well
 
 
-def judged(worst: float, thresholds: tuple[float, float]) -> int:
-    return sum(worst >= threshold for threshold in thresholds)
-
-
-def share(values: Iterable[bool]) -> float:
-    return round(float(np.mean(list(values))), 3)
+def judged(measured: Sequence, thresholds: tuple[float, float]) -> int:
+    worst = min(similarity for similarity, _ in measured)
+    return sum(bool(worst >= threshold) for threshold in thresholds)
 
 
 if __name__ == "__main__":

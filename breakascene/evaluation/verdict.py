@@ -21,8 +21,12 @@ from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox.judge import IMAGE_SIZE, Judge, encode_images
 
 UNRECOGNIZABLE, PARTLY, RIGHT = "unrecognizable", "partly", "right"
-MIN_RIGHT, MIN_PARTLY = 0.94, 0.68  # similarities
-MIN_FAMILIARITY = 0.7  # 24 photos of the toybox reach 0.79 and more, 7 real ones at most 0.62
+MIN_RIGHT, MIN_PARTLY = 0.94, 0.68  # similarities of the features
+# On photos that the base does not know, its features put shapeless patches close to real objects. There an object is
+# at most partly right, and needs the light and dark of its cut-out in the same places.
+MIN_UNFAMILIAR, MIN_CORRELATION = 0.8, 0.67
+CORRELATION_SIZE = 32  # pixels
+MIN_FAMILIARITY = 0.7  # photos of the toybox reach 0.76 and more, the two real ones 0.62 and 0.45
 IMAGES, NUM_INFERENCE_STEPS = 4, 12  # for each object
 
 
@@ -86,7 +90,7 @@ def comparison_images(base: Base, concepts: Concepts) -> dict[str, list[Image.Im
 
 def similarities(
     scene: Scene, images: dict[str, Sequence[Image.Image]], extractor: FeatureExtractor, segmenter: Segmenter
-) -> dict[str, list[float]]:
+) -> dict[str, list[tuple[float, float]]]:
     """Compare the images of each handle with its cut-out.
 
     Args:
@@ -96,31 +100,48 @@ def similarities(
         segmenter: Finds the regions of an image; the one closest to the cut-out counts.
 
     Returns:
-        By handle, the cosine similarity of each image, 0 where nothing is found.
+        By handle and image, the cosine similarity of the features and the correlation of the lightness; 0 where
+        nothing is found.
     """
     photo, masks = np.asarray(scene.photo), dict(zip(scene.handles, scene.masks(), strict=True))
     found = {}
     for handle, own in images.items():
-        cutout = extractor.encode_images([masked_crop(photo, masks[handle])])[0]
-        regions = [object_regions(image, segmenter) for image in own]
-        found[handle] = [
-            float(torch.max(extractor.encode_images(region) @ cutout)) if region else 0.0 for region in regions
-        ]
+        cutout = masked_crop(photo, masks[handle])
+        features = extractor.encode_images([cutout])[0]
+        found[handle] = []
+        for image in own:
+            regions = object_regions(image, segmenter)
+            if regions:
+                cosines = extractor.encode_images(regions) @ features  # (R,)
+                best = regions[int(cosines.argmax())]
+                found[handle].append((float(cosines.max()), lightness_correlation(cutout, best)))
+            else:
+                found[handle].append((0.0, 0.0))
     return found
 
 
-def level(image_similarities: Sequence[float], familiar: bool = True) -> str:
-    """Return the level of an object: all of its images have to look like it, so the worst decides.
+def lightness_correlation(one: Image.Image, other: Image.Image) -> float:
+    """Return the correlation of the lightness of two objects on black, where both are; 0 where one has no contrast."""
+    size = (CORRELATION_SIZE, CORRELATION_SIZE)
+    a, b = (np.asarray(image.convert("L").resize(size, Image.Resampling.BOX), np.float64) for image in (one, other))
+    both = (a > 8) & (b > 8)
+    if both.sum() < 2 or a[both].std() == 0 or b[both].std() == 0:
+        return 0.0
+    return float(np.corrcoef(a[both], b[both])[0, 1])
+
+
+def level(measured: Sequence[tuple[float, float]], familiar: bool = True) -> str:
+    """Return the level of an object: all of its images have to look like it, so the worst similarity decides.
 
     Args:
-        image_similarities: Of the object's images with its cut-out.
-        familiar: Whether the base knows such photos. If not, the features say little: they put shapeless patches close
-            to real objects, so the object is rated a level lower.
+        measured: Similarity and correlation of each image with the cut-out.
+        familiar: Whether the base knows such photos.
     """
-    worst = min(image_similarities)
-    if worst >= MIN_RIGHT:
-        return RIGHT if familiar else PARTLY
-    return PARTLY if worst >= MIN_PARTLY and familiar else UNRECOGNIZABLE
+    worst = min(similarity for similarity, _ in measured)
+    if not familiar:
+        correlation = sum(correlation for _, correlation in measured) / len(measured)
+        return PARTLY if worst >= MIN_UNFAMILIAR and correlation >= MIN_CORRELATION else UNRECOGNIZABLE
+    return RIGHT if worst >= MIN_RIGHT else PARTLY if worst >= MIN_PARTLY else UNRECOGNIZABLE
 
 
 @torch.no_grad()

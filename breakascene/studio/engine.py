@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from breakascene.data.scene import Scene
-from breakascene.evaluation import report
+from breakascene.evaluation import report, verdict
 from breakascene.evaluation.metrics import load_feature_extractor
+from breakascene.evaluation.verdict import Verdict
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
 from breakascene.models.base import Base
@@ -21,6 +22,9 @@ from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
+from breakascene.studio import timing
+from breakascene.studio.timing import RunTimer, Times
+from breakascene.toybox.judge import Judge, load_judge
 from breakascene.training import memory
 from breakascene.training.loop import StepEvent
 from breakascene.training.loop import extract as train
@@ -34,20 +38,14 @@ except ImportError:
 # A ZeroGPU Space lends its GPU for the seconds that are asked for, and counts them against the visitor's quota.
 MAX_SECONDS = 240  # that are asked for at most
 EVALUATION_SECONDS = 120
+COMPARISON_SECONDS = 30
 TRANSFER_SECONDS = 20  # to move the weights to the GPU
 DEFAULT_STEP_SECONDS = 0.3  # a training step, until one was timed
 DEFAULT_DENOISING_SECONDS = 0.1  # an inference step of one image
 SAVE_EVERY = 100  # steps between two checkpoints of an extraction
 
-# Cost of a training step in forward passes over its images: forward, backward and attention maps. The key is whether
-# all weights are trained.
-STEP_COST = {False: 3.7, True: 5.0}
-
-_loaded: dict[str, Base | Segmenter] = {}  # "base" and "segmenter", once open_models has run
-_forward_seconds: dict[int, float] = {}  # number of images -> seconds of a forward pass, timed by open_models
-_step_seconds: dict[
-    tuple[bool, int, int], float
-] = {}  # _step_kind -> seconds a step, averaged over this machine's runs
+# "base", "segmenter" and "times", once open_models has run; later "judge"
+_loaded: dict[str, Base | Segmenter | Times | Judge] = {}
 
 
 def zero_gpu() -> bool:
@@ -86,9 +84,10 @@ def open_models(base: str = "auto") -> None:
     """Load the base and the segmenter, and time forward passes of the sizes that the presets use."""
     _loaded["base"] = load_base(base)
     _loaded["segmenter"] = Segmenter.load()
+    times = _loaded["times"] = timing.load(_loaded["base"])
     if not zero_gpu():  # a ZeroGPU Space has a GPU only inside the decorated functions
-        sizes = {_images_per_step(settings_of(name), phase) for name in PRESET_NAMES for phase in (1, 2)}
-        _forward_seconds.update({size: _time_forward(_loaded["base"], size) for size in sizes})
+        sizes = {timing.images_per_step(settings_of(name), phase) for name in PRESET_NAMES for phase in (1, 2)} | {2}
+        times.forward.update({size: _time_forward(_loaded["base"], size) for size in sizes})
 
 
 @torch.no_grad()
@@ -101,11 +100,6 @@ def _time_forward(base: Base, batch_size: int) -> float:
         base.predict(noisy_latents, timesteps, [""] * batch_size).cpu()  # waits for the GPU
         seconds.append(time.perf_counter() - started)
     return min(seconds)
-
-
-def _images_per_step(settings: Settings, phase: int) -> int:
-    """The batch size, doubled in phase 2 by as many images of the prior."""
-    return settings.train_batch_size * (2 if phase == 2 and settings.prior_loss_weight else 1)
 
 
 def base() -> Base:
@@ -170,10 +164,26 @@ def evaluate(run: Path, out: Path, stop_file: Path) -> Iterator[tuple[int, int, 
             return
 
 
-def record_step_time(settings: Settings, event: StepEvent) -> None:
-    """Update the running average of the seconds that a step of this kind takes."""
-    kind = _step_kind(settings, event.phase)
-    _step_seconds[kind] = 0.9 * _step_seconds.get(kind, event.seconds) + 0.1 * event.seconds
+@on_gpu(COMPARISON_SECONDS)
+def compare(run: Path, scene: Scene) -> list[Verdict]:
+    """Compare images of the run's objects with the photo. Only on the toybox are the verdicts calibrated."""
+    extractor = load_feature_extractor(device=base().device) if is_toybox() else None
+    return verdict.compare(base(), Concepts.load(run), scene, extractor, segmenter(), is_familiar(scene))
+
+
+def is_familiar(scene: Scene) -> bool:
+    """Whether the base knows photos like this one. Only of the toybox it is known that it may not."""
+    if not is_toybox():
+        return True
+    if "judge" not in _loaded:
+        _loaded["judge"] = load_judge("cpu")
+    return verdict.familiarity(scene, _loaded["judge"]) >= verdict.MIN_FAMILIARITY
+
+
+def record_run(timer: RunTimer) -> None:
+    """Learn from the times of a run that has ended."""
+    _loaded["times"].learn(timer)
+    timing.save(_loaded["times"], base())
 
 
 def settings_of(name: str) -> Settings | None:
@@ -181,24 +191,9 @@ def settings_of(name: str) -> Settings | None:
     return preset(name, base()) if "base" in _loaded else None
 
 
-def expected_seconds(settings: Settings) -> float | None:
-    """How long a run takes on this machine: by the steps of earlier runs, else by the timed forward passes.
-
-    Returns None if neither is known.
-    """
-    seconds = 0.0
-    for phase, steps in enumerate(settings.steps, 1):
-        if (step_seconds := _step_seconds.get(_step_kind(settings, phase))) is None:
-            if (forward := _forward_seconds.get(_images_per_step(settings, phase))) is None:
-                return None
-            step_seconds = STEP_COST[settings.train_all_weights and phase == 2] * forward
-        seconds += steps * step_seconds
-    return seconds
-
-
-def _step_kind(settings: Settings, phase: int) -> tuple[bool, int, int]:
-    """The key of _step_seconds: whether all weights are trained (never in phase 1), the batch size, and the phase."""
-    return settings.train_all_weights and phase == 2, settings.train_batch_size, phase
+def expected_seconds(settings: Settings, objects: int = 2) -> float | None:
+    """How long a run takes on this machine, or None if that is not known."""
+    return _loaded["times"].expected(settings, objects)
 
 
 def expected_memory(settings: Settings) -> int:
