@@ -1,5 +1,6 @@
 """Step 3 in a real browser: contact sheets, favorites, reused settings, evaluation, object sets as files."""
 
+import re
 import zipfile
 
 import numpy as np
@@ -30,6 +31,27 @@ def page(browser, address, studio_data, run):
         page.get_by_role("tab", name="3 · Generate").click()
         expect(page.locator("#prompt")).to_be_visible()
         yield page
+
+
+def test_the_prompt_is_read_aloud_with_chips_and_hints(page):
+    prompt, hints = page.locator("#prompt textarea"), page.locator("#prompt-hints")
+    expect(hints.locator(".chip")).to_have_text(["flamingo", "cactus"])
+    expect(hints.locator("li")).to_have_count(0)
+    type_in(prompt, "a photo of ASSET1 in a cathedral")
+    expect(hints.locator(".chip")).to_have_text(["cactus"])
+    expect(hints.locator("li")).to_have_text(re.compile("does not know these words: cathedral"))
+    type_in(prompt, "a photo of")
+    expect(hints.locator("li")).to_have_text(re.compile("None of your objects"))
+    page.locator("#chip-0").click()
+    expect(prompt).to_have_value("a photo of <asset0>")
+    page.get_by_role("button", name="at sunset").click()
+    expect(prompt).to_have_value("a photo of <asset0> at sunset")
+    page.locator("#chip-1").click()
+    expect(prompt).to_have_value("a photo of <asset0> and <asset1> at sunset")
+    page.get_by_role("button", name="a painting").click()
+    expect(prompt).to_have_value("a painting of <asset0> and <asset1> at sunset")
+    expect(hints.locator("li")).to_have_count(0)
+    shot(page, "prompt-hints")
 
 
 def test_object_sets_are_exported_deleted_imported_renamed_and_reopened(page, tmp_path):

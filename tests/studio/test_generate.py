@@ -102,7 +102,7 @@ def test_places_and_styles_suit_the_base_and_replace_each_other(session, monkeyp
     assert prompt_builder.places() is en.SD_PLACES and prompt_builder.styles() is en.SD_STYLES
     text = "a photo of <asset0>"
     for place, style in zip(prompt_builder.places(), prompt_builder.styles(), strict=False):
-        text = prompt_builder.with_style(prompt_builder.with_place(text, place, HANDLES), style)
+        text = prompt_builder.with_style(prompt_builder.with_place(text, place, HANDLES), style, HANDLES)
         assert text == f"{style} of <asset0> {place}"
     monkeypatch.setattr(engine.base(), "name", "toybox")
     assert prompt_builder.places() is en.TOYBOX_PLACES and prompt_builder.styles() is en.TOYBOX_STYLES

@@ -9,7 +9,7 @@ from breakascene.generation.generate import read_metadata
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job
-from breakascene.studio.screens import charts, gallery, generate_sections, generation_job, prompt_builder
+from breakascene.studio.screens import charts, gallery, generate_sections, generation_job, prompt_builder, prompt_hints
 from breakascene.studio.screens.events import PageContext, Updates
 from breakascene.studio.screens.gallery import GalleryPanel
 from breakascene.studio.screens.generate_sections import ImageSettings, PromptSection, RunSection, SheetSection
@@ -97,10 +97,21 @@ def build(page: PageContext) -> GenerateScreen:
     runs = generate_sections.build_runs(page)
     screen = GenerateScreen(empty, main, run_choice, prompt, settings, sheet, panel, images, runs)
     generate_sections.connect_prompt(page, prompt)
+    connect_hints(page, screen)
     connect_generation(page, screen)
     connect_chosen_image(page, screen)
     connect_runs(page, screen)
     return screen
+
+
+def connect_hints(page: PageContext, screen: GenerateScreen) -> None:
+    prompt, hints, negative = screen.prompt.prompt, screen.prompt.hints, screen.settings.negative
+
+    def show_hints(session: Session, text: str, negative: str) -> Updates:
+        return {hints: prompt_hints.hints_html(session.runs.current(), text, negative)}
+
+    for textbox in (prompt, negative):
+        page.on(textbox.change, show_hints, [prompt, negative], [hints], trigger_mode="always_last", queue=False)
 
 
 def connect_generation(page: PageContext, screen: GenerateScreen) -> None:

@@ -39,10 +39,12 @@ class PromptSection:
 
     Attributes:
         chips: A button for each concept.
+        hints: How the prompt is understood, and what to change.
         places, styles: Text in the prompt -> button.
     """
 
     prompt: gr.Textbox
+    hints: gr.HTML
     chips: Sequence[gr.Button]
     places: dict[str, gr.Button]
     styles: dict[str, gr.Button]
@@ -60,6 +62,7 @@ def build_prompt() -> PromptSection:
         label=strings.PROMPT, info=strings.PROMPT_INFO, placeholder=strings.PROMPT_HINT, lines=2, max_lines=4,
         max_length=MAX_PROMPT, elem_id="prompt",
     )  # fmt: skip
+    hints = gr.HTML(elem_id="prompt-hints")
     gr.Markdown(strings.INSERT_OBJECT, elem_classes="caption")
     with gr.Row(elem_classes="chips"):
         chips = [gr.Button(visible=False, size="sm", min_width=90, elem_id=f"chip-{i}") for i in range(CHIPS)]
@@ -69,7 +72,7 @@ def build_prompt() -> PromptSection:
     gr.Markdown(strings.STYLES_TITLE, elem_classes="caption")
     with gr.Row(elem_classes="chips"):
         styles = {text: gr.Button(label, size="sm", min_width=60) for text, label in prompt_builder.styles().items()}
-    return PromptSection(prompt, chips, places, styles)
+    return PromptSection(prompt, hints, chips, places, styles)
 
 
 def connect_prompt(page: PageContext, section: PromptSection) -> None:
@@ -80,7 +83,8 @@ def connect_prompt(page: PageContext, section: PromptSection) -> None:
         return {prompt: prompt_builder.with_place(text, place, run.handles if run else ())}
 
     def insert_style(session: Session, text: str, style: str) -> Updates:
-        return {prompt: prompt_builder.with_style(text, style)}
+        run = session.runs.current()
+        return {prompt: prompt_builder.with_style(text, style, run.handles if run else ())}
 
     for chip in section.chips:
         chip.click(None, [prompt, chip], [prompt], js=INSERT_JS, api_visibility="private")
