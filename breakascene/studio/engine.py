@@ -155,10 +155,10 @@ def generate(run: Path, prompts: Sequence[str], stop_file: Path, **options) -> I
 
 
 @on_gpu(EVALUATION_SECONDS)
-def evaluate(run: Path, out: Path, stop_file: Path) -> Iterator[tuple[int, int, str]]:
+def evaluate(run: Path, title: str, out: Path, stop_file: Path) -> Iterator[tuple[int, int, str]]:
     """Evaluate a run folder into the folder `out`; nothing is written if `stop_file` exists before the end."""
     extractor = load_feature_extractor(device=base().device)
-    for event in report.write([run], base(), out, extractor, extractor):
+    for event in report.write([run], base(), out, extractor, extractor, titles=[title]):
         yield event
         if stop_file.exists():
             return

@@ -27,6 +27,7 @@ TOKEN_PARAMETERS = ("session", "desk")  # of the page's address; the second is t
 STATIC = Path(__file__).with_name("static")
 NOTICES_JS = STATIC.joinpath("notices.js").read_text(encoding="utf-8")
 MESSAGES_JS = STATIC.joinpath("messages.js").read_text(encoding="utf-8")
+SHORTCUTS_JS = STATIC.joinpath("shortcuts.js").read_text(encoding="utf-8")
 NAVIGATION_JS = STATIC.joinpath("navigation.js").read_text(encoding="utf-8")
 
 
@@ -85,7 +86,7 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
 def load_scripts(demo: gr.Blocks) -> None:
     set_language = LANGUAGE_JS.replace("LANGUAGE", strings.language.get())
     notices = NOTICES_JS.replace("WORDS", json.dumps(gradio_notices()))
-    for script in (MESSAGES_JS, select.BRUSH_JS, notices, NAVIGATION_JS, set_language):
+    for script in (MESSAGES_JS, select.BRUSH_JS, notices, NAVIGATION_JS, SHORTCUTS_JS, set_language):
         demo.load(None, js=script, api_visibility="private")
 
 

@@ -67,7 +67,7 @@ class RunTimer:
     settings: Settings
     objects: int
     steps: dict[int, list[float]] = field(default_factory=lambda: {1: [], 2: []})
-    started: float = field(default_factory=time.perf_counter)
+    started: float = field(default_factory=lambda: time.perf_counter())
     last: float = 0.0  # when the last event came
     between_phases: float = 0.0  # the first run of a base generates its prior images there, later ones read them
     other_seconds: float = 0.0

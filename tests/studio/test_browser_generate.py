@@ -147,6 +147,31 @@ def test_contact_sheet_comparison_favorites_and_reused_settings(page):
     expect(page.locator("#seed input")).not_to_have_value(seed)
 
 
+def test_shortcuts_generate_and_an_image_file_restores_its_settings(page):
+    set_inference_steps(page, 2)
+    type_in(page.locator("#count input[type=number]"), "1")
+    prompt = page.locator("#prompt textarea")
+    type_in(prompt, "a photo of <asset1> under water")
+    prompt.press("Control+Enter")
+    expect(page.locator("#generation-status")).to_contain_text("1 of 1 generated", timeout=LONG)
+    page.locator("#gallery .grid-container button").first.click()
+    with page.expect_download() as download:
+        page.locator("#download-image").click()
+    type_in(prompt, "a photo of <asset0>")
+    page.locator("#restore-settings input[type=file]").set_input_files(download.value.path())
+    expect_notice(page, "The prompt and all settings of that image are set")
+    expect(prompt).to_have_value("a photo of <asset1> under water")
+    expect(page.get_by_label("Keep this seed")).to_be_checked()
+    page.locator("#restore-settings input[type=file]").set_input_files(
+        {"name": "other.png", "mimeType": "image/png", "buffer": next(samples()[0].glob("img.*")).read_bytes()}
+    )
+    expect_notice(page, "no settings of this studio")
+    type_in(prompt, "a photo of")
+    page.locator("#prompt-history input").click()
+    page.get_by_role("option", name="a photo of <asset1> under water").click()
+    expect(prompt).to_have_value("a photo of <asset1> under water")
+
+
 def test_an_evaluation_shows_scores_and_writes_a_report(page):
     page.locator("#evaluate > button").click()
     page.locator("#download-report").click()
@@ -154,6 +179,7 @@ def test_an_evaluation_shows_scores_and_writes_a_report(page):
     page.locator("#evaluate-start").click()
     expect(page.locator("#evaluate-status")).to_contain_text("of 12 images generated and compared", timeout=LONG)
     expect(page.locator("#evaluate-result")).to_contain_text("likeness to the photo", timeout=LONG)
+    expect(page.locator("#evaluate-result .verdict-text")).to_contain_text(re.compile("Not recognizable|Partly right"))
     expect(page.locator("#evaluate-result tr").filter(has_text="flamingo").last).to_contain_text("%")
     expect(page.locator("#evaluate-images img")).to_have_count(12)
     expect(page.locator("#evaluate-stop")).to_be_hidden()

@@ -243,11 +243,15 @@ def test_favorites_are_downloaded_with_contact_sheet_and_records(three_images):
         three_images.choose(path.name)
         three_images.toggle_favorite()
     with zipfile.ZipFile(three_images.zip(three_images.favorites(), "favorites.zip")) as archive:
-        assert archive.namelist() == [first.name, third.name, "contact-sheet.png", "records.csv"]
-        assert archive.read(first.name) == first.read_bytes()
+        names = ["000-a-photo-of-ball.png", "001-a-photo-of-ball.png"]
+        assert archive.namelist() == [*names, "contact-sheet.png", "records.csv"]
+        assert archive.read(names[0]) == first.read_bytes() and archive.read(names[1]) == third.read_bytes()
         assert Image.open(archive.open("contact-sheet.png")).width == 10 + 2 * 266
         rows = list(csv.DictReader(io.TextIOWrapper(archive.open("records.csv"), "utf-8")))
-    assert [(row["file"], int(row["seed"]) + int(row["index"])) for row in rows] == [(first.name, 42), (third.name, 40)]
+    assert [(row["file"], int(row["seed"]) + int(row["index"])) for row in rows] == list(
+        zip(names, (42, 40), strict=True)
+    )
+    assert rows[0]["objects"] == "<asset0> ball / <asset1> mug / <background> background"
     with pytest.raises(UserError, match="no images to download"):
         three_images.zip([], "none.zip")
 
@@ -266,6 +270,8 @@ def test_a_run_can_be_renamed(session):
     run = SessionStore(session.folder.parent).open(session.token).runs.current()  # after a restart
     assert run.name == "My toys" and run.title.startswith("My toys · ")
     assert session.runs.pack().name == "My-toys.zip"
+    session.runs.rename("私のおもちゃ")
+    assert session.runs.pack().name == "私のおもちゃ.zip"
     session.runs.rename("x" * 300)
     assert len(session.runs.current().name) == 60
     session.runs.rename(" ")

@@ -42,7 +42,7 @@ class GenerateScreen:
     @property
     def live(self) -> list:
         """The components that change while a job runs."""
-        return [*self.panel.outputs, *self.gallery.outputs]
+        return [*self.panel.outputs, *self.gallery.outputs, self.prompt.history]
 
     @property
     def outputs(self) -> list:
@@ -76,7 +76,8 @@ class GenerateScreen:
 
     def progress(self, session: Session, follow: bool = True) -> Updates:
         """Updates of `live`; see GalleryPanel.show for `follow`."""
-        return {**self.panel.update(session), **self.gallery.show(session, follow)}
+        history = self.prompt.history_update(session.gallery)
+        return {**self.panel.update(session), **self.gallery.show(session, follow), **history}
 
 
 def build(page: PageContext) -> GenerateScreen:
@@ -153,7 +154,14 @@ def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
         }
 
     def use_settings(session: Session) -> Updates:
-        metadata = read_metadata(session.gallery.chosen_image())
+        return restore(session, read_metadata(session.gallery.chosen_image()))
+
+    def use_file(session: Session, file: str | None) -> Updates:
+        if file is None:
+            return {}
+        return {**restore(session, checked_metadata(file)), settings.image: None}
+
+    def restore(session: Session, metadata: dict) -> Updates:
         matching = [run.id for run in session.runs.list() if run.concepts_id == metadata["run"]]
         if not matching:
             raise UserError(strings.OBJECT_SET_DELETED)
@@ -169,6 +177,8 @@ def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
     )
     outputs = [*screen.outputs, settings.count, *settings.inputs]
     screen.run_changes.append(page.on(screen.gallery.use_settings.click, use_settings, (), outputs))
+    outputs = [*outputs, settings.image]
+    screen.run_changes.append(page.on(settings.image.upload, use_file, [settings.image], outputs))
 
 
 def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
@@ -192,6 +202,21 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
     on(screen.runs.upload.upload, import_file, screen.runs.upload)
     on(screen.runs.delete.click, Session.delete_run)
     on(screen.runs.rename.click, rename, screen.runs.name)
+
+
+def checked_metadata(file: str) -> dict:
+    """The metadata of an uploaded PNG; raises UserError if it has none that could be from this studio."""
+    try:
+        metadata = read_metadata(file)
+    except UserError as error:  # names the file on the server
+        raise UserError(strings.IMAGE_WITHOUT_SETTINGS) from error
+    numbers = ("seed", "index", "num_inference_steps", "guidance_scale")
+    texts = ("prompt", "negative_prompt", "run")
+    if not all(isinstance(metadata.get(key), int | float) for key in numbers) or not all(
+        isinstance(metadata.get(key), str) for key in texts
+    ):
+        raise UserError(strings.IMAGE_WITHOUT_SETTINGS)
+    return metadata
 
 
 def require_run(session: Session) -> Run:

@@ -19,7 +19,7 @@ from breakascene.studio.screens.generation_job import (
     shape_choices,
     shape_of,
 )
-from breakascene.studio.state.gallery import image_seed
+from breakascene.studio.state.gallery import Gallery, image_seed
 from breakascene.studio.state.run_store import MAX_RUN_NAME, Run
 from breakascene.studio.state.session import Session
 
@@ -39,15 +39,22 @@ class PromptSection:
 
     Attributes:
         chips: A button for each concept.
+        history: Prompts of earlier images.
         hints: How the prompt is understood, and what to change.
         places, styles: Text in the prompt -> button.
     """
 
     prompt: gr.Textbox
+    history: gr.Dropdown
     hints: gr.HTML
     chips: Sequence[gr.Button]
     places: dict[str, gr.Button]
     styles: dict[str, gr.Button]
+
+    def history_update(self, gallery: Gallery) -> Updates:
+        """The prompts of the session's images, the newest first."""
+        prompts = gallery.prompts()
+        return {self.history: gr.Dropdown(prompts, value=None, visible=bool(prompts))}
 
     def chip_updates(self, run: Run | None) -> Updates:
         updates = {chip: gr.Button(visible=False) for chip in self.chips}
@@ -63,6 +70,7 @@ def build_prompt() -> PromptSection:
         max_length=MAX_PROMPT, elem_id="prompt",
     )  # fmt: skip
     hints = gr.HTML(elem_id="prompt-hints")
+    history = gr.Dropdown([], label=strings.PROMPT_HISTORY, visible=False, elem_id="prompt-history")
     gr.Markdown(strings.INSERT_OBJECT, elem_classes="caption")
     with gr.Row(elem_classes="chips"):
         chips = [gr.Button(visible=False, size="sm", min_width=90, elem_id=f"chip-{i}") for i in range(CHIPS)]
@@ -72,7 +80,7 @@ def build_prompt() -> PromptSection:
     gr.Markdown(strings.STYLES_TITLE, elem_classes="caption")
     with gr.Row(elem_classes="chips"):
         styles = {text: gr.Button(label, size="sm", min_width=60) for text, label in prompt_builder.styles().items()}
-    return PromptSection(prompt, hints, chips, places, styles)
+    return PromptSection(prompt, history, hints, chips, places, styles)
 
 
 def connect_prompt(page: PageContext, section: PromptSection) -> None:
@@ -86,6 +94,7 @@ def connect_prompt(page: PageContext, section: PromptSection) -> None:
         run = session.runs.current()
         return {prompt: prompt_builder.with_style(text, style, run.handles if run else ())}
 
+    section.history.input(lambda text: text or gr.skip(), section.history, prompt, **EVENT_OPTIONS)
     for chip in section.chips:
         chip.click(None, [prompt, chip], [prompt], js=INSERT_JS, api_visibility="private")
     for buttons, insert in ((section.places, insert_place), (section.styles, insert_style)):
@@ -110,6 +119,7 @@ class ImageSettings:
     steps: gr.Slider
     guidance: gr.Slider
     negative: gr.Textbox
+    image: gr.File  # an image whose settings are restored
 
     @property
     def inputs(self) -> list:
@@ -138,8 +148,9 @@ def build_settings() -> ImageSettings:
         steps = gr.Slider(1, MAX_INFERENCE_STEPS, 20, step=1, label=strings.INFERENCE_STEPS, elem_id="inference-steps")
         guidance = gr.Slider(1, 20, engine.base().default_guidance_scale, step=0.5, label=strings.GUIDANCE_SCALE)
         negative = gr.Textbox(label=strings.NEGATIVE_PROMPT, max_lines=2, max_length=MAX_PROMPT)
+        image = gr.File(label=strings.RESTORE_SETTINGS, file_types=[".png"], height=120, elem_id="restore-settings")
     seed.input(lambda: True, None, keep_seed, **EVENT_OPTIONS)  # whoever types a seed wants to keep it
-    return ImageSettings(count, shape, advanced, seed, keep_seed, steps, guidance, negative)
+    return ImageSettings(count, shape, advanced, seed, keep_seed, steps, guidance, negative, image)
 
 
 @dataclass(frozen=True)
