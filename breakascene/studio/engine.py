@@ -182,8 +182,9 @@ def is_familiar(scene: Scene) -> bool:
 
 def record_run(timer: RunTimer) -> None:
     """Learn from the times of a run that has ended."""
-    _loaded["times"].learn(timer)
-    timing.save(_loaded["times"], base())
+    times = _loaded.setdefault("times", Times())
+    times.learn(timer)
+    timing.save(times, base())
 
 
 def settings_of(name: str) -> Settings | None:
@@ -193,7 +194,7 @@ def settings_of(name: str) -> Settings | None:
 
 def expected_seconds(settings: Settings, objects: int = 2) -> float | None:
     """How long a run takes on this machine, or None if that is not known."""
-    return _loaded["times"].expected(settings, objects)
+    return _loaded.get("times", Times()).expected(settings, objects)
 
 
 def expected_memory(settings: Settings) -> int:

@@ -140,7 +140,8 @@ class ImageSettings:
 
 
 def build_settings() -> ImageSettings:
-    count = gr.Slider(1, MAX_IMAGES, 4, step=1, label=strings.IMAGE_COUNT, elem_id="count")
+    info = strings.TOYBOX_VARIETY if engine.is_toybox() else None
+    count = gr.Slider(1, MAX_IMAGES, 4, step=1, label=strings.IMAGE_COUNT, info=info, elem_id="count")
     shape = gr.Radio(shape_choices(), value=SQUARE, label=strings.SHAPE, elem_id="shape")
     with gr.Accordion(strings.ADVANCED, open=False, elem_id="generate-advanced") as advanced:
         seed = gr.Number(None, label=strings.SEED, info=strings.SEED_INFO, precision=0, elem_id="seed")
