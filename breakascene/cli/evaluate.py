@@ -12,9 +12,8 @@ from breakascene.cli.options import (
     open_base,
     print_notes,
     read_prompts,
-    require_empty,
 )
-from breakascene.files import require_writable
+from breakascene.files import require_empty, require_writable
 
 
 def evaluate(

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from breakascene.cli.options import parse_numbers, parse_point, require_empty
+from breakascene.cli.options import parse_numbers, parse_point
 from breakascene.errors import UserError
-from breakascene.files import atomic_file, atomic_folder, require_writable
+from breakascene.files import atomic_file, atomic_folder, require_empty, require_writable
 
 
 def segment(

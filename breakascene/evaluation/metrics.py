@@ -16,12 +16,12 @@ from PIL import Image
 from torch.nn import functional as F
 
 from breakascene.data.crop import masked_crop
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.data.scene import Scene, load_scene
 from breakascene.errors import UserError
 from breakascene.generation.generate import GeneratedImage, generate
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import BACKGROUND
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox.judge import IMAGE_SIZE, Judge, encode_images, encode_texts, load_judge
 from breakascene.toybox.vocabulary import ALL_NAMES, ALL_PLACES

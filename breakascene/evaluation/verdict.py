@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 
 from breakascene.data.crop import masked_crop, transparent_crop
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.data.scene import Scene
 from breakascene.evaluation.metrics import FeatureExtractor, object_regions
 from breakascene.generation.generate import generate
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import BACKGROUND, training_prompt
+from breakascene.models.handles import training_prompt
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox.judge import IMAGE_SIZE, Judge, encode_images
 

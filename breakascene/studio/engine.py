@@ -28,15 +28,16 @@ from breakascene.toybox.judge import Judge, load_judge
 from breakascene.training import memory
 from breakascene.training.loop import StepEvent
 from breakascene.training.loop import extract as train
-from breakascene.training.settings import PRESET_NAMES, Settings, preset
+from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.settings import Settings, preset
 
 try:
     import spaces  # only installed on a Space
 except ImportError:
     spaces = None
 
-# A ZeroGPU Space lends its GPU for the seconds that are asked for, and counts them against the visitor's quota.
-MAX_SECONDS = 240  # that are asked for at most
+# A ZeroGPU Space grants its GPU for the requested seconds, and counts them against the visitor's quota.
+MAX_SECONDS = 240  # the longest request
 EVALUATION_SECONDS = 120
 COMPARISON_SECONDS = 30
 TRANSFER_SECONDS = 20  # to move the weights to the GPU

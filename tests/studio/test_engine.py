@@ -11,7 +11,8 @@ from breakascene.studio import engine, timing
 from breakascene.studio.screens import extraction_job, presets
 from breakascene.studio.strings import en
 from breakascene.studio.timing import RunTimer, Times
-from breakascene.training.settings import PRESET_NAMES, preset
+from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.settings import preset
 
 
 @pytest.fixture
@@ -74,8 +75,8 @@ def test_a_shared_gpu_is_requested_for_the_seconds_that_the_work_takes(opened, s
     assert engine.fits(quick) and not engine.fits(paper)
     assert engine._extraction_lease(scene, quick, Path(), Path(), Path()) == engine.extraction_seconds(quick)
     assert engine._extraction_lease(scene, paper, Path(), Path(), Path(), True) == engine.MAX_SECONDS
-    lent = [engine._generation_lease(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
-    assert engine.TRANSFER_SECONDS < lent[0] < lent[1] < lent[2] == engine.MAX_SECONDS
+    seconds = [engine._generation_lease(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
+    assert engine.TRANSFER_SECONDS < seconds[0] < seconds[1] < seconds[2] == engine.MAX_SECONDS
     with pytest.raises(UserError, match="choose “Quick”, or fewer steps"):
         extraction_job.make_settings(scene, "paper", 1000, 1000, 0)
     engine.record_run(run_of(quick, 1, step_seconds=100.0, other_seconds=1.0))  # a run has shown that it is slower

@@ -1,4 +1,4 @@
-"""At the foot of step 3: how well the concepts were learned, in numbers and images."""
+"""The evaluation at the end of step 3: scores and images of the current run."""
 
 import json
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from html import escape
 
 import gradio as gr
 
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.errors import UserError
 from breakascene.evaluation.metrics import NOTHING, OTHER
 from breakascene.evaluation.verdict import PARTLY, RIGHT, UNRECOGNIZABLE
-from breakascene.models.handles import BACKGROUND
 from breakascene.rendering import html
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import STOPPED, Job, JobQueue

@@ -17,9 +17,9 @@ from breakascene.studio.screens.job_panel import JobPanel
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.session import Session
 from breakascene.training.loop import StepEvent
-from breakascene.training.settings import PRESET_NAMES
+from breakascene.training.modes import PRESET_NAMES
 
-# The address that opens this session on any device, in the language of whoever opens it.
+# The address that opens this session on any device; it names no language, so each browser's own is used
 ADDRESS_JS = "(token) => new URL('./?session=' + token, document.baseURI).href"
 
 

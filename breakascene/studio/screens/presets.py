@@ -3,7 +3,8 @@
 from breakascene.data.scene import Scene
 from breakascene.errors import UserError
 from breakascene.studio import engine, strings
-from breakascene.training.settings import PRESET_NAMES, Settings, adapted
+from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.settings import Settings, adapted
 
 OBJECTS = 2  # that the times are for until some are selected
 
@@ -29,6 +30,6 @@ def cards(scene: Scene | None = None) -> list[tuple[str, str]]:
 
 
 def check_fits(settings: Settings) -> None:
-    """Raise UserError if the run takes longer than a shared GPU is lent, before the visitor's quota is spent."""
+    """Raise UserError if the run takes longer than a shared GPU is granted, before the visitor's quota is spent."""
     if not engine.fits(settings):
         raise UserError(strings.EXCEEDS_GPU_TIME)

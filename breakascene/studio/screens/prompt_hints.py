@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Sequence
 from html import escape
 
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.errors import UserError
-from breakascene.models.handles import BACKGROUND
 from breakascene.models.prompts import parse_prompt, words_beyond_limit
 from breakascene.studio import engine, strings
 from breakascene.studio.screens import prompt_builder

@@ -13,6 +13,7 @@ from PIL import Image
 from breakascene.errors import UserError
 from breakascene.files import atomic_file, file_stem
 from breakascene.generation.generate import read_metadata
+from breakascene.provenance.credentials import png_bytes
 from breakascene.rendering import sheets
 from breakascene.studio import strings
 
@@ -109,8 +110,7 @@ class Gallery:
             names = [f"{i:03d}-{file_stem(readable_prompt(row), 'image')}.png" for i, row in enumerate(metadata)]
             for image, name in zip(images, names, strict=True):
                 archive.write(image, name)
-            with archive.open("contact-sheet.png", "w") as out:
-                captioned_sheet(images, metadata, columns=4).save(out, "PNG")
+            archive.writestr("contact-sheet.png", png_bytes(captioned_sheet(images, metadata, columns=4)))
             with archive.open("records.csv", "w") as out, io.TextIOWrapper(out, "utf-8", newline="") as text:
                 table = csv.DictWriter(text, ["file", *COLUMNS], extrasaction="ignore")
                 table.writeheader()
@@ -123,7 +123,7 @@ class Gallery:
         """Write the contact sheet of images given row by row."""
         sheet = captioned_sheet(images, [read_metadata(image) for image in images], columns)
         with atomic_file(self.sheet) as draft:
-            sheet.save(draft)
+            draft.write_bytes(png_bytes(sheet))
 
     def _favorite_names(self) -> set[str]:
         for file in (self.folder / FAVORITES, self.folder / OLD_FAVORITES):

@@ -319,7 +319,7 @@ MESSAGES = {
         "These objects were extracted with another base model ({learned}): start the studio with that model, "
         "or extract them again."
     ),
-    "The saved run differs in {what}: resume with the same, or start without --resume.": (
+    "The saved run differs in {what}: resume with the same, or start a new run.": (
         "The stopped extraction used another base model or other settings: delete it, and extract again."
     ),
 }

@@ -390,7 +390,7 @@ MESSAGES = {
         "別のベースモデル（{learned}）で抽出したオブジェクトです。そのモデルを指定してスタジオを起動す"
         "るか、もう一度抽出してください。"
     ),
-    "The saved run differs in {what}: resume with the same, or start without --resume.": (
+    "The saved run differs in {what}: resume with the same, or start a new run.": (
         "停止中の抽出は、別のベースモデルまたは別の設定のものです。削除してから、もう一度抽出してください。"
     ),
     "These objects were learned on another model ({base}): open the studio with that one.": (
