@@ -147,7 +147,7 @@ def test_contact_sheet_comparison_favorites_and_reused_settings(page):
     expect(page.locator("#seed input")).not_to_have_value(seed)
 
 
-def test_shortcuts_generate_and_an_image_file_restores_its_settings(page):
+def test_shortcuts_generate_and_an_image_file_restores_its_settings(page, tmp_path):
     set_inference_steps(page, 2)
     type_in(page.locator("#count input[type=number]"), "1")
     prompt = page.locator("#prompt textarea")
@@ -157,8 +157,9 @@ def test_shortcuts_generate_and_an_image_file_restores_its_settings(page):
     page.locator("#gallery .grid-container button").first.click()
     with page.expect_download() as download:
         page.locator("#download-image").click()
+    download.value.save_as(tmp_path / "image.png")
     type_in(prompt, "a photo of <asset0>")
-    page.locator("#restore-settings input[type=file]").set_input_files(download.value.path())
+    page.locator("#restore-settings input[type=file]").set_input_files(tmp_path / "image.png")
     expect_notice(page, "The prompt and all settings of that image are set")
     expect(prompt).to_have_value("a photo of <asset1> under water")
     expect(page.get_by_label("Keep this seed")).to_be_checked()
