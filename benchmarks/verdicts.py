@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.toybench import Bench
 from breakascene.data.scene import Scene, cutout, load_scene
-from breakascene.evaluation.metrics import load_feature_extractor
+from breakascene.evaluation.judges import load_feature_extractor
 from breakascene.evaluation.verdict import (
     MIN_FAMILIARITY,
     MIN_PARTLY,

@@ -1,5 +1,6 @@
 """The command `segment`: a photo and clicks to mask files."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,8 @@ def segment(
         validate_clicks(image.info["full_size"], points, labels, corners)
     points, corners = scaled_clicks(image, points, corners)
     segmenter = Segmenter.load(sam)
+    if segmenter.note:
+        print(segmenter.note, file=sys.stderr)
     if auto:
         save_masks(segmenter.auto(image), image, out)
         return

@@ -13,7 +13,8 @@ from PIL import Image
 from breakascene.data.crop import masked_crop, transparent_crop
 from breakascene.data.handle_names import BACKGROUND
 from breakascene.data.scene import Scene
-from breakascene.evaluation.metrics import FeatureExtractor, object_regions
+from breakascene.evaluation.judges import FeatureExtractor
+from breakascene.evaluation.metrics import object_regions
 from breakascene.generation.generate import generate
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts

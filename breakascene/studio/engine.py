@@ -5,15 +5,19 @@ in this module, and yield their results.
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from breakascene.data.scene import Scene
 from breakascene.evaluation import report, verdict
-from breakascene.evaluation.metrics import load_feature_extractor
+from breakascene.evaluation.judges import load_feature_extractor, load_judges
 from breakascene.evaluation.verdict import Verdict
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
@@ -22,7 +26,7 @@ from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
-from breakascene.studio import timing
+from breakascene.studio import real_models, timing
 from breakascene.studio.timing import RunTimer, Times
 from breakascene.toybox.judge import Judge, load_judge
 from breakascene.training import memory
@@ -45,6 +49,7 @@ DEFAULT_STEP_SECONDS = 0.3  # a training step, until one was timed
 DEFAULT_DENOISING_SECONDS = 0.1  # an inference step of one image
 SAVE_EVERY = 100  # steps between two checkpoints of an extraction
 
+_embedder = ThreadPoolExecutor(1, "embedding")
 # "base", "segmenter" and "times", once open_models has run; later "judge"
 _loaded: dict[str, Base | Segmenter | Times | Judge] = {}
 
@@ -84,7 +89,8 @@ def on_gpu(seconds: int | Callable) -> Callable:
 def open_models(base: str = "auto") -> None:
     """Load the base and the segmenter, and time forward passes of the sizes that the presets use."""
     _loaded["base"] = load_base(base)
-    _loaded["segmenter"] = Segmenter.load()
+    _loaded["segmenter"] = real_models.open_segmenter(_loaded["base"].family, segmenter_device())
+    real_models.check_judges(_loaded["base"].family)
     times = _loaded["times"] = timing.load(_loaded["base"])
     if not zero_gpu():  # a ZeroGPU Space has a GPU only inside the decorated functions
         sizes = {timing.images_per_step(settings_of(name), phase) for name in PRESET_NAMES for phase in (1, 2)} | {2}
@@ -114,6 +120,33 @@ def is_toybox() -> bool:
 
 def segmenter() -> Segmenter:
     return _loaded["segmenter"]
+
+
+def segmenter_device() -> str | None:
+    """Device of the segmenter: clicks ask for no GPU on a ZeroGPU Space."""
+    return "cpu" if zero_gpu() else None
+
+
+def start_downloads(open_photos: Callable[[], Sequence[Image.Image]]) -> threading.Thread:
+    """Download the models for real photos in the background, and use SAM once it is there.
+
+    Args:
+        open_photos: Returns the photos that visitors have open; SAM embeds them before it is used.
+    """
+
+    def use(sam: Segmenter) -> None:
+        for photo in open_photos():
+            sam.set_image(photo)
+        _loaded["segmenter"] = sam
+
+    return real_models.start_downloads(segmenter_device(), use)
+
+
+def embed(photo: Image.Image) -> None:
+    """Embed a photo in the background, so that its first click is answered at once."""
+    model = _loaded.get("segmenter")
+    if model and not model.refines:  # the small segmenter takes no time for it
+        _embedder.submit(model.set_image, photo)
 
 
 @on_gpu(_extraction_lease)
@@ -158,8 +191,14 @@ def generate(run: Path, prompts: Sequence[str], stop_file: Path, **options) -> I
 @on_gpu(EVALUATION_SECONDS)
 def evaluate(run: Path, title: str, out: Path, stop_file: Path) -> Iterator[tuple[int, int, str]]:
     """Evaluate a run folder into the folder `out`; nothing is written if `stop_file` exists before the end."""
-    extractor = load_feature_extractor(device=base().device)
-    for event in report.write([run], base(), out, extractor, extractor, titles=[title]):
+    toybox = base().family == "toybox"
+    judges = load_judges(base().family, base().device, download=False)
+    missing = real_models.missing().get(real_models.JUDGES)
+    if judges.notes and missing and missing.note:  # the download has failed
+        judges = replace(judges, notes=(missing.note,))
+    # The figures of the toybox are those of its own segmenter
+    finder = Segmenter.load("toybox") if toybox else segmenter()
+    for event in report.write([run], base(), out, judges, finder, titles=[title]):
         yield event
         if stop_file.exists():
             return
@@ -168,8 +207,10 @@ def evaluate(run: Path, title: str, out: Path, stop_file: Path) -> Iterator[tupl
 @on_gpu(COMPARISON_SECONDS)
 def compare(run: Path, scene: Scene) -> list[Verdict]:
     """Compare images of the run's objects with the photo. Only on the toybox are the verdicts calibrated."""
-    extractor = load_feature_extractor(device=base().device) if is_toybox() else None
-    return verdict.compare(base(), Concepts.load(run), scene, extractor, segmenter(), is_familiar(scene))
+    if not is_toybox():
+        return verdict.compare(base(), Concepts.load(run), scene, None, segmenter())
+    extractor, finder = load_feature_extractor(device=base().device), Segmenter.load("toybox")
+    return verdict.compare(base(), Concepts.load(run), scene, extractor, finder, is_familiar(scene))
 
 
 def is_familiar(scene: Scene) -> bool:

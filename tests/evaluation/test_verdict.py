@@ -7,7 +7,7 @@ from PIL import Image
 from breakascene.data.crop import masked_crop
 from breakascene.data.scene import load_scene, make_scene
 from breakascene.evaluation import verdict
-from breakascene.evaluation.metrics import load_feature_extractor
+from breakascene.evaluation.judges import load_feature_extractor
 from breakascene.evaluation.verdict import PARTLY, RIGHT, UNRECOGNIZABLE, familiarity, level, lightness_correlation
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.studio.screens.select_actions import samples
