@@ -20,6 +20,7 @@ from breakascene.training.settings import Settings
 STEP_COST = {False: 3.7, True: 5.0}
 # The previews of an object and its comparison with the photo, in forward passes over two images
 OBJECT_COST = 120
+MIN_STEPS = 5  # of a phase to learn from: the first is slow
 WEIGHT = 0.5  # of the newest run in the averages
 
 
@@ -53,7 +54,7 @@ class Times:
     def learn(self, run: "RunTimer") -> None:
         """Include a run in the averages."""
         for phase, seconds in run.steps.items():
-            if seconds:
+            if len(seconds) >= MIN_STEPS:
                 kind = step_kind(run.settings, phase)
                 self.step[kind] = _average(self.step.get(kind), sum(seconds) / len(seconds))
         if run.complete and run.objects:
