@@ -1,4 +1,4 @@
-"""The loaded models, and the three calls that need the GPU: extract, generate and evaluate.
+"""The loaded models, and the calls that need the GPU: extract, generate, evaluate and export.
 
 On a Hugging Face ZeroGPU Space the decorated functions run in another process: they take plain values, find the models
 in this module, and yield their results.
@@ -19,9 +19,13 @@ from breakascene.data.scene import Scene
 from breakascene.evaluation import report, verdict
 from breakascene.evaluation.judges import load_feature_extractor, load_judges
 from breakascene.evaluation.verdict import Verdict
+from breakascene.exporting.export import TARGETS, Exported, can_open
+from breakascene.exporting.export import export as export_concepts
+from breakascene.exporting.importing import load_lora
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
 from breakascene.models.base import Base
+from breakascene.models.combined import combine
 from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
@@ -44,6 +48,7 @@ except ImportError:
 MAX_SECONDS = 240  # the longest request
 EVALUATION_SECONDS = 120
 COMPARISON_SECONDS = 30
+EXPORT_SECONDS = 60
 TRANSFER_SECONDS = 20  # to move the weights to the GPU
 DEFAULT_STEP_SECONDS = 0.3  # a training step, until one was timed
 DEFAULT_DENOISING_SECONDS = 0.1  # an inference step of one image
@@ -75,7 +80,7 @@ def _extraction_lease(scene: Scene, settings: Settings, *_) -> int:
 
 
 def _generation_lease(
-    run: Path, prompts: Sequence[str], stop_file: Path, count: int = 1, num_inference_steps: int = 20, **_
+    runs: Sequence[Path], prompts: Sequence[str], stop_file: Path, count: int = 1, num_inference_steps: int = 20, **_
 ) -> int:
     seconds = DEFAULT_DENOISING_SECONDS * len(prompts) * count * num_inference_steps
     return min(MAX_SECONDS, round(TRANSFER_SECONDS + seconds))
@@ -180,9 +185,23 @@ def _delete_if_exists(file: Path) -> bool:
 
 
 @on_gpu(_generation_lease)
-def generate(run: Path, prompts: Sequence[str], stop_file: Path, **options) -> Iterator[GeneratedImage]:
-    """Generate images from a run folder one by one, until all are done or `stop_file` exists."""
-    for image in generate_images(base(), Concepts.load(run), prompts, **options):
+def generate(
+    runs: Sequence[Path],
+    prompts: Sequence[str],
+    stop_file: Path,
+    loras: Sequence[tuple[Path, float]] = (),
+    **options,
+) -> Iterator[GeneratedImage]:
+    """Generate images from run folders one by one, until all are done or `stop_file` exists.
+
+    Args:
+        runs: With several, the handles are those of `combine`.
+        loras: Files of other programs' LoRAs with their strengths.
+    """
+    options["loras"] = [load_lora(file, base(), scale) for file, scale in loras]
+    loaded = [Concepts.load(run) for run in runs]
+    concepts = combine(loaded) if len(loaded) > 1 else loaded[0]
+    for image in generate_images(base(), concepts, prompts, **options):
         yield image
         if stop_file.exists():
             return
@@ -227,6 +246,17 @@ def record_run(timer: RunTimer) -> None:
     times = _loaded.setdefault("times", Times())
     times.learn(timer)
     timing.save(times, base())
+
+
+@on_gpu(EXPORT_SECONDS)
+def export(run: Path, to: str, out: Path) -> Exported:
+    """Export a run folder to another program, into the new folder `out`."""
+    return export_concepts(Concepts.load(run), base(), to, out)
+
+
+def export_programs() -> list[str]:
+    """The programs that can open the base in use."""
+    return [to for to in TARGETS if can_open(to, base())]
 
 
 def settings_of(name: str) -> Settings | None:

@@ -8,10 +8,10 @@ from breakascene.models.loading import load_base
 from breakascene.studio import engine
 from breakascene.studio.screens import prompt_builder
 from breakascene.studio.screens.prompt_hints import hints_html, understand
-from breakascene.studio.state.run_store import Run
+from breakascene.studio.state.run_store import ChosenRuns, Run
 
 HANDLES = ("<asset0>", "<asset1>", "<asset2>", "<background>")
-RUN = Run("a", Path(), HANDLES, ("fox", "mug", "<b>cup", "background"))
+RUNS = ChosenRuns((Run("a", Path(), HANDLES, ("fox", "mug", "<b>cup", "background")),))
 
 
 @pytest.fixture(autouse=True)
@@ -34,19 +34,19 @@ def toybox(monkeypatch):
     ],
 )
 def test_a_hint_says_what_will_not_come_out_as_expected(prompt, negative, hint):
-    _, hints = understand(RUN, prompt, negative)
+    _, hints = understand(RUNS, prompt, negative)
     assert any(hint in found for found in hints), hints
 
 
 @pytest.mark.parametrize("prompt", ["a photo of <asset0> and <asset1> at the beach", "a painting of <asset0>"])
 def test_a_plain_prompt_has_no_hints(prompt):
-    assert understand(RUN, prompt, "") == (prompt, [])
+    assert understand(RUNS, prompt, "") == (prompt, [])
 
 
 def test_objects_are_shown_as_chips_with_escaped_names():
-    shown = hints_html(RUN, "a photo of ASSET2 & <asset1>", "")
+    shown = hints_html(RUNS, "a photo of ASSET2 & <asset1>", "")
     assert '<span class="chip">&lt;b&gt;cup</span> &amp; <span class="chip">mug</span>' in shown
-    assert hints_html(RUN, " ", "") == hints_html(None, "a photo", "") == ""
+    assert hints_html(RUNS, " ", "") == hints_html(None, "a photo", "") == ""
 
 
 @pytest.mark.parametrize("text", ["", "a photo", "a photo of", "a photo of at sunset", "at sunset"])

@@ -10,7 +10,7 @@ from breakascene.errors import UserError
 from breakascene.models.prompts import parse_prompt, words_beyond_limit
 from breakascene.studio import engine, strings
 from breakascene.studio.screens import prompt_builder
-from breakascene.studio.state.run_store import Run
+from breakascene.studio.state.run_store import ChosenRuns
 from breakascene.toybox.vocabulary import ALL_NAMES, ALL_PLACES, STYLES
 
 KNOWN_WORDS = frozenset(" ".join((*ALL_NAMES, *ALL_PLACES, *STYLES)).split()) | frozenset(
@@ -21,52 +21,52 @@ WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 HANDLE = re.compile(r"(<[^<>\s]+>)")
 
 
-def hints_html(run: Run | None, text: str, negative: str) -> str:
+def hints_html(runs: ChosenRuns | None, text: str, negative: str) -> str:
     """The prompt with the objects as chips, and the hints below it."""
-    if run is None or not (text or "").strip():
+    if runs is None or not (text or "").strip():
         return ""
-    understood, hints = understand(run, text, negative)
-    names = dict(zip(run.handles, run.names, strict=True))
+    understood, hints = understand(runs, text, negative)
+    names = dict(zip(runs.handles, runs.names, strict=True))
     parts = HANDLE.split(understood)
     shown = "".join(f'<span class="chip">{escape(names[p])}</span>' if p in names else escape(p) for p in parts)
     notes = "".join(f"<li>{escape(hint)}</li>" for hint in hints)
     return f'<p class="understood">{shown}</p>' + (f"<ul>{notes}</ul>" if notes else "")
 
 
-def understand(run: Run, text: str, negative: str) -> tuple[str, list[str]]:
+def understand(runs: ChosenRuns, text: str, negative: str) -> tuple[str, list[str]]:
     """The prompt with exact handles, and a sentence for everything that may not come out as expected.
 
     Args:
-        run: Whose handles the prompt uses.
+        runs: Whose handles the prompt uses.
         text: One or more prompts, one a line.
         negative: The negative prompt.
     """
     lines, hints = [], []
     for line in filter(None, (" ".join(line.split()) for line in text.splitlines())):
         try:
-            parsed = parse_prompt(line, run.handles, run.names, engine.base())
+            parsed = parse_prompt(line, runs.handles, runs.names, engine.base())
         except UserError as error:
             lines.append(line)
             hints.append(strings.message_for(error))
             continue
         lines.append(parsed.text)
-        rest = words_beyond_limit(engine.base(), parsed.text, run.handles)
-        cut = [handle for handle in run.handles if handle in rest]
+        rest = words_beyond_limit(engine.base(), parsed.text, runs.handles)
+        cut = [handle for handle in runs.handles if handle in rest]
         hints += [strings.HINT_CUT_OFF.format(handle=handle) for handle in cut]
         if not cut:
             hints += map(strings.translate, parsed.notes)
-        hints += object_hints(run, parsed.text, negative) + word_hints(parsed.text)
+        hints += object_hints(runs, parsed.text, negative) + word_hints(parsed.text)
     return "\n".join(lines), list(dict.fromkeys(hints))
 
 
-def object_hints(run: Run, prompt: str, negative: str) -> list[str]:
+def object_hints(runs: ChosenRuns, prompt: str, negative: str) -> list[str]:
     """Hints about objects that are missing, only in the negative prompt, or named twice."""
-    handles = prompt_builder.object_handles(run.handles)
+    handles = prompt_builder.object_handles(runs.handles)
     try:
-        negative = parse_prompt(negative or "", run.handles, run.names).text
+        negative = parse_prompt(negative or "", runs.handles, runs.names).text
     except UserError as error:
         return [strings.message_for(error)]
-    names = dict(zip(run.handles, run.names, strict=True))
+    names = dict(zip(runs.handles, runs.names, strict=True))
     hints = [
         strings.HINT_ONLY_NEGATIVE.format(name=names[handle])
         for handle in handles
