@@ -99,7 +99,7 @@ def test_an_idle_gpu_generates_the_prior_images_of_all_presets(opened, monkeypat
     monkeypatch.setattr(opened, "family", "sd")
     monkeypatch.setattr(type(opened), "device", torch.device("cuda"))
     assert engine.generate_prior_images(lambda: False)
-    assert calls == [(32, PRIOR_PROMPTS), (96, PRIOR_PROMPTS), (100, PUBLIC_PRIOR_PROMPTS)]
+    assert calls == [(96, PRIOR_PROMPTS), (32, PRIOR_PROMPTS), (100, PUBLIC_PRIOR_PROMPTS)]
     missing.append(PUBLIC_PRIOR_PROMPTS)
     assert not engine.generate_prior_images(lambda: True)  # interrupted by a job: called again after it
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
