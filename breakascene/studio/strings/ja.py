@@ -45,6 +45,16 @@ TOOLS = [
 ]  # fmt: skip
 STROKE_WIDTH = "線の太さ（写真に対する %）"
 UNDO, REDO, CLEAR = "元に戻す", "やり直す", "クリア"
+INVERT = "これ以外"
+MASK_FILES = "マスクのファイル"
+MASK_FORMAT = "形式"
+MASK_FORMATS = {
+    "scene": "マスクと名前",
+    "cutouts": "切り抜き",
+    "onetrainer": "OneTrainer",
+    "coco": "COCO（JSON）",
+}
+DOWNLOAD_MASKS, IMPORT_MASKS = "マスクを保存（zip）", "マスクを読み込み"
 SMALLER_AREA, LARGER_AREA = "範囲を狭める", "範囲を広げる"
 COORDINATES = "座標で指定する"
 COORDINATES_X, COORDINATES_Y = "左からのピクセル数", "上からのピクセル数"
