@@ -15,7 +15,7 @@ import gradio as gr
 from breakascene.errors import UserError
 from breakascene.studio import strings
 from breakascene.studio.jobs import JobQueue
-from breakascene.studio.state.session import SessionStore
+from breakascene.studio.state.session import Session, SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ EVENT_OPTIONS = {
     "show_progress": "hidden",
     "concurrency_limit": 4,
 }
+REFRESH_SECONDS = 1.0  # between two updates of a page while a job of its session runs
+IDLE_SECONDS = 5.0  # otherwise: another device may start a job
 DOWNLOAD_JS = """(file) => {
   if (!file) return;
   const link = document.createElement("a");
@@ -43,7 +45,7 @@ class PageContext:
 
     Attributes:
         token: State that holds the token of the page's session.
-        timer: While it is active, the page asks for the progress of the session's jobs.
+        timer: The page asks for the progress of the session's jobs when it ticks, see `timer_of`.
     """
 
     sessions: SessionStore
@@ -75,6 +77,11 @@ class PageContext:
 def show_notice(text: str, kind: Callable = gr.Info) -> None:
     """Show a notice over the page. Gradio takes its text for HTML, so names and handles in it are escaped."""
     kind(escape(text), title="")
+
+
+def timer_of(session: Session) -> gr.Timer:
+    """The timer of a page: quick while a job of the session waits or runs."""
+    return gr.Timer(REFRESH_SECONDS if session.busy() else IDLE_SECONDS, active=True)
 
 
 def with_session(sessions: SessionStore, act: Callable) -> Callable:
