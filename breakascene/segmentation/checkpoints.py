@@ -1,22 +1,22 @@
 """Loading SAM: Meta's checkpoint files, local or from the hub, and the embedded small model."""
 
-import json
 import os
 import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
-from breakascene.errors import UserError
+from breakascene.data import validation
+from breakascene.errors import UserError, resource_error
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.small_sam import build_sam
 
 HUB_REPO = "ybelkada/segment-anything"  # Meta's three files, unchanged
 HUB_FILES = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
+HUB_TIMEOUT = 8  # seconds
 MODEL_TYPES = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # by the width of the image encoder
 
 
@@ -42,10 +42,17 @@ def load_sam(name: str) -> tuple[Sam, str]:
 def _read_folder(folder: Path) -> Sam:
     """Build a SAM of the embedded architecture from config.json and model.safetensors."""
     try:
-        sam = build_sam(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        config = validation.checked_dict(validation.read_json(folder / "config.json"), "its configuration")
         state_dict = load_file(folder / "model.safetensors")
+        with torch.device("meta"):  # takes no memory, whatever sizes the configuration has
+            shapes = {name: value.shape for name, value in build_sam(config).state_dict().items()}
+        if shapes != {name: value.shape for name, value in state_dict.items()}:
+            raise ValueError("its configuration does not match its weights")
+        sam = build_sam(config)
         sam.load_state_dict({name: value.float() for name, value in state_dict.items()})
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # a wrong configuration shows anywhere in SAM's code
+        if resource_error(error):
+            raise
         raise UserError(
             f"The segmenter in {folder} cannot be read: it needs a config.json and a matching model.safetensors."
         ) from error
@@ -82,7 +89,7 @@ def _download(model_type: str) -> str:
             return hf_hub_download(HUB_REPO, file, local_files_only=True)
         except OSError:
             # A short request first: without a connection, the hub's client retries for half a minute.
-            get_session().head(constants.ENDPOINT, timeout=10)
+            get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
             return hf_hub_download(HUB_REPO, file)
     except Exception as error:  # whatever went wrong, the remedy is the same
         raise UserError(

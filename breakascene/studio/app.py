@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 
 from breakascene.errors import UserError
 from breakascene.studio import api, engine, page, strings
+from breakascene.studio.folders import require_data_folder
 from breakascene.studio.jobs import JobQueue
 from breakascene.studio.language import language_middleware
 from breakascene.studio.state.session import SessionStore
@@ -29,6 +30,7 @@ def launch(
     *,
     login: str = "",
     mcp: bool = False,
+    root_path: str = "",
     wait: bool = True,
 ) -> gr.Blocks:
     """Load the models and serve the studio.
@@ -38,23 +40,26 @@ def launch(
         base: As for load_base.
         login: "name:password" that visitors have to enter; none if empty.
         mcp: Offer the endpoints of api.py as tools of the Model Context Protocol too.
+        root_path: Path under which a reverse proxy serves the studio, such as "/studio", if not at its root.
         wait: Return when the studio is stopped, not at once.
 
     Returns:
         The app. Close its `job_queue` after it.
 
     Raises:
-        UserError: If the base is not available, `login` lacks a part, or the package for `mcp` is not installed.
+        UserError: If the base is not available, `login` lacks a part, the package for `mcp` is not installed, or the
+            data folder cannot be written.
     """
     name, _, password = login.partition(":")
     if login and not (name and password):
         raise UserError(strings.INVALID_LOGIN)
     if mcp and find_spec("mcp") is None:
         raise UserError(strings.MCP_MISSING.format(version=gr.__version__))
+    folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
+    require_data_folder(folder)
     engine.open_models(base)
     if host not in ("127.0.0.1", "localhost", "::1") and not login and not on_space():
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
-    folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     sessions = SessionStore(folder, keep_seconds=DAY_SECONDS if on_space() else None)
     job_queue = JobQueue()
     demo = build(sessions, job_queue)
@@ -65,7 +70,7 @@ def launch(
         theme=THEME, css=CSS, footer_links=[], max_file_size=f"{page.MAX_UPLOAD}mb", strict_cors=True, show_error=False,
         enable_monitoring=False, run_history=False, allowed_paths=[str(sessions.folder)],
         auth=(name, password) if login else None, app_kwargs={"middleware": [Middleware(language_middleware)]},
-        mcp_server=mcp,
+        mcp_server=mcp, root_path=root_path.rstrip("/") or None,
     )  # fmt: skip
     if wait:
         gc.collect()

@@ -3,11 +3,13 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from breakascene.data import validation
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.paths import cache_folder
@@ -46,9 +48,9 @@ def prior_latents(base: Base, count: int, stop: Callable[[], bool] = lambda: Fal
     ).hexdigest()[:16]
     path = cache_folder() / f"prior-{key}.safetensors"
     try:
-        return Prior(load_file(path)["latents"].to(base.device), tuple(prompts))
-    except (OSError, SafetensorError, KeyError):
-        pass  # not there, or incomplete: generate them
+        return Prior(_cached(path, base, count).to(base.device), tuple(prompts))
+    except (OSError, SafetensorError, KeyError, ValueError):
+        pass  # not there, or damaged: generate them
     generated = []
     for start in range(0, count, BATCH_SIZE):
         if stop():
@@ -71,3 +73,12 @@ def prior_latents(base: Base, count: int, stop: Callable[[], bool] = lambda: Fal
     except (OSError, SafetensorError):
         pass  # without a cache they are generated again by the next run
     return Prior(latents, tuple(prompts))
+
+
+def _cached(path: Path, base: Base, count: int) -> torch.Tensor:
+    latents = load_file(path)["latents"]
+    shape = (count, base.unet.config.in_channels, base.latent_size, base.latent_size)
+    validation.check_shape(latents, shape, [torch.float32], "the latents")
+    if not latents.isfinite().all():
+        raise ValueError("the latents are not finite")
+    return latents
