@@ -123,6 +123,10 @@ def load_feature_extractor(name: str = "toybox", device: torch.device | str = "c
     return extractor
 
 
+def _has_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
+
+
 def _extractor_of(name: str, model: nn.Module, processor: Callable, tokenizer: Callable | None) -> FeatureExtractor:
     @torch.no_grad()
     def encode_images_with_model(images: Sequence[Image.Image]) -> torch.Tensor:

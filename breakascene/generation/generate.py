@@ -10,16 +10,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from breakascene.data import validation
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
+from breakascene.models.graphs import graphed_forward
 from breakascene.models.handles import token_positions, with_handles
 from breakascene.models.lora import ExternalLora, apply_delta
 from breakascene.models.prompts import parse_prompt
+from breakascene.provenance.credentials import png_bytes
 
 # Metadata keys up to November 2026 → today's
 OLD_KEYS = {"negative": "negative_prompt", "steps": "num_inference_steps", "guidance": "guidance_scale"}
@@ -135,6 +137,7 @@ def generate(
         "base": base.name,
         "fingerprint": base.fingerprint,
         "run": concepts.id if concepts else None,
+        "photo": concepts.photo if concepts else "",
         "handles": dict(zip(concepts.handles, concepts.names, strict=True)) if concepts else {},
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
@@ -180,7 +183,8 @@ def check_size(base: Base, width: int, height: int) -> None:
 def _run_pipeline(base: Base, batch: Sequence[dict]) -> list[Image.Image]:
     first = batch[0]
     pipeline = base.pipeline()
-    with base.autocast():
+    images_per_call = len(batch) * (2 if first["guidance_scale"] > 1 else 1)  # guidance doubles the batch
+    with base.autocast(), graphed_forward(base.unet, first["num_inference_steps"], images_per_call):
         output = pipeline(
             [values["prompt"] for values in batch],
             # None, not "": SDXL replaces a missing negative prompt by zeros instead of encoding an empty one
@@ -215,11 +219,11 @@ def save_image(generated: GeneratedImage, folder: Path | str) -> Path:
     while path.exists():
         number += 1
         path = folder / f"{stem}-{number}.png"
-    chunk = PngImagePlugin.PngInfo()
-    chunk.add_text(KEY, json.dumps(metadata, allow_nan=False))
+    text = {KEY: json.dumps(metadata, allow_nan=False)}
+    png = png_bytes(generated.image, text, photo=metadata.get("photo", ""))
     try:
         with atomic_file(path) as draft:
-            generated.image.save(draft, pnginfo=chunk)
+            draft.write_bytes(png)
     except OSError as error:
         raise UserError(f"Cannot write to {folder} ({error.strerror}): choose another place for --out.") from error
     return path

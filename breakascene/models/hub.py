@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub: from its cache where they are complete, with an early answer where it is offline."""
+"""Models from the Hugging Face hub: from its cache if they are complete there, and with an early answer offline."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

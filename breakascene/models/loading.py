@@ -22,7 +22,11 @@ from breakascene.data import validation
 from breakascene.errors import UserError, resource_error
 from breakascene.models import trial
 from breakascene.models.base import ENCODERS, GUIDANCE_SCALES, Base, TextEncoder
+<<<<<<< HEAD
 from breakascene.models.hub import hub_snapshot
+=======
+from breakascene.models.decoding import half_precision_decode
+>>>>>>> main
 from breakascene.models.image_codes import ImageCodes
 from breakascene.models.progress import without_progress_bars
 from breakascene.paths import TOYBOX
@@ -105,7 +109,17 @@ def _assemble(name: str, components: Components, folder: Path, device: torch.dev
     if unet.config.in_channels != vae.config.latent_channels:
         raise UserError(f"The base {name} is an inpainting or similar model: use a plain text-to-image model.")
 
+<<<<<<< HEAD
     # 3. Correct the prompt length and the end token
+=======
+    # 3. Freeze the weights
+    for module in (*(encoder.model for encoder in encoders), unet, vae):
+        module.to(device).eval().requires_grad_(False)
+    if device.type == "cuda":
+        vae.to(memory_format=torch.channels_last)  # in which half-precision convolutions are fastest
+
+    # 4. Correct the prompt length and the end token
+>>>>>>> main
     for tokenizer, model in encoders:
         # Some tokenizers are saved without a limit, so the text encoder's decides.
         tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
@@ -131,6 +145,7 @@ def _assemble(name: str, components: Components, folder: Path, device: torch.dev
         for component, module in base.trainable_modules.items()
         for path, weight in module.named_parameters()
     }
+    vae.decode = half_precision_decode(base)
     return base
 
 

@@ -1,5 +1,6 @@
 """Step 1, Select: a photo, and clicks on the objects in it."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from breakascene.studio.state.session import Session
 BRUSH_JS = Path(__file__).parent.with_name("static").joinpath("brush.js").read_text(encoding="utf-8")
 # Writes into `sent` when the page sends an event: the page's time origin and the milliseconds since then.
 SENT_JS = "(token, sent, ...values) => [token, [performance.timeOrigin, performance.now()], ...values]"
+# The same for an event whose last input holds the messages that a script of the page has sent (static/messages.js).
+MESSAGES_JS = f"""(...values) => [...({SENT_JS})(...values.slice(0, -1)), window.takeMessages("NAME")]"""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class SelectScreen:
         for i, (row, field) in enumerate(zip(objects.rows, objects.names, strict=True)):
             exists = i < len(selection.objects)
             active = exists and i == selection.active
-            updates[row] = gr.Row(visible=exists, elem_classes=["thing", "active"] if active else ["thing"])
+            updates[row] = gr.Row(visible=exists, elem_classes=["object-row", "active"] if active else ["object-row"])
             name = selection.objects[i].name if exists else ""
             if not (i < len(page_names) and selections.normalize_name(page_names[i]) == name):
                 updates[field] = name
@@ -115,11 +118,14 @@ class SelectEvents:
     page: PageContext
     screen: SelectScreen
 
-    def on(self, event: Callable, action: Callable, inputs: Sequence = (), live: bool = False, **options):
+    def on(
+        self, event: Callable, action: Callable, inputs: Sequence = (), live: bool = False, js: str = SENT_JS, **options
+    ):
         """Call action(session, *values of inputs) on an event.
 
         Args:
             live: Update only what a click changes, not the whole screen.
+            js: Run in the page before the event is sent; returns the values to send.
         """
         screen = self.screen
 
@@ -129,7 +135,17 @@ class SelectEvents:
             return screen.show_live(session) if live else screen.show(session, session.history.page_names)
 
         inputs = [screen.canvas.sent, *screen.objects.names, *inputs]
-        return self.page.on(event, act, inputs, screen.live if live else screen.outputs, js=SENT_JS, **options)
+        return self.page.on(event, act, inputs, screen.live if live else screen.outputs, js=js, **options)
+
+    def on_messages(self, button: gr.Button, action: Callable):
+        """Call action(session, message) for each message that a script of the page sends by a hidden button."""
+
+        def for_each(session: Session, messages: str) -> None:
+            for message in json.loads(messages):
+                action(session, message)
+
+        js = MESSAGES_JS.replace("NAME", button.elem_id)
+        self.on(button.click, for_each, [self.screen.canvas.messages], live=True, js=js)
 
     def on_select(self, event: Callable, action: Callable, inputs: Sequence = (), live: bool = False):
         """The same for a click on an image: action(session, *values, index)."""
@@ -157,7 +173,7 @@ def connect_canvas(events: SelectEvents) -> None:
     section = events.screen.canvas
     events.on_select(section.image.select, actions.click_canvas, [section.tool], live=True)
     events.on(section.click.click, actions.click_photo, [section.tool, section.x, section.y], live=True)
-    events.on(section.stroke.change, actions.paint_stroke, [section.stroke], live=True)
+    events.on_messages(section.strokes, actions.paint_stroke)
     section.tool.change(
         lambda tool: gr.Slider(visible=tool in BRUSHES), [section.tool], section.brush_width, **EVENT_OPTIONS
     )
@@ -202,7 +218,7 @@ def hint(selection: Selection) -> str:
         return strings.HINT_CORNER
     obj = selection.active_object
     if obj.empty:
-        return strings.HINT_CLICK.format(thing=obj.name or strings.OBJECT_NUMBER.format(n=selection.active + 1))
+        return strings.HINT_CLICK.format(object=obj.name or strings.OBJECT_NUMBER.format(n=selection.active + 1))
     return strings.HINT_SELECTED
 
 

@@ -1,6 +1,5 @@
 """The actions of step 1: open a photo, click, paint, choose an object, find objects."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,10 +58,9 @@ def click_photo(session: Session, tool: str, x: float | None, y: float | None) -
     history.change(selections.click(history.selection, engine.segmenter(), x, y, tool))
 
 
-def paint_stroke(session: Session, message: str) -> None:
+def paint_stroke(session: Session, stroke: dict) -> None:
     """A stroke of the brush, as brush.js sends it."""
     history = require_photo(session)
-    stroke = json.loads(message)
     points = [canvas.to_photo(history.selection.photo, int(x), int(y)) for x, y in stroke["points"]]
     width = min(max(float(stroke["width"]), 0.002), 0.5) * max(history.selection.photo.size)
     history.change(selections.paint(history.selection, points, width, stroke["tool"]))

@@ -1,5 +1,5 @@
-// Brush and eraser on the canvas. A drag draws a trace over the photo; when it ends, the stroke is written into #stroke
-// as JSON: {tool, points: [[x, y], …] in pixels of the displayed image, width as a share of its long side, time in ms}.
+// Brush and eraser on the canvas. A drag draws a trace over the photo; when it ends, the stroke is sent to the studio:
+// {tool, points: [[x, y], …] in pixels of the displayed image, width as a share of its long side}.
 () => {
   const SVG = "http://www.w3.org/2000/svg";
   const tool = () => document.querySelector("#tool input:checked")?.value;
@@ -38,16 +38,13 @@
 
   const endStroke = () => {
     if (!points) return;
-    const field = document.querySelector("#stroke textarea");
-    const stroke = { tool: tool(), points, width: strokeWidth(), time: Date.now() }; // the time makes each value new
+    const stroke = { tool: tool(), points, width: strokeWidth() };
     points = null;
     const finished = trace;
     const remove = () => finished.remove();
     image.addEventListener("load", remove, { once: true }); // the canvas shows the new mask
     setTimeout(remove, 3000); // or the stroke was refused, and the canvas stays the same
-    // Svelte notices a change only if the native setter is followed by an input event
-    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(field, JSON.stringify(stroke));
-    field.dispatchEvent(new Event("input", { bubbles: true }));
+    sendMessage("strokes", stroke);
   };
 
   document.addEventListener("pointerdown", startStroke);
