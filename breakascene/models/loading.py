@@ -22,11 +22,8 @@ from breakascene.data import validation
 from breakascene.errors import UserError, resource_error
 from breakascene.models import trial
 from breakascene.models.base import ENCODERS, GUIDANCE_SCALES, Base, TextEncoder
-<<<<<<< HEAD
-from breakascene.models.hub import hub_snapshot
-=======
 from breakascene.models.decoding import half_precision_decode
->>>>>>> main
+from breakascene.models.hub import hub_snapshot
 from breakascene.models.image_codes import ImageCodes
 from breakascene.models.progress import without_progress_bars
 from breakascene.paths import TOYBOX
@@ -109,17 +106,7 @@ def _assemble(name: str, components: Components, folder: Path, device: torch.dev
     if unet.config.in_channels != vae.config.latent_channels:
         raise UserError(f"The base {name} is an inpainting or similar model: use a plain text-to-image model.")
 
-<<<<<<< HEAD
     # 3. Correct the prompt length and the end token
-=======
-    # 3. Freeze the weights
-    for module in (*(encoder.model for encoder in encoders), unet, vae):
-        module.to(device).eval().requires_grad_(False)
-    if device.type == "cuda":
-        vae.to(memory_format=torch.channels_last)  # in which half-precision convolutions are fastest
-
-    # 4. Correct the prompt length and the end token
->>>>>>> main
     for tokenizer, model in encoders:
         # Some tokenizers are saved without a limit, so the text encoder's decides.
         tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
@@ -136,7 +123,8 @@ def _assemble(name: str, components: Components, folder: Path, device: torch.dev
     # 5. Move them to the device
     for module in modules:
         module.to(device)
-    vae.decode = torch.autocast(device.type, enabled=False)(vae.decode)  # SDXL's overflows in float16
+    if device.type == "cuda":
+        vae.to(memory_format=torch.channels_last)  # in which half-precision convolutions are fastest
 
     fingerprint = _fingerprint([encoder.model for encoder in encoders], unet, scheduler)
     base = Base(name, encoders, unet, vae, scheduler, fingerprint, family, codes)
