@@ -44,15 +44,15 @@ class Outcome:
 
 def names() -> list[str]:
     """Return the names of all targets."""
-    from benchmarks.fuzz_files import READERS
+    from benchmarks.fuzzing.readers import READERS
 
     return [*READERS, "command"]
 
 
 def run_case(target: str, seed: int, number: int, inputs: Path, folder: Path) -> Outcome:
     """Run one case in an empty folder."""
-    from benchmarks.fuzz_commands import Refused, command
-    from benchmarks.fuzz_files import READERS
+    from benchmarks.fuzzing.commands import Refused, command
+    from benchmarks.fuzzing.readers import READERS
 
     work, temporary = folder / "work", folder / "tmp"
     work.mkdir(), temporary.mkdir()
@@ -124,13 +124,17 @@ class Workshop:
         self.process = None
         (folder / "cases").mkdir()
 
-    def run(self, target: str, seed: int, number: int) -> Outcome:
-        """Run a case; a crash or a hang of the process is an outcome too."""
+    def start(self) -> None:
+        """Start the process if there is none."""
         if self.process is None:
             self.connection, other = self.context.Pipe()
             self.process = self.context.Process(target=worker, args=(other, self.inputs, self.folder / "cache"))
             self.process.start()
             other.close()
+
+    def run(self, target: str, seed: int, number: int) -> Outcome:
+        """Run a case; a crash or a hang of the process is an outcome too."""
+        self.start()
         try:
             self.connection.send((target, seed, number, self.folder / "cases" / f"{target}-{number}"))
             if self.connection.poll(TIMEOUT):
@@ -159,7 +163,7 @@ def plan(cases: int, targets: list[str]) -> list[tuple[str, int]]:
 
 def fuzz(cases: int, seed: int, targets: list[str] | None = None) -> dict[str, list[tuple[int, Outcome]]]:
     """Run the cases; return the number and outcome of each by target."""
-    from benchmarks.fuzz_inputs import make_inputs
+    from benchmarks.fuzzing.inputs import make_inputs
 
     outcomes = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="breakascene-fuzz-") as folder:
@@ -218,9 +222,9 @@ def main(
 
 def debug(target: str, seed: int, number: int, folder: Path) -> None:
     """Run one case in this process and show its traceback."""
-    from benchmarks.fuzz_commands import command
-    from benchmarks.fuzz_files import READERS
-    from benchmarks.fuzz_inputs import make_inputs
+    from benchmarks.fuzzing.commands import command
+    from benchmarks.fuzzing.inputs import make_inputs
+    from benchmarks.fuzzing.readers import READERS
 
     inputs, work = folder / "inputs", folder / "work"
     inputs.mkdir(), work.mkdir()

@@ -83,7 +83,7 @@ def run(kills: int, seed: int, steps: str, folder: Path) -> tuple[list[int], int
     Raises:
         SystemExit: If a run ends in other bytes, fails, or leaves files behind.
     """
-    from benchmarks.fuzz_inputs import save_base, scene
+    from benchmarks.fuzzing.inputs import save_base, scene
     from breakascene.data.scene import save_scene
 
     save_base(folder / "base")

@@ -116,7 +116,7 @@ def start_studio(folder: Path, port: int) -> subprocess.Popen:
 
 def soak(clients: int, seconds: float, port: int, folder: Path) -> Results:
     """Let the clients act for `seconds`."""
-    from benchmarks.fuzz_inputs import save_base, scene
+    from benchmarks.fuzzing.inputs import save_base, scene
     from breakascene.data.scene import save_scene
 
     save_base(folder / "base")

@@ -11,6 +11,7 @@ import torch
 from helpers.models import assert_same_base, weights_of
 from helpers.runs import assert_same, short, step, stop_after
 from PIL import Image
+from safetensors.torch import save_file
 
 from breakascene.data.scene import cutout, make_scene
 from breakascene.errors import UserError
@@ -291,6 +292,18 @@ def test_gradient_of_the_handles_by_finite_differences(tiny_base, scene):
         measured = (loss(1e-2).item() - loss(-1e-2).item()) / 2e-2
     assert abs(slope) > 1e-3
     assert math.isclose(slope, measured, rel_tol=0.02)
+
+
+@pytest.mark.parametrize("damage", ["shape", "values", "file"])
+def test_a_damaged_cache_of_prior_images_is_made_again(tiny_base, tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("BREAKASCENE_CACHE", str(tmp_path))
+    good = prior_latents(tiny_base, 2).latents
+    (path,) = tmp_path.iterdir()
+    bad = {"shape": good[:1].clone(), "values": good * float("nan")}
+    save_file({"latents": bad.get(damage, good)}, path)
+    if damage == "file":
+        path.write_bytes(path.read_bytes()[:-4])
+    assert prior_latents(tiny_base, 2).latents.equal(good)
 
 
 def test_prior_loss_is_the_error_on_prior_images_with_their_prompts(tiny_base, scene):

@@ -9,7 +9,8 @@ from typing import Literal, get_args, get_origin
 import typer
 from typer.testing import CliRunner
 
-from benchmarks.fuzz_files import Case, image_file
+from benchmarks.fuzzing.case import Case
+from benchmarks.fuzzing.images import image_file
 from breakascene.cli.app import app
 
 # A valid call of each command that ends within a second or two. The slow ones are always refused: `demo` has a folder
