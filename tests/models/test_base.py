@@ -66,12 +66,11 @@ def test_bases_whose_parts_do_not_fit_are_refused(tiny_folder, tmp_path):
         "a weight of another shape": lambda: tensors(unet, lambda w: w | {"conv_in.bias": torch.zeros(3)}),
         "a weight that is not finite": lambda: tensors(unet, lambda w: w | {"conv_in.bias": w["conv_in.bias"] / 0}),
     }
-    for name, damage in damages.items():
+    for damage in damages.values():
         shutil.copytree(tiny_folder, tmp_path, dirs_exist_ok=True)
         damage()
-        with pytest.raises(UserError, match="incomplete or not a Stable Diffusion model") as caught:
+        with pytest.raises(UserError, match="incomplete or not a Stable Diffusion model"):
             load_base(tmp_path, "cpu")
-        assert caught.value.__cause__, name
 
 
 def test_add_noise_matches_the_formulas(tiny_base, sd_base):
