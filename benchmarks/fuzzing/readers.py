@@ -24,7 +24,7 @@ from benchmarks.fuzzing.mutations import (
 )
 from breakascene.cli.options import read_prompts
 from breakascene.data.scene import load_scene
-from breakascene.evaluation.metrics import load_feature_extractor
+from breakascene.evaluation.judges import load_feature_extractor
 from breakascene.exporting import archive
 from breakascene.exporting.importing import load_embedding, load_lora
 from breakascene.generation.generate import generate

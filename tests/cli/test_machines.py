@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from breakascene import paths
 from breakascene.cli.app import app
 from breakascene.errors import UserError
-from breakascene.evaluation.metrics import load_feature_extractor
+from breakascene.evaluation.judges import load_feature_extractor
 from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
 from breakascene.segmentation.segmenter import Segmenter
