@@ -21,6 +21,7 @@ VALID = {
     "generate": "run PROMPT --out new --count 1 --seed 1 --steps 1 --guidance 2 --negative dark --size 128x128",
     "export": "run --to kohya --out new",
     "evaluate": "run --prompts prompts.txt --out new --count 1 --seed 1 --guidance 2",
+    "verify": "generated.png",
     "demo": "--out scene",
     "studio": "--base ./nowhere --host 127.0.0.1",
 }
