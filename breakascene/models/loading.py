@@ -22,9 +22,10 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from breakascene.data import validation
 from breakascene.errors import UserError, resource_error
 from breakascene.models import trial
-from breakascene.models.base import ENCODERS, GUIDANCE_SCALES, Base, TextEncoder
+from breakascene.models.base import ENCODERS, GUIDANCE_SCALES, Base, TextEncoder, autocast_dtype
 from breakascene.models.decoding import half_precision_decode
 from breakascene.models.image_codes import ImageCodes
+from breakascene.models.precision import store_in_half_precision
 from breakascene.models.progress import without_progress_bars
 from breakascene.paths import TOYBOX
 
@@ -77,7 +78,7 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
 
     components, folder, file = read_components(name)
     try:
-        return _assemble(name, components, folder, device)
+        return assemble(name, components, _family(folder, components["unet"]), ImageCodes.load(folder), device)
     except UserError:
         raise
     except Exception as error:  # a wrong configuration shows in any of the libraries
@@ -86,16 +87,22 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
         raise UserError(_incomplete(name, file)) from error
 
 
-def _assemble(name: str, components: Components, folder: Path, device: torch.device) -> Base:
-    """Make a Base of its components. Raises UserError, or what the libraries raise where the parts do not fit."""
-    # 1. Pair tokenizers and text encoders
+def assemble(
+    name: str, components: Components, family: str, image_codes: ImageCodes | None, device: torch.device
+) -> Base:
+    """Make a base of components in float32, by their names in diffusers, and move it to the device.
+
+    Raises:
+        UserError: If the training loss and the pipelines do not support the model.
+        Exception: What the libraries raise if the parts do not fit together.
+    """
+    # 1. Pair the text encoders with their tokenizers
     encoders = tuple(
         TextEncoder(components[tokenizer], components[text_encoder])
         for tokenizer, text_encoder in ENCODERS
         if text_encoder in components
     )
     unet, vae, scheduler = components["unet"], components["vae"], components["scheduler"]
-    modules = (*(encoder.model for encoder in encoders), unet, vae)
 
     # 2. Refuse models that the training loss and the pipelines do not support
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
@@ -114,22 +121,21 @@ def _assemble(name: str, components: Components, folder: Path, device: torch.dev
         # the largest id instead, and handles have larger ones.
         getattr(model, "text_model", model).eos_token_id = tokenizer.eos_token_id
 
-    # 4. Freeze the weights, and see whether the parts fit together
-    for module in modules:
+    # 4. Freeze the weights, see whether the parts fit together, and move them to the device
+    for module in (*(encoder.model for encoder in encoders), unet, vae):
         module.eval().requires_grad_(False)
-    family, codes = _family(folder, unet), ImageCodes.load(folder)
-    trial.run(Base(name, encoders, unet, vae, scheduler, "", family, codes))
-
-    # 5. Move them to the device
-    for module in modules:
+    trial.run(Base(name, encoders, unet, vae, scheduler, "", family, image_codes))
+    fingerprint = _fingerprint([encoder.model for encoder in encoders], unet, scheduler)
+    base = Base(name, encoders, unet, vae, scheduler, fingerprint, family, image_codes)
+    if (dtype := autocast_dtype(device)) is not torch.float32:
+        store_in_half_precision(base, dtype)  # first: a GPU may have no room for float32
+    for module in (*base.trainable_modules.values(), vae):
         module.to(device)
     if device.type == "cuda":
-        vae.to(memory_format=torch.channels_last)  # in which half-precision convolutions are fastest
-
-    fingerprint = _fingerprint([encoder.model for encoder in encoders], unet, scheduler)
-    base = Base(name, encoders, unet, vae, scheduler, fingerprint, family, codes)
+        for module in (unet, vae):
+            module.to(memory_format=torch.channels_last)  # in which half-precision convolutions are fastest
     base.weight_scales = {
-        f"{component}.{path}": (torch.linalg.vector_norm(weight) / weight.numel() ** 0.5).item()
+        f"{component}.{path}": (torch.linalg.vector_norm(weight.float()) / weight.numel() ** 0.5).item()
         for component, module in base.trainable_modules.items()
         for path, weight in module.named_parameters()
     }
@@ -170,7 +176,7 @@ def read_components(name: str) -> tuple[Components, Path, Path | None]:
 
     Returns:
         The components by their names in diffusers (tokenizer, text_encoder, unet, vae, scheduler; for SDXL also
-        tokenizer_2 and text_encoder_2), and the folder with the configuration and the single file as `find` does.
+        tokenizer_2 and text_encoder_2), and the folder with the configuration and the single file as `locate` does.
 
     Raises:
         UserError: If the model is not found, is incomplete, or is of an unsupported kind.

@@ -61,7 +61,7 @@ def launch(
     if host not in ("127.0.0.1", "localhost", "::1") and not login and not on_space():
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
     sessions = SessionStore(folder, keep_seconds=DAY_SECONDS if on_space() else None)
-    job_queue = JobQueue()
+    job_queue = JobQueue(idle_work=engine.generate_prior_images)
     demo = build(sessions, job_queue)
     engine.start_downloads(sessions.open_photos)
     demo.job_queue = job_queue

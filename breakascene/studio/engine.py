@@ -1,4 +1,4 @@
-"""The loaded models, and the three calls that need the GPU: extract, generate and evaluate.
+"""The loaded models, and the calls that need the GPU: extract, generate, evaluate and export.
 
 On a Hugging Face ZeroGPU Space the decorated functions run in another process: they take plain values, find the models
 in this module, and yield their results.
@@ -18,9 +18,13 @@ from PIL import Image
 from breakascene.data.scene import Scene
 from breakascene.evaluation import report
 from breakascene.evaluation.judges import load_judges
+from breakascene.exporting.export import TARGETS, Exported, can_open
+from breakascene.exporting.export import export as export_concepts
+from breakascene.exporting.importing import load_lora
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
 from breakascene.models.base import Base
+from breakascene.models.combined import combine
 from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
@@ -30,6 +34,7 @@ from breakascene.training import memory
 from breakascene.training.loop import StepEvent
 from breakascene.training.loop import extract as train
 from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.prior import prior_latents
 from breakascene.training.settings import Settings, preset
 
 try:
@@ -40,8 +45,11 @@ except ImportError:
 # A ZeroGPU Space grants its GPU for the requested seconds, and counts them against the visitor's quota.
 MAX_SECONDS = 240  # the longest request
 EVALUATION_SECONDS = 120
+EXPORT_SECONDS = 60
 TRANSFER_SECONDS = 20  # to move the weights to the GPU
-DEFAULT_STEP_SECONDS = 0.3  # a training step, until one was timed
+# A training step until one was timed: on an H100, for the step and for each image in it; see docs/deploy.md
+DEFAULT_STEP_SECONDS = 0.02
+DEFAULT_IMAGE_SECONDS = {"toybox": 0.01, "sd": 0.01, "sdxl": 0.08}
 DEFAULT_DENOISING_SECONDS = 0.1  # an inference step of one image
 SAVE_EVERY = 100  # steps between two checkpoints of an extraction
 
@@ -64,8 +72,15 @@ def zero_gpu() -> bool:
 
 def extraction_seconds(settings: Settings) -> int:
     """How long a run needs the GPU, with a reserve of a third."""
-    expected = expected_seconds(settings) or DEFAULT_STEP_SECONDS * sum(settings.steps)
-    return round(TRANSFER_SECONDS + 4 / 3 * expected)
+    return round(TRANSFER_SECONDS + 4 / 3 * (expected_seconds(settings) or _default_seconds(settings)))
+
+
+def _default_seconds(settings: Settings) -> float:
+    image_seconds = DEFAULT_IMAGE_SECONDS[base().family]
+    return sum(
+        steps * (DEFAULT_STEP_SECONDS + image_seconds * _images_per_step(settings, phase))
+        for phase, steps in enumerate(settings.steps, 1)
+    )
 
 
 def fits(settings: Settings) -> bool:
@@ -78,7 +93,7 @@ def _extraction_lease(scene: Scene, settings: Settings, *_) -> int:
 
 
 def _generation_lease(
-    run: Path, prompts: Sequence[str], stop_file: Path, count: int = 1, num_inference_steps: int = 20, **_
+    runs: Sequence[Path], prompts: Sequence[str], stop_file: Path, count: int = 1, num_inference_steps: int = 20, **_
 ) -> int:
     seconds = DEFAULT_DENOISING_SECONDS * len(prompts) * count * num_inference_steps
     return min(MAX_SECONDS, round(TRANSFER_SECONDS + seconds))
@@ -97,6 +112,18 @@ def open_models(base: str = "auto") -> None:
     if not zero_gpu():  # a ZeroGPU Space has a GPU only inside the decorated functions
         sizes = {_images_per_step(settings_of(name), phase) for name in PRESET_NAMES for phase in (1, 2)}
         _forward_seconds.update({size: _time_forward(_loaded["base"], size) for size in sizes})
+
+
+def generate_prior_images(stop: Callable[[], bool]) -> bool:
+    """Generate the prior images of all presets into the cache, on a GPU that no run uses.
+
+    Returns whether there is nothing left to do. A CPU is left to the visitors' clicks.
+    """
+    if zero_gpu() or base().device.type != "cuda":
+        return True
+    wanted = [settings_of(name) for name in PRESET_NAMES]
+    kinds = dict.fromkeys((settings.num_prior_images, settings.prior_prompts) for settings in wanted)
+    return all(prior_latents(base(), count, prompts, stop) is not None for count, prompts in kinds)
 
 
 @torch.no_grad()
@@ -187,9 +214,23 @@ def _delete_if_exists(file: Path) -> bool:
 
 
 @on_gpu(_generation_lease)
-def generate(run: Path, prompts: Sequence[str], stop_file: Path, **options) -> Iterator[GeneratedImage]:
-    """Generate images from a run folder one by one, until all are done or `stop_file` exists."""
-    for image in generate_images(base(), Concepts.load(run), prompts, **options):
+def generate(
+    runs: Sequence[Path],
+    prompts: Sequence[str],
+    stop_file: Path,
+    loras: Sequence[tuple[Path, float]] = (),
+    **options,
+) -> Iterator[GeneratedImage]:
+    """Generate images from run folders one by one, until all are done or `stop_file` exists.
+
+    Args:
+        runs: With several, the handles are those of `combine`.
+        loras: Files of other programs' LoRAs with their strengths.
+    """
+    options["loras"] = [load_lora(file, base(), scale) for file, scale in loras]
+    loaded = [Concepts.load(run) for run in runs]
+    concepts = combine(loaded) if len(loaded) > 1 else loaded[0]
+    for image in generate_images(base(), concepts, prompts, **options):
         yield image
         if stop_file.exists():
             return
@@ -205,10 +246,22 @@ def evaluate(run: Path, out: Path, stop_file: Path) -> Iterator[tuple[int, int, 
         judges = replace(judges, notes=(missing.note,))
     # The figures of the toybox are those of its own segmenter
     finder = Segmenter.load("toybox") if toybox else segmenter()
+    finder.sam.to(base().device)  # on a ZeroGPU Space only this process has the GPU
     for event in report.write([run], base(), out, judges, finder):
         yield event
         if stop_file.exists():
             return
+
+
+@on_gpu(EXPORT_SECONDS)
+def export(run: Path, to: str, out: Path) -> Exported:
+    """Export a run folder to another program, into the new folder `out`."""
+    return export_concepts(Concepts.load(run), base(), to, out)
+
+
+def export_programs() -> list[str]:
+    """The programs that can open the base in use."""
+    return [to for to in TARGETS if can_open(to, base())]
 
 
 def record_step_time(settings: Settings, event: StepEvent) -> None:

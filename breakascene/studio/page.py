@@ -12,9 +12,10 @@ from breakascene.models.base import Base
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.language import language_links
-from breakascene.studio.screens import evaluate, extract, generate, models, select
+from breakascene.studio.screens import evaluate, export, extract, generate, models, select
 from breakascene.studio.screens.evaluate import EvaluateScreen
 from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates
+from breakascene.studio.screens.export import ExportScreen
 from breakascene.studio.screens.extract import ExtractScreen
 from breakascene.studio.screens.extraction_job import restore_pending
 from breakascene.studio.screens.generate import GenerateScreen
@@ -36,15 +37,19 @@ class Screens:
     extract: ExtractScreen
     generate: GenerateScreen
     evaluate: EvaluateScreen
+    export: ExportScreen
+
+    @property
+    def all(self) -> list:
+        return [self.select, self.extract, self.generate, self.evaluate, self.export]
 
     @property
     def outputs(self) -> list:
-        screens = (self.select, self.extract, self.generate, self.evaluate)
-        return [component for screen in screens for component in screen.outputs]
+        return [component for screen in self.all for component in screen.outputs]
 
     def show(self, session: Session) -> Updates:
         updates = {}
-        for screen in (self.select, self.extract, self.generate, self.evaluate):
+        for screen in self.all:
             updates |= screen.show(session)
         return updates
 
@@ -65,7 +70,8 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
         with gr.Tab(strings.TAB_GENERATE, id="generate") as generate_tab:
             generate_screen = generate.build(page)
             evaluate_screen = evaluate.build(page)
-    screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen)
+            export_screen = export.build(page)
+    screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen, export_screen)
     load_scripts(demo)
     connect_arrival(demo, page, screens, tabs, browser)
     connect_progress(page, screens, last_progress)
@@ -88,7 +94,7 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
         return [page.sessions.open(token).token] * 3
 
     def show(session: Session) -> Updates:
-        session.suggested_run = None  # a new page gets a suggested prompt
+        session.suggested_runs = None  # a new page gets a suggested prompt
         session.gallery.choose(None)
         restored = restore_pending(session, page.queue)
         updates = {**screens.show(session), page.timer: gr.Timer(active=session.busy())}
@@ -124,9 +130,12 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
             updates |= generate_screen.progress(session)
         if changed & {"evaluation", "extracted"}:
             updates |= evaluate_screen.show(session)
+        if changed & {"export", "extracted"}:
+            updates |= screens.export.show(session)
         return updates | timer
 
-    outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, last_progress, page.timer]
+    outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, *screens.export.outputs]
+    outputs += [last_progress, page.timer]
     page.on(page.timer.tick, refresh, [last_progress], outputs, queue=False, trigger_mode="once")
 
 
@@ -141,6 +150,7 @@ def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab
     opened = page.on(generate_tab.select, screens.generate.show, (), screens.generate.outputs)
     for event in (opened, *screens.generate.run_changes):
         page.on(event.then, screens.evaluate.show, (), screens.evaluate.outputs)
+        page.on(event.then, screens.export.show, (), screens.export.outputs)
     screens.select.next.click(lambda: gr.Tabs(selected="extract"), None, tabs, **EVENT_OPTIONS)
     screens.extract.next.click(lambda: gr.Tabs(selected="generate"), None, tabs, **EVENT_OPTIONS)
     page.on(screens.generate.runs.reopen.click, reopen_run, (), [*screens.select.outputs, tabs])
@@ -178,8 +188,8 @@ def progress_of(session: Session, queue: JobQueue) -> dict[str, Any]:
     def state(job: Job) -> tuple:
         return job.id, job.state, len(job.events), queue.position(job), job.stop_requested()
 
-    jobs = {"extraction": session.extraction, "generation": session.generation, "evaluation": session.evaluation}
-    progress = {kind: state(job) for kind, job in jobs.items() if job}
+    kinds = ("extraction", "generation", "evaluation", "export")
+    progress = {kind: state(job) for kind in kinds if (job := getattr(session, kind))}
     if job := session.extraction:
         progress["strips"] = (job.id, sum(bool(event.maps or event.previews) for event in job.events))
         progress["extracted"] = (job.id, job.ended)
