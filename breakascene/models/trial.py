@@ -41,6 +41,6 @@ def run(base: Base) -> None:
     if image.shape != (1, 3, side * cell, side * cell) or not image.isfinite().all():
         raise ValueError("its images are not finite or have the wrong size")
     if base.image_codes:
-        codes = base.image_codes.codes([Image.new("RGBA", (8, 8))], vae)
+        codes = base.image_codes.encode([Image.new("RGBA", (8, 8))], vae)
         if codes.shape != (1, base.embedding_dim) or not codes.isfinite().all():
             raise ValueError("its image codes do not fit")
