@@ -8,13 +8,14 @@ from typing import Any
 
 import gradio as gr
 
+from breakascene.errors import UserError
 from breakascene.models.base import Base
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.language import language_links
 from breakascene.studio.screens import evaluate, export, extract, generate, models, select
 from breakascene.studio.screens.evaluate import EvaluateScreen
-from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates
+from breakascene.studio.screens.events import EVENT_OPTIONS, IDLE_SECONDS, PageContext, Updates, timer_of, with_session
 from breakascene.studio.screens.export import ExportScreen
 from breakascene.studio.screens.extract import ExtractScreen
 from breakascene.studio.screens.extraction_job import restore_pending
@@ -22,13 +23,24 @@ from breakascene.studio.screens.generate import GenerateScreen
 from breakascene.studio.screens.select import SelectScreen
 from breakascene.studio.state.session import Session, SessionStore
 
-REFRESH_SECONDS = 1.0  # between two updates while a job runs
 MAX_UPLOAD = 40  # MB
 TOKEN_PARAMETERS = ("session", "desk")  # of the page's address; the second is that of earlier versions
 STATIC = Path(__file__).with_name("static")
 NOTICES_JS = STATIC.joinpath("notices.js").read_text(encoding="utf-8")
 MESSAGES_JS = STATIC.joinpath("messages.js").read_text(encoding="utf-8")
+SHORTCUTS_JS = STATIC.joinpath("shortcuts.js").read_text(encoding="utf-8")
 NAVIGATION_JS = STATIC.joinpath("navigation.js").read_text(encoding="utf-8")
+
+
+# The address of / depends on what the visitor chose before. In the history it says which language the page has, so that
+# going back and reloading lead to the page that was there.
+LANGUAGE_JS = """() => {
+  document.documentElement.lang = "LANGUAGE";
+  const address = new URL(location.href);
+  if (address.searchParams.get("lang") === "LANGUAGE") return;
+  address.searchParams.set("lang", "LANGUAGE");
+  history.replaceState(history.state, "", address.href);
+}"""
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ class Screens:
 def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
     """Build the page in the active language (strings.use_language)."""
     browser = gr.BrowserState("", storage_key="breakascene-session", secret="kept-by-the-browser-only")
-    page = PageContext(sessions, queue, gr.State(""), gr.Timer(REFRESH_SECONDS, active=False))
+    page = PageContext(sessions, queue, gr.State(""), gr.Timer(IDLE_SECONDS, active=False))
     last_progress = gr.State({})  # what this page has last displayed of the jobs
     gr.HTML(f'{language_links()}<h1>{strings.TITLE}</h1><p class="hint">{strings.TAGLINE}</p>', elem_id="head")
     build_banner(engine.base())
@@ -79,9 +91,9 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
 
 
 def load_scripts(demo: gr.Blocks) -> None:
-    set_language = f"() => {{ document.documentElement.lang = '{strings.language.get()}'; }}"
+    set_language = LANGUAGE_JS.replace("LANGUAGE", strings.language.get())
     notices = NOTICES_JS.replace("WORDS", json.dumps(gradio_notices()))
-    for script in (MESSAGES_JS, select.BRUSH_JS, notices, NAVIGATION_JS, set_language):
+    for script in (MESSAGES_JS, select.BRUSH_JS, notices, NAVIGATION_JS, SHORTCUTS_JS, set_language):
         demo.load(None, js=script, api_visibility="private")
 
 
@@ -97,7 +109,7 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
         session.suggested_runs = None  # a new page gets a suggested prompt
         session.gallery.choose(None)
         restored = restore_pending(session, page.queue)
-        updates = {**screens.show(session), page.timer: gr.Timer(active=session.busy())}
+        updates = {**screens.show(session), page.timer: timer_of(session)}
         if screens.generate.panel.running(session):
             updates[tabs] = gr.Tabs(selected="generate")
         elif restored or screens.extract.panel.running(session):
@@ -115,13 +127,12 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
     extract_screen, generate_screen, evaluate_screen = screens.extract, screens.generate, screens.evaluate
 
     def refresh(session: Session, last: dict) -> Updates:
-        # Read first whether a job runs: one that ends meanwhile is then displayed by the next refresh
-        timer = {} if session.busy() else {page.timer: gr.Timer(active=False)}
-        now = progress_of(session, page.queue)
+        busy, now = session.busy(), progress_of(session, page.queue)
+        timer = {page.timer: timer_of(session)} if busy != last.get("busy") else {}
         changed = {key for key in now if now[key] != last.get(key)}
-        if not changed:
-            return timer
-        updates = {last_progress: now}
+        if not changed and not timer:
+            return {}
+        updates = {last_progress: {**now, "busy": busy}}
         if "extraction" in changed:
             updates |= extract_screen.progress(session, with_strips="strips" in changed)
         if "extracted" in changed:
@@ -136,7 +147,17 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
 
     outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, *screens.export.outputs]
     outputs += [last_progress, page.timer]
-    page.on(page.timer.tick, refresh, [last_progress], outputs, queue=False, trigger_mode="once")
+    refresh_page = with_session(page.sessions, refresh)
+
+    def tick(token: str, last: dict) -> Updates:
+        try:
+            page.sessions.get(token)
+        except UserError:  # after a restart of the studio: the next click says so, once
+            return {page.timer: gr.Timer(active=False)}
+        return refresh_page(token, last)
+
+    options = {**EVENT_OPTIONS, "queue": False, "trigger_mode": "once"}
+    page.timer.tick(tick, [page.token, last_progress], outputs, **options)
 
 
 def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab: gr.Tab, generate_tab: gr.Tab) -> None:

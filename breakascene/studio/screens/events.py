@@ -27,6 +27,8 @@ EVENT_OPTIONS = {
     "show_progress": "hidden",
     "concurrency_limit": 4,
 }
+REFRESH_SECONDS = 1.0  # between two updates of a page while a job of its session runs
+IDLE_SECONDS = 5.0  # otherwise: another device may start a job
 DOWNLOAD_JS = """(file) => {
   if (!file) return;
   const link = document.createElement("a");
@@ -42,7 +44,7 @@ class PageContext:
 
     Attributes:
         token: State that holds the token of the page's session.
-        timer: While it is active, the page asks for the progress of the session's jobs.
+        timer: The page asks for the progress of the session's jobs when it ticks, see `timer_of`.
     """
 
     sessions: SessionStore
@@ -58,7 +60,7 @@ class PageContext:
         return event(with_session(self.sessions, act), [self.token, *inputs], outputs, **options)
 
     def download_button(
-        self, make: Callable[[Session], Path], label: str, elem_id: str, visible: bool = True
+        self, make: Callable[..., Path], label: str, elem_id: str, visible: bool = True, inputs: Sequence = ()
     ) -> gr.Button:
         """A button that makes a file and downloads it at one click.
 
@@ -66,9 +68,14 @@ class PageContext:
         """
         button = gr.Button(label, size="sm", min_width=150, visible=visible, elem_id=elem_id)
         file = gr.File(elem_classes="data-field")  # only its link is used
-        made = self.on(button.click, lambda session: {file: str(make(session))}, (), [file])
+        made = self.on(button.click, lambda session, *values: {file: str(make(session, *values))}, inputs, [file])
         made.success(None, [file], None, js=DOWNLOAD_JS, api_visibility="private")
         return button
+
+
+def timer_of(session: Session) -> gr.Timer:
+    """The timer of a page: quick while a job of the session waits or runs."""
+    return gr.Timer(REFRESH_SECONDS if session.busy() else IDLE_SECONDS, active=True)
 
 
 def with_session(sessions: SessionStore, act: Callable) -> Callable:

@@ -8,7 +8,7 @@ import gradio as gr
 from breakascene.studio import strings
 from breakascene.studio.jobs import FAILED, WAITING, Job
 from breakascene.studio.screens import charts
-from breakascene.studio.screens.events import PageContext, Updates
+from breakascene.studio.screens.events import PageContext, Updates, timer_of
 from breakascene.studio.state.session import Session
 
 
@@ -59,7 +59,7 @@ class JobPanel:
 
         def start(session: Session, *values) -> Updates:
             updates = submit(session, *values)
-            return {**show(session), **(updates or {}), self.page.timer: gr.Timer(active=True)}
+            return {**show(session), **(updates or {}), self.page.timer: timer_of(session)}
 
         self.page.on(button.click, start, inputs, [*outputs, self.page.timer])
 
