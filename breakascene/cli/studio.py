@@ -31,19 +31,41 @@ def studio(
             "* for any. IP addresses and the name of this machine always work.",
         ),
     ] = "",
+    root_path: Annotated[
+        str, typer.Option(metavar="PATH", help="Path under which a reverse proxy serves the studio, such as /studio.")
+    ] = "",
 ):
     """Open the studio in the browser."""
+    require_host(host)
     if port is not None:
         require_free_port(host, port)
     from breakascene.studio.app import launch
 
-    launch(host, port, base, login=login, mcp=mcp, trusted_hosts=trusted_hosts)
+    launch(host, port, base, login=login, mcp=mcp, trusted_hosts=trusted_hosts, root_path=root_path)
+
+
+def require_host(host: str) -> None:
+    """Raise UserError if no port can be opened on this address."""
+    try:
+        _open(host, 0)
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f'The --host "{host}" is not an address of this machine: give 127.0.0.1, or 0.0.0.0 for all its addresses.'
+        ) from error
 
 
 def require_free_port(host: str, port: int) -> None:
     """Raise UserError if the port cannot be opened on this address."""
     try:
-        with socket.create_server((host, port)):
-            pass
+        _open(host, port)
     except OSError as error:
         raise UserError(f"Port {port} on {host} is not available: choose another --port.") from error
+
+
+def _open(host: str, port: int) -> None:
+    address = host.removeprefix("[").removesuffix("]")  # of IPv6
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if not address:
+        raise OSError("no address")
+    with socket.create_server((address, port), family=family):
+        pass

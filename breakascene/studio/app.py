@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 
 from breakascene.errors import UserError
 from breakascene.studio import api, engine, environment, page, strings
+from breakascene.studio.folders import require_data_folder
 from breakascene.studio.jobs import JobQueue
 from breakascene.studio.language import language_middleware
 from breakascene.studio.login import Login, Throttle
@@ -40,6 +41,7 @@ def launch(
     login: str = "",
     mcp: bool = False,
     trusted_hosts: str = "",
+    root_path: str = "",
     wait: bool = True,
 ) -> gr.Blocks:
     """Load the models and serve the studio.
@@ -50,21 +52,24 @@ def launch(
         login: "name:password" that visitors have to enter; none if empty.
         mcp: Offer the endpoints of api.py as tools of the Model Context Protocol too.
         trusted_hosts: Names by which visitors reach the studio, separated by commas; see protection.Protection.
+        root_path: Path under which a reverse proxy serves the studio, such as "/studio", if not at its root.
         wait: Return when the studio is stopped, not at once.
 
     Returns:
         The app. Close its `job_queue` after it.
 
     Raises:
-        UserError: If the base is not available, `login` lacks a part, or the package for `mcp` is not installed.
+        UserError: If the base is not available, `login` lacks a part, the package for `mcp` is not installed, or the
+            data folder cannot be written.
     """
     credentials, limits = parse_login(login), read_limits()
     if mcp and find_spec("mcp") is None:
         raise UserError(strings.MCP_MISSING.format(version=gr.__version__))
+    folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
+    require_data_folder(folder)
     engine.open_models(base)
     if host not in ("127.0.0.1", "localhost", "::1") and not login and not on_space():
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
-    folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     sessions = SessionStore(folder, **limits)
     job_queue = JobQueue(idle_work=engine.generate_prior_images)
     demo = build(sessions, job_queue)
@@ -79,7 +84,7 @@ def launch(
         server_name=host, server_port=port, share=False, ssr_mode=False, quiet=True, prevent_thread_lock=True,
         theme=THEME, css=CSS, footer_links=[], max_file_size=f"{page.MAX_UPLOAD}mb", strict_cors=True, show_error=False,
         enable_monitoring=False, run_history=False, allowed_paths=[str(sessions.folder)],
-        auth=credentials, mcp_server=False,
+        auth=credentials, mcp_server=False, root_path=root_path.rstrip("/") or None,
         app_kwargs={"middleware": [Middleware(language_middleware)], "lifespan": lifespan},
     )  # fmt: skip
     if wait:

@@ -108,7 +108,8 @@ def work_for(session: Session, details: ExtractionDetails, previous: Job | None 
             return None
         job.details = replace(job.details, advice=tuple(run_advice(Concepts.load(run))))
         session.runs.current_id = run.name
-        job.details = replace(job.details, verdicts=compare(run, scene), familiar=engine.is_familiar(scene))
+        verdicts = compare(run, scene)
+        job.details = replace(job.details, verdicts=verdicts, familiar=not verdicts or engine.is_familiar(scene))
         timer.finish()
         if previous is None:  # a resumed run has only the time of its rest
             engine.record_run(timer)

@@ -3,7 +3,7 @@
 from html import escape
 
 from breakascene.evaluation.verdict import PARTLY, RIGHT, UNRECOGNIZABLE, Verdict
-from breakascene.studio import engine, strings
+from breakascene.studio import strings
 from breakascene.studio.screens import charts
 from breakascene.studio.screens.extraction_job import ExtractionDetails
 

@@ -25,6 +25,9 @@ NO_PASSWORD_WARNING = (
     "The studio is open without a password to every machine that can reach {host}: "
     "add --login NAME:PASSWORD, or use --host 127.0.0.1 to restrict it to this machine."
 )
+DATA_FOLDER_UNWRITABLE = (
+    "The studio cannot write to its data folder {folder}: set BREAKASCENE_DATA to a folder that it can write to."
+)
 INVALID_LOGIN = "The login is invalid: write it as NAME:PASSWORD, with neither part empty."
 INVALID_LIMIT = "The variable {name} is {value}: set it to a number above 0, or remove it."
 HOST_NOT_TRUSTED = "This studio does not answer to the host name {host}: start it with --trusted-hosts and that name."
