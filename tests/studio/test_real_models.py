@@ -29,8 +29,7 @@ PHOTO = SAMPLES / "teapot-and-owl" / "img.png"
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    for name in ("_loaded", "_forward_seconds", "_step_seconds"):
-        monkeypatch.setattr(engine, name, {})
+    monkeypatch.setattr(engine, "_loaded", {})
     monkeypatch.setattr(real_models, "_missing", {})
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     for name in ("BREAKASCENE_SAM", "BREAKASCENE_CLIP", "BREAKASCENE_DINO"):
