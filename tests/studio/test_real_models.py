@@ -121,7 +121,14 @@ def test_the_toybox_on_a_cpu_needs_nothing_else(tiny_folder, monkeypatch):
     ],
 )
 def test_the_table_names_the_model_of_each_figure(recorded, expected):
-    scores = {**dict.fromkeys(strings.METRICS), "identity": 0.5, "prompt": 0.25, "confusion": None, **recorded}
+    scores = {
+        **dict.fromkeys(strings.METRICS),
+        "identity": 0.5,
+        "prompt": 0.25,
+        "confusion": None,
+        "scores": [],
+        **recorded,
+    }
     table = html.unescape(evaluate.score_table(scores))
     for (label, model), figure in zip(
         (("likeness", expected[0]), ("match", expected[1])), ("0.50", "0.25"), strict=True
