@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from breakascene.cli import demo, evaluate, export, extract, generate, library, masks, segment, studio, verify
+from breakascene.cli import demo, evaluate, export, extract, generate, library, masks, pilot, segment, studio, verify
 from breakascene.errors import UserError, resource_error
 
 USER_ERROR = 2  # exit status
@@ -92,3 +92,4 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(library.app, name="library")
+app.add_typer(pilot.app, name="pilot")
