@@ -21,11 +21,12 @@ from breakascene.models.concepts import Concepts
 from breakascene.training.memory import MEMORY_MODE_NAMES
 from breakascene.training.settings import Settings
 
-ENTRIES = re.compile(r"manifest\.json|concepts\.safetensors|losses\.json|scene/(img\.png|names\.txt|mask[0-7]\.png)")
+SCENE_ENTRIES = r"scene/(img\.png|names\.txt|consent\.json|mask[0-7]\.png)"
+ENTRIES = re.compile(rf"manifest\.json|concepts\.safetensors|losses\.json|{SCENE_ENTRIES}")
 ENTRY_LIMITS = {"json": validation.MAX_JSON_BYTES, "txt": validation.MAX_TEXT_BYTES}  # bytes, by suffix
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the errors of the others are many
 MAX_BYTES = 400_000_000  # uncompressed; a run takes 13 to 50 MB on Stable Diffusion and 60 to 260 MB on SDXL
-MAX_DIRECTORY_BYTES = 64_000  # of the list of entries; a run has at most 13
+MAX_DIRECTORY_BYTES = 64_000  # of the list of entries; a run has at most 14
 TYPE_ERRORS = (AttributeError, TypeError, ValueError, OverflowError)  # raised on values of unexpected types
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from breakascene.data.consent import Consent
 from breakascene.data.handle_names import name_handles
 from breakascene.errors import UserError
 from breakascene.models import handles, lora
@@ -58,6 +59,10 @@ class CombinedConcepts:
     def photo(self) -> str:
         """The hashes of the photos, joined by "+"."""
         return "+".join(run.photo for run in self.runs if run.photo)
+
+    @property
+    def consents(self) -> tuple[Consent, ...]:
+        return tuple(consent for run in self.runs for consent in run.consents)
 
     @property
     def owners(self) -> list[int]:
