@@ -21,7 +21,18 @@ from breakascene.studio.state.session import Session
 from breakascene.studio.visitor import login_name
 
 MAX_ROWS = 200  # of a table on the page; the CSV has all
-VALUES = ("image", "images", "photos", "run", "runs", "file", "outcome", "reason", "found")  # shown of an entry
+VALUES = (
+    "objects",
+    "image",
+    "images",
+    "photos",
+    "run",
+    "runs",
+    "file",
+    "outcome",
+    "reason",
+    "found",
+)  # shown of an entry
 
 
 def build(demo: gr.Blocks, page: PageContext, accounts: Accounts) -> None:
@@ -86,13 +97,17 @@ def kind_name(kind: str) -> str:
     return strings.JOB_KINDS.get(kind, kind)
 
 
+def action_name(action: str) -> str:
+    return strings.LOG_ACTIONS.get(action, action)
+
+
 def format_time(seconds: float) -> str:
     return time.strftime(strings.DATE_FORMAT, time.localtime(seconds))
 
 
 def section(title: str, columns: Sequence[str], rows: Sequence[tuple], empty: str) -> str:
     table = html.table(columns, rows) if rows else f'<p class="hint">{charts.escape(empty)}</p>'
-    return f'<p class="caption">{charts.escape(title)}</p><div class="figures">{table}</div>'
+    return f'<p class="caption">{charts.escape(title)}</p><div class="figures records">{table}</div>'
 
 
 def visitor_of(page: PageContext, token: str) -> str:
@@ -111,7 +126,13 @@ def log_html(first: str, last: str) -> str:
     state = strings.SENTENCE_SEPARATOR.join(faults) or strings.LOG_COMPLETE.format(n=check.head.count)
     rows = list(audit_check.entries(folder, parse_day(first), parse_day(last)))
     cells = [
-        (entry["number"], entry["time"][:19].replace("T", " "), entry["who"], entry["action"], summary(entry))
+        (
+            entry["number"],
+            entry["time"][:19].replace("T", " "),
+            entry["who"],
+            action_name(entry["action"]),
+            summary(entry),
+        )
         for entry in rows[: -MAX_ROWS - 1 : -1]
     ]
     bad = " bad" if faults else ""

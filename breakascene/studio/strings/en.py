@@ -374,6 +374,10 @@ LOG_TITLE = "Audit log"
 LOG_FIRST, LOG_LAST = "From (UTC)", "To (UTC)"
 LOG_SHOW, LOG_DOWNLOAD = "Show entries", "Download entries (CSV)"
 LOG_COLUMNS = ["no.", "time (UTC)", "who", "action", "details"]
+LOG_ACTIONS = {
+    "extract": "extraction started", "extracted": "extraction ended", "generate": "image generated",
+    "download": "download", "export": "export", "delete": "deletion", "login": "login", "repair": "log repaired",
+}  # fmt: skip
 LOG_COUNT = "The last {n} of {count} entries of this period:"
 LOG_COMPLETE = "The log has {n} entries; it is complete and unchanged."
 LOG_FAULTS = {  # by Fault.kind

@@ -383,6 +383,10 @@ LOG_TITLE = "監査ログ"
 LOG_FIRST, LOG_LAST = "開始日（UTC）", "終了日（UTC）"
 LOG_SHOW, LOG_DOWNLOAD = "記録を表示", "記録を保存（CSV）"
 LOG_COLUMNS = ["番号", "日時（UTC）", "利用者", "操作", "詳細"]
+LOG_ACTIONS = {
+    "extract": "抽出の開始", "extracted": "抽出の終了", "generate": "画像の生成", "download": "保存",
+    "export": "書き出し", "delete": "削除", "login": "ログイン", "repair": "ログの修復",
+}  # fmt: skip
 LOG_COUNT = "この期間の {count} 件のうち最新の {n} 件："
 LOG_COMPLETE = "ログは {n} 件です。欠落も変更もありません。"
 LOG_FAULTS = {
