@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 from breakascene.errors import UserError
 from breakascene.provenance.certificates import (
     DEFAULT_ORGANIZATION,
+    SigningIdentity,
     load_identity,
     trusted_certificates,
 )
@@ -68,6 +69,11 @@ def credentials_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
+def open_identity(folder: Path) -> SigningIdentity:
+    """Load the signing identity of a folder; one that is made names BREAKASCENE_ORGANIZATION. Raises UserError."""
+    return load_identity(folder, os.environ.get("BREAKASCENE_ORGANIZATION") or DEFAULT_ORGANIZATION)
+
+
 def _marked(image: Image.Image, mark: str) -> Image.Image:
     if not mark:
         return image
@@ -83,7 +89,7 @@ def _marked(image: Image.Image, mark: str) -> Image.Image:
 
 def _signed(png: bytes, folder: Path, photo: str, source: str) -> bytes:
     c2pa = _import_c2pa()
-    identity = load_identity(folder, os.environ.get("BREAKASCENE_ORGANIZATION") or DEFAULT_ORGANIZATION)
+    identity = open_identity(folder)
     action = {"action": "c2pa.created", "digitalSourceType": source, "softwareAgent": {"name": PROGRAM}}
     manifest = {
         "claim_generator_info": [{"name": PROGRAM}],

@@ -6,8 +6,7 @@ import gradio as gr
 
 from breakascene.errors import UserError
 from breakascene.provenance import audit
-from breakascene.provenance.certificates import DEFAULT_ORGANIZATION, load_identity
-from breakascene.provenance.credentials import credentials_folder, verify
+from breakascene.provenance.credentials import credentials_folder, open_identity, verify
 from breakascene.studio import strings
 from breakascene.studio.screens import charts
 from breakascene.studio.screens.events import PageContext, Updates
@@ -75,7 +74,7 @@ def signing_sentence() -> str:
     if (folder := credentials_folder()) is None:
         return strings.NOT_SIGNED
     try:
-        return strings.SIGNED.format(organization=load_identity(folder).organization or DEFAULT_ORGANIZATION)
+        return strings.SIGNED.format(organization=open_identity(folder).organization or strings.UNNAMED_SIGNER)
     except UserError as error:
         return strings.message_for(error)
 
