@@ -53,7 +53,7 @@ def build_deletion(page: PageContext) -> None:
     """A button that deletes everything of the visitor, once it was confirmed."""
     ask = gr.Button(strings.DELETE_DATA, size="sm", elem_id="delete-data")
     with gr.Column(visible=False) as confirmation:
-        gr.Markdown(strings.DELETE_DATA_HINT, elem_classes="notice")
+        gr.HTML(f'<p class="notice">{charts.escape(strings.DELETE_DATA_HINT)}</p>')
         with gr.Row(elem_classes="tools"):
             confirm = gr.Button(strings.DELETE_DATA_CONFIRM, size="sm", variant="stop", elem_id="confirm-delete-data")
             cancel = gr.Button(strings.CANCEL, size="sm", elem_id="cancel-delete-data")
