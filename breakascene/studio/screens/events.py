@@ -5,6 +5,7 @@ Every handler returns a dictionary of the components that it updates; a componen
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,12 @@ class PageContext:
         return button
 
 
-def with_session(sessions: SessionStore, act: Callable) -> Callable:
+def with_session(sessions: SessionStore, act: Callable, lock: bool = True) -> Callable:
     """Turn act(session, *values) into a Gradio handler(token, *values).
 
-    The session is locked meanwhile, so that two quick clicks are handled one after the other. Any error becomes a
-    notice, and the page stays as it is. The handler uses the language of the page that it is made for.
+    The session is locked meanwhile, so that two quick clicks are handled one after the other; an act that only reads
+    may go without. Any error becomes a notice, and the page stays as it is. The handler uses the language of the page
+    that it is made for.
     """
     language = strings.language.get()
 
@@ -85,7 +87,7 @@ def with_session(sessions: SessionStore, act: Callable) -> Callable:
         with strings.use_language(language):
             try:
                 session = sessions.get(token)
-                with session.lock:
+                with session.lock if lock else nullcontext():
                     updates = act(session, *values)
                     return gr.skip() if updates == {} else updates  # Gradio takes {} for the value of a single output
             except Exception as error:

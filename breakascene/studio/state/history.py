@@ -1,12 +1,13 @@
-"""The selection of a session with undo and redo, the names typed on the page, and the proposed masks."""
+"""The selection of a session with undo and redo, as each of its pages shows it, and the proposed masks."""
 
 import re
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from breakascene.data.crop import transparent_crop
 from breakascene.data.scene import cutout
@@ -17,7 +18,16 @@ from breakascene.studio.state import selection as selections
 from breakascene.studio.state.selection import Selection
 
 UNDO_DEPTH = 100
+MAX_PAGES = 20  # of a session that are remembered
 PROPOSAL_SIZE = 128  # pixels of the longer side of a proposal's cut-out
+
+
+@dataclass(frozen=True)
+class PageView:
+    """What a page shows of the selection: its photo, and the key of the object that is active there."""
+
+    photo: Image.Image | None
+    active: int
 
 
 @dataclass(eq=False)
@@ -27,6 +37,8 @@ class SelectionHistory:
     Attributes:
         folder: Cut-outs are written here.
         ready_made: The selection that comes with a sample.
+        replaced: The history of the photo before this one, which `restore` brings back.
+        views: What each page shows, by its time origin.
         page_names: Names of the objects as the page last sent them.
         names_sent: When it sent them: the time origin of the page and the milliseconds since then.
         proposals: Masks found automatically, each (H, W) bool.
@@ -37,6 +49,8 @@ class SelectionHistory:
     past: list[Selection] = field(default_factory=list)
     future: list[Selection] = field(default_factory=list)
     ready_made: Selection | None = None
+    replaced: "SelectionHistory | None" = None
+    views: dict[float, PageView] = field(default_factory=dict)
     page_names: Sequence[str] = ()
     names_sent: tuple[float, float] = (0, 0)
     proposals: list[np.ndarray] = field(default_factory=list)
@@ -48,12 +62,47 @@ class SelectionHistory:
         self.selection = selection
 
     def start_over(self, selection: Selection, ready_made: Selection | None = None) -> None:
-        """Begin with another photo."""
-        self.change(selection)
+        """Begin with another photo; `restore` brings back the one before."""
+        if self.selection.photo is not None:
+            self.replaced = replace(self, replaced=None)
+        self.past, self.future, self.selection = [], [], selection
         self.ready_made, self.proposals = ready_made, []
 
+    def restore(self) -> None:
+        """Go back to the photo before this one, with its selection."""
+        if self.replaced is None:
+            raise UserError(strings.NO_PHOTO)
+        before = self.replaced
+        self.replaced = replace(self, replaced=None) if self.selection.photo is not None else None
+        self.past, self.future, self.selection = before.past, before.future, before.selection
+        self.ready_made = before.ready_made
+        self.propose(before.proposals)
+
+    def has_ready_made(self) -> bool:
+        """Whether masks come with the photo as it is, neither cropped nor rotated."""
+        return self.ready_made is not None and self.ready_made.photo is self.selection.photo
+
+    def enter(self, page: float) -> bool:
+        """Make the object active that is active on a page; False if the page shows another photo or object."""
+        view = self.views.get(page)
+        if view is None:
+            return True
+        keys = [obj.key for obj in self.selection.objects]
+        if view.photo is not self.selection.photo or view.active not in keys:
+            return False
+        if keys[self.selection.active] != view.active:
+            self.selection = replace(self.selection, active=keys.index(view.active), corner=None)
+        return True
+
+    def leave(self, page: float) -> None:
+        """Remember what a page shows after an event."""
+        self.views.pop(page, None)
+        self.views[page] = PageView(self.selection.photo, self.selection.active_object.key)
+        while len(self.views) > MAX_PAGES:
+            del self.views[next(iter(self.views))]
+
     def undo(self) -> None:
-        if not self.past or self.past[-1].photo is not self.selection.photo:
+        if not self.past:
             raise UserError(strings.NOTHING_TO_UNDO)
         self.future.append(self.selection)
         self.selection = selections.keep_names(self.selection, self.past.pop())
