@@ -29,12 +29,12 @@ def measure(
     """Run the trials that are missing and print the table."""
     test_bed, table = TestBed.load(base_name), {}
     for objects in range(1, most + 1):
-        bench = replace(TUNING, things=(objects,), places=TUNING.places[:2], largest=1)
+        bench = replace(TUNING, object_counts=(objects,), places=TUNING.places[:2], largest=1)
         results = []
         for index in range(scenes):
             settings = adapted(preset(name, test_bed.base), bench.scene(index))
             settings = replace(settings, steps=tuple(round(share * steps) for steps in settings.steps))
-            file = out / f"{objects}-things" / f"scene-{index:02d}.json"
+            file = out / f"{objects}-objects" / f"scene-{index:02d}.json"
             results.append(run_trial(test_bed, bench, index, settings, file))
         seconds = interval([result["seconds"][0] for result in results])[0]
         metrics = {key: interval([result[key] for result in results]) for key in METRICS}

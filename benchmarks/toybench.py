@@ -42,7 +42,7 @@ class Bench:
         places: Places in the prompts.
         largest: Most handles in a prompt.
         count: Images for each prompt, from different seeds.
-        things: Numbers of objects in the scenes, in turn; twenty scenes use 59 of the 60 held-out objects.
+        object_counts: Numbers of objects in the scenes, in turn; twenty scenes use 59 of the 60 held-out objects.
     """
 
     seed: int
@@ -50,11 +50,11 @@ class Bench:
     places: tuple[str, ...] = PROMPT_PLACES
     largest: int = 3
     count: int = 2
-    things: tuple[int, ...] = (2, 3, 4)
+    object_counts: tuple[int, ...] = (2, 3, 4)
 
     def scene(self, index: int) -> Scene:
         """Return a scene: a rendered photo with exact masks of the visible pixels of each object."""
-        counts = [self.things[i % len(self.things)] for i in range(index + 1)]
+        counts = [self.object_counts[i % len(self.object_counts)] for i in range(index + 1)]
         order = np.random.default_rng(self.seed).permutation(HELD_OUT)
         names = [str(order[i % len(order)]) for i in range(sum(counts[:-1]), sum(counts))]
         rng = np.random.default_rng([self.seed, index])

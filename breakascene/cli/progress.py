@@ -12,7 +12,7 @@ LINES_EVERY = 50  # steps between lines where the output is not a terminal
 def step_progress() -> Iterator[Callable]:
     """Yield a callback that prints a StepEvent.
 
-    On a terminal one line is updated in place; elsewhere a line is printed every 50 steps and after the last. A change
+    On a terminal one line is updated in place; otherwise a line is printed every 50 steps and after the last. A change
     of the memory mode is printed on a separate line.
     """
     live = sys.stdout.isatty()

@@ -59,7 +59,7 @@ def covers_edges(mask: np.ndarray) -> bool:
 
 
 def edge_agreement(photo: Image.Image, mask: np.ndarray) -> float:
-    """Return how much stronger the photo's gradient is on the outline of a mask (H, W) than elsewhere; 1 for equal."""
+    """Return how much stronger the photo's gradient is on a mask's outline (H, W) than in the rest; 1 for equal."""
     scale = min(1.0, 512 / max(photo.size))
     size = [max(2, round(side * scale)) for side in photo.size]
     gray = np.asarray(photo.convert("L").resize(size, Image.Resampling.BOX)).astype(np.float32)

@@ -57,11 +57,11 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
     gr.HTML(f'{language_links()}<h1>{strings.TITLE}</h1><p class="hint">{strings.TAGLINE}</p>', elem_id="head")
     build_banner(engine.base())
     with gr.Tabs(elem_id="steps") as tabs:
-        with gr.Tab(strings.TAB_SELECT, id="pick"):
+        with gr.Tab(strings.TAB_SELECT, id="select"):
             select_screen = select.build(page)
         with gr.Tab(strings.TAB_EXTRACT, id="extract") as extract_tab:
             extract_screen = extract.build(page)
-        with gr.Tab(strings.TAB_GENERATE, id="create") as generate_tab:
+        with gr.Tab(strings.TAB_GENERATE, id="generate") as generate_tab:
             generate_screen = generate.build(page)
             evaluate_screen = evaluate.build(page)
     screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen)
@@ -92,7 +92,7 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
         restored = restore_pending(session, page.queue)
         updates = {**screens.show(session), page.timer: gr.Timer(active=session.busy())}
         if screens.generate.panel.running(session):
-            updates[tabs] = gr.Tabs(selected="create")
+            updates[tabs] = gr.Tabs(selected="generate")
         elif restored or screens.extract.panel.running(session):
             updates[tabs] = gr.Tabs(selected="extract")
         return updates  # otherwise the tab stays: the visitor may have opened another meanwhile
@@ -134,14 +134,14 @@ def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab
 
     def reopen_run(session: Session) -> Updates:
         session.reopen_run()
-        return {**screens.select.show(session), tabs: gr.Tabs(selected="pick")}
+        return {**screens.select.show(session), tabs: gr.Tabs(selected="select")}
 
     page.on(extract_tab.select, screens.extract.show, (), screens.extract.outputs)
     opened = page.on(generate_tab.select, screens.generate.show, (), screens.generate.outputs)
     for event in (opened, *screens.generate.run_changes):
         page.on(event.then, screens.evaluate.show, (), screens.evaluate.outputs)
     screens.select.next.click(lambda: gr.Tabs(selected="extract"), None, tabs, **EVENT_OPTIONS)
-    screens.extract.next.click(lambda: gr.Tabs(selected="create"), None, tabs, **EVENT_OPTIONS)
+    screens.extract.next.click(lambda: gr.Tabs(selected="generate"), None, tabs, **EVENT_OPTIONS)
     page.on(screens.generate.runs.reopen.click, reopen_run, (), [*screens.select.outputs, tabs])
 
 

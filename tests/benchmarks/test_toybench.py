@@ -179,14 +179,14 @@ def test_counts(tiny_folder, tmp_path):
     printed = run_command(counts.measure, *options)
     table = json.loads((tmp_path / "summary.json").read_text())["counts"]
     assert list(table) == ["1", "2"] and "| 2 " in printed
-    for things, row in table.items():
-        done = json.loads((tmp_path / f"{things}-things" / "scene-00.json").read_text())
-        assert len(done["names"]) == int(things) and row["identity"][0] == done["identity"]
-        assert done["pictures"] == 2 * int(things)  # each concept alone in two places
+    for count, row in table.items():
+        done = json.loads((tmp_path / f"{count}-objects" / "scene-00.json").read_text())
+        assert len(done["names"]) == int(count) and row["identity"][0] == done["identity"]
+        assert done["pictures"] == 2 * int(count)  # each concept alone in two places
 
 
 def test_eight_objects_fit_into_a_photo():
-    scene = replace(TUNING, things=(8,)).scene(0)
+    scene = replace(TUNING, object_counts=(8,)).scene(0)
     assert len(scene.names) == 8 and scene.masks().mean((1, 2)).min() > 0.004
 
 

@@ -256,7 +256,7 @@ def test_interrupt_keeps_the_progress_and_resume_continues(files, tiny_folder):
     assert Concepts.load(files / "whole").losses == resumed.losses
 
 
-def test_progress_is_one_line_on_a_terminal_and_few_elsewhere(monkeypatch):
+def test_progress_is_one_line_on_a_terminal_and_few_lines_in_a_file(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True

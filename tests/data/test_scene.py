@@ -220,7 +220,7 @@ def test_folder_without_names_and_with_too_many(tmp_path):
     with pytest.raises(UserError, match="4 names for 3 masks"):
         load_scene(tmp_path)
     with pytest.raises(UserError, match="not a scene folder"):
-        load_scene(tmp_path / "elsewhere")
+        load_scene(tmp_path / "missing")
 
 
 def test_read_scene_from_files_and_cutout(tmp_path):

@@ -1,4 +1,4 @@
-"""What a visitor does in a real browser. Each wait is for something to be seen, not for a time."""
+"""Actions of a visitor in a real browser. Every wait is for a visible change, never for a time."""
 
 import re
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from breakascene.data.scene import load_scene
 from breakascene.studio.screens.select_actions import samples
 
 sync_api = pytest.importorskip("playwright.sync_api")
-WAIT = 60_000  # ms, for what takes a moment
+WAIT = 60_000  # ms, for an update of the page
 LONG = 300_000  # ms, for a job on a busy machine
 SHOTS = Path(__file__).parents[2] / "screenshots"
 
@@ -21,20 +21,20 @@ expect.set_options(timeout=WAIT)
 
 @contextmanager
 def visitor(browser, address, width=1280, theme="light", locale="en-GB", start="/"):
-    """A visitor of their own on the open page, who asks no other machine for anything and meets no error."""
+    """Open the studio in a browser context of its own; fail on requests to other hosts and on errors in the page."""
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=theme, accept_downloads=True, base_url=address,
         locale=locale,
     )  # fmt: skip
     context.set_default_timeout(WAIT)
-    asked, errors = [], []  # by all tabs
-    context.on("request", lambda request: asked.append(request.url))
+    requested, errors = [], []  # by all tabs
+    context.on("request", lambda request: requested.append(request.url))
     context.on("weberror", lambda error: errors.append(str(error.error)))
     page = context.new_page()
     page.goto(start)
     yield page
     context.close()
-    outside = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+    outside = [url for url in requested if not url.startswith((address, "data:", "blob:"))]
     assert not outside and not errors
 
 
@@ -48,14 +48,14 @@ def canvas_source(page):
 
 
 def act_on_canvas(page, act):
-    """Do something and wait until the canvas shows another picture."""
+    """Call `act` and wait until the canvas shows another image."""
     before = canvas_source(page)
     act()
     expect(page.locator("#canvas img")).not_to_have_attribute("src", before)
 
 
 def click_on(page, scene, index):
-    """Click in the middle of a sample's thing."""
+    """Click in the middle of an object of a scene."""
     ys, xs = np.nonzero(scene.concepts[index].mask)
     nearest = np.argmin((xs - xs.mean()) ** 2 + (ys - ys.mean()) ** 2)
     image = page.locator("#canvas img")
@@ -67,25 +67,25 @@ def click_on(page, scene, index):
 
 
 def type_in(field, text):
-    """Click into a field and write over what stands there.
+    """Click into a field and replace its text.
 
-    A click waits until the field is painted. Just before, Gradio puts its own value once more into all fields of a part
-    of the page that opens, so what is written without waiting may be lost.
+    The click waits until the field is painted. Gradio sets all fields of a section that opens once more just before
+    that, so text entered earlier may be lost.
     """
     field.click()
     field.fill(text)
 
 
-def notice(page, sentence):
-    """The page says so in a notice. It is closed then: if not, its end takes away a later one too."""
-    expect(page.locator(".toast-body").last).to_contain_text(sentence)
-    # Not a mouse's click, which waits for a notice that may just go by itself
+def expect_notice(page, text):
+    """Expect a notice with this text, and close it: when it expires by itself, it takes a later one with it."""
+    expect(page.locator(".toast-body").last).to_contain_text(text)
+    # In JavaScript: a mouse click would wait for a notice that may just have expired
     page.evaluate("document.querySelectorAll('.toast-close').forEach((cross) => cross.click())")
     expect(page.locator(".toast-body")).to_have_count(0)
 
 
-def name_thing(page, index, name):
-    """Give a picked thing a name, and wait until the studio knows it."""
+def name_object(page, index, name):
+    """Name a selected object, and wait until the studio has the name."""
     type_in(page.locator(f"#name-{index} :is(input, textarea)"), name)
     page.keyboard.press("Tab")
     expect(page.locator("#about")).to_contain_text(f"{index + 1} {name}: ")
@@ -97,30 +97,31 @@ def open_sample(page, number=0):
     return load_scene(samples()[number])
 
 
-def use_ready_made(page):
-    act_on_canvas(page, page.locator("#ready-made").click)
+def use_sample_masks(page):
+    act_on_canvas(page, page.locator("#sample-masks").click)
 
 
-def teach(page, first, second):
+def start_extraction(page, first, second):
+    """Go to step 2 and start an extraction with this number of steps in each phase."""
     page.locator("#to-extract").click()
-    expect(page.locator("#picked .thumbs img").first).to_be_visible()
+    expect(page.locator("#selected-objects .thumbs img").first).to_be_visible()
     page.locator("#extract-advanced > button").click()
     type_in(page.locator("#steps-1 input"), str(first))
     type_in(page.locator("#steps-2 input"), str(second))
     page.locator("#extract").click()
 
 
-def draw_in(page, steps):
-    """Open "Advanced" in step 3 and ask for a number of steps."""
-    page.locator("#create-advanced > button").click()
-    number, slider = (page.locator(f"#draw-steps input[type={kind}]") for kind in ("number", "range"))
+def set_inference_steps(page, steps):
+    """Open "Advanced" in step 3 and set the number of inference steps."""
+    page.locator("#generate-advanced > button").click()
+    number, slider = (page.locator(f"#inference-steps input[type={kind}]") for kind in ("number", "range"))
     type_in(number, str(steps))
     number.press("Tab")
-    expect(slider).to_have_value(str(steps))  # the page has taken it in
+    expect(slider).to_have_value(str(steps))
 
 
 def share_of(page, number=1):
-    """The share of the photo that the screen tells of a thing, in %, once it is there."""
+    """The displayed share of the photo of an object, in %, once it is there."""
     share, about = re.compile(rf"{number}( [^:]*)?: ([\d.]+)%"), page.locator("#about")
     expect(about).to_contain_text(share)
     return float(share.search(about.inner_text())[2])

@@ -38,7 +38,7 @@ def test_save_and_load(vae, tmp_path):
     assert fitted.axes.shape == (values.shape[1], 12) and torch.allclose(loaded.axes, fitted.axes, atol=1e-3)
     first = fitted.codes([load_sprite(TRAINING[0])], vae)
     assert torch.allclose(first, (values[:1] - fitted.mean) @ fitted.axes, atol=1e-4)
-    assert ImageCodes.load(tmp_path / "elsewhere") is None
+    assert ImageCodes.load(tmp_path / "missing") is None
 
 
 @pytest.mark.parametrize("size", [(1, 400), (400, 1)])

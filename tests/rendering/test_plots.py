@@ -69,5 +69,5 @@ def test_scatter_points_lie_where_their_values_say():
 
 def test_the_style_sheet_repeats_the_palette():
     css = (Path(studio.__file__).parent / "static" / "studio.css").read_text(encoding="utf-8")
-    marks = dict(re.findall(r"\.mark-(\d) \{ background: (#\w+)", css))
+    marks = dict(re.findall(r"\.number-(\d) \{ background: (#\w+)", css))
     assert [marks[str(i)] for i in range(len(PALETTE))] == list(PALETTE)

@@ -1,4 +1,4 @@
-"""The named endpoints, as a program far away would use them: gradio_client against the running app."""
+"""The named endpoints: gradio_client against the running app."""
 
 import re
 from pathlib import Path
@@ -41,7 +41,7 @@ def masks_of(sample):
 
 @pytest.fixture(scope="module")
 def run(address, sample):
-    """The id of a short extraction, and all that was said on the way to it."""
+    """All events of a short extraction; the last one has its run."""
     photo = handle_file(str(next(sample.glob("img.*"))))
     job = Client(address, verbose=False).submit(
         photo, masks_of(sample), ["first", "second"], True, "quick", FEW_CONCEPTS, 0, api_name="/extract"
@@ -54,7 +54,7 @@ def test_only_the_three_endpoints_are_offered(client):
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/segment", "/extract", "/generate"}
 
 
-def test_segment_gives_a_mask_that_holds_the_click(client, sample, photo):
+def test_segment_returns_a_mask_that_contains_the_click(client, sample, photo):
     scene = load_scene(sample)
     ys, xs = np.nonzero(scene.concepts[0].mask)
     x, y = int(np.median(xs)), int(np.median(ys))
@@ -64,7 +64,7 @@ def test_segment_gives_a_mask_that_holds_the_click(client, sample, photo):
     assert len(scores) == 3 and scores == sorted(scores, reverse=True)
 
 
-def test_extract_tells_its_progress_and_ends_with_a_run(run, sample):
+def test_extract_reports_progress_and_ends_with_a_run(run, sample):
     last = run[-1]
     assert (last["step"], last["total"], last["state"]) == (3, 3, "done")
     count = len(list(sample.glob("mask*.png")))
@@ -86,7 +86,7 @@ def test_the_names_of_earlier_versions_still_work(address, run):
     assert client.predict(run[-1]["run"], "a photo of <asset0>", 1, 0, 1, 2.0, "", api_name="/generate")
 
 
-def test_generate_gives_pngs_with_their_records(client, run):
+def test_generate_returns_pngs_with_metadata(client, run):
     prompt = "a photo of <asset0> at <background>"
     paths = client.predict(run[-1]["run"], prompt, 2, 7, 2, 2.0, "grass", "tall", api_name="/generate")
     assert [Image.open(path).size for path in paths] == [(192, 320)] * 2
@@ -100,16 +100,16 @@ def test_generate_gives_pngs_with_their_records(client, run):
     ]
 
 
-def test_the_same_seed_draws_the_same_picture(client, run):
-    def draw(seed):
+def test_the_same_seed_gives_the_same_image(client, run):
+    def image(seed):
         (path,) = client.predict(run[-1]["run"], "a photo of <asset0>", 1, seed, 2, 2.0, "", api_name="/generate")
         return np.asarray(Image.open(path)).astype(int)
 
-    assert abs(draw(3) - draw(3)).max() <= 1 < abs(draw(3) - draw(4)).max()
+    assert abs(image(3) - image(3)).max() <= 1 < abs(image(3) - image(4)).max()
 
 
 @pytest.mark.parametrize(
-    ("run_id", "prompt", "sentence"),
+    ("run_id", "prompt", "message"),
     [
         ("no-such-run-at-all-here", "a photo of <asset0>", "object set was not found"),
         ("../../../../etc/passwd", "a photo of <asset0>", "object set was not found"),
@@ -118,13 +118,13 @@ def test_the_same_seed_draws_the_same_picture(client, run):
         (None, "word " * 200, "too long"),
     ],
 )
-def test_generate_answers_mistakes_with_a_sentence(client, run, run_id, prompt, sentence):
-    with pytest.raises(AppError, match=sentence):
+def test_generate_refuses_bad_input(client, run, run_id, prompt, message):
+    with pytest.raises(AppError, match=message):
         client.predict(run_id or run[-1]["run"], prompt, 1, 0, 2, 2.0, "", api_name="/generate")
 
 
 @pytest.mark.parametrize(
-    ("points", "box", "sentence"),
+    ("points", "box", "message"),
     [
         ([[9999, 5, True]], None, "lies outside the photo"),
         ([], None, "No object is marked"),
@@ -132,30 +132,30 @@ def test_generate_answers_mistakes_with_a_sentence(client, run, run_id, prompt, 
         ([[5, 5, True]], [1, 2, 3], "Give the box as"),
     ],
 )
-def test_segment_answers_mistakes_with_a_sentence(client, photo, points, box, sentence):
-    with pytest.raises(AppError, match=sentence):
+def test_segment_refuses_bad_input(client, photo, points, box, message):
+    with pytest.raises(AppError, match=message):
         client.predict(photo, points, box, api_name="/segment")
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "sentence"),
+    ("name", "content", "message"),
     [
         ("letter.png", b"Dear reader, this is not an image.", "not a readable image"),
         ("cut.jpg", None, "damaged or truncated"),
     ],
 )
-def test_bad_uploads_get_a_sentence(client, sample, tmp_path, name, content, sentence):
+def test_bad_uploads_are_refused(client, sample, tmp_path, name, content, message):
     bad = tmp_path / name
     if content is None:
         load_scene(sample).photo.save(bad)
         content = bad.read_bytes()[:-400]
     bad.write_bytes(content)
-    with pytest.raises(AppError, match=sentence):
+    with pytest.raises(AppError, match=message):
         client.predict(handle_file(str(bad)), [[5, 5, True]], None, api_name="/segment")
 
 
 @pytest.mark.parametrize(
-    ("masks", "preset", "steps", "sentence"),
+    ("masks", "preset", "steps", "message"),
     [
         (0, "quick", FEW_CONCEPTS, "There is no mask"),
         (1, "grand", FEW_CONCEPTS, 'no preset "grand"'),
@@ -164,25 +164,25 @@ def test_bad_uploads_get_a_sentence(client, sample, tmp_path, name, content, sen
         (1, "quick", "many", "Give the steps as"),
     ],
 )
-def test_extract_answers_mistakes_with_a_sentence(client, sample, photo, masks, preset, steps, sentence):
-    with pytest.raises(AppError, match=sentence):
-        client.predict(photo, masks_of(sample)[:masks], ["thing"], False, preset, steps, 0, api_name="/extract")
+def test_extract_refuses_bad_input(client, sample, photo, masks, preset, steps, message):
+    with pytest.raises(AppError, match=message):
+        client.predict(photo, masks_of(sample)[:masks], ["toy"], False, preset, steps, 0, api_name="/extract")
 
 
-def test_files_of_the_machine_cannot_be_named_as_uploads(client):
+def test_local_files_cannot_be_named_as_uploads(client):
     stolen = {"path": __file__, "meta": {"_type": "gradio.FileData"}}
     with pytest.raises(AppError):
         client.predict(stolen, [[5, 5, True]], None, api_name="/segment")
 
 
-def test_files_of_the_machine_are_not_handed_out_and_large_ones_not_taken(address):
+def test_local_files_are_not_served_and_large_uploads_are_refused(address):
     for path in (__file__, "/etc/passwd", f"{address}/../../etc/passwd"):
         assert httpx.get(f"{address}/gradio_api/file={path}").status_code in (403, 404)
     large = {"files": ("photo.png", bytes(41 * 2**20))}
     assert httpx.post(f"{address}/gradio_api/upload", files=large).status_code == 413
 
 
-def test_the_example_of_the_docs_works_as_it_stands(address, monkeypatch, capsys):
+def test_the_example_of_the_docs_runs(address, monkeypatch, capsys):
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     (code,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "gradio_client" in code)
     for part, here in (

@@ -1,4 +1,4 @@
-"""The whole chain in a real browser, as a visitor walks it. Each wait is for something to be seen, not for a time."""
+"""The whole chain in a real browser, in both languages, on phone, tablet and desktop."""
 
 import csv
 import re
@@ -9,14 +9,14 @@ from helpers.browser import (
     LONG,
     act_on_canvas,
     click_on,
-    draw_in,
     expect,
-    name_thing,
+    name_object,
     open_sample,
+    set_inference_steps,
     shot,
-    teach,
+    start_extraction,
     type_in,
-    use_ready_made,
+    use_sample_masks,
     visitor,
 )
 from PIL import Image
@@ -28,22 +28,22 @@ def test_the_whole_chain(browser, address, tmp_path):
     with visitor(browser, address) as page:
         scene = open_sample(page)
         click_on(page, scene, 0)
-        name_thing(page, 0, "first toy")
+        name_object(page, 0, "first toy")
         act_on_canvas(
-            page, lambda: (page.locator("#add").click(), page.locator("#name-1 :is(input, textarea)").wait_for())
+            page, lambda: (page.locator("#add-object").click(), page.locator("#name-1 :is(input, textarea)").wait_for())
         )
         click_on(page, scene, 1)
-        name_thing(page, 1, "second toy")
+        name_object(page, 1, "second toy")
         page.get_by_role("button", name="Clear").click()
         expect(page.locator("#about")).not_to_contain_text("second toy")
         page.get_by_role("button", name="Undo").click()
         expect(page.locator("#about")).to_contain_text("second toy")
         expect(page.locator("#name-1 :is(input, textarea)")).to_have_value("second toy")
-        shot(page, "pick")
+        shot(page, "select")
 
-        teach(page, 4, 3000)
+        start_extraction(page, 4, 3000)
         progress = page.locator("#status [role=progressbar]")
-        expect(page.locator("#picked figcaption")).to_have_text(["first toy", "second toy"])
+        expect(page.locator("#selected-objects figcaption")).to_have_text(["first toy", "second toy"])
         expect(progress).to_be_visible()
         expect(page.locator("#curves polyline").first).to_be_attached(timeout=LONG)
         expect(page.locator("#status")).to_contain_text("Phase 2: training the handles and the model", timeout=LONG)
@@ -52,7 +52,7 @@ def test_the_whole_chain(browser, address, tmp_path):
         page.locator("#stop").click()
         expect(page.locator("#status")).to_contain_text(re.compile(r"Stopped at step \d+ of 3004"), timeout=LONG)
 
-        page.locator("#to-create").click()
+        page.locator("#to-generate").click()
         prompt = page.locator("#prompt textarea")
         expect(prompt).to_have_value("a photo of <asset0> and <asset1> at the beach")
         expect(page.locator("#chip-1")).to_contain_text("second toy")
@@ -66,14 +66,14 @@ def test_the_whole_chain(browser, address, tmp_path):
         page.get_by_role("button", name="a photo", exact=True).click()
         expect(prompt).to_have_value("a photo of <asset0> in the snow")
         type_in(page.locator("#count input[type=number]"), "2")
-        draw_in(page, 3)
-        page.locator("#draw").click()
-        expect(page.locator("#drawing")).to_contain_text("2 of 2 generated", timeout=LONG)
-        expect(page.locator("#pictures .grid-container img")).to_have_count(2)
-        shot(page, "create")
+        set_inference_steps(page, 3)
+        page.locator("#generate").click()
+        expect(page.locator("#generation-status")).to_contain_text("2 of 2 generated", timeout=LONG)
+        expect(page.locator("#gallery .grid-container img")).to_have_count(2)
+        shot(page, "generate")
 
         with page.expect_download() as download:
-            page.locator("#zip").click()
+            page.locator("#download-all").click()
         download.value.save_as(tmp_path / "all.zip")
         with zipfile.ZipFile(tmp_path / "all.zip") as archive:
             *names, sheet, table = archive.namelist()
@@ -83,15 +83,15 @@ def test_the_whole_chain(browser, address, tmp_path):
         assert [row["file"] for row in rows] == names and {row["num_inference_steps"] for row in rows} == {"3"}
         assert {read_metadata(tmp_path / name)["prompt"] for name in names} == {"a photo of <asset0> in the snow"}
 
-        page.locator("#pictures .grid-container img").first.click()
+        page.locator("#gallery .grid-container img").first.click()
         with page.expect_download() as download:
-            page.locator("#take-picture").click()
+            page.locator("#download-image").click()
         download.value.save_as(tmp_path / "one.png")
         assert read_metadata(tmp_path / "one.png")["handles"] == {"<asset0>": "first toy", "<asset1>": "second toy"}
 
 
 def in_english(page):
-    """The texts of the page, seen or hidden, with two or more English words in a row."""
+    """The texts of the page, visible or hidden, with two or more English words in a row."""
     texts = page.evaluate(
         """window.gradio_config.components.flatMap(({props}) =>
             [props.label, props.info, props.placeholder, props.value, ...(props.choices ?? []).map((c) => c[0])])"""
@@ -112,7 +112,7 @@ def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(bro
         expect(page.locator("#hint")).to_contain_text("クリックしてください")
         click_on(page, scene, 0)
         expect(page.locator("#hint")).to_contain_text("足りない部分はもう一度クリックします")
-        name_thing(page, 0, "first toy")
+        name_object(page, 0, "first toy")
         page.get_by_role("button", name="元に戻す").click()
         expect(page.locator("#hint")).to_contain_text("写真の中の「first toy」をクリックしてください")
         page.get_by_role("button", name="元に戻す").click()
@@ -120,7 +120,7 @@ def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(bro
         expect(page.locator(".toast-body").last).not_to_contain_text("Warning", use_inner_text=True)
         expect(page.get_by_role("link", name="日本語")).to_have_count(1)
         click_on(page, scene, 0)
-        shot(page, f"japanese-pick-{width}")
+        shot(page, f"japanese-select-{width}")
         for language, name, heading in (("en", "English", "Selected objects"), ("ja", "日本語", "選択した")):
             page.get_by_role("link", name=name).click()
             expect(page.get_by_role("heading", name=heading)).to_be_visible()
@@ -128,20 +128,20 @@ def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(bro
             expect(page.locator("#canvas img")).to_be_visible()
             expect(page.locator("#name-0 :is(input, textarea)")).to_have_value("first toy")
             page.locator("#to-extract").click()
-            expect(page.locator("#picked figcaption")).to_have_text(["first toy"])
+            expect(page.locator("#selected-objects figcaption")).to_have_text(["first toy"])
             page.get_by_role("tab").first.click()
         if width == 1280:  # the choice is remembered
             other = page.context.new_page()
             other.goto("/")
             expect(other.get_by_role("heading", name="選択したオブジェクト")).to_be_visible()
             other.close()
-        teach(page, 1, 0)
+        start_extraction(page, 1, 0)
         expect(page.locator("#status")).to_contain_text("完了しました。抽出したオブジェクト：first toy", timeout=LONG)
         shot(page, f"japanese-extract-{width}")
-        page.locator("#to-create").click()
+        page.locator("#to-generate").click()
         page.get_by_role("button", name="雪の中で").click()
         expect(page.locator("#prompt textarea")).to_have_value("a photo of <asset0> in the snow")
-        shot(page, f"japanese-create-{width}")
+        shot(page, f"japanese-generate-{width}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -158,25 +158,25 @@ def test_a_reload_by_gradio_does_not_stop_the_visitor_from_leaving(browser, addr
 
 
 @pytest.mark.parametrize(("width", "theme"), [(390, "light"), (390, "dark"), (820, "dark"), (1440, "light")])
-def test_it_fits_phone_tablet_and_desk_in_light_and_dark(browser, address, width, theme):
-    def seen(name):
+def test_the_page_fits_phone_tablet_and_desktop_in_light_and_dark(browser, address, width, theme):
+    def screen(name):
         shot(page, f"{width}-{theme}-{name}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
     with visitor(browser, address, width, theme) as page:
         expect(page.locator("#samples img").first).to_be_visible()
-        seen("start")
+        screen("start")
         open_sample(page)
-        use_ready_made(page)
-        seen("pick")
-        teach(page, 1, 0)
+        use_sample_masks(page)
+        screen("select")
+        start_extraction(page, 1, 0)
         expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
-        seen("extract")
-        page.locator("#to-create").click()
-        draw_in(page, 2)
+        screen("extract")
+        page.locator("#to-generate").click()
+        set_inference_steps(page, 2)
         page.get_by_label("Wide").check()
-        page.locator("#draw").click()
-        expect(page.locator("#drawing")).to_contain_text("4 of 4 generated", timeout=LONG)
-        page.locator("#pictures .grid-container img").first.click()
-        expect(page.locator("#chosen")).to_contain_text("320 × 192")
-        seen("create")
+        page.locator("#generate").click()
+        expect(page.locator("#generation-status")).to_contain_text("4 of 4 generated", timeout=LONG)
+        page.locator("#gallery .grid-container img").first.click()
+        expect(page.locator("#chosen-image")).to_contain_text("320 × 192")
+        screen("generate")

@@ -1,4 +1,4 @@
-"""A studio in trouble: killed, without disk, flooded, its queue full. Afterwards all is there and works."""
+"""A studio that is killed, runs out of disk, or is flooded with events, and recovers without losing work."""
 
 import json
 import os
@@ -22,8 +22,8 @@ from helpers.browser import (
     open_sample,
     share_of,
     shot,
-    teach,
-    use_ready_made,
+    start_extraction,
+    use_sample_masks,
     visitor,
 )
 from helpers.studio import free_port, running_studio
@@ -37,7 +37,7 @@ from breakascene.training.prior import prior_latents
 from breakascene.training.settings import preset
 
 ROOT = Path(__file__).parents[2]
-# app.py as it stands, but with a checkpoint so often that a short extraction has one
+# app.py with frequent checkpoints, so that a short extraction has one
 START = """
 import runpy
 from breakascene.studio import engine
@@ -47,7 +47,7 @@ runpy.run_path("app.py", run_name="__main__")
 
 
 class Studio:
-    """The app as a person starts it, always at the same address, its data in `folder`."""
+    """The app in its own process, always at the same address, its data in `folder`."""
 
     def __init__(self, folder: Path):
         self.port = free_port()
@@ -73,17 +73,17 @@ def studio_process(tmp_path_factory):
 
 @pytest.fixture
 def studio(studio_process):
-    """One for all tests of this file: its visitors do not see each other."""
+    """The process that all tests of this file share; each test has a session of its own."""
     if studio_process.process is None or studio_process.process.poll() is not None:
         studio_process.start()
     return studio_process
 
 
-def test_after_a_kill_photo_picks_and_most_of_the_work_are_there(browser, studio):
+def test_after_a_kill_photo_masks_and_most_progress_are_restored(browser, studio):
     with visitor(browser, studio.address) as page:
         scene = open_sample(page)
-        use_ready_made(page)
-        teach(page, 40, 0)
+        use_sample_masks(page)
+        start_extraction(page, 40, 0)
         past_10 = re.compile(r"^[3-6]\d$")  # %, when the checkpoint of step 10 is there and much is left to do
         expect(page.locator("#status [role=progressbar]")).to_have_attribute("aria-valuenow", past_10, timeout=LONG)
         studio.kill()
@@ -95,16 +95,16 @@ def test_after_a_kill_photo_picks_and_most_of_the_work_are_there(browser, studio
         studio.start()
         page.goto("/")
         expect(page.locator("#status")).to_contain_text("The studio closed before the extraction was done")
-        expect(page.locator("#picked figcaption")).to_have_text(list(scene.names))
+        expect(page.locator("#selected-objects figcaption")).to_have_text(list(scene.names))
         shot(page, "after-a-kill")
-        page.locator("#go-on").click()
+        page.locator("#resume").click()
         expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
-        expect(page.locator("#go-on")).to_be_hidden()
+        expect(page.locator("#resume")).to_be_hidden()
         assert not list(studio.folder.glob("*/runs/*.begun"))
 
 
 def fill_queue(page, address):
-    """Click until as many events wait as may: those that start leave their places to others."""
+    """Click until the queue of events is full; events that start make room for others."""
     for _ in range(100):
         waiting = page.request.get(f"{address}/gradio_api/queue/status").json()["queue_size"]
         if waiting < app.MAX_WAITING_EVENTS:
@@ -114,7 +114,7 @@ def fill_queue(page, address):
 
 
 def flood(page, clicks):
-    """So many clicks in the middle of the photo, all at once."""
+    """Send many clicks in the middle of the photo at once."""
     page.evaluate(
         """async (clicks) => {
           const image = document.querySelector("#canvas img");
@@ -127,25 +127,25 @@ def flood(page, clicks):
     )
 
 
-def test_a_flood_of_clicks_and_strangers_leaves_a_studio_that_answers(browser, studio):
+def test_the_studio_survives_a_flood_of_clicks_and_bad_requests(browser, studio):
     with visitor(browser, studio.address) as page:
         scene = open_sample(page)
         click_on(page, scene, 0)
         before = canvas_source(page)
         flood(page, 30)
-        page.evaluate("""() => { for (let i = 0; i < 10; i++) document.querySelector("#add").click(); }""")
+        page.evaluate("""() => { for (let i = 0; i < 10; i++) document.querySelector("#add-object").click(); }""")
         expect(page.locator(".toast-body").first).to_be_visible(timeout=LONG)
         expect(page.locator("#canvas img")).not_to_have_attribute("src", before)
-        with suppress(OSError):  # a stranger who does not speak the page's language
+        with suppress(OSError):  # a malformed request
             urllib.request.urlopen(studio.address + "/gradio_api/queue/join", data=b"[" * 100_000)
         page.reload()
         page.get_by_role("button", name="Choose another photo").click()
         open_sample(page, 1)
-        use_ready_made(page)
+        use_sample_masks(page)
         assert share_of(page) > 0 and studio.process.poll() is None
 
 
-def test_a_full_queue_gets_a_sentence_in_each_language_and_then_works_again(browser, tmp_path, monkeypatch):
+def test_a_full_queue_is_reported_in_each_language_and_recovers(browser, tmp_path, monkeypatch):
     monkeypatch.setattr(app, "MAX_WAITING_EVENTS", 2)
     photo = next(samples()[0].glob("img.*"))
     with running_studio(tmp_path) as address:
@@ -158,7 +158,7 @@ def test_a_full_queue_gets_a_sentence_in_each_language_and_then_works_again(brow
                     patch.setattr(engine, "segmenter", lambda go=go, segmenter=segmenter: go.wait(60) and segmenter)
                     flood(page, 10)
                     expect(page.locator(".toast-body").last).to_contain_text(words.QUEUE_FULL)
-                    fill_queue(page, address)  # the clicks may have come before the first four were at work
+                    fill_queue(page, address)  # the clicks may have come before the first four had started
                     with pytest.raises(Exception, match="Queue is full"):
                         Client(address, verbose=False).predict(
                             handle_file(photo), [[80, 80, True]], None, api_name="/segment"
@@ -171,14 +171,14 @@ def test_a_full_queue_gets_a_sentence_in_each_language_and_then_works_again(brow
 
 @pytest.fixture
 def toybox_prior():
-    """The toybox's prior images are in the cache; on a full disk they would be generated in vain."""
+    """Cache the toybox's prior images, which a full disk could not store."""
     base = load_base("toybox", "cpu")
     prior_latents(base, preset("quick", base).num_prior_images)
 
 
 @pytest.fixture
 def limit_files(studio):
-    """A function that allows the studio's files so many bytes and no more."""
+    """A function that limits the size of files that the studio can write, in bytes."""
 
     def limit(size):
         resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -188,18 +188,18 @@ def limit_files(studio):
 
 
 # The last of this file: meanwhile the other worker generates the prior, in test_the_whole_chain
-def test_a_full_disk_is_told_and_nothing_is_lost(browser, toybox_prior, studio, limit_files):
+def test_a_full_disk_is_reported_and_nothing_is_lost(browser, toybox_prior, studio, limit_files):
     with visitor(browser, studio.address) as page:
         scene = open_sample(page)
-        use_ready_made(page)
+        use_sample_masks(page)
         share = share_of(page)
         limit_files(0)
         page.reload()
         expect(page.locator(".toast-body").last).to_contain_text("The disk is full")
-        limit_files(150_000)  # a photo or a mask goes in, what is learned does not
+        limit_files(150_000)  # room for a photo or a mask, not for a run
         page.reload()
         assert share_of(page) == share
-        teach(page, 1, 1)
+        start_extraction(page, 1, 1)
         expect(page.locator("#status")).to_contain_text("The disk is full", timeout=LONG)
         expect(page.locator("#status")).not_to_contain_text(str(studio.folder))
         shot(page, "disk-full")
@@ -207,7 +207,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(browser, toybox_prior, studio, 
         page.get_by_role("tab", name="1 · Select").click()
         assert share_of(page) == share
         page.locator("#to-extract").click()
-        expect(page.locator("#picked figcaption")).to_have_text(list(scene.names))
+        expect(page.locator("#selected-objects figcaption")).to_have_text(list(scene.names))
         page.locator("#extract").click()
         expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
-        assert not list(studio.folder.glob("*/runs/.*"))  # nothing half-written stays
+        assert not list(studio.folder.glob("*/runs/.*"))  # no half-written files

@@ -1,18 +1,18 @@
-"""Step 2 in a real browser: a job is followed, left, taken elsewhere, stopped, let go on, and waited for."""
+"""Step 2 in a real browser: progress, reload, another device, stop, resume, delete, and the queue."""
 
 import re
 
-from helpers.browser import LONG, expect, open_sample, shot, teach, use_ready_made, visitor
+from helpers.browser import LONG, expect, open_sample, shot, start_extraction, use_sample_masks, visitor
 
 from breakascene.data.scene import load_scene
 from breakascene.studio.screens.select_actions import samples
 
 
-def test_a_reload_comes_back_to_the_running_job(browser, address):
+def test_a_reload_returns_to_the_running_job(browser, address):
     with visitor(browser, address) as page:
         open_sample(page)
-        use_ready_made(page)
-        teach(page, 3000, 0)
+        use_sample_masks(page)
+        start_extraction(page, 3000, 0)
         expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
         page.reload()
         expect(page.locator("#status")).to_contain_text("Phase 1: training the handles", timeout=LONG)
@@ -22,19 +22,19 @@ def test_a_reload_comes_back_to_the_running_job(browser, address):
         expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
 
 
-def test_a_job_goes_on_at_its_address_on_another_machine(browser, address):
+def test_a_job_continues_at_the_session_link_on_another_device(browser, address):
     with visitor(browser, address) as page:
         open_sample(page)
-        use_ready_made(page)
-        teach(page, 5000, 0)
-        page.locator("#elsewhere > button").click()
+        use_sample_masks(page)
+        start_extraction(page, 5000, 0)
+        page.locator("#other-device > button").click()
         here = page.locator("#address :is(input, textarea)").input_value()
         assert re.fullmatch(address + r"/\?session=[\w-]{24}", here)
-        shot(page, "elsewhere")
+        shot(page, "other-device")
         with visitor(browser, address, 390, "dark", "ja-JP", here) as phone:
             expect(phone.locator("#status")).to_contain_text("残り", timeout=LONG)
-            expect(phone.locator("#picked figcaption").first).to_be_visible()
-            phone.reload()  # the phone has kept where it is
+            expect(phone.locator("#selected-objects figcaption").first).to_be_visible()
+            phone.reload()  # the phone has stored the session
             expect(phone.locator("#status")).to_contain_text("残り", timeout=LONG)
             phone.locator("#stop").click()
             expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
@@ -46,58 +46,58 @@ def test_a_job_goes_on_at_its_address_on_another_machine(browser, address):
             expect(stranger.locator("#samples button").first).to_be_visible()
 
 
-def test_a_stopped_extraction_goes_on_to_its_end(browser, address):
+def test_a_stopped_extraction_resumes_to_its_end(browser, address):
     with visitor(browser, address) as page:
         open_sample(page)
-        use_ready_made(page)
-        expect(page.locator("#go-on")).to_be_hidden()
-        teach(page, 40, 0)
+        use_sample_masks(page)
+        expect(page.locator("#resume")).to_be_hidden()
+        start_extraction(page, 40, 0)
         expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
         place = "document.querySelector('#stop').getBoundingClientRect().y + scrollY"
         before = page.evaluate(place)
-        page.locator("#glance").click()
+        page.locator("#preview-now").click()
         expect(page.locator("#strips img").nth(1)).to_be_visible(timeout=LONG)
         assert page.evaluate(place) == before  # nothing jumps
         page.locator("#stop").click()
         expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
         shot(page, "stopped")
-        page.locator("#go-on").click()
+        page.locator("#resume").click()
         expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
-        expect(page.locator("#go-on")).to_be_hidden()
-        expect(page.locator("#to-create")).to_be_visible()
+        expect(page.locator("#resume")).to_be_hidden()
+        expect(page.locator("#to-generate")).to_be_visible()
 
 
-def test_what_was_half_learned_can_be_forgotten(browser, address):
+def test_a_stopped_extraction_can_be_deleted(browser, address):
     with visitor(browser, address) as page:
         open_sample(page)
-        use_ready_made(page)
-        teach(page, 100, 0)
+        use_sample_masks(page)
+        start_extraction(page, 100, 0)
         expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
         page.locator("#stop").click()
-        page.locator("#discard").click(timeout=LONG)
-        expect(page.locator("#discard")).to_be_hidden()
-        expect(page.locator("#to-create")).to_be_hidden()
+        page.locator("#delete-extraction").click(timeout=LONG)
+        expect(page.locator("#delete-extraction")).to_be_hidden()
+        expect(page.locator("#to-generate")).to_be_hidden()
         expect(page.locator("#status")).not_to_contain_text("Stopped")
         page.reload()
         page.get_by_role("tab", name="3 · Generate").click()
         expect(page.get_by_text("No objects are extracted yet")).to_be_visible()
 
 
-def test_two_visitors_see_their_own_things_and_wait_in_line(browser, address):
+def test_two_visitors_see_their_own_objects_and_wait_in_the_queue(browser, address):
     with visitor(browser, address) as first, visitor(browser, address) as second:
         for page, number in ((first, 0), (second, 1)):
             open_sample(page, number)
-            use_ready_made(page)
-        teach(first, 5000, 0)
+            use_sample_masks(page)
+        start_extraction(first, 5000, 0)
         expect(first.locator("#status")).to_contain_text("left", timeout=LONG)
-        teach(second, 1, 0)
+        start_extraction(second, 1, 0)
         expect(second.locator("#status")).to_contain_text("number 1 in the queue")
         first.locator("#stop").click()
         expect(first.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
         expect(second.locator("#status")).to_contain_text("Done.", timeout=LONG)
         shown = []
         for page, number in ((first, 0), (second, 1)):
-            page.locator("#to-create").click()
+            page.locator("#to-generate").click()
             expect(page.locator("#chip-0")).to_contain_text(load_scene(samples()[number]).names[0])
             expect(page.locator("#runs")).not_to_be_visible()  # one run each, so there is nothing to choose
             shown.append(page.locator("#chip-0").inner_text())

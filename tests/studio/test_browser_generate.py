@@ -1,10 +1,10 @@
-"""Step 3 in a real browser: sheets, favourites, the same picture once more, the check, runs as files."""
+"""Step 3 in a real browser: contact sheets, favorites, reused settings, evaluation, object sets as files."""
 
 import zipfile
 
 import numpy as np
 import pytest
-from helpers.browser import LONG, draw_in, expect, notice, shot, teach, type_in, visitor
+from helpers.browser import LONG, expect, expect_notice, set_inference_steps, shot, start_extraction, type_in, visitor
 from helpers.studio import add_session
 from PIL import Image
 
@@ -32,69 +32,69 @@ def page(browser, address, studio_data, run):
         yield page
 
 
-def test_things_are_taken_away_forgotten_brought_back_renamed_and_reopened(page, tmp_path):
-    page.locator("#kept-runs > button").click()
+def test_object_sets_are_exported_deleted_imported_renamed_and_reopened(page, tmp_path):
+    page.locator("#object-sets > button").click()
     with page.expect_download() as download:
-        page.locator("#take-run").click()
-    download.value.save_as(tmp_path / "things.zip")
-    page.locator("#forget-run").click()
+        page.locator("#export-run").click()
+    download.value.save_as(tmp_path / "objects.zip")
+    page.locator("#delete-run").click()
     expect(page.locator("#prompt")).to_be_hidden()
-    page.locator("input[type=file][accept='.zip']").set_input_files(tmp_path / "things.zip")
+    page.locator("input[type=file][accept='.zip']").set_input_files(tmp_path / "objects.zip")
     expect(page.locator("#prompt")).to_be_visible()
     expect(page.locator("#chip-0")).to_contain_text("<asset0>")
     (tmp_path / "bad.zip").write_bytes(b"no zip")
     page.locator("input[type=file][accept='.zip']").set_input_files(tmp_path / "bad.zip")
-    notice(page, "This file cannot be imported")
+    expect_notice(page, "This file cannot be imported")
     type_in(page.locator("#run-name :is(input, textarea)"), "The old set")
     page.locator("#rename-run").click()
-    shot(page, "kept-runs")
+    shot(page, "object-sets")
     page.locator("#reopen-run").click()
     expect(page.locator("#canvas img")).to_be_visible()
-    teach(page, 1, 0)
-    page.locator("#to-create").click(timeout=LONG)
+    start_extraction(page, 1, 0)
+    page.locator("#to-generate").click(timeout=LONG)
     expect(page.locator("#runs")).to_be_visible()
     page.locator("#runs input").click()
     page.get_by_role("option", name="The old set").click()
     expect(page.locator("#run-name :is(input, textarea)")).to_have_value("The old set")
 
 
-def test_a_sheet_is_compared_favourites_are_kept_and_one_is_drawn_again(page):
-    draw_in(page, 2)
+def test_contact_sheet_comparison_favorites_and_reused_settings(page):
+    set_inference_steps(page, 2)
     page.locator("#sheet-options > button").click()
     for place in ("on the grass", "in the desert"):
         page.locator("#sheet-places").get_by_label(place).uncheck()
-    expect(page.locator("#draw-sheet")).to_have_text("Generate sheet (4 in total)")
-    page.locator("#draw-sheet").click()
-    expect(page.locator("#drawing")).to_contain_text("4 of 4 generated", timeout=LONG)
-    expect(page.locator("#sheet img")).to_be_visible()
+    expect(page.locator("#generate-sheet")).to_have_text("Generate sheet (4 in total)")
+    page.locator("#generate-sheet").click()
+    expect(page.locator("#generation-status")).to_contain_text("4 of 4 generated", timeout=LONG)
+    expect(page.locator("#contact-sheet img")).to_be_visible()
     with page.expect_download() as download:
-        page.locator("#take-sheet").click()
+        page.locator("#download-sheet").click()
     assert download.value.suggested_filename == "contact-sheet.png"
     assert Image.open(download.value.path()).width == 10 + 2 * 266
     seed = page.locator("#seed input").input_value()
 
-    small = page.locator("#pictures .grid-container button")
+    small = page.locator("#gallery .grid-container button")
     expect(small).to_have_count(4)
     small.nth(3).click()  # the newest is first, so this is the first
-    expect(page.locator("#chosen")).to_contain_text("a photo of flamingo at the beach")
-    expect(page.locator("#chosen")).to_contain_text(f"seed {seed}")
-    page.locator("#mark").click()
-    expect(page.locator("#mark")).to_contain_text("Remove from favorites")
-    page.locator("#lay-beside").click()
+    expect(page.locator("#chosen-image")).to_contain_text("a photo of flamingo at the beach")
+    expect(page.locator("#chosen-image")).to_contain_text(f"seed {seed}")
+    page.locator("#favorite").click()
+    expect(page.locator("#favorite")).to_contain_text("Remove from favorites")
+    page.locator("#compare").click()
     expect(page.get_by_text("Choose another image")).to_be_visible()
-    page.locator("#pictures .thumbnails button").nth(1).click()
-    expect(page.locator("#chosen")).to_contain_text("a photo of flamingo in the snow")
-    expect(page.locator("#mark")).to_contain_text("Add to favorites")
-    page.locator("#lay-beside").click()
-    expect(page.locator("#beside .caption-label")).to_have_text(
+    page.locator("#gallery .thumbnails button").nth(1).click()
+    expect(page.locator("#chosen-image")).to_contain_text("a photo of flamingo in the snow")
+    expect(page.locator("#favorite")).to_contain_text("Add to favorites")
+    page.locator("#compare").click()
+    expect(page.locator("#comparison .caption-label")).to_have_text(
         ["a photo of flamingo at the beach", "a photo of flamingo in the snow"]
     )
     shot(page, "sheet")
-    page.locator("#which-pictures").get_by_label("Favorites").check()
+    page.locator("#gallery-filter").get_by_label("Favorites").check()
     expect(small).to_have_count(1)
-    expect(page.locator("#chosen")).to_be_hidden()
+    expect(page.locator("#chosen-image")).to_be_hidden()
     with page.expect_download() as download:
-        page.locator("#zip-favourites").click()
+        page.locator("#download-favorites").click()
     with zipfile.ZipFile(download.value.path()) as archive:
         first, *_ = archive.namelist()
         assert archive.namelist() == [first, "contact-sheet.png", "records.csv"]
@@ -102,7 +102,7 @@ def test_a_sheet_is_compared_favourites_are_kept_and_one_is_drawn_again(page):
 
     small.first.click()
     type_in(page.locator("#prompt textarea"), "something else")
-    page.locator("#again").click()
+    page.locator("#use-seed").click()
     expect(page.locator("#seed input")).to_have_value(seed)
     expect(page.get_by_label("Keep this seed")).to_be_checked()
     expect(page.locator("#prompt textarea")).to_have_value("something else")
@@ -110,38 +110,38 @@ def test_a_sheet_is_compared_favourites_are_kept_and_one_is_drawn_again(page):
     page.locator("#use-settings").click()
     expect(page.locator("#prompt textarea")).to_have_value("a photo of <asset0> at the beach")
     expect(page.get_by_label("Keep this seed")).to_be_checked()
-    page.locator("#draw").click()
-    expect(page.locator("#drawing")).to_contain_text("1 of 1 generated", timeout=LONG)
-    expect(page.locator("#sheet img")).to_have_count(0)
-    expect(small).to_have_count(5)  # all again, so that the new one is seen
+    page.locator("#generate").click()
+    expect(page.locator("#generation-status")).to_contain_text("1 of 1 generated", timeout=LONG)
+    expect(page.locator("#contact-sheet img")).to_have_count(0)
+    expect(small).to_have_count(5)  # the filter is cleared, so that the new one is visible
     small.first.click()
-    expect(page.locator("#chosen")).to_contain_text("a photo of flamingo at the beach")
+    expect(page.locator("#chosen-image")).to_contain_text("a photo of flamingo at the beach")
     with page.expect_download() as download:
-        page.locator("#take-picture").click()
+        page.locator("#download-image").click()
     again = Image.open(download.value.path())
     assert np.abs(np.asarray(again).astype(int) - np.asarray(before)).max() <= 1
     page.get_by_label("Keep this seed").uncheck()
-    page.locator("#draw").click()
+    page.locator("#generate").click()
     expect(page.locator("#seed input")).not_to_have_value(seed)
 
 
-def test_a_check_shows_how_well_the_things_are_known(page):
-    page.locator("#check > button").click()
-    page.locator("#take-report").click()
-    notice(page, "no report yet")
-    page.locator("#check-start").click()
-    expect(page.locator("#check-status")).to_contain_text("of 12 images generated and compared", timeout=LONG)
-    expect(page.locator("#check-result")).to_contain_text("likeness to the photo", timeout=LONG)
-    expect(page.locator("#check-result tr").filter(has_text="flamingo").last).to_contain_text("%")
-    expect(page.locator("#check-pictures img")).to_have_count(12)
-    expect(page.locator("#check-stop")).to_be_hidden()
+def test_an_evaluation_shows_scores_and_writes_a_report(page):
+    page.locator("#evaluate > button").click()
+    page.locator("#download-report").click()
+    expect_notice(page, "no report yet")
+    page.locator("#evaluate-start").click()
+    expect(page.locator("#evaluate-status")).to_contain_text("of 12 images generated and compared", timeout=LONG)
+    expect(page.locator("#evaluate-result")).to_contain_text("likeness to the photo", timeout=LONG)
+    expect(page.locator("#evaluate-result tr").filter(has_text="flamingo").last).to_contain_text("%")
+    expect(page.locator("#evaluate-images img")).to_have_count(12)
+    expect(page.locator("#evaluate-stop")).to_be_hidden()
     with page.expect_download() as download:
-        page.locator("#take-report").click()
+        page.locator("#download-report").click()
     with zipfile.ZipFile(download.value.path()) as archive:
         names = archive.namelist()
         assert {"index.html", "scores.json"} <= set(names) and sum(name.endswith(".png") for name in names) == 14
-    shot(page, "check")
-    page.locator("#kept-runs > button").click()
-    page.locator("#forget-run").click()
-    expect(page.locator("#check-result table")).to_have_count(0)
-    expect(page.locator("#check-start")).to_be_disabled()
+    shot(page, "evaluate")
+    page.locator("#object-sets > button").click()
+    page.locator("#delete-run").click()
+    expect(page.locator("#evaluate-result table")).to_have_count(0)
+    expect(page.locator("#evaluate-start")).to_be_disabled()

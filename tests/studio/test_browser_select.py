@@ -1,4 +1,4 @@
-"""Step 1 in a real browser: what a visitor does to a photo, by mouse and by keys, and what goes wrong there."""
+"""Step 1 in a real browser: upload, clicks, brush and keyboard, and errors."""
 
 import io
 import zipfile
@@ -11,8 +11,8 @@ from helpers.browser import (
     canvas_source,
     click_on,
     expect,
-    name_thing,
-    notice,
+    expect_notice,
+    name_object,
     open_sample,
     share_of,
     shot,
@@ -27,7 +27,7 @@ from breakascene.studio import engine
 from breakascene.studio.screens.select_actions import samples
 
 
-def test_masks_are_touched_up_with_a_brush(browser, address):
+def test_brush_and_eraser_change_a_mask(browser, address):
     with visitor(browser, address) as page:
         scene = open_sample(page)
         click_on(page, scene, 0)
@@ -52,7 +52,7 @@ def test_masks_are_touched_up_with_a_brush(browser, address):
 
 
 def test_the_whole_chain_with_the_keyboard_alone(browser, address):
-    """Tab, arrows, Enter and Space only; the thing's place is typed in pixels."""
+    """Tab, arrows, Enter and Space only; the object is clicked by its coordinates."""
     with visitor(browser, address) as page:
         expect(page.locator("#samples button").first).to_be_visible()
 
@@ -69,20 +69,20 @@ def test_the_whole_chain_with_the_keyboard_alone(browser, address):
         expect(page.locator("#canvas img")).to_be_visible()
         scene = load_scene(samples()[0])
         ys, xs = np.nonzero(scene.concepts[0].mask)
-        tab_to("#without-mouse > button")
+        tab_to("#coordinates > button")
         page.keyboard.press("Enter")
-        for field, value in (("#across input", xs), ("#down input", ys)):
+        for field, value in (("#coordinate-x input", xs), ("#coordinate-y input", ys)):
             tab_to(field)
             page.keyboard.press("Control+A")
             page.keyboard.type(str(int(value.mean())))
-        tab_to("#click-there")
+        tab_to("#apply-tool")
         act_on_canvas(page, lambda: page.keyboard.press("Enter"))
         assert share_of(page) == pytest.approx(100 * scene.concepts[0].mask.mean(), rel=0.5)
         tab_to("#name-0 :is(input, textarea)")
         page.keyboard.type("first toy")
         tab_to("#to-extract")
         page.keyboard.press("Enter")
-        expect(page.locator("#picked figcaption")).to_have_text(["first toy"])
+        expect(page.locator("#selected-objects figcaption")).to_have_text(["first toy"])
 
         tab_to("#extract-advanced > button")
         page.keyboard.press("Enter")
@@ -92,23 +92,23 @@ def test_the_whole_chain_with_the_keyboard_alone(browser, address):
         tab_to("#extract")
         page.keyboard.press("Enter")
         expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
-        tab_to("#to-create")
+        tab_to("#to-generate")
         page.keyboard.press("Enter")
         expect(page.locator("#prompt textarea")).to_have_value("a photo of <asset0> at the beach")
         tab_to("#count input[type=number]")
         page.keyboard.press("Control+A")
         page.keyboard.type("1")
-        tab_to("#draw")
+        tab_to("#generate")
         page.keyboard.press("Enter")
-        expect(page.locator("#drawing")).to_contain_text("1 of 1 generated", timeout=LONG)
-        tab_to("#zip")
+        expect(page.locator("#generation-status")).to_contain_text("1 of 1 generated", timeout=LONG)
+        tab_to("#download-all")
         with page.expect_download() as download:
             page.keyboard.press("Enter")
         with zipfile.ZipFile(download.value.path()) as archive:
             assert len(archive.namelist()) == 3
 
 
-def test_a_photo_comes_from_the_camera_or_is_pasted(browser, address):
+def test_a_photo_is_taken_with_the_camera_or_pasted(browser, address):
     with visitor(browser, address) as page:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         page.get_by_label("Capture from camera").click()
@@ -129,24 +129,24 @@ def test_a_photo_comes_from_the_camera_or_is_pasted(browser, address):
         expect(page.locator("#canvas img")).to_be_visible()
 
 
-def test_things_are_found_and_one_click_accepts_one(browser, address):
+def test_found_objects_are_accepted_by_a_click(browser, address):
     with visitor(browser, address) as page:
         scene = open_sample(page)
-        page.locator("#find").click()
-        found = page.locator("#found button.thumbnail-item")
+        page.locator("#find-objects").click()
+        found = page.locator("#proposals button.thumbnail-item")
         expect(found.first).to_be_visible(timeout=LONG)
         assert found.count() >= len(scene.concepts)
-        shot(page, "found")
+        shot(page, "proposals")
         act_on_canvas(page, found.nth(0).click)
         first = share_of(page)
         act_on_canvas(page, found.nth(1).click)
         assert share_of(page, 1) == first and share_of(page, 2) > 0
         found.nth(1).click()
-        notice(page, "already selected")
+        expect_notice(page, "already selected")
 
 
-def other_readings(page, button, last):
-    """The shares of the photo that come as the button is pressed until a notice says that it was the last."""
+def press_until_notice(page, button, last):
+    """Press a button until a notice says that it has no further effect; return the displayed shares of the photo."""
     shares = [share_of(page)]
     while True:
         before = canvas_source(page)
@@ -157,13 +157,13 @@ def other_readings(page, button, last):
             arg=before,
         )
         if page.locator(".toast-body").count():
-            notice(page, last)
+            expect_notice(page, last)
             return shares
         shares.append(share_of(page))
 
 
 class Rings:
-    """A segmenter that sees three discs around each click, the middle one first."""
+    """A segmenter whose candidates are three discs around a click, the middle one first."""
 
     def predict(self, points, labels, box, photo):
         y, x = np.mgrid[: photo.height, : photo.width]
@@ -172,28 +172,28 @@ class Rings:
         return Candidates(np.stack(masks) - 0.5, np.array([0.9, 0.8, 0.7]), photo.size)
 
 
-def test_smaller_parts_and_larger_wholes_are_had_by_buttons(browser, address, monkeypatch):
+def test_buttons_select_smaller_and_larger_areas(browser, address, monkeypatch):
     monkeypatch.setattr(engine, "segmenter", Rings)
     with visitor(browser, address) as page:
         click_on(page, open_sample(page), 0)
-        larger = other_readings(page, "Larger area", "no larger area")
+        larger = press_until_notice(page, "Larger area", "no larger area")
         assert len(larger) == 2 and larger[0] < larger[1]
-        smaller = other_readings(page, "Smaller area", "no smaller area")
+        smaller = press_until_notice(page, "Smaller area", "no smaller area")
         assert smaller[:2] == larger[::-1] and smaller[2] < smaller[1]
 
 
-def test_the_surroundings_are_learned_too_if_asked(browser, address):
+def test_the_background_is_extracted_on_request(browser, address):
     with visitor(browser, address) as page:
         click_on(page, open_sample(page), 0)
-        name_thing(page, 0, "first toy")
+        name_object(page, 0, "first toy")
         for name in ("first toy", "background"), ("first toy",):
             page.get_by_label("Extract the background too").set_checked("background" in name)
             page.locator("#to-extract").click()
-            expect(page.locator("#picked figcaption")).to_have_text(list(name))
+            expect(page.locator("#selected-objects figcaption")).to_have_text(list(name))
             page.get_by_role("tab", name="1 · Select").click()
 
 
-def test_a_box_undo_redo_and_cut_outs(browser, address):
+def test_box_undo_redo_and_cutouts(browser, address):
     with visitor(browser, address) as page:
         scene = open_sample(page)
         ys, xs = np.nonzero(scene.concepts[0].mask)
@@ -215,11 +215,11 @@ def test_a_box_undo_redo_and_cut_outs(browser, address):
         expect(page.locator("#about")).to_be_empty()
         page.get_by_role("button", name="Redo").click()
         expect(page.locator("#about")).to_contain_text(f"{boxed}%")
-        name_thing(page, 0, "first toy")
+        name_object(page, 0, "first toy")
         page.get_by_role("button", name="Redo").click()
-        notice(page, "nothing to redo")
+        expect_notice(page, "nothing to redo")
         with page.expect_download() as download:
-            page.locator("#cutouts").click()
+            page.locator("#download-cutouts").click()
         with zipfile.ZipFile(download.value.path()) as archive:
             (name,) = archive.namelist()
             cut = Image.open(archive.open(name))
@@ -227,33 +227,33 @@ def test_a_box_undo_redo_and_cut_outs(browser, address):
         assert (np.asarray(cut)[..., 3] > 0).sum() == pytest.approx(scene.concepts[0].mask.sum(), rel=0.3)
 
 
-def test_mistakes_are_notices_and_nothing_is_lost(browser, address, tmp_path):
+def test_errors_are_notices_and_nothing_is_lost(browser, address, tmp_path):
     bad = tmp_path / "photo.png"
-    bad.write_text("no picture")
+    bad.write_text("no image")
     good = tmp_path / "good.png"
     Image.effect_noise((300, 200), 60).save(good)
     with visitor(browser, address) as page:
         page.locator("#upload input[type=file]").set_input_files(bad)
-        notice(page, "not a readable image")
-        expect(page.locator("#upload img")).to_have_count(0)  # ready for another
+        expect_notice(page, "not a readable image")
+        expect(page.locator("#upload img")).to_have_count(0)  # ready for another upload
         page.locator("#upload input[type=file]").set_input_files(good)
         expect(page.locator("#canvas img")).to_be_visible()
         page.get_by_label("Exclude").check()
         page.locator("#canvas img").click()
-        notice(page, "nothing to remove yet")
+        expect_notice(page, "nothing to remove yet")
         page.locator("#to-extract").click()
         page.locator("#extract").click()
-        notice(page, "No object is selected yet")
+        expect_notice(page, "No object is selected yet")
         page.get_by_role("tab", name="1 · Select").click()
         expect(page.locator("#canvas img")).to_be_visible()
 
 
-def test_eleven_bad_uploads_get_a_sentence_each_and_then_a_good_one_opens(browser, address, tmp_path):
+def test_bad_uploads_are_refused_and_a_good_one_then_opens(browser, address, tmp_path):
     good = io.BytesIO()
     Image.effect_noise((300, 200), 60).save(good, "JPEG")
     unread, cut = "not a readable image", "damaged or truncated"
     bad = {
-        "text.png": (b"no picture", unread),
+        "text.png": (b"no image", unread),
         "empty.jpg": (b"", unread),
         "page.png": (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", unread),
         "archive.png": (b"PK\x03\x04" + bytes(100), unread),
@@ -266,11 +266,11 @@ def test_eleven_bad_uploads_get_a_sentence_each_and_then_a_good_one_opens(browse
         "large.png": (bytes(41 * 2**20), "more than 40 MB: make it smaller"),
     }
     with visitor(browser, address) as page:
-        for name, (content, sentence) in bad.items():
+        for name, (content, message) in bad.items():
             (tmp_path / name).write_bytes(content)
             page.locator("#upload input[type=file]").set_input_files(tmp_path / name)
             expect(page.locator(".toast-body")).to_have_count(1)
-            notice(page, sentence)
+            expect_notice(page, message)
             expect(page.locator("#upload img")).to_have_count(0)
         (tmp_path / "good.jpg").write_bytes(good.getvalue())
         page.locator("#upload input[type=file]").set_input_files(tmp_path / "good.jpg")

@@ -47,7 +47,7 @@ def test_the_steps_of_a_run_replace_the_estimate_of_their_kind(opened, scene):
     assert seconds_of("paper") == paper
 
 
-def test_a_shared_gpu_is_asked_for_the_seconds_that_the_work_takes(opened, scene, monkeypatch):
+def test_a_shared_gpu_is_requested_for_the_seconds_that_the_work_takes(opened, scene, monkeypatch):
     quick, paper = engine.settings_of("quick"), dataclasses.replace(engine.settings_of("paper"), steps=(1000, 1000))
     assert engine.fits(paper)  # on a GPU of one's own
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")

@@ -56,13 +56,13 @@ def finished(queue, job):
     return job.result
 
 
-def draw(session, queue, prompt="a photo of <asset0>", count=1, seed=0):
+def generate(session, queue, prompt="a photo of <asset0>", count=1, seed=0):
     job = generation_job.submit(session, queue, session.runs.current(), prompt, count, seed, *OPTIONS)
     return finished(queue, job)
 
 
 @pytest.mark.parametrize(
-    ("text", "thing", "changed"),
+    ("text", "handle", "changed"),
     [
         ("a photo of <asset0> at the beach", "<asset1>", "a photo of <asset1> at the beach"),
         ("<asset0> and <asset1> in the snow", "<asset1>", "<asset1> in the snow"),
@@ -70,26 +70,26 @@ def draw(session, queue, prompt="a photo of <asset0>", count=1, seed=0):
         ("<asset0> beside a mirror with <asset0> in it", "<asset1>", "<asset1> beside a mirror with <asset1> in it"),
     ],
 )
-def test_another_thing_takes_the_place_of_the_one_in_the_sentence(text, thing, changed):
-    assert prompt_builder.with_object(text, thing, HANDLES) == changed
+def test_with_object_replaces_the_object_of_a_prompt(text, handle, changed):
+    assert prompt_builder.with_object(text, handle, HANDLES) == changed
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [("a photo of a dog", "no object"), ("at <background>", "no object"), ("<asset0> on <asset1>", "several places")],
 )
-def test_a_sentence_without_one_thing_cannot_be_varied(text, problem):
+def test_a_prompt_without_a_single_object_cannot_be_varied(text, problem):
     with pytest.raises(UserError, match=problem):
         prompt_builder.with_object(text, "<asset1>", HANDLES)
 
 
-def test_a_sheet_has_a_row_for_each_place_and_a_column_for_each_thing(session):
+def test_a_sheet_has_a_row_for_each_place_and_a_column_for_each_object(session):
     near, far = list(prompt_builder.places())[:2]
     rows = prompt_builder.prompt_grid(f"a painting of <asset0> {far}", HANDLES[:2], [near, far], HANDLES)
-    assert rows == [[f"a painting of {thing} {place}" for thing in HANDLES[:2]] for place in (near, far)]
+    assert rows == [[f"a painting of {handle} {place}" for handle in HANDLES[:2]] for place in (near, far)]
 
 
-def test_without_places_and_things_the_lines_are_the_rows(session):
+def test_without_places_and_objects_the_lines_are_the_rows(session):
     assert prompt_builder.prompt_grid(" <asset0>  here\n\n<asset1> on <asset0>", [], [], HANDLES) == [
         ["<asset0> here"],
         ["<asset1> on <asset0>"],
@@ -98,44 +98,42 @@ def test_without_places_and_things_the_lines_are_the_rows(session):
         prompt_builder.prompt_grid(" \n", HANDLES[:2], [], HANDLES)
 
 
-def test_ideas_suit_the_base_and_take_each_others_place(session, monkeypatch):
+def test_places_and_styles_suit_the_base_and_replace_each_other(session, monkeypatch):
     assert prompt_builder.places() is en.SD_PLACES and prompt_builder.styles() is en.SD_STYLES
     text = "a photo of <asset0>"
-    for place, manner in zip(prompt_builder.places(), prompt_builder.styles(), strict=False):
-        text = prompt_builder.with_style(prompt_builder.with_place(text, place, HANDLES), manner)
-        assert text == f"{manner} of <asset0> {place}"
+    for place, style in zip(prompt_builder.places(), prompt_builder.styles(), strict=False):
+        text = prompt_builder.with_style(prompt_builder.with_place(text, place, HANDLES), style)
+        assert text == f"{style} of <asset0> {place}"
     monkeypatch.setattr(engine.base(), "name", "toybox")
     assert prompt_builder.places() is en.TOYBOX_PLACES and prompt_builder.styles() is en.TOYBOX_STYLES
     for name in ("TOYBOX_PLACES", "TOYBOX_STYLES", "SD_PLACES", "SD_STYLES"):
         assert list(getattr(en, name)) == list(getattr(ja, name))  # what the model reads
 
 
-def test_a_sheet_is_drawn_from_the_same_seeds_and_saved_as_one_picture(session, queue):
+def test_a_sheet_uses_the_same_seeds_and_is_saved_as_one_image(session, queue):
     rows = [["a <asset0> at snow", "a <asset1> at snow"], ["a <asset0> at beach", "a <asset1> at beach"]]
-    pictures = finished(
-        queue, generation_job.submit_sheet(session, queue, session.runs.current(), rows, 2, 30, *OPTIONS)
-    )
-    records = [read_metadata(path) for path in pictures]
+    images = finished(queue, generation_job.submit_sheet(session, queue, session.runs.current(), rows, 2, 30, *OPTIONS))
+    records = [read_metadata(path) for path in images]
     assert [record["prompt"] for record in records] == [prompt for row in rows for prompt in row for _ in range(2)]
     assert [gallery.image_seed(record) for record in records] == [30, 31] * 4
     sheet = Image.open(session.gallery.sheet)
     assert sheet.width == 10 + 4 * 266 and 2 * 256 < sheet.height < 3 * 256
     cells = [np.asarray(sheet)[10:266, 10 + i * 266 : 266 + i * 266] for i in range(4)]
-    big = [np.asarray(Image.open(path).resize((256, 256), Image.Resampling.LANCZOS)) for path in pictures[:4]]
+    big = [np.asarray(Image.open(path).resize((256, 256), Image.Resampling.LANCZOS)) for path in images[:4]]
     assert all(np.array_equal(*pair) for pair in zip(cells, big, strict=True))
 
 
-def test_a_sheet_that_is_stopped_keeps_what_is_drawn(session, queue):
+def test_a_stopped_sheet_keeps_its_finished_images(session, queue):
     rows = [["a photo of <asset0>"]] * 12
     job = generation_job.submit_sheet(session, queue, session.runs.current(), rows, 4, 1, *OPTIONS)
     next(queue.follow(job))
     job.request_stop()
-    drawn = len(list(queue.follow(job)))
-    assert job.state == STOPPED and 0 < drawn < 48
-    assert Image.open(session.gallery.sheet).height // 256 == -(-drawn // 4)
+    done = len(list(queue.follow(job)))
+    assert job.state == STOPPED and 0 < done < 48
+    assert Image.open(session.gallery.sheet).height // 256 == -(-done // 4)
 
 
-def test_a_sheet_that_is_too_large_or_of_unknown_things_is_refused(session, queue):
+def test_a_sheet_that_is_too_large_or_has_unknown_handles_is_refused(session, queue):
     run = session.runs.current()
     with pytest.raises(UserError, match="52 images, and a contact sheet holds 48"):
         generation_job.submit_sheet(session, queue, run, [["a photo of <asset0>"]] * 13, 4, 0, *OPTIONS)
@@ -145,25 +143,25 @@ def test_a_sheet_that_is_too_large_or_of_unknown_things_is_refused(session, queu
         generation_job.submit_sheet(session, queue, run, [["word " * 120]], 1, 0, *OPTIONS)
 
 
-def test_a_picture_of_many_comes_again_alone_by_its_seed(session, queue):
-    third = draw(session, queue, count=3, seed=5)[2]
+def test_one_image_of_several_is_repeated_by_its_seed(session, queue):
+    third = generate(session, queue, count=3, seed=5)[2]
     record = read_metadata(third)
-    again = draw(session, queue, record["prompt"], seed=gallery.image_seed(record))[0]
+    again = generate(session, queue, record["prompt"], seed=gallery.image_seed(record))[0]
     assert gallery.image_seed(read_metadata(again)) == gallery.image_seed(record) == 7
     difference = np.asarray(Image.open(third)).astype(int) - np.asarray(Image.open(again))
     assert abs(difference).max() <= 1
-    assert record["run"] == session.runs.current().concepts_id  # so that its things are found again
+    assert record["run"] == session.runs.current().concepts_id  # so that its object set is found again
 
 
-def test_pictures_come_one_by_one(session, queue):
-    """Whoever stops after the first has no more than the one that was being drawn then."""
+def test_images_arrive_one_by_one(session, queue):
+    """A stop after the first image ends the job with the image that is being generated."""
     job = generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 16, 0, 60, 2.0, "")
     next(queue.follow(job))
     job.request_stop()
     assert len(list(queue.follow(job))) <= 3 and job.state == STOPPED
 
 
-def test_a_picture_has_the_shape_that_was_asked_for_and_gives_it_back(session, queue):
+def test_an_image_has_the_requested_shape_and_records_it(session, queue):
     job = generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 1, 0, *OPTIONS, "wide")
     (wide,) = finished(queue, job)
     record = read_metadata(wide)
@@ -175,7 +173,7 @@ def test_a_picture_has_the_shape_that_was_asked_for_and_gives_it_back(session, q
         generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 1, 0, *OPTIONS, "round")
 
 
-def test_things_that_are_being_drawn_are_not_forgotten(session, queue):
+def test_a_run_in_use_cannot_be_deleted(session, queue):
     job = generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 16, 0, 60, 2.0, "")
     with pytest.raises(UserError, match="still running: wait until it is done, or stop it"):
         session.delete_run()
@@ -197,14 +195,14 @@ def test_a_kept_seed_stays_and_any_other_is_new():
 def three_images(session, queue, tmp_path) -> Gallery:
     """A separate gallery with three images, the newest first."""
     three_images = Gallery(tmp_path)
-    for path in draw(session, queue, count=3, seed=40):
+    for path in generate(session, queue, count=3, seed=40):
         target = three_images.images_folder / path.name
         target.parent.mkdir(exist_ok=True)
         path.rename(target)
     return three_images
 
 
-def test_favourites_outlive_a_restart_and_can_be_seen_alone(three_images):
+def test_favorites_survive_a_restart_and_filter_the_gallery(three_images):
     first, second, _ = three_images.images()
     for path in (first, second):
         three_images.choose(path.name)
@@ -216,18 +214,18 @@ def test_favourites_outlive_a_restart_and_can_be_seen_alone(three_images):
     for path in (first, second):
         later.choose(path.name)
         later.toggle_favorite()
-    assert not later.favorites() and later.visible() == three_images.images()  # with the last one the view ends
+    assert not later.favorites() and later.visible() == three_images.images()  # removing the last one clears the filter
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "", "none.png", None])
-def test_only_pictures_of_the_album_can_be_chosen(three_images, name):
+def test_only_images_of_the_gallery_can_be_chosen(three_images, name):
     three_images.choose(name)
     for act in (three_images.toggle_favorite, three_images.toggle_compared, three_images.chosen_image):
         with pytest.raises(UserError, match="No image is selected"):
             act()
 
 
-def test_pictures_side_by_side_say_what_they_do_not_share(three_images):
+def test_compared_images_are_captioned_with_their_differences(three_images):
     first, second, third = three_images.images()
     for path in (first, third, second, third):
         three_images.choose(path.name)
@@ -239,12 +237,12 @@ def test_pictures_side_by_side_say_what_they_do_not_share(three_images):
     assert gallery.differences(records) == ["a photo of ball", "a photo of ball · without snow"]
 
 
-def test_a_selection_is_taken_away_with_its_sheet_and_records(three_images):
+def test_favorites_are_downloaded_with_contact_sheet_and_records(three_images):
     first, _, third = three_images.images()
     for path in (third, first):
         three_images.choose(path.name)
         three_images.toggle_favorite()
-    with zipfile.ZipFile(three_images.zip(three_images.favorites(), "favourites.zip")) as archive:
+    with zipfile.ZipFile(three_images.zip(three_images.favorites(), "favorites.zip")) as archive:
         assert archive.namelist() == [first.name, third.name, "contact-sheet.png", "records.csv"]
         assert archive.read(first.name) == first.read_bytes()
         assert Image.open(archive.open("contact-sheet.png")).width == 10 + 2 * 266
@@ -254,7 +252,7 @@ def test_a_selection_is_taken_away_with_its_sheet_and_records(three_images):
         three_images.zip([], "none.zip")
 
 
-def test_a_run_gives_its_photo_and_picks_back(session, scene):
+def test_a_run_reopens_its_photo_and_masks(session, scene):
     session.reopen_run()
     found = selections.to_scene(session.history.selection)
     assert found.handles == scene.handles and found.names == scene.names
@@ -262,7 +260,7 @@ def test_a_run_gives_its_photo_and_picks_back(session, scene):
     assert all(np.array_equal(a.mask, b.mask) for a, b in zip(found.concepts, scene.concepts, strict=True))
 
 
-def test_a_run_takes_a_name_and_gives_it_back(session):
+def test_a_run_can_be_renamed(session):
     assert session.runs.current().name == "ball, mug, background"
     session.runs.rename("  My  toys ")
     run = SessionStore(session.folder.parent).open(session.token).runs.current()  # after a restart

@@ -1,4 +1,4 @@
-"""The job queue: one job at a time, in fair turns, each followed from anywhere, none able to stop the queue."""
+"""The job queue: one job at a time, owners in turn, errors that do not stop it; and the session store."""
 
 import threading
 
@@ -36,7 +36,7 @@ def ended(queue, job):
     return job
 
 
-def test_one_job_at_a_time_and_its_events_stay(queue):
+def test_one_job_runs_at_a_time_and_its_events_are_kept(queue):
     gate, order = Gate(), []
     first = queue.submit("a", "work", gate)
     second = queue.submit("b", "work", lambda job: order.append(first.state))
@@ -79,7 +79,7 @@ def test_owners_take_turns(queue):
     assert order == [("patient", 2), ("greedy", 0), ("greedy", 1)]
 
 
-def test_a_full_queue_and_a_full_share_get_a_sentence(queue):
+def test_a_full_queue_and_a_full_share_are_refused(queue):
     gate = Gate()
     queue.submit("a", "work", gate)
     assert gate.started.wait(20)
@@ -95,7 +95,7 @@ def test_a_full_queue_and_a_full_share_get_a_sentence(queue):
 
 
 @pytest.mark.parametrize(
-    ("error", "sentence"),
+    ("error", "message"),
     [
         (UserError("Give it a name."), "Give it a name."),
         (MemoryError(), strings.OUT_OF_MEMORY),
@@ -107,16 +107,16 @@ def test_a_full_queue_and_a_full_share_get_a_sentence(queue):
         (ZeroDivisionError(), strings.UNEXPECTED),
     ],
 )
-def test_a_job_that_dies_leaves_a_sentence_and_a_queue_that_goes_on(queue, error, sentence):
-    def die(job):
+def test_a_failed_job_has_a_message_and_the_queue_continues(queue, error, message):
+    def fail(job):
         raise error
 
-    dead = ended(queue, queue.submit("a", "work", die))
-    assert (dead.state, dead.error) == (FAILED, sentence)
+    failed = ended(queue, queue.submit("a", "work", fail))
+    assert (failed.state, failed.error) == (FAILED, message)
     assert ended(queue, queue.submit("a", "work", lambda job: 7)).result == 7
 
 
-def test_stop_keeps_what_is_there(queue):
+def test_a_stopped_job_keeps_its_result(queue):
     started = threading.Event()
 
     def work(job):
@@ -143,7 +143,7 @@ def test_a_waiting_job_that_is_stopped_never_starts(queue):
     assert not ran
 
 
-def test_jobs_of_others_and_of_long_ago_are_not_found(queue):
+def test_jobs_of_others_and_old_jobs_are_not_found(queue):
     job = ended(queue, queue.submit("a", "work", str))
     with pytest.raises(UserError, match="not found"):
         queue.get(job.id, "b")

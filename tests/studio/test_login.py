@@ -19,7 +19,7 @@ def status_of(url: str) -> int:
         return error.code
 
 
-def test_only_who_knows_the_login_gets_in(tmp_path, caplog):
+def test_the_login_is_required(tmp_path, caplog):
     with running_studio(tmp_path, host="0.0.0.0", login="guest:open sesame") as address:
         assert "without a password" not in caplog.text
         for path in ("config", "gradio_api/info"):
@@ -34,12 +34,12 @@ def test_only_who_knows_the_login_gets_in(tmp_path, caplog):
         assert "/segment" in client.view_api(return_format="dict")["named_endpoints"]
 
 
-def test_a_studio_open_to_all_warns(tmp_path, caplog):
+def test_a_studio_without_a_login_warns(tmp_path, caplog):
     with running_studio(tmp_path, host="0.0.0.0"):
         assert "without a password" in caplog.text and "--login NAME:PASSWORD" in caplog.text
 
 
 @pytest.mark.parametrize("login", ["guest", "guest:", ":secret"])
-def test_half_a_login_is_told(login):
+def test_an_incomplete_login_is_refused(login):
     with pytest.raises(UserError, match="NAME:PASSWORD"):
         launch(login=login)

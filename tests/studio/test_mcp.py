@@ -33,8 +33,8 @@ def test_tools_are_offered_and_answer_on_this_machine_only(tmp_path, caplog):
             tools = (await session.list_tools()).tools
             answers = []
             for x in (int(np.median(xs)), 9999):
-                told = {"photo": f"data:image/png;base64,{photo}", "points": [[x, int(np.median(ys)), 1]]}
-                answers.append(await session.call_tool("segment", told))
+                arguments = {"photo": f"data:image/png;base64,{photo}", "points": [[x, int(np.median(ys)), 1]]}
+                answers.append(await session.call_tool("segment", arguments))
             return tools, answers
 
     with running_studio(tmp_path, mcp=True) as address:
@@ -52,7 +52,7 @@ def test_tools_are_offered_and_answer_on_this_machine_only(tmp_path, caplog):
     assert refused.isError and "lies outside the photo" in refused.content[0].text
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch):
+def test_the_missing_package_is_named(monkeypatch):
     monkeypatch.setattr("breakascene.studio.app.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install "gradio\[mcp\]=='):
         launch(mcp=True)

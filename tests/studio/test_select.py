@@ -36,14 +36,14 @@ def clicked(sample, segmenter):
     return selections.click(Selection(sample.photo), segmenter, int(xs.mean()), int(ys.mean()), "include")
 
 
-def test_candidates_go_from_small_to_large_and_end_with_a_sentence(clicked, segmenter):
+def test_candidates_go_from_small_to_large_and_end_with_an_error(clicked, segmenter):
     now, sizes = clicked, [clicked.objects[0].mask.sum()]
-    for larger, sentence in ((False, strings.NO_SMALLER), (True, strings.NO_LARGER)):
+    for larger, message in ((False, strings.NO_SMALLER), (True, strings.NO_LARGER)):
         for _ in range(3):
             try:
                 now = selections.next_candidate(now, segmenter, larger)
             except UserError as error:
-                assert error.args[0] == sentence
+                assert error.args[0] == message
                 break
             sizes.append(now.objects[0].mask.sum())
             assert (sizes[-1] > sizes[-2]) == larger
@@ -53,7 +53,7 @@ def test_candidates_go_from_small_to_large_and_end_with_a_sentence(clicked, segm
         selections.next_candidate(Selection(clicked.photo), segmenter, True)
 
 
-def test_the_brush_adds_and_takes_away_and_clicks_go_on_from_there(clicked, segmenter):
+def test_brush_and_eraser_edit_a_mask_that_clicks_then_extend(clicked, segmenter):
     before = clicked.objects[0].mask
     painted = selections.paint(clicked, [(5, 5), (25, 5)], 8, "paint")
     added = painted.objects[0].mask & ~before
@@ -71,7 +71,7 @@ def test_the_brush_adds_and_takes_away_and_clicks_go_on_from_there(clicked, segm
         selections.paint(Selection(clicked.photo), [(5, 5)], 8, "erase")
 
 
-def test_eight_objects_fit_and_a_ninth_is_refused_with_a_sentence(sample):
+def test_eight_objects_fit_and_a_ninth_is_refused(sample):
     selection = Selection(sample.photo)
     for _ in range(7):
         selection = selections.add_object(selection)
@@ -117,7 +117,7 @@ def test_a_subsampled_selection_has_the_same_shares_and_loses_nothing():
     assert selections.subsampled(Selection(Image.new("RGB", (640, 480)))).photo.size == (640, 480)
 
 
-def test_names_of_an_event_that_comes_late_are_older_than_those_there_are(tmp_path):
+def test_names_of_a_late_event_do_not_replace_newer_ones(tmp_path):
     history = SelectionHistory(tmp_path)
 
     def takes(name, *sent):
@@ -129,7 +129,7 @@ def test_names_of_an_event_that_comes_late_are_older_than_those_there_are(tmp_pa
     assert takes("on the phone", 900, 1) and takes("third", 1000, 30)
 
 
-def test_a_name_that_the_page_has_with_blanks_is_not_sent_back_while_it_is_typed(tmp_path):
+def test_a_name_is_not_stripped_in_the_page_while_it_is_typed(tmp_path):
     session = Session("token", tmp_path)
     with gr.Blocks():
         screen = select.build(PageContext(SessionStore(tmp_path), None, gr.State(""), gr.Timer(active=False)))

@@ -1,4 +1,4 @@
-"""What a Hugging Face Space reads and lends: the lines at the top of the README, the GPU for the seconds asked for."""
+"""A Hugging Face Space: its settings at the top of the README, and the GPU seconds that it is asked for."""
 
 import runpy
 import sys
@@ -21,15 +21,15 @@ def test_the_readme_begins_with_the_settings_of_a_space():
     assert len(settings["short_description"]) <= 60
 
 
-def test_the_three_calls_that_need_the_gpu_ask_for_the_seconds_they_take(monkeypatch):
-    lent = {}
+def test_the_three_calls_that_need_the_gpu_request_the_seconds_they_take(monkeypatch):
+    requested = {}
 
-    def borrow(duration):
-        return lambda function: lent.setdefault(function.__name__, duration) and function
+    def gpu(duration):
+        return lambda function: requested.setdefault(function.__name__, duration) and function
 
-    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=borrow))
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
     found = runpy.run_path(engine.__file__)
-    assert lent == {
+    assert requested == {
         "extract": found["_extraction_lease"],
         "generate": found["_generation_lease"],
         "evaluate": engine.EVALUATION_SECONDS,

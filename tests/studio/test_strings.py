@@ -1,4 +1,4 @@
-"""The studio's two languages: the same texts in both, nothing left in English, and each visitor led to their own."""
+"""The studio's two languages: the same texts in both, none left in English, and the choice of the language."""
 
 import ast
 import pickle
@@ -29,7 +29,7 @@ PROPER = re.compile(r"<code>.*?</code>|Hugging Face|Stable Diffusion|a photo of 
 
 
 def leaves(value, path=""):
-    """Each text of a nested value with where it stands; keys and what is no text are part of the place."""
+    """The texts of a nested value by their paths; keys and other values are part of the path."""
     if isinstance(value, str):
         return {path: value}
     if isinstance(value, dict):
@@ -38,62 +38,62 @@ def leaves(value, path=""):
         value = enumerate(value)
     else:
         return {f"{path}={value!r}": ""}
-    return {place: text for key, part in value for place, text in leaves(part, f"{path}/{key}").items()}
+    return {inner: text for key, part in value for inner, text in leaves(part, f"{path}/{key}").items()}
 
 
 def fields(text):
     return {field for _, field, _, _ in Formatter().parse(text) if field is not None}
 
 
-def test_both_languages_have_the_same_texts_with_the_same_places_to_fill():
+def test_both_languages_have_the_same_texts_with_the_same_fields():
     assert {name for name in vars(ja) if name.isupper()} - {"MESSAGES"} == TEXTS
     for name in TEXTS:
         english, japanese = leaves(getattr(en, name)), leaves(getattr(ja, name))
-        assert {place: fields(text) for place, text in english.items()} == {
-            place: fields(text) for place, text in japanese.items()
+        assert {path: fields(text) for path, text in english.items()} == {
+            path: fields(text) for path, text in japanese.items()
         }, name
     assert [value for _, value in en.TOOLS] == [value for _, value in ja.TOOLS]
 
 
-def test_the_studio_uses_just_the_texts_that_are_there():
+def test_every_text_is_used_and_every_used_text_exists():
     sources = Path(strings.__file__).parents[1].rglob("*.py")
     used = {name for path in sources for name in re.findall(r"\bstrings\.([A-Z][A-Z_0-9]*)\b", path.read_text("utf-8"))}
     used |= set(re.findall(r'get_text\("(\w+)"\)', Path(strings.__file__).read_text("utf-8")))
     assert {name for name in used if name not in vars(strings)} - {"MESSAGES"} == TEXTS
 
 
-def test_no_english_sentence_is_left_in_the_japanese():
+def test_no_english_is_left_in_the_japanese_texts():
     texts = [text for name in TEXTS for text in leaves(getattr(ja, name)).values()]
     for text in (*texts, *ja.MESSAGES.values()):
         assert not ENGLISH.search(PROPER.sub("", text)), text
 
 
-def test_sentences_of_the_core_are_told_in_japanese():
-    told, plain = set(), set()
+def test_messages_of_the_core_have_japanese_translations():
+    templates, plain = set(), set()
     for path in Path(breakascene.__file__).parent.rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("UserError", "TranslatableMessage"):
-                form = call.args[0]
-                if isinstance(form, ast.Constant):
-                    (told if call.keywords else plain).add(form.value)
-    assert told <= set(ja.MESSAGES) <= told | plain
-    assert set(en.MESSAGES) <= told | plain  # said anew for who does not sit at a terminal
-    for form, said in (*en.MESSAGES.items(), *ja.MESSAGES.items()):
-        assert fields(said) <= fields(form)
+                template = call.args[0]
+                if isinstance(template, ast.Constant):
+                    (templates if call.keywords else plain).add(template.value)
+    assert templates <= set(ja.MESSAGES) <= templates | plain
+    assert set(en.MESSAGES) <= templates | plain  # reworded for the studio
+    for template, translated in (*en.MESSAGES.items(), *ja.MESSAGES.items()):
+        assert fields(translated) <= fields(template)
 
 
-def test_a_mistake_is_said_in_the_visitors_language():
+def test_errors_are_in_the_visitors_language():
     with pytest.raises(UserError, match=r"<asset7> is an unknown handle: this run knows <asset0>\.") as caught:
         check_prompt("a <asset7>", ["<asset0>"])
     assert strings.message_for(caught.value) == str(caught.value)
     with strings.use_language("ja"):
         assert strings.message_for(caught.value) == "<asset7> というハンドルはありません。使えるのは <asset0> です。"
-        assert strings.message_for(UserError("Said {nowhere} else.")) == "Said {nowhere} else."
+        assert strings.message_for(UserError("An unknown {template}.")) == "An unknown {template}."
         assert strings.NO_PHOTO == ja.NO_PHOTO and strings.format_duration(130) == "約 2 分"
     assert strings.NO_PHOTO == en.NO_PHOTO and strings.format_duration(130) == "about 2 min"
 
 
-def test_things_of_another_base_are_told_without_the_words_of_the_terminal(sd_base):
+def test_concepts_of_another_base_are_reported_in_the_studios_words(sd_base):
     concepts = Concepts((), (), "toybox", "", {}, 0, (), torch.zeros(0), {})
     with pytest.raises(UserError) as caught, concepts.applied(sd_base):
         pass
@@ -102,7 +102,7 @@ def test_things_of_another_base_are_told_without_the_words_of_the_terminal(sd_ba
         assert strings.message_for(caught.value).startswith("別のベースモデル（toybox）で抽出したオブジェクトです。")
 
 
-def test_a_sentence_outlives_the_way_out_of_another_process():
+def test_an_error_survives_pickling():
     error = pickle.loads(pickle.dumps(UserError("{photo} is bad", photo="a{b}.png")))
     assert str(error) == "a{b}.png is bad" and error.args[0].values == {"photo": "a{b}.png"}
     assert isinstance(error.args[0], TranslatableMessage)
@@ -114,7 +114,7 @@ def test_every_sample_has_a_name_in_each_language():
 
 @pytest.fixture
 def visit():
-    """A fresh browser; it keeps its cookies from one visit to the next."""
+    """A new browser that keeps its cookies."""
     routes = [Route(path, lambda request: PlainTextResponse(request.url.path)) for path in ("/", "/ja")]
     return TestClient(Starlette(routes=routes, middleware=[Middleware(language_middleware)]))
 
@@ -123,11 +123,11 @@ def visit():
     ("accepts", "page"),
     [("ja-JP,ja;q=0.9,en;q=0.8", "/ja"), ("en-GB,ja;q=0.5", "/"), ("fr,ja;q=0.8,en;q=0.5", "/ja"), ("de", "/")],
 )
-def test_the_browser_decides_at_the_first_visit(visit, accepts, page):
+def test_the_browsers_language_decides_at_the_first_visit(visit, accepts, page):
     assert visit.get("/", headers={"accept-language": accepts}).text == page
 
 
-def test_a_choice_by_hand_is_remembered(visit):
+def test_a_chosen_language_is_remembered(visit):
     japanese = {"accept-language": "ja"}
     assert visit.get("/?lang=en", headers=japanese).text == "/" == visit.get("/", headers=japanese).text
     assert visit.get("/?lang=ja").text == "/ja" == visit.get("/").text

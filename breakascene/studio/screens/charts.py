@@ -49,14 +49,16 @@ def curves(events: Sequence[StepEvent]) -> str:
     paths, legend = [], []
     for i, name in enumerate(names):
         start = len(events) - len(lines[name])  # the prior loss begins with phase 2
-        pick = np.unique(np.linspace(0, len(lines[name]) - 1, MAX_POINTS).round().astype(int))
+        sampled = np.unique(np.linspace(0, len(lines[name]) - 1, MAX_POINTS).round().astype(int))
         heights = [HEIGHT - value / max(lines[name]) * (HEIGHT - 6) for value in lines[name]]
-        points = " ".join(f"{xs[start + j]:.1f},{heights[j]:.1f}" for j in pick)
+        points = " ".join(f"{xs[start + j]:.1f},{heights[j]:.1f}" for j in sampled)
         paths.append(f'<polyline class="curve curve-{i}" points="{points}"/>')
         value = lines[name][-1]
         legend.append(f'<span class="key key-{i}">{escape(strings.LOSSES[name])} <b>{value:.3f}</b></span>')
-    turn = next((x for x, event in zip(xs, events, strict=True) if event.phase == 2), None)
-    phase = "" if turn is None else f'<line class="turn" x1="{turn:.1f}" x2="{turn:.1f}" y1="0" y2="{HEIGHT}"/>'
+    phase_2 = next((x for x, event in zip(xs, events, strict=True) if event.phase == 2), None)
+    phase = (
+        "" if phase_2 is None else f'<line class="phase" x1="{phase_2:.1f}" x2="{phase_2:.1f}" y1="0" y2="{HEIGHT}"/>'
+    )
     return (
         f'<div class="curves"><div class="caption">{escape(strings.LOSS_CURVES)}</div>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img">'

@@ -40,17 +40,17 @@ class EvaluateScreen:
 
 
 def build(page: PageContext) -> EvaluateScreen:
-    with gr.Accordion(strings.EVALUATE_TITLE, open=False, elem_id="check"):
+    with gr.Accordion(strings.EVALUATE_TITLE, open=False, elem_id="evaluate"):
         gr.Markdown(strings.EVALUATE_HINT, elem_classes="hint")
         with gr.Row(elem_classes="tools"):
-            start = gr.Button(strings.EVALUATE, size="sm", elem_id="check-start")
-            stop = gr.Button(strings.STOP, size="sm", variant="stop", visible=False, elem_id="check-stop")
-            page.download_button(lambda session: session.runs.zip_report(), strings.DOWNLOAD_REPORT, "take-report")
-        panel = JobPanel("evaluation", page, [start], stop, gr.HTML(elem_id="check-status"), describe)
-        result = gr.HTML(elem_id="check-result")
+            start = gr.Button(strings.EVALUATE, size="sm", elem_id="evaluate-start")
+            stop = gr.Button(strings.STOP, size="sm", variant="stop", visible=False, elem_id="evaluate-stop")
+            page.download_button(lambda session: session.runs.zip_report(), strings.DOWNLOAD_REPORT, "download-report")
+        panel = JobPanel("evaluation", page, [start], stop, gr.HTML(elem_id="evaluate-status"), describe)
+        result = gr.HTML(elem_id="evaluate-result")
         images = gr.Gallery(
             show_label=False, columns=4, height="auto", object_fit="contain", interactive=False, visible=False,
-            buttons=["fullscreen"], elem_id="check-pictures",
+            buttons=["fullscreen"], elem_id="evaluate-images",
         )  # fmt: skip
     screen = EvaluateScreen(panel, result, images)
 

@@ -66,7 +66,7 @@ class PageContext:
         Gradio's DownloadButton would download the file made by the click before.
         """
         button = gr.Button(label, size="sm", min_width=150, visible=visible, elem_id=elem_id)
-        file = gr.File(elem_classes="unseen")  # only its link is used
+        file = gr.File(elem_classes="data-field")  # only its link is used
         made = self.on(button.click, lambda session: {file: str(make(session))}, (), [file])
         made.success(None, [file], None, js=DOWNLOAD_JS, api_visibility="private")
         return button

@@ -75,20 +75,20 @@ class ExtractScreen:
 def build(page: PageContext) -> ExtractScreen:
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
-            objects = gr.HTML(elem_id="picked")
+            objects = gr.HTML(elem_id="selected-objects")
             preset, *settings = build_settings()
             start = gr.Button(strings.EXTRACT, variant="primary", elem_id="extract")
             stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop")
-            preview = gr.Button(strings.PREVIEW_NOW, visible=False, elem_id="glance")
-            go_on = gr.Button(strings.RESUME, visible=False, elem_id="go-on")
-            discard = gr.Button(strings.DELETE_EXTRACTION, visible=False, elem_id="discard")
-            next_step = gr.Button(strings.TO_GENERATE, variant="primary", visible=False, elem_id="to-create")
+            preview = gr.Button(strings.PREVIEW_NOW, visible=False, elem_id="preview-now")
+            resume_button = gr.Button(strings.RESUME, visible=False, elem_id="resume")
+            discard = gr.Button(strings.DELETE_EXTRACTION, visible=False, elem_id="delete-extraction")
+            next_step = gr.Button(strings.TO_GENERATE, variant="primary", visible=False, elem_id="to-generate")
             address = build_address()
         with gr.Column(scale=3, min_width=320, elem_id="progress"):
             panel = JobPanel("extraction", page, [start], stop, gr.HTML(elem_id="status"), describe)
             curves = gr.HTML(elem_id="curves")
             strips = gr.HTML(elem_id="strips")
-    screen = ExtractScreen(panel, objects, preset, curves, strips, preview, go_on, discard, next_step, address)
+    screen = ExtractScreen(panel, objects, preset, curves, strips, preview, resume_button, discard, next_step, address)
     connect(page, screen, [preset, *settings])
     return screen
 
@@ -107,7 +107,7 @@ def build_settings() -> tuple[gr.Radio, gr.Number, gr.Number, gr.Number]:
 
 def build_address() -> gr.Textbox:
     """The address of the session, to continue on another device."""
-    with gr.Accordion(strings.OTHER_DEVICE, open=False, elem_id="elsewhere"):
+    with gr.Accordion(strings.OTHER_DEVICE, open=False, elem_id="other-device"):
         address = gr.Textbox(
             label=strings.SESSION_LINK, info=strings.SESSION_LINK_INFO, interactive=False, max_lines=1,
             buttons=["copy"], elem_id="address",

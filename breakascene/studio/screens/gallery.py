@@ -13,7 +13,7 @@ from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Update
 from breakascene.studio.state.gallery import Gallery, details, differences, image_seed, readable_prompt
 from breakascene.studio.state.session import Session
 
-ALL, FAVORITES = "all", "favourites"
+ALL, FAVORITES = "all", "favorites"
 STAR = "★ "  # the style sheet marks each small image whose caption begins with it
 LAYOUT = {"show_label": False, "height": "auto", "object_fit": "contain", "interactive": False, "min_width": 200}
 
@@ -117,32 +117,38 @@ class GalleryPanel:
 
 def build(page: PageContext) -> GalleryPanel:
     with gr.Column(visible=False) as sheet_panel:
-        sheet = gr.Image(show_label=False, interactive=False, buttons=["fullscreen"], type="filepath", elem_id="sheet")
-        page.download_button(lambda session: session.gallery.sheet, strings.DOWNLOAD_SHEET, "take-sheet")
+        sheet = gr.Image(
+            show_label=False, interactive=False, buttons=["fullscreen"], type="filepath", elem_id="contact-sheet"
+        )
+        page.download_button(lambda session: session.gallery.sheet, strings.DOWNLOAD_SHEET, "download-sheet")
     favorites_filter = gr.Radio(
         [(strings.ALL_IMAGES, ALL), (STAR + strings.FAVORITES, FAVORITES)], value=ALL, show_label=False,
-        container=False, visible=False, elem_id="which-pictures",
+        container=False, visible=False, elem_id="gallery-filter",
     )  # fmt: skip
-    images = gr.Gallery(columns=4, buttons=["fullscreen"], elem_id="pictures", **LAYOUT)
+    images = gr.Gallery(columns=4, buttons=["fullscreen"], elem_id="gallery", **LAYOUT)
     chosen = build_chosen(page)
     comparison = build_comparison()
     with gr.Row(elem_classes="tools"):
-        page.download_button(zip_all, strings.DOWNLOAD_ALL, "zip")
-        zip_favorites = page.download_button(zip_favorite_images, strings.DOWNLOAD_FAVORITES, "zip-favourites", False)
+        page.download_button(zip_all, strings.DOWNLOAD_ALL, "download-all")
+        zip_favorites = page.download_button(
+            zip_favorite_images, strings.DOWNLOAD_FAVORITES, "download-favorites", False
+        )
     panel = GalleryPanel(sheet_panel, sheet, favorites_filter, images, chosen, comparison, zip_favorites)
     connect(page, panel)
     return panel
 
 
 def build_chosen(page: PageContext) -> ChosenImage:
-    with gr.Column(visible=False, elem_id="chosen") as panel:
+    with gr.Column(visible=False, elem_id="chosen-image") as panel:
         about = gr.HTML()
         with gr.Row(elem_classes="tools"):
-            favorite = gr.Button(strings.ADD_FAVORITE, size="sm", min_width=150, elem_id="mark")
-            compare = gr.Button(strings.COMPARE, size="sm", min_width=150, elem_id="lay-beside")
-            page.download_button(lambda session: session.gallery.chosen_image(), strings.DOWNLOAD_IMAGE, "take-picture")
+            favorite = gr.Button(strings.ADD_FAVORITE, size="sm", min_width=150, elem_id="favorite")
+            compare = gr.Button(strings.COMPARE, size="sm", min_width=150, elem_id="compare")
+            page.download_button(
+                lambda session: session.gallery.chosen_image(), strings.DOWNLOAD_IMAGE, "download-image"
+            )
         with gr.Row(elem_classes="tools"):
-            keep_seed = gr.Button(strings.USE_SEED, size="sm", min_width=150, elem_id="again")
+            keep_seed = gr.Button(strings.USE_SEED, size="sm", min_width=150, elem_id="use-seed")
             use_settings = gr.Button(strings.USE_SETTINGS, size="sm", min_width=150, elem_id="use-settings")
     return ChosenImage(panel, about, favorite, compare, keep_seed, use_settings)
 
@@ -150,9 +156,9 @@ def build_chosen(page: PageContext) -> ChosenImage:
 def build_comparison() -> Comparison:
     with gr.Column(visible=False) as panel:
         gr.Markdown(strings.COMPARE_TITLE, elem_classes="caption")
-        images = gr.Gallery(columns=2, buttons=["fullscreen"], elem_id="beside", **LAYOUT)
+        images = gr.Gallery(columns=2, buttons=["fullscreen"], elem_id="comparison", **LAYOUT)
         hint = gr.Markdown(strings.COMPARE_HINT, elem_classes="hint")
-        clear = gr.Button(strings.COMPARE_CLEAR, size="sm", elem_id="clear-beside")
+        clear = gr.Button(strings.COMPARE_CLEAR, size="sm", elem_id="clear-comparison")
     return Comparison(panel, images, hint, clear)
 
 
@@ -190,11 +196,11 @@ def connect(page: PageContext, panel: GalleryPanel) -> None:
 
 
 def zip_all(session: Session) -> Path:
-    return session.gallery.zip(session.gallery.images(), "pictures.zip")
+    return session.gallery.zip(session.gallery.images(), "images.zip")
 
 
 def zip_favorite_images(session: Session) -> Path:
-    return session.gallery.zip(session.gallery.favorites(), "favourites.zip")
+    return session.gallery.zip(session.gallery.favorites(), "favorites.zip")
 
 
 def has_sheet(session: Session) -> bool:

@@ -86,12 +86,12 @@ def build(page: PageContext) -> GenerateScreen:
             run_choice = gr.Dropdown([], label=strings.OBJECT_SET, visible=False, elem_id="runs")
             prompt = generate_sections.build_prompt()
             settings = generate_sections.build_settings()
-            start = gr.Button(strings.GENERATE, variant="primary", elem_id="draw")
-            stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop-drawing")
+            start = gr.Button(strings.GENERATE, variant="primary", elem_id="generate")
+            stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop-generation")
             sheet = generate_sections.build_sheet(prompt.prompt)
         with gr.Column(scale=3, min_width=320):
             idle = f'<p class="hint">{strings.EMPTY_GALLERY}</p>'
-            status = gr.HTML(idle, elem_id="drawing")
+            status = gr.HTML(idle, elem_id="generation-status")
             panel = JobPanel("generation", page, [start, sheet.start], stop, status, describe, idle)
             images = gallery.build(page)
     runs = generate_sections.build_runs(page)

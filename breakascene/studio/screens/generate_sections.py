@@ -64,10 +64,10 @@ def build_prompt() -> PromptSection:
     with gr.Row(elem_classes="chips"):
         chips = [gr.Button(visible=False, size="sm", min_width=90, elem_id=f"chip-{i}") for i in range(CHIPS)]
     gr.Markdown(strings.PLACES_TITLE, elem_classes="caption")
-    with gr.Row(elem_classes="chips places"):
+    with gr.Row(elem_classes="chips"):
         places = {text: gr.Button(label, size="sm", min_width=60) for text, label in prompt_builder.places().items()}
     gr.Markdown(strings.STYLES_TITLE, elem_classes="caption")
-    with gr.Row(elem_classes="chips manners"):
+    with gr.Row(elem_classes="chips"):
         styles = {text: gr.Button(label, size="sm", min_width=60) for text, label in prompt_builder.styles().items()}
     return PromptSection(prompt, chips, places, styles)
 
@@ -128,10 +128,10 @@ class ImageSettings:
 def build_settings() -> ImageSettings:
     count = gr.Slider(1, MAX_IMAGES, 4, step=1, label=strings.IMAGE_COUNT, elem_id="count")
     shape = gr.Radio(shape_choices(), value=SQUARE, label=strings.SHAPE, elem_id="shape")
-    with gr.Accordion(strings.ADVANCED, open=False, elem_id="create-advanced") as advanced:
+    with gr.Accordion(strings.ADVANCED, open=False, elem_id="generate-advanced") as advanced:
         seed = gr.Number(None, label=strings.SEED, info=strings.SEED_INFO, precision=0, elem_id="seed")
         keep_seed = gr.Checkbox(False, label=strings.KEEP_SEED, elem_id="keep-seed")
-        steps = gr.Slider(1, MAX_INFERENCE_STEPS, 20, step=1, label=strings.INFERENCE_STEPS, elem_id="draw-steps")
+        steps = gr.Slider(1, MAX_INFERENCE_STEPS, 20, step=1, label=strings.INFERENCE_STEPS, elem_id="inference-steps")
         guidance = gr.Slider(1, 20, engine.base().default_guidance_scale, step=0.5, label=strings.GUIDANCE_SCALE)
         negative = gr.Textbox(label=strings.NEGATIVE_PROMPT, max_lines=2, max_length=MAX_PROMPT)
     seed.input(lambda: True, None, keep_seed, **EVENT_OPTIONS)  # whoever types a seed wants to keep it
@@ -156,13 +156,13 @@ class SheetSection:
 def build_sheet(prompt: gr.Textbox) -> SheetSection:
     with gr.Accordion(strings.SHEET, open=False, elem_id="sheet-options"):
         gr.Markdown(strings.SHEET_HINT, elem_classes="hint")
-        objects = gr.CheckboxGroup([], label=strings.SHEET_OBJECTS, elem_id="sheet-things")
+        objects = gr.CheckboxGroup([], label=strings.SHEET_OBJECTS, elem_id="sheet-objects")
         choices = [(label, place) for place, label in prompt_builder.places().items()]
         places = gr.CheckboxGroup(
             choices, value=[place for _, place in choices[:4]], label=strings.SHEET_PLACES, elem_id="sheet-places"
         )
         tries = gr.Slider(1, 4, 1, step=1, label=strings.SHEET_COUNT, elem_id="sheet-tries")
-        start = gr.Button(strings.SHEET_GENERATE.format(n=1), variant="primary", elem_id="draw-sheet")
+        start = gr.Button(strings.SHEET_GENERATE.format(n=1), variant="primary", elem_id="generate-sheet")
     label_js = SHEET_LABEL_JS.replace("LABEL", json.dumps(strings.SHEET_GENERATE))
     for event in (prompt.change, objects.change, places.change, tries.change):
         event(None, [prompt, objects, places, tries], [start], js=label_js, api_visibility="private")
@@ -181,13 +181,13 @@ class RunSection:
 
 
 def build_runs(page: PageContext) -> RunSection:
-    with gr.Accordion(strings.OBJECT_SETS, open=False, elem_id="kept-runs"):
+    with gr.Accordion(strings.OBJECT_SETS, open=False, elem_id="object-sets"):
         with gr.Row(equal_height=False):
             name = gr.Textbox(label=strings.SET_NAME, max_length=MAX_RUN_NAME, scale=3, elem_id="run-name")
             rename = gr.Button(strings.SET_RENAME, size="sm", scale=1, min_width=100, elem_id="rename-run")
         with gr.Row():
             reopen = gr.Button(strings.OPEN_PHOTO, size="sm", elem_id="reopen-run")
-            page.download_button(lambda session: session.runs.pack(), strings.SET_EXPORT, "take-run")
-            upload = gr.UploadButton(strings.SET_IMPORT, file_types=[".zip"], size="sm", elem_id="bring-run")
-            delete = gr.Button(strings.SET_DELETE, size="sm", elem_id="forget-run")
+            page.download_button(lambda session: session.runs.pack(), strings.SET_EXPORT, "export-run")
+            upload = gr.UploadButton(strings.SET_IMPORT, file_types=[".zip"], size="sm", elem_id="import-run")
+            delete = gr.Button(strings.SET_DELETE, size="sm", elem_id="delete-run")
     return RunSection(name, rename, reopen, upload, delete)

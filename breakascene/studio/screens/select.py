@@ -78,7 +78,7 @@ class SelectScreen:
         for i, (row, field) in enumerate(zip(objects.rows, objects.names, strict=True)):
             exists = i < len(selection.objects)
             active = exists and i == selection.active
-            updates[row] = gr.Row(visible=exists, elem_classes=["thing", "active"] if active else ["thing"])
+            updates[row] = gr.Row(visible=exists, elem_classes=["object-row", "active"] if active else ["object-row"])
             name = selection.objects[i].name if exists else ""
             if not (i < len(page_names) and selections.normalize_name(page_names[i]) == name):
                 updates[field] = name
@@ -218,7 +218,7 @@ def hint(selection: Selection) -> str:
         return strings.HINT_CORNER
     obj = selection.active_object
     if obj.empty:
-        return strings.HINT_CLICK.format(thing=obj.name or strings.OBJECT_NUMBER.format(n=selection.active + 1))
+        return strings.HINT_CLICK.format(object=obj.name or strings.OBJECT_NUMBER.format(n=selection.active + 1))
     return strings.HINT_SELECTED
 
 

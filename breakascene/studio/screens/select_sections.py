@@ -78,7 +78,7 @@ class CanvasSection:
 def build_canvas() -> CanvasSection:
     tool = gr.Radio(strings.TOOLS, value="include", label=strings.TOOL, elem_id="tool")
     sent = gr.JSON(visible=False)
-    strokes = gr.Button(elem_id="strokes", elem_classes="unseen")
+    strokes = gr.Button(elem_id="strokes", elem_classes="data-field")
     messages = gr.Textbox(visible=False, max_length=MAX_MESSAGES)
     image = gr.Image(interactive=False, show_label=False, buttons=[], elem_id="canvas", container=False)
     with gr.Row(elem_classes="tools"):
@@ -90,11 +90,11 @@ def build_canvas() -> CanvasSection:
     brush_width = gr.Slider(
         1, 15, 100 * BRUSH_WIDTH, step=1, label=strings.STROKE_WIDTH, visible=False, interactive=True, elem_id="brush"
     )
-    by_coordinates = gr.Accordion(strings.COORDINATES, open=False, elem_id="without-mouse")
+    by_coordinates = gr.Accordion(strings.COORDINATES, open=False, elem_id="coordinates")
     with by_coordinates, gr.Row(elem_classes="tools"):
-        x = gr.Number(0, label=strings.COORDINATES_X, precision=0, minimum=0, min_width=90, elem_id="across")
-        y = gr.Number(0, label=strings.COORDINATES_Y, precision=0, minimum=0, min_width=90, elem_id="down")
-        click = gr.Button(strings.COORDINATES_APPLY, size="sm", min_width=120, elem_id="click-there")
+        x = gr.Number(0, label=strings.COORDINATES_X, precision=0, minimum=0, min_width=90, elem_id="coordinate-x")
+        y = gr.Number(0, label=strings.COORDINATES_Y, precision=0, minimum=0, min_width=90, elem_id="coordinate-y")
+        click = gr.Button(strings.COORDINATES_APPLY, size="sm", min_width=120, elem_id="apply-tool")
     return CanvasSection(
         tool, sent, strokes, messages, image, undo, redo, clear, smaller, larger, brush_width, x, y, click
     )
@@ -128,19 +128,21 @@ def build_objects(page: PageContext) -> ObjectSection:
     gr.Markdown(f"### {strings.SELECTED_OBJECTS}")
     rows = [build_object(i) for i in range(MAX_CONCEPTS)]
     with gr.Row(elem_classes="tools"):
-        add = gr.Button(strings.ADD_OBJECT, size="sm", min_width=120, elem_id="add")
-        find = gr.Button(strings.FIND_OBJECTS, size="sm", min_width=120, elem_id="find")
-        ready_made = gr.Button(strings.SAMPLE_MASKS, size="sm", min_width=120, visible=False, elem_id="ready-made")
+        add = gr.Button(strings.ADD_OBJECT, size="sm", min_width=120, elem_id="add-object")
+        find = gr.Button(strings.FIND_OBJECTS, size="sm", min_width=120, elem_id="find-objects")
+        ready_made = gr.Button(strings.SAMPLE_MASKS, size="sm", min_width=120, visible=False, elem_id="sample-masks")
     about = gr.HTML(elem_id="about")
     proposals = gr.Gallery(
         label=strings.PROPOSALS, visible=False, columns=5, height="auto", allow_preview=False,
-        object_fit="contain", interactive=False, buttons=[], elem_id="found",
+        object_fit="contain", interactive=False, buttons=[], elem_id="proposals",
     )  # fmt: skip
     background = gr.Checkbox(label=strings.BACKGROUND, info=strings.BACKGROUND_INFO, elem_id="background")
     next_step = gr.Button(strings.TO_EXTRACT, variant="primary", elem_id="to-extract")
     with gr.Row(elem_classes="tools"):
         other_photo = gr.Button(strings.OTHER_PHOTO, size="sm", elem_id="other-photo")
-        page.download_button(lambda session: session.history.zip_cutouts(), strings.DOWNLOAD_CUTOUTS, "cutouts")
+        page.download_button(
+            lambda session: session.history.zip_cutouts(), strings.DOWNLOAD_CUTOUTS, "download-cutouts"
+        )
     return ObjectSection(
         hint, *zip(*rows, strict=True), add, find, ready_made, about, proposals, background, next_step, other_photo
     )
@@ -148,8 +150,8 @@ def build_objects(page: PageContext) -> ObjectSection:
 
 def build_object(index: int) -> tuple[gr.Row, gr.Button, gr.Textbox, gr.Button]:
     """One row of the list: the object's number, its name, and a button that removes it."""
-    with gr.Row(visible=index == 0, elem_classes="thing", equal_height=True) as row:
-        number = gr.Button(f"{index + 1}", min_width=44, scale=0, elem_classes=["mark", f"mark-{index}"])
+    with gr.Row(visible=index == 0, elem_classes="object-row", equal_height=True) as row:
+        number = gr.Button(f"{index + 1}", min_width=44, scale=0, elem_classes=["number", f"number-{index}"])
         name = gr.Textbox(
             placeholder=strings.NAME_HINT if index == 0 else "", show_label=False, container=False,
             min_width=120, max_lines=1, max_length=MAX_NAME, elem_id=f"name-{index}", scale=5,

@@ -22,9 +22,12 @@ COLUMNS = (  # of records.csv
 )  # fmt: skip
 
 
+FAVORITES, OLD_FAVORITES = "favorites.json", "favourites.json"  # file names; the second is that of earlier versions
+
+
 @dataclass(eq=False)
 class Gallery:
-    """The images in `folder`/pictures. The names of the favorites are kept beside them and survive a restart.
+    """The images in a folder of a session. The names of the favorites are kept beside them and survive a restart.
 
     Attributes:
         chosen: File name of the enlarged image.
@@ -39,7 +42,7 @@ class Gallery:
 
     @property
     def images_folder(self) -> Path:
-        return self.folder / "pictures"
+        return self.folder / "pictures"  # the name that data folders of earlier versions have
 
     @property
     def sheet(self) -> Path:
@@ -74,7 +77,7 @@ class Gallery:
     def toggle_favorite(self) -> None:
         """Add the chosen image to the favorites or remove it; removing the last one clears the filter."""
         names = self._favorite_names() ^ {self.chosen_image().name}
-        with atomic_file(self.folder / "favourites.json") as draft:
+        with atomic_file(self.folder / FAVORITES) as draft:
             draft.write_text(json.dumps(sorted(names)), encoding="utf-8")
         self.only_favorites = self.only_favorites and bool(names)
         if self.only_favorites and self.chosen not in names:
@@ -111,10 +114,10 @@ class Gallery:
             sheet.save(draft)
 
     def _favorite_names(self) -> set[str]:
-        try:
-            return set(json.loads((self.folder / "favourites.json").read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return set()
+        for file in (self.folder / FAVORITES, self.folder / OLD_FAVORITES):
+            if file.exists():
+                return set(json.loads(file.read_text(encoding="utf-8")))
+        return set()
 
 
 def captioned_sheet(images: Sequence[Path], metadata: Sequence[dict], columns: int) -> Image.Image:

@@ -117,7 +117,7 @@ class RunStore:
     def pack(self) -> Path:
         """Write the current run as one file."""
         run = self.require_current()
-        path = self.folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', run.name).strip('-')[:60] or 'things'}.zip"
+        path = self.folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', run.name).strip('-')[:60] or 'objects'}.zip"
         archive.pack(run.folder, path)
         return path
 

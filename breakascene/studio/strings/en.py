@@ -56,7 +56,7 @@ TO_EXTRACT = "Next: Extract  →"
 DOWNLOAD_CUTOUTS = "Download cut-outs"
 
 HINT_START = "Choose a sample or upload a photo."
-HINT_CLICK = "Click {thing} in the photo."
+HINT_CLICK = "Click {object} in the photo."
 HINT_CORNER = "Click the opposite corner of the box."
 HINT_SELECTED = "Click again to add a missing part. Then name the object, add another one, or continue."
 OBJECT_NUMBER = "object {n}"
@@ -140,8 +140,7 @@ TOYBOX_PLACES = {  # text in the prompt -> label of its button
 }  # fmt: skip
 STYLES_TITLE = "Style:"
 TOYBOX_STYLES = {
-    manner: manner
-    for manner in ("a photo", "a black and white photo", "an old photo", "a pencil drawing", "a painting")
+    style: style for style in ("a photo", "a black and white photo", "an old photo", "a pencil drawing", "a painting")
 }
 SD_PLACES = {  # for Stable Diffusion, which knows more places and their light
     "on a white studio background, soft light": "white studio",

@@ -56,7 +56,7 @@ TO_EXTRACT = "次へ：抽出  →"
 DOWNLOAD_CUTOUTS = "切り抜きを保存"
 
 HINT_START = "サンプルを選ぶか、写真をアップロードしてください。"
-HINT_CLICK = "写真の中の「{thing}」をクリックしてください。"
+HINT_CLICK = "写真の中の「{object}」をクリックしてください。"
 HINT_CORNER = "ボックスの反対側の角をクリックしてください。"
 HINT_SELECTED = "足りない部分はもう一度クリックします。よければ名前を付け、オブジェクトを追加するか、次に進みます。"
 OBJECT_NUMBER = "オブジェクト {n}"

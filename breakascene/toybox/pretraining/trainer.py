@@ -57,7 +57,7 @@ def default_device() -> torch.device:
 
 
 def bf16_is_fast(device: torch.device) -> bool:
-    """Return whether bfloat16 is fast: on GPUs and CPUs with AMX or AVX-512 BF16. Elsewhere it is many times slower."""
+    """Return whether bfloat16 is fast: on GPUs and CPUs with AMX or AVX-512 BF16. On others it is many times slower."""
     return device.type == "cuda" or any(torch.cpu.get_capabilities().get(kind) for kind in ("amx_bf16", "avx512_bf16"))
 
 
@@ -146,7 +146,7 @@ def _save(component, model, optimizer, ema, step, state_file, out):
 
 
 def prefetch(sample: Callable[[np.random.Generator], object]) -> Callable[[np.random.Generator], object]:
-    """Sample batches ahead in worker processes where there is a GPU; elsewhere return `sample` unchanged.
+    """Sample batches ahead in worker processes where there is a GPU; without one return `sample` unchanged.
 
     Each worker has its own random state and the batches arrive in any order, so training on a GPU is not reproducible.
     """
