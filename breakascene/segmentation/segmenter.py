@@ -28,6 +28,7 @@ DUPLICATE_IOU = 0.9  # two masks with at least this overlap are one object
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
+Embedding = tuple[torch.Tensor, tuple[int, int], weakref.ref[Image.Image]]  # features, input size, photo
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ class Segmenter:
         self.image_size = sam.image_encoder.img_size  # of the longer side, in pixels
         self.refines = self.image_size < SAM_IMAGE_SIZE
         self._predictor = SamPredictor(sam)
-        self._embeddings: OrderedDict[str, tuple[torch.Tensor, tuple[int, int], weakref.ref[Image.Image]]] = OrderedDict()
+        self._embeddings: OrderedDict[str, Embedding] = OrderedDict()  # by the content of the photo
         self._photo: Image.Image | None = None
         self._lock = threading.RLock()
 

@@ -12,9 +12,9 @@ from breakascene.models.base import Base
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.language import language_links
-from breakascene.studio.screens import evaluate, extract, generate, select
+from breakascene.studio.screens import charts, evaluate, extract, generate, select
 from breakascene.studio.screens.evaluate import EvaluateScreen
-from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates
+from breakascene.studio.screens.events import EVENT_OPTIONS, SENT_JS, PageContext, Updates
 from breakascene.studio.screens.extract import ExtractScreen
 from breakascene.studio.screens.extraction_job import restore_pending
 from breakascene.studio.screens.generate import GenerateScreen
@@ -27,6 +27,8 @@ TOKEN_PARAMETERS = ("session", "desk")  # of the page's address; the second is t
 STATIC = Path(__file__).with_name("static")
 NOTICES_JS = STATIC.joinpath("notices.js").read_text(encoding="utf-8")
 MESSAGES_JS = STATIC.joinpath("messages.js").read_text(encoding="utf-8")
+# The notice that nothing is selected may be old when step 2 is opened again: it gives way until the studio answers.
+NO_OLD_NOTICE_JS = f"(html) => html?.includes('nothing-selected') ? {json.dumps(charts.skeleton())} : html"
 NAVIGATION_JS = STATIC.joinpath("navigation.js").read_text(encoding="utf-8")
 
 
@@ -42,9 +44,10 @@ class Screens:
         screens = (self.select, self.extract, self.generate, self.evaluate)
         return [component for screen in screens for component in screen.outputs]
 
-    def show(self, session: Session) -> Updates:
-        updates = {}
-        for screen in (self.select, self.extract, self.generate, self.evaluate):
+    def show(self, session: Session, page: float) -> Updates:
+        """Updates of all outputs for the page with this time origin."""
+        updates = self.select.show(session, page)
+        for screen in (self.extract, self.generate, self.evaluate):
             updates |= screen.show(session)
         return updates
 
@@ -74,7 +77,7 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
 def load_scripts(demo: gr.Blocks) -> None:
     set_language = f"() => {{ document.documentElement.lang = '{strings.language.get()}'; }}"
     notices = NOTICES_JS.replace("WORDS", json.dumps(gradio_notices()))
-    for script in (MESSAGES_JS, select.BRUSH_JS, notices, NAVIGATION_JS, set_language):
+    for script in (MESSAGES_JS, select.canvas_js(), notices, NAVIGATION_JS, set_language):
         demo.load(None, js=script, api_visibility="private")
 
 
@@ -86,11 +89,11 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
         token = next(filter(None, tokens), kept_token)
         return [page.sessions.open(token).token] * 3
 
-    def show(session: Session) -> Updates:
+    def show(session: Session, sent) -> Updates:
         session.suggested_run = None  # a new page gets a suggested prompt
         session.gallery.choose(None)
         restored = restore_pending(session, page.queue)
-        updates = {**screens.show(session), page.timer: gr.Timer(active=session.busy())}
+        updates = {**screens.show(session, sent[0]), page.timer: gr.Timer(active=session.busy())}
         if screens.generate.panel.running(session):
             updates[tabs] = gr.Tabs(selected="generate")
         elif restored or screens.extract.panel.running(session):
@@ -99,7 +102,7 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
 
     address = screens.extract.address
     opened = demo.load(open_session, [browser], [browser, page.token, address], **EVENT_OPTIONS)
-    page.on(opened.then, show, (), [*screens.outputs, page.timer, tabs])
+    page.on(opened.then, show, [screens.select.canvas.sent], [*screens.outputs, page.timer, tabs], js=SENT_JS)
     opened.then(None, [address], [address], js=extract.ADDRESS_JS, api_visibility="private")
 
 
@@ -132,17 +135,20 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
 def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab: gr.Tab, generate_tab: gr.Tab) -> None:
     """Update a step when its tab is opened, and open the tabs from the buttons that lead to them."""
 
-    def reopen_run(session: Session) -> Updates:
+    def reopen_run(session: Session, sent) -> Updates:
         session.reopen_run()
-        return {**screens.select.show(session), tabs: gr.Tabs(selected="select")}
+        return {**screens.select.show(session, sent[0]), tabs: gr.Tabs(selected="select")}
 
+    summary = [screens.extract.summary]
+    extract_tab.select(None, summary, summary, js=NO_OLD_NOTICE_JS, api_visibility="private")
     page.on(extract_tab.select, screens.extract.show, (), screens.extract.outputs)
     opened = page.on(generate_tab.select, screens.generate.show, (), screens.generate.outputs)
     for event in (opened, *screens.generate.run_changes):
         page.on(event.then, screens.evaluate.show, (), screens.evaluate.outputs)
     screens.select.next.click(lambda: gr.Tabs(selected="extract"), None, tabs, **EVENT_OPTIONS)
     screens.extract.next.click(lambda: gr.Tabs(selected="generate"), None, tabs, **EVENT_OPTIONS)
-    page.on(screens.generate.runs.reopen.click, reopen_run, (), [*screens.select.outputs, tabs])
+    outputs = [*screens.select.outputs, tabs]
+    page.on(screens.generate.runs.reopen.click, reopen_run, [screens.select.canvas.sent], outputs, js=SENT_JS)
 
 
 def gradio_notices() -> dict[str, str]:

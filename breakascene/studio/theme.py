@@ -44,4 +44,4 @@ THEME = gr.themes.Base(
     button_primary_text_color="white",
 )
 
-CSS = Path(__file__).with_name("static").joinpath("studio.css").read_text(encoding="utf-8")
+CSS = "".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).with_name("static").glob("*.css")))

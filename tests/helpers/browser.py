@@ -20,11 +20,11 @@ expect.set_options(timeout=WAIT)
 
 
 @contextmanager
-def visitor(browser, address, width=1280, theme="light", locale="en-GB", start="/"):
+def visitor(browser, address, width=1280, theme="light", locale="en-GB", start="/", touch=False):
     """Open the studio in a browser context of its own; fail on requests to other hosts and on errors in the page."""
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=theme, accept_downloads=True, base_url=address,
-        locale=locale,
+        locale=locale, has_touch=touch,
     )  # fmt: skip
     context.set_default_timeout(WAIT)
     requested, errors = [], []  # by all tabs

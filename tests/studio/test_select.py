@@ -13,7 +13,7 @@ from breakascene.segmentation.segmenter import Segmenter
 from breakascene.studio import strings
 from breakascene.studio.screens import select
 from breakascene.studio.screens.events import PageContext
-from breakascene.studio.screens.select_actions import samples
+from breakascene.studio.screens.select_actions import apply_tool, samples
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.history import SelectionHistory
 from breakascene.studio.state.selection import SelectedObject, Selection
@@ -53,7 +53,7 @@ def test_candidates_go_from_small_to_large_and_end_with_an_error(clicked, segmen
         selections.next_candidate(Selection(clicked.photo), segmenter, True)
 
 
-def test_brush_and_eraser_edit_a_mask_that_clicks_then_extend(clicked, segmenter):
+def test_brush_and_eraser_edit_a_mask_that_clicks_then_extend(clicked, segmenter, tmp_path):
     before = clicked.objects[0].mask
     painted = selections.paint(clicked, [(5, 5), (25, 5)], 8, "paint")
     added = painted.objects[0].mask & ~before
@@ -65,8 +65,10 @@ def test_brush_and_eraser_edit_a_mask_that_clicks_then_extend(clicked, segmenter
     assert gone.any() and gone.sum() == pytest.approx(np.pi * 36, rel=0.2)
     again = selections.click(rubbed, segmenter, int(xs.mean()), int(ys.mean()), "include")
     assert again.objects[0].mask[5, 15] and again.objects[0].mask[int(ys.mean()), int(xs.mean())]
-    by_key = selections.click(Selection(clicked.photo), segmenter, 40, 50, "paint").objects[0].mask
-    assert by_key[50, 40] and by_key.sum() == pytest.approx(np.pi * (0.015 * max(clicked.photo.size)) ** 2, rel=0.4)
+    history = SelectionHistory(tmp_path, Selection(clicked.photo))
+    apply_tool(history, "paint", [(40, 50)])  # a single click, as by coordinates
+    dot = history.selection.objects[0].mask
+    assert dot[50, 40] and dot.sum() == pytest.approx(np.pi * (0.015 * max(clicked.photo.size)) ** 2, rel=0.4)
     with pytest.raises(UserError, match="nothing to remove yet"):
         selections.paint(Selection(clicked.photo), [(5, 5)], 8, "erase")
 
@@ -136,5 +138,5 @@ def test_a_name_is_not_stripped_in_the_page_while_it_is_typed(tmp_path):
     session.history.update_names(["my "], (1000, 10))
     first, *others = screen.objects.names
     assert session.history.selection.objects[0].name == "my" and first in screen.show(session)
-    updates = screen.show(session, session.history.page_names)
+    updates = screen.show(session, page_names=session.history.page_names)
     assert first not in updates and all(name in updates for name in others)

@@ -33,6 +33,11 @@ def bar(share: float, text: str, note: str = "") -> str:
     )
 
 
+def skeleton() -> str:
+    """Gray bars in place of what is still on its way."""
+    return f'<div class="skeleton" role="status" aria-label="{escape(strings.LOADING)}"><i></i><i></i><i></i></div>'
+
+
 def notices(messages: Iterable[str]) -> str:
     """Messages of other packages, in the visitor's language."""
     return "".join(f'<p class="notice">{escape(strings.translate(message))}</p>' for message in messages)

@@ -28,6 +28,12 @@ EVENT_OPTIONS = {
     "show_progress": "hidden",
     "concurrency_limit": 4,
 }
+# Writes into the second input when the page sends an event: the page's time origin and the milliseconds since then.
+SENT_JS = "(token, sent, ...values) => [token, [performance.timeOrigin, performance.now()], ...values]"
+# The same for an event whose last input holds the messages that a script of the page has sent (static/messages.js).
+MESSAGES_JS = f"""(...values) => [...({SENT_JS})(...values.slice(0, -1)), window.takeMessages("NAME")]"""
+# After such an event: send the messages that were queued meanwhile.
+HANDLED_JS = """() => window.messagesHandled("NAME")"""
 DOWNLOAD_JS = """(file) => {
   if (!file) return;
   const link = document.createElement("a");

@@ -1,5 +1,6 @@
 """Step 3, Generate: images from a prompt with handles."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import gradio as gr
@@ -9,7 +10,7 @@ from breakascene.generation.generate import read_metadata
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job
-from breakascene.studio.screens import charts, gallery, generate_sections, generation_job, prompt_builder
+from breakascene.studio.screens import charts, confirmation, gallery, generate_sections, generation_job, prompt_builder
 from breakascene.studio.screens.events import PageContext, Updates
 from breakascene.studio.screens.gallery import GalleryPanel
 from breakascene.studio.screens.generate_sections import ImageSettings, PromptSection, RunSection, SheetSection
@@ -28,7 +29,7 @@ class GenerateScreen:
         run_changes: Events after which the current run may be another.
     """
 
-    empty: gr.Markdown
+    empty: gr.HTML
     main: gr.Column
     run_choice: gr.Dropdown
     prompt: PromptSection
@@ -56,16 +57,18 @@ class GenerateScreen:
         """
         runs, run = session.runs.list(), session.runs.current()
         updates = {
-            self.empty: gr.Markdown(visible=run is None),
+            self.empty: gr.HTML(f'<p class="notice">{strings.GENERATE_EMPTY}</p>', visible=run is None),
             self.main: gr.Column(visible=run is not None),
             self.run_choice: gr.Dropdown(
-                [(other.title, other.id) for other in runs], value=run and run.id, visible=len(runs) > 1
+                [(other.title, other.id) for other in runs], value=run and run.id, visible=is_choice(runs)
             ),
             **self.prompt.chip_updates(run),
             **self.progress(session),
         }
-        if run is not None:
-            updates[self.runs.name] = run.name
+        updates[self.runs.name] = run.name if run else ""
+        if run is None:
+            updates[self.sheet.objects] = gr.CheckboxGroup([], value=[])
+        else:
             if session.suggested_run != run.id:
                 session.suggested_run = run.id
                 prompt = prompt or prompt_builder.with_place("", next(iter(prompt_builder.places())), run.handles)
@@ -80,16 +83,16 @@ class GenerateScreen:
 
 
 def build(page: PageContext) -> GenerateScreen:
-    empty = gr.Markdown(strings.GENERATE_EMPTY, elem_classes="notice", visible=True)
+    empty = gr.HTML(charts.skeleton())
     with gr.Column(visible=False) as main, gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             run_choice = gr.Dropdown([], label=strings.OBJECT_SET, visible=False, elem_id="runs")
-            prompt = generate_sections.build_prompt()
+            start = gr.Button(strings.GENERATE, variant="primary", elem_id="generate", render=False)
+            stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop-generation", render=False)
+            prompt = generate_sections.build_prompt([start, stop])
             settings = generate_sections.build_settings()
-            start = gr.Button(strings.GENERATE, variant="primary", elem_id="generate")
-            stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop-generation")
             sheet = generate_sections.build_sheet(prompt.prompt)
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(scale=3, min_width=320, elem_classes="results"):
             idle = f'<p class="hint">{strings.EMPTY_GALLERY}</p>'
             status = gr.HTML(idle, elem_id="generation-status")
             panel = JobPanel("generation", page, [start, sheet.start], stop, status, describe, idle)
@@ -177,10 +180,23 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
 
         screen.run_changes.append(page.on(event, act, inputs, screen.outputs))
 
+    def delete(session: Session) -> Updates:
+        session.delete_run()
+        return screen.show(session)
+
+    deleted = confirmation.connect(
+        page, screen.runs.delete, screen.runs.confirmation,
+        lambda session: strings.CONFIRM_DELETE_SET.format(name=require_run(session).name), delete, screen.outputs,
+    )  # fmt: skip
+    screen.run_changes.append(deleted)
     on(screen.run_choice.input, choose, screen.run_choice)
     on(screen.runs.upload.upload, import_file, screen.runs.upload)
-    on(screen.runs.delete.click, Session.delete_run)
     on(screen.runs.rename.click, rename, screen.runs.name)
+
+
+def is_choice(runs: Sequence[Run]) -> bool:
+    """Whether the runs are listed: there is something to choose, or a name of the visitor's own to show."""
+    return len(runs) > 1 or any(run.custom_name for run in runs)
 
 
 def require_run(session: Session) -> Run:

@@ -24,9 +24,16 @@ PROPOSAL_SIZE = 128  # pixels of the longer side of a proposal's cut-out
 
 @dataclass(frozen=True)
 class PageView:
-    """What a page shows of the selection: its photo, and the key of the object that is active there."""
+    """What a page shows of the selection.
+
+    Attributes:
+        keys, names: Of its objects; names as they stand in the page's fields.
+        active: Key of the object that is active on the page.
+    """
 
     photo: Image.Image | None
+    keys: tuple[int, ...]
+    names: tuple[str, ...]
     active: int
 
 
@@ -82,24 +89,42 @@ class SelectionHistory:
         """Whether masks come with the photo as it is, neither cropped nor rotated."""
         return self.ready_made is not None and self.ready_made.photo is self.selection.photo
 
-    def enter(self, page: float) -> bool:
-        """Make the object active that is active on a page; False if the page shows another photo or object."""
-        view = self.views.get(page)
+    def enter(self, page: float, whole: bool = True) -> bool:
+        """Make the object active that is active on a page.
+
+        Returns whether the page shows the photo of this selection and its active object or, if `whole`, all objects.
+        """
+        view, keys = self.views.get(page), self.keys()
         if view is None:
             return True
-        keys = [obj.key for obj in self.selection.objects]
-        if view.photo is not self.selection.photo or view.active not in keys:
+        if view.photo is not self.selection.photo or view.active not in keys or (whole and view.keys != keys):
             return False
         if keys[self.selection.active] != view.active:
             self.selection = replace(self.selection, active=keys.index(view.active), corner=None)
         return True
 
-    def leave(self, page: float) -> None:
-        """Remember what a page shows after an event."""
+    def is_shown_on(self, page: float) -> bool:
+        """Whether a page shows this photo and all these objects."""
+        view = self.views.get(page)
+        return view is not None and view.photo is self.selection.photo and view.keys == self.keys()
+
+    def seen_on(self, page: float) -> Selection | None:
+        """The selection with the object active that is active on a page; None if the page shows another photo."""
+        view, keys = self.views.get(page), self.keys()
+        if view is None or view.photo is not self.selection.photo or view.active not in keys:
+            return None
+        return replace(self.selection, active=keys.index(view.active))
+
+    def leave(self, page: float, names: Sequence[str] | None = None) -> None:
+        """Remember what a page shows after an event; by default the names of the selection."""
+        names = [obj.name for obj in self.selection.objects] if names is None else names
         self.views.pop(page, None)
-        self.views[page] = PageView(self.selection.photo, self.selection.active_object.key)
+        self.views[page] = PageView(self.selection.photo, self.keys(), tuple(names), self.keys()[self.selection.active])
         while len(self.views) > MAX_PAGES:
             del self.views[next(iter(self.views))]
+
+    def keys(self) -> tuple[int, ...]:
+        return tuple(obj.key for obj in self.selection.objects)
 
     def undo(self) -> None:
         if not self.past:
@@ -116,14 +141,24 @@ class SelectionHistory:
     def update_names(self, names: Sequence[str | None], sent: tuple[float, float]) -> None:
         """Name the objects as the page does, unless the page has sent newer names already.
 
-        Gradio handles events that wait for different handlers in any order, so an older event may arrive later.
+        Gradio handles events that wait for different handlers in any order, so an older event may arrive later. Of a
+        page that is known, only the names count that were changed there: another page may have changed the others.
         """
         (page, moment), (last_page, last_moment) = sent, self.names_sent
         if page == last_page and moment < last_moment:
             return
         self.names_sent, self.page_names = sent, [name or "" for name in names]
-        for i, name in enumerate(self.page_names[: len(self.selection.objects)]):
-            self.selection = selections.rename(self.selection, i, name)
+        view, keys = self.views.get(page), self.keys()
+        for i, name in enumerate(self.page_names):
+            if view is None:
+                index = i if i < len(keys) else None
+            else:
+                changed = i < len(view.keys) and (i >= len(view.names) or view.names[i] != name)
+                index = keys.index(view.keys[i]) if changed and view.keys[i] in keys else None
+            if index is not None:
+                self.selection = selections.rename(self.selection, index, name)
+        if view is not None:
+            self.views[page] = replace(view, names=tuple(self.page_names[: len(view.keys)]))
 
     def propose(self, masks: list[np.ndarray]) -> None:
         """Keep masks found automatically, with a small cut-out of each on disk."""

@@ -13,6 +13,7 @@ from breakascene.segmentation.segmenter import Candidates
 from breakascene.studio import strings
 
 BRUSHES = ("paint", "erase")  # tools that edit a mask by hand
+BOX_TOOLS = ("box", "crop")  # tools that take two corners
 BRUSH_WIDTH = 0.03  # share of the photo's longer side
 MIN_BOX = 4  # pixels a side
 MAX_NAME = 40  # characters
@@ -77,20 +78,8 @@ class Selection:
 
 
 def click(selection: Selection, segmenter, x: int, y: int, tool: str) -> Selection:
-    """Apply one click to the active object.
-
-    Args:
-        x, y: Position in pixels of the photo.
-        tool: "include", "exclude", "box" or one of BRUSHES.
-    """
-    obj = selection.active_object
-    if tool == "box":
-        if selection.corner is None:
-            return replace(selection, corner=(x, y))
-        return mark_box(selection, segmenter, (*selection.corner, x, y))
-    if tool in BRUSHES:
-        return paint(selection, [(x, y)], BRUSH_WIDTH * max(selection.photo.size), tool)
-    include = tool == "include"
+    """Apply one click with "include" or "exclude" to the active object; x and y are pixels of the photo."""
+    obj, include = selection.active_object, tool == "include"
     if not include and obj.empty:
         raise UserError(strings.INCLUDE_FIRST)
     return segment(selection, segmenter, with_point(obj, (x, y, include)))

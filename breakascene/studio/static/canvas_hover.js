@@ -15,9 +15,9 @@ window.showPreview = (preview) => {
   const at = resting;
   if (distance(toPhoto(...at), preview.point) > NEAR) return;
   shown?.remove();
-  const { left, top, scale } = photoPosition(), image = photoImage(), [x, y] = onCanvas(left, top);
+  const { left, top, scale } = photoPosition(), [x, y] = onCanvas(left, top);
   shown = drawLayer("preview", "image");
-  const size = { width: image.naturalWidth * scale, height: image.naturalHeight * scale };
+  const size = { width: view.width * scale, height: view.height * scale };
   for (const [name, value] of Object.entries({ x, y, ...size, href: preview.mask })) {
     shown.firstChild.setAttribute(name, value);
   }

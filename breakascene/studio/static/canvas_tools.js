@@ -1,6 +1,6 @@
 // The tools on the canvas: a click includes or excludes, a drag draws a box, crops, paints or erases, two fingers zoom.
-// Each finished gesture is sent to the studio as {tool, points: [[x, y], …] in pixels of the displayed image, and for
-// the brush its width as a share of the image's long side}.
+// Each finished gesture is sent to the studio as {tool, points: [[x, y], …] in pixels of the displayed image, size of
+// that image, and for the brush its width as a share of the long side}.
 const BRUSHES = ["paint", "erase"], BOXES = ["box", "crop"];
 const CLICK_DISTANCE = 5; // pixels on the screen that a click may move
 const tool = () => document.querySelector("#tool input:checked")?.value;
@@ -8,7 +8,7 @@ const strokeWidth = () => Number(document.querySelector("#brush input[type=numbe
 const pointers = new Map(); // that are down on the photo: id -> [x, y] on the screen
 let gesture = null, spaceIsDown = false, ignoreClick = false;
 
-const send = (points, more = {}) => sendMessage("canvas-gestures", { tool: tool(), points, ...more });
+const send = (points, more = {}) => sendMessage("canvas-gestures", { tool: tool(), points, size: [view.width, view.height], ...more });
 const distance = ([ax, ay], [bx, by]) => Math.hypot(ax - bx, ay - by);
 
 const dragBox = (start) => {
@@ -32,8 +32,7 @@ const dragBox = (start) => {
 
 const paintStroke = (start) => {
   const layer = drawLayer(`stroke ${tool()}`, "polyline"), line = layer.firstChild, screen = [];
-  const { naturalWidth, naturalHeight } = photoImage(), { scale } = photoPosition();
-  line.setAttribute("stroke-width", strokeWidth() * scale * Math.max(naturalWidth, naturalHeight));
+  line.setAttribute("stroke-width", strokeWidth() * photoPosition().scale * Math.max(view.width, view.height));
   const move = (at) => {
     screen.push(at);
     const points = screen.map((point) => onCanvas(...point).join(","));
@@ -115,7 +114,9 @@ const end = (event, how) => {
 };
 document.addEventListener("pointerup", (event) => end(event, "finish"));
 document.addEventListener("pointercancel", (event) => end(event, "cancel"));
-// The page does not scroll under a finger that draws
+// The page does not scroll under a finger that draws: touch-action settles it for most browsers, preventDefault for all.
+const showTool = () => canvasRoot()?.classList.toggle("drawing", [...BRUSHES, ...BOXES].includes(tool()));
+for (const name of ["change", "load"]) document.addEventListener(name, showTool, true);
 document.addEventListener("touchmove", (event) => gesture && event.cancelable && event.preventDefault(), { passive: false });
 document.addEventListener("dragstart", (event) => event.target.matches?.("#canvas img") && event.preventDefault());
 

@@ -3,26 +3,26 @@ const SVG = "http://www.w3.org/2000/svg";
 const MAX_ZOOM = 8;
 const canvasRoot = () => document.querySelector("#canvas");
 const photoImage = () => document.querySelector("#canvas img");
-const view = { scale: 1, x: 0, y: 0, source: "" };
+const view = { scale: 1, x: 0, y: 0, width: 1, height: 1 }; // the size is that of the last image, in its own pixels
+const finished = new Set(); // layers that stay until the canvas shows their effect
 
 // The image is scaled to fit its element (object-fit: contain): where it starts on the screen, and its scale.
 const photoPosition = () => {
-  const image = photoImage(), box = image.getBoundingClientRect();
-  const scale = Math.min(box.width / image.naturalWidth, box.height / image.naturalHeight);
-  const left = box.left + (box.width - image.naturalWidth * scale) / 2;
-  return { left, top: box.top + (box.height - image.naturalHeight * scale) / 2, scale };
+  const box = photoImage().getBoundingClientRect(), { width, height } = view;
+  const scale = Math.min(box.width / width, box.height / height);
+  return { left: box.left + (box.width - width * scale) / 2, top: box.top + (box.height - height * scale) / 2, scale };
 };
 
 // A position on the screen in pixels of the image; those outside are moved to its edge.
 const toPhoto = (x, y) => {
-  const image = photoImage(), { left, top, scale } = photoPosition();
+  const { left, top, scale } = photoPosition();
   const bounded = (value, size) => Math.min(Math.max(Math.floor(value), 0), size - 1);
-  return [bounded((x - left) / scale, image.naturalWidth), bounded((y - top) / scale, image.naturalHeight)];
+  return [bounded((x - left) / scale, view.width), bounded((y - top) / scale, view.height)];
 };
 
 const isOnPhoto = (x, y) => {
-  const image = photoImage(), { left, top, scale } = photoPosition();
-  return x >= left && y >= top && x < left + image.naturalWidth * scale && y < top + image.naturalHeight * scale;
+  const { left, top, scale } = photoPosition();
+  return x >= left && y >= top && x < left + view.width * scale && y < top + view.height * scale;
 };
 
 // An SVG over the canvas with one shape in it; its coordinates are pixels from the canvas's corner.
@@ -39,11 +39,9 @@ const onCanvas = (x, y) => {
   return [x - left, y - top];
 };
 
-// A finished shape stays until the canvas shows its effect, or until it is clear that there is none.
 const removeWhenShown = (layer) => {
-  const remove = () => layer.remove();
-  photoImage()?.addEventListener("load", remove, { once: true });
-  setTimeout(remove, 5000);
+  finished.add(layer);
+  setTimeout(() => layer.remove(), 5000); // or the gesture was refused, and the canvas stays the same
 };
 
 const showView = () => {
@@ -95,6 +93,19 @@ const addZoomButtons = () => {
   }
   root.append(bar);
 };
+// While the next image loads, clicks still have the size of the last one, and its place is kept (canvas.css).
+document.addEventListener("load", ({ target }) => {
+  if (!target.matches?.("#canvas img")) return;
+  const sameShape = target.naturalWidth === view.width && target.naturalHeight === view.height;
+  view.width = target.naturalWidth;
+  view.height = target.naturalHeight;
+  canvasRoot().style.setProperty("--ratio", `${view.width} / ${view.height}`);
+  finished.forEach((layer) => layer.remove());
+  finished.clear();
+  if (!sameShape) view.scale = 1;
+  showView();
+}, true);
+
 // The canvas comes and goes with the photo
 new MutationObserver(addZoomButtons).observe(document.body, { childList: true, subtree: true });
 addZoomButtons();
