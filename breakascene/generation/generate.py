@@ -15,6 +15,7 @@ from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
+from breakascene.models.graphs import graphed_forward
 from breakascene.models.handles import token_positions, with_handles
 from breakascene.models.lora import ExternalLora, apply_delta
 from breakascene.models.prompts import parse_prompt
@@ -177,7 +178,8 @@ def check_size(base: Base, width: int, height: int) -> None:
 def _run_pipeline(base: Base, batch: Sequence[dict]) -> list[Image.Image]:
     first = batch[0]
     pipeline = base.pipeline()
-    with base.autocast():
+    images_per_call = len(batch) * (2 if first["guidance_scale"] > 1 else 1)  # guidance doubles the batch
+    with base.autocast(), graphed_forward(base.unet, first["num_inference_steps"], images_per_call):
         output = pipeline(
             [values["prompt"] for values in batch],
             # None, not "": SDXL replaces a missing negative prompt by zeros instead of encoding an empty one

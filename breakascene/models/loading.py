@@ -23,6 +23,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from breakascene.errors import UserError
 from breakascene.models.base import ENCODERS, GUIDANCE_SCALES, Base, TextEncoder
+from breakascene.models.decoding import half_precision_decode
 from breakascene.models.image_codes import ImageCodes
 from breakascene.paths import TOYBOX
 
@@ -104,7 +105,8 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
     # 3. Freeze the weights
     for module in (*(encoder.model for encoder in encoders), unet, vae):
         module.to(device).eval().requires_grad_(False)
-    vae.decode = torch.autocast(device.type, enabled=False)(vae.decode)  # SDXL's overflows in float16
+    if device.type == "cuda":
+        vae.to(memory_format=torch.channels_last)  # in which half-precision convolutions are fastest
 
     # 4. Correct the prompt length and the end token
     for tokenizer, model in encoders:
@@ -121,6 +123,7 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
         for component, module in base.trainable_modules.items()
         for path, weight in module.named_parameters()
     }
+    vae.decode = half_precision_decode(base)
     return base
 
 

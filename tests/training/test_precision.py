@@ -37,8 +37,15 @@ def test_a_step_whose_gradient_overflows_float16_is_skipped(tiny_base, scene, mo
     assert scaler.get_scale() == 2.0**119
 
 
-@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_images_are_sampled_in_half_precision_but_decoded_in_float32(tiny_base, monkeypatch, half):
+@pytest.mark.parametrize(
+    ("half", "force_upcast", "decoded"),
+    [
+        (torch.bfloat16, True, torch.bfloat16),
+        (torch.float16, True, torch.float32),  # SDXL's VAE overflows in float16
+        (torch.float16, False, torch.float16),
+    ],
+)
+def test_images_are_sampled_and_decoded_in_half_precision(tiny_base, monkeypatch, half, force_upcast, decoded):
     full_precision = next(iter(generate(tiny_base, None, ["a photo of a dog"], num_inference_steps=4))).image
     dtypes = set()
     layers = {"unet": tiny_base.unet.conv_out, "vae": tiny_base.vae.decoder.conv_out}
@@ -47,8 +54,9 @@ def test_images_are_sampled_in_half_precision_but_decoded_in_float32(tiny_base, 
         for part, layer in layers.items()
     ]
     monkeypatch.setattr(type(tiny_base), "compute_dtype", half)
+    monkeypatch.setitem(tiny_base.vae._internal_dict, "force_upcast", force_upcast)
     image = next(iter(generate(tiny_base, None, ["a photo of a dog"], num_inference_steps=4))).image
     for hook in hooks:
         hook.remove()
-    assert dtypes == {("unet", half), ("vae", torch.float32)}
+    assert dtypes == {("unet", half), ("vae", decoded)}
     assert np.abs(np.asarray(image, float) - np.asarray(full_precision, float)).mean() < 8
