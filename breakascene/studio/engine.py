@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from breakascene.data.scene import Scene
 from breakascene.evaluation import report
 from breakascene.evaluation.metrics import load_feature_extractor
+from breakascene.files import atomic_file
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
 from breakascene.models.base import Base
@@ -50,6 +52,9 @@ _step_seconds: dict[
 ] = {}  # _step_kind -> seconds a step, averaged over this machine's runs
 
 
+_denoising_seconds: dict[str, float] = {}  # "average": per pixel and inference step
+
+
 def zero_gpu() -> bool:
     """Whether the studio runs on a ZeroGPU Space, by the variable that the package `spaces` reads."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
@@ -71,7 +76,7 @@ def _extraction_lease(scene: Scene, settings: Settings, *_) -> int:
 
 
 def _generation_lease(
-    run: Path, prompts: Sequence[str], stop_file: Path, count: int = 1, num_inference_steps: int = 20, **_
+    run: Path, prompts: Sequence[str], *_, count: int = 1, num_inference_steps: int = 20, **__
 ) -> int:
     seconds = DEFAULT_DENOISING_SECONDS * len(prompts) * count * num_inference_steps
     return min(MAX_SECONDS, round(TRANSFER_SECONDS + seconds))
@@ -152,9 +157,20 @@ def _delete_if_exists(file: Path) -> bool:
 
 
 @on_gpu(_generation_lease)
-def generate(run: Path, prompts: Sequence[str], stop_file: Path, **options) -> Iterator[GeneratedImage]:
-    """Generate images from a run folder one by one, until all are done or `stop_file` exists."""
-    for image in generate_images(base(), Concepts.load(run), prompts, **options):
+def generate(
+    run: Path, prompts: Sequence[str], stop_file: Path, live_image: Path | None = None, **options
+) -> Iterator[GeneratedImage]:
+    """Generate images from a run folder one by one, until all are done or `stop_file` exists.
+
+    Previews of the image that is being generated are written to `live_image`.
+    """
+
+    def save_preview(image: Image.Image) -> None:
+        with atomic_file(live_image) as draft:
+            image.save(draft, "WEBP", quality=80)
+
+    on_preview = save_preview if live_image else None
+    for image in generate_images(base(), Concepts.load(run), prompts, on_preview=on_preview, **options):
         yield image
         if stop_file.exists():
             return
@@ -174,6 +190,18 @@ def record_step_time(settings: Settings, event: StepEvent) -> None:
     """Update the running average of the seconds that a step of this kind takes."""
     kind = _step_kind(settings, event.phase)
     _step_seconds[kind] = 0.9 * _step_seconds.get(kind, event.seconds) + 0.1 * event.seconds
+
+
+def record_denoising_time(work: float, seconds: float) -> None:
+    """Update the running average of the seconds that generating takes; `work` counts pixels times inference steps."""
+    if work:
+        _denoising_seconds["average"] = 0.5 * _denoising_seconds.get("average", seconds / work) + 0.5 * seconds / work
+
+
+def expected_denoising_seconds(work: float) -> float | None:
+    """How long generating takes on this machine, by the images before; None if there were none."""
+    average = _denoising_seconds.get("average")
+    return None if average is None else average * work
 
 
 def settings_of(name: str) -> Settings | None:

@@ -13,15 +13,18 @@ from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.language import language_links
 from breakascene.studio.screens import charts, evaluate, extract, generate, select
+from breakascene.studio.screens import queue_panel as queue_panels
 from breakascene.studio.screens.evaluate import EvaluateScreen
 from breakascene.studio.screens.events import EVENT_OPTIONS, SENT_JS, PageContext, Updates
 from breakascene.studio.screens.extract import ExtractScreen
 from breakascene.studio.screens.extraction_job import restore_pending
 from breakascene.studio.screens.generate import GenerateScreen
+from breakascene.studio.screens.queue_panel import QueuePanel
 from breakascene.studio.screens.select import SelectScreen
 from breakascene.studio.state.session import Session, SessionStore
 
 REFRESH_SECONDS = 1.0  # between two updates while a job runs
+HEARTBEAT_SECONDS = 5.0  # until a page sees a job that was started on another page of its session
 MAX_UPLOAD = 40  # MB
 TOKEN_PARAMETERS = ("session", "desk")  # of the page's address; the second is that of earlier versions
 STATIC = Path(__file__).with_name("static")
@@ -38,16 +41,17 @@ class Screens:
     extract: ExtractScreen
     generate: GenerateScreen
     evaluate: EvaluateScreen
+    queue: QueuePanel
 
     @property
     def outputs(self) -> list:
-        screens = (self.select, self.extract, self.generate, self.evaluate)
+        screens = (self.select, self.extract, self.generate, self.evaluate, self.queue)
         return [component for screen in screens for component in screen.outputs]
 
     def show(self, session: Session, page: float) -> Updates:
         """Updates of all outputs for the page with this time origin."""
         updates = self.select.show(session, page)
-        for screen in (self.extract, self.generate, self.evaluate):
+        for screen in (self.extract, self.generate, self.evaluate, self.queue):
             updates |= screen.show(session)
         return updates
 
@@ -56,9 +60,11 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
     """Build the page in the active language (strings.use_language)."""
     browser = gr.BrowserState("", storage_key="breakascene-session", secret="kept-by-the-browser-only")
     page = PageContext(sessions, queue, gr.State(""), gr.Timer(REFRESH_SECONDS, active=False))
+    heartbeat = gr.Timer(HEARTBEAT_SECONDS)
     last_progress = gr.State({})  # what this page has last displayed of the jobs
     gr.HTML(f'{language_links()}<h1>{strings.TITLE}</h1><p class="hint">{strings.TAGLINE}</p>', elem_id="head")
     build_banner(engine.base())
+    queue_panel = queue_panels.build(page)
     with gr.Tabs(elem_id="steps") as tabs:
         with gr.Tab(strings.TAB_SELECT, id="select"):
             select_screen = select.build(page)
@@ -67,10 +73,10 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
         with gr.Tab(strings.TAB_GENERATE, id="generate") as generate_tab:
             generate_screen = generate.build(page)
             evaluate_screen = evaluate.build(page)
-    screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen)
+    screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen, queue_panel)
     load_scripts(demo)
-    connect_arrival(demo, page, screens, tabs, browser)
-    connect_progress(page, screens, last_progress)
+    connect_arrival(demo, page, screens, tabs, browser, last_progress)
+    connect_progress(page, screens, last_progress, heartbeat)
     connect_tabs(page, screens, tabs, extract_tab, generate_tab)
 
 
@@ -81,7 +87,9 @@ def load_scripts(demo: gr.Blocks) -> None:
         demo.load(None, js=script, api_visibility="private")
 
 
-def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: gr.Tabs, browser) -> None:
+def connect_arrival(
+    demo: gr.Blocks, page: PageContext, screens: Screens, tabs: gr.Tabs, browser, last_progress: gr.State
+) -> None:
     """Open the session of the address, else the one that the browser keeps, and show it."""
 
     def open_session(kept_token, request: gr.Request):
@@ -93,7 +101,8 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
         session.suggested_run = None  # a new page gets a suggested prompt
         session.gallery.choose(None)
         restored = restore_pending(session, page.queue)
-        updates = {**screens.show(session, sent[0]), page.timer: gr.Timer(active=session.busy())}
+        updates = {last_progress: progress_of(session, page.queue), page.timer: gr.Timer(active=session.busy())}
+        updates |= screens.show(session, sent[0])
         if screens.generate.panel.running(session):
             updates[tabs] = gr.Tabs(selected="generate")
         elif restored or screens.extract.panel.running(session):
@@ -102,22 +111,30 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
 
     address = screens.extract.address
     opened = demo.load(open_session, [browser], [browser, page.token, address], **EVENT_OPTIONS)
-    page.on(opened.then, show, [screens.select.canvas.sent], [*screens.outputs, page.timer, tabs], js=SENT_JS)
+    outputs = [*screens.outputs, last_progress, page.timer, tabs]
+    page.on(opened.then, show, [screens.select.canvas.sent], outputs, js=SENT_JS)
     opened.then(None, [address], [address], js=extract.ADDRESS_JS, api_visibility="private")
 
 
-def connect_progress(page: PageContext, screens: Screens, last_progress: gr.State) -> None:
-    """Update the screens while jobs run, but only what has changed."""
+def connect_progress(page: PageContext, screens: Screens, last_progress: gr.State, heartbeat: gr.Timer) -> None:
+    """Update the screens while jobs run, but only what has changed; find jobs that other pages start."""
     extract_screen, generate_screen, evaluate_screen = screens.extract, screens.generate, screens.evaluate
 
-    def refresh(session: Session, last: dict) -> Updates:
+    def follow(session: Session, last: dict) -> Updates:
         # Read first whether a job runs: one that ends meanwhile is then displayed by the next refresh
         timer = {} if session.busy() else {page.timer: gr.Timer(active=False)}
+        return refresh(session, last) | timer
+
+    def look(session: Session, last: dict) -> Updates:
+        timer = {page.timer: gr.Timer(active=True)} if session.busy() else {}
+        return refresh(session, last) | timer
+
+    def refresh(session: Session, last: dict) -> Updates:
         now = progress_of(session, page.queue)
         changed = {key for key in now if now[key] != last.get(key)}
         if not changed:
-            return timer
-        updates = {last_progress: now}
+            return {}
+        updates = {last_progress: now, **screens.queue.show(session)}
         if "extraction" in changed:
             updates |= extract_screen.progress(session, with_strips="strips" in changed)
         if "extracted" in changed:
@@ -126,10 +143,12 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
             updates |= generate_screen.progress(session)
         if changed & {"evaluation", "extracted"}:
             updates |= evaluate_screen.show(session)
-        return updates | timer
+        return updates
 
-    outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, last_progress, page.timer]
-    page.on(page.timer.tick, refresh, [last_progress], outputs, queue=False, trigger_mode="once")
+    outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, *screens.queue.outputs,
+               last_progress, page.timer]  # fmt: skip
+    for timer, act in ((page.timer, follow), (heartbeat, look)):
+        page.on(timer.tick, act, [last_progress], outputs, queue=False, trigger_mode="once")
 
 
 def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab: gr.Tab, generate_tab: gr.Tab) -> None:
@@ -181,7 +200,8 @@ def progress_of(session: Session, queue: JobQueue) -> dict[str, Any]:
     """
 
     def state(job: Job) -> tuple:
-        return job.id, job.state, len(job.events), queue.position(job), job.stop_requested()
+        live = job.live_image.stat().st_mtime_ns if job.live_image.exists() else 0
+        return job.id, job.state, len(job.events), queue.position(job), job.stop_requested(), live
 
     jobs = {"extraction": session.extraction, "generation": session.generation, "evaluation": session.evaluation}
     progress = {kind: state(job) for kind, job in jobs.items() if job}

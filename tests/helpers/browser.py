@@ -125,3 +125,9 @@ def share_of(page, number=1):
     share, about = re.compile(rf"{number}( [^:]*)?: ([\d.]+)%"), page.locator("#about")
     expect(about).to_contain_text(share)
     return float(share.search(about.inner_text())[2])
+
+
+def delete(page, name):
+    """Delete something with its button, and confirm it."""
+    page.locator(f"#delete-{name}").click()
+    page.locator(f"#confirm-delete-{name} .confirm").click()

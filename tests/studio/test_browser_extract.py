@@ -75,6 +75,7 @@ def test_a_stopped_extraction_can_be_deleted(browser, address):
         expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
         page.locator("#stop").click()
         page.locator("#delete-extraction").click(timeout=LONG)
+        page.locator("#confirm-delete-extraction .confirm").click()
         expect(page.locator("#delete-extraction")).to_be_hidden()
         expect(page.locator("#to-generate")).to_be_hidden()
         expect(page.locator("#status")).not_to_contain_text("Stopped")

@@ -8,6 +8,7 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -98,6 +99,16 @@ def evenly_spaced(items: Sequence, count: int) -> list:
     if len(items) <= count:
         return list(items)
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def live_image(path: Path) -> str:
+    """The preview of the image that is being generated; an empty frame until there is one."""
+    try:
+        source = base64.b64encode(path.read_bytes()).decode()
+    except FileNotFoundError:
+        return '<div class="live-image"></div>'
+    image = f'<img alt="{escape(strings.PREVIEW)}" src="data:image/webp;base64,{source}">'
+    return f'<div class="live-image">{image}</div>'
 
 
 def thumbnails(images: Sequence[Image.Image], names: Sequence[str]) -> str:

@@ -92,13 +92,18 @@ def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings, 
         return run.name
 
     try:
-        job = queue.submit(session.token, "extract", work, details_of(pending))
+        job = queue.submit(session.token, "extract", work, details_of(pending), seconds_left)
     except UserError:
         if not previous:
             pending_runs.delete(run)
         raise
     session.extraction = job
     return job
+
+
+def seconds_left(job: Job) -> float | None:
+    """Expected seconds until an extraction is done; that it takes, before its first step."""
+    return job.events[-1].seconds_left if job.events else engine.expected_seconds(job.details.settings)
 
 
 def details_of(pending: PendingRun) -> ExtractionDetails:

@@ -9,7 +9,7 @@ from breakascene.errors import UserError
 from breakascene.generation.generate import read_metadata
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
-from breakascene.studio.jobs import Job
+from breakascene.studio.jobs import RUNNING, Job
 from breakascene.studio.screens import charts, confirmation, gallery, generate_sections, generation_job, prompt_builder
 from breakascene.studio.screens.events import PageContext, Updates
 from breakascene.studio.screens.gallery import GalleryPanel
@@ -210,4 +210,5 @@ def describe(job: Job) -> str:
     done, count = len(job.events), job.details.count
     if job.ended:
         return charts.bar(done / count, strings.GENERATED.format(n=done, count=count))
-    return charts.bar(done / count, strings.GENERATING.format(n=done + 1, count=count))
+    preview = charts.live_image(job.live_image) if job.state == RUNNING else ""
+    return charts.bar(done / count, strings.GENERATING.format(n=done + 1, count=count)) + preview

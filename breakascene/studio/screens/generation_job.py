@@ -1,6 +1,7 @@
 """Generation as a job: images of one prompt, or of the prompts of a contact sheet."""
 
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,14 +78,22 @@ def _submit(
         "batch_size": BATCH if details.columns else 1,  # single images appear one by one, a sheet is ready sooner
     }
 
+    work_per_image = options["num_inference_steps"] * size[0] * size[1]
+
+    def seconds_left(job: Job) -> float | None:
+        return engine.expected_denoising_seconds(work_per_image * (details.count - len(job.events)))
+
     def work(job: Job) -> list[Path]:
-        for image in engine.generate(run.folder, prompts, job.stop_file, **options):
+        before = time.perf_counter()
+        for image in engine.generate(run.folder, prompts, job.stop_file, job.live_image, **options):
+            job.live_image.unlink(missing_ok=True)
             job.emit(save_image(image, session.gallery.images_folder))
+        engine.record_denoising_time(work_per_image * len(job.events), time.perf_counter() - before)
         if details.columns and job.events:
             session.gallery.save_sheet(job.events, details.columns)
         return list(job.events)
 
-    session.generation = queue.submit(session.token, "generate", work, details)
+    session.generation = queue.submit(session.token, "generate", work, details, seconds_left)
     session.gallery.show_all()  # so that the new images are visible
     return session.generation
 

@@ -44,7 +44,7 @@ class SelectionHistory:
     Attributes:
         folder: Cut-outs are written here.
         ready_made: The selection that comes with a sample.
-        replaced: The history of the photo before this one, which `restore` brings back.
+        replaced: The photo before this one with its selection, but without undo; `restore` brings it back.
         views: What each page shows, by its time origin.
         page_names: Names of the objects as the page last sent them.
         names_sent: When it sent them: the time origin of the page and the milliseconds since then.
@@ -71,7 +71,7 @@ class SelectionHistory:
     def start_over(self, selection: Selection, ready_made: Selection | None = None) -> None:
         """Begin with another photo; `restore` brings back the one before."""
         if self.selection.photo is not None:
-            self.replaced = replace(self, replaced=None)
+            self.replaced = self._without_undo()
         self.past, self.future, self.selection = [], [], selection
         self.ready_made, self.proposals = ready_made, []
 
@@ -80,10 +80,13 @@ class SelectionHistory:
         if self.replaced is None:
             raise UserError(strings.NO_PHOTO)
         before = self.replaced
-        self.replaced = replace(self, replaced=None) if self.selection.photo is not None else None
-        self.past, self.future, self.selection = before.past, before.future, before.selection
+        self.replaced = self._without_undo() if self.selection.photo is not None else None
+        self.past, self.future, self.selection = [], [], before.selection
         self.ready_made = before.ready_made
         self.propose(before.proposals)
+
+    def _without_undo(self) -> "SelectionHistory":
+        return replace(self, past=[], future=[], replaced=None)
 
     def has_ready_made(self) -> bool:
         """Whether masks come with the photo as it is, neither cropped nor rotated."""

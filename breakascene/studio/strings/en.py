@@ -130,6 +130,9 @@ TO_GENERATE = "Next: Generate  →"
 
 WAITING = "You are number {n} in the queue. The job starts automatically; you can close this page and come back."
 STARTING = "Starting…"
+JOB_KINDS = {"extract": "Extraction", "generate": "Images", "evaluate": "Evaluation"}
+QUEUE_POSITION = "number {n} in the queue"
+STARTS_IN = "starts in {time}"
 PHASE = {1: "Phase 1: training the handles", 2: "Phase 2: training the handles and the model"}
 GENERATING_PRIOR = "Preparing phase 2: generating reference images…"
 TIME_LEFT = "{left} left"

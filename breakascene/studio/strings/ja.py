@@ -129,6 +129,9 @@ TO_GENERATE = "次へ：生成  →"
 
 WAITING = "待ち順は {n} 番目です。ジョブは自動で始まります。ページを閉じて、あとで戻ることもできます。"
 STARTING = "準備しています…"
+JOB_KINDS = {"extract": "抽出", "generate": "画像", "evaluate": "評価"}
+QUEUE_POSITION = "待ち順 {n} 番目"
+STARTS_IN = "開始まで{time}"
 PHASE = {1: "第 1 段階：ハンドルを学習しています", 2: "第 2 段階：ハンドルとモデルを学習しています"}
 GENERATING_PRIOR = "第 2 段階の準備：参照画像を生成しています…"
 TIME_LEFT = "残り{left}"
