@@ -94,7 +94,6 @@ const begin = (event, at) => {
 
 document.addEventListener("pointerdown", (event) => {
   if (!event.target.matches?.("#canvas img") || event.button > 1) return;
-  if (event.pointerType === "mouse") event.preventDefault(); // the browser would drag the image
   const at = [event.clientX, event.clientY];
   pointers.set(event.pointerId, at);
   ignoreClick = pointers.size > 1 || event.button === 1 || spaceIsDown;
@@ -131,7 +130,8 @@ document.addEventListener("click", (event) => {
 });
 
 // While the space bar is held down, a drag pans whatever the tool is
-const isTyping = (event) => event.target.matches?.("input, textarea, button, select, summary, [role=tab]");
+const KEYS_USED = "input, textarea, select, summary, [role=tab], button:not(:has(> .image-frame))";
+const isTyping = (event) => event.target.matches?.(KEYS_USED);
 document.addEventListener("keydown", (event) => {
   if (event.code !== "Space" || isTyping(event) || !photoImage()?.matches(":hover")) return;
   spaceIsDown = true;
