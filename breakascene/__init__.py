@@ -34,6 +34,9 @@ _EXPORTS = {  # name: module that defines it
     "generate": "breakascene.generation.generate",
     "save_image": "breakascene.generation.generate",
     "read_metadata": "breakascene.generation.generate",
+    # Provenance
+    "Verification": "breakascene.provenance.credentials",
+    "verify": "breakascene.provenance.credentials",
     # Evaluation
     "FeatureExtractor": "breakascene.evaluation.metrics",
     "Score": "breakascene.evaluation.metrics",

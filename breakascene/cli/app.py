@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from breakascene.cli import demo, evaluate, export, extract, generate, segment, studio
+from breakascene.cli import demo, evaluate, export, extract, generate, segment, studio, verify
 from breakascene.errors import UserError, resource_error
 
 USER_ERROR = 2  # exit status
@@ -77,6 +77,7 @@ for command in (
     generate.generate,
     export.export,
     evaluate.evaluate,
+    verify.verify,
     studio.studio,
 ):
     app.command()(command)

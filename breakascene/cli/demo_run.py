@@ -14,6 +14,7 @@ from breakascene.files import atomic_folder
 from breakascene.generation.generate import GeneratedImage, generate, save_image
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
+from breakascene.provenance.credentials import png_bytes
 from breakascene.rendering import html
 from breakascene.rendering.curves import loss_curves
 from breakascene.rendering.overlay import heat_map, overlay, scene_overlay
@@ -67,9 +68,9 @@ def run_demo(
             images.append((image, save_image(image, draft / "gallery")))
             left = (time.monotonic() - generation_started) / len(images) * (len(prompts) - len(images))
             log(f"image {len(images)} of {len(prompts)}, {format_duration(left)} left: {image.metadata['prompt']}")
-        contact_sheet(
-            [image.image for image, _ in images], [image.metadata["prompt"] for image, _ in images], COLUMNS
-        ).save(draft / "gallery.png")
+        captions = [image.metadata["prompt"] for image, _ in images]
+        sheet = contact_sheet([image.image for image, _ in images], captions, COLUMNS)
+        (draft / "gallery.png").write_bytes(png_bytes(sheet, photo=concepts.photo))
         page = _page(scene, settings, base, images, time.monotonic() - started)
         (draft / "index.html").write_text(page, encoding="utf-8")
 

@@ -1,5 +1,6 @@
 """Scenes: a photo and the named masks of the objects in it. Validation, cropping, loading and saving."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -50,6 +51,12 @@ class Scene:
     def names(self) -> tuple[str, ...]:
         """The plain names, in the order of the handles; the name of the background is "background"."""
         return tuple(concept.name for concept in self.concepts) + ("background",) * self.background
+
+    @property
+    def photo_hash(self) -> str:
+        """SHA-256, as hex digits, of the photo's size as "WIDTHxHEIGHT" followed by its RGB bytes."""
+        width, height = self.photo.size
+        return hashlib.sha256(f"{width}x{height}".encode() + self.photo.tobytes()).hexdigest()
 
     def photos(self) -> list[tuple["Scene", list[int]]]:
         """Return each photo as a scene, this one first, with the indices of its concepts among this scene's handles."""

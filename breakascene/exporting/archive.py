@@ -112,6 +112,7 @@ def _validate(concepts: Concepts, scene: Scene, base: Base) -> Concepts:
         losses=tuple(losses),
         leak={handle: float(concepts.leak[handle]) for handle in scene.handles if handle in concepts.leak},
         memory=concepts.memory if concepts.memory in MEMORY_MODE_NAMES else "",
+        photo=scene.photo_hash,
     )
 
 

@@ -15,6 +15,7 @@ from breakascene.models import lora
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.handles import BACKGROUND
+from breakascene.provenance.credentials import png_bytes
 
 TARGETS = tuple(readme.PROGRAMS)
 
@@ -91,7 +92,7 @@ def export(
                 save_file(values, draft / "embeddings" / f"{name}.safetensors", {"format": "pt"})
             (draft / "images").mkdir()
             for i, image in enumerate(images):
-                image.image.save(draft / "images" / f"{i}.png")
+                (draft / "images" / f"{i}.png").write_bytes(png_bytes(image.image, photo=concepts.photo))
             text = readme.text(to, base, concepts, names, title, images, left_out, bool(differences))
             (draft / "README.md").write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:

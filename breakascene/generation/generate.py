@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
@@ -20,6 +20,7 @@ from breakascene.models.graphs import graphed_forward
 from breakascene.models.handles import token_positions, with_handles
 from breakascene.models.lora import ExternalLora, apply_delta
 from breakascene.models.prompts import parse_prompt
+from breakascene.provenance.credentials import png_bytes
 
 # Metadata keys up to November 2026 → today's
 OLD_KEYS = {"negative": "negative_prompt", "steps": "num_inference_steps", "guidance": "guidance_scale"}
@@ -136,6 +137,7 @@ def generate(
         "base": base.name,
         "fingerprint": base.fingerprint,
         "run": concepts.id if concepts else None,
+        "photo": concepts.photo if concepts else "",
         "handles": dict(zip(concepts.handles, concepts.names, strict=True)) if concepts else {},
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
@@ -220,11 +222,11 @@ def save_image(generated: GeneratedImage, folder: Path | str) -> Path:
     while path.exists():
         number += 1
         path = folder / f"{stem}-{number}.png"
-    chunk = PngImagePlugin.PngInfo()
-    chunk.add_text(KEY, json.dumps(metadata, allow_nan=False))
+    text = {KEY: json.dumps(metadata, allow_nan=False)}
+    png = png_bytes(generated.image, text, photo=metadata.get("photo", ""))
     try:
         with atomic_file(path) as draft:
-            generated.image.save(draft, pnginfo=chunk)
+            draft.write_bytes(png)
     except OSError as error:
         raise UserError(f"Cannot write to {folder} ({error.strerror}): choose another place for --out.") from error
     return path

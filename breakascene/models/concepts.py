@@ -40,6 +40,7 @@ class Concepts:
     delta: lora.WeightDelta
     leak: dict[str, float] = field(default_factory=dict)  # handle → share of its attention outside its mask, 0..1
     memory: str = ""  # the memory mode at the end of the run, see training.memory.MEMORY_MODES
+    photo: str = ""  # Scene.photo_hash of the first photo; empty in early runs
 
     @property
     def seed(self) -> int:
@@ -71,6 +72,7 @@ class Concepts:
             "settings": self.settings,
             "leak": self.leak,
             "memory": self.memory,
+            "photo": self.photo,
         }
         try:
             with atomic_folder(folder) as draft:
@@ -102,7 +104,7 @@ class Concepts:
             embeddings = tensors.pop("handles")
             if embeddings.ndim != 2 or len(embeddings) != len(handles) or not embeddings.is_floating_point():
                 raise ValueError("its embeddings do not match its handles")
-            leak = validation.checked_dict(manifest.get("leak", {}), "leak")  # early runs lack leak and memory
+            leak = validation.checked_dict(manifest.get("leak", {}), "leak")  # early runs lack leak, memory and photo
             return cls(
                 handles=handles,
                 names=names,
@@ -115,6 +117,7 @@ class Concepts:
                 delta=tensors,
                 leak={h: validation.checked_float(leak[h], -0.1, 1.1, "a leak") for h in handles if h in leak},
                 memory=validation.checked_text(manifest.get("memory", ""), 64, "its memory mode"),
+                photo=validation.checked_text(manifest.get("photo", ""), 64, "the hash of its photo"),
             )
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{folder} is not a run folder or is damaged: extract again.") from error

@@ -176,6 +176,7 @@ def _train(
             delta=trainable.delta() if trainable else {},
             leak=attention_leak(base, data, handles),
             memory=plan.mode.name,
+            photo=scene.photo_hash,
         )
         if out is not None:
             if stopped and state.optimizer:

@@ -13,6 +13,7 @@ from PIL import Image
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation.generate import read_metadata
+from breakascene.provenance.credentials import png_bytes
 from breakascene.rendering import sheets
 from breakascene.studio import strings
 
@@ -128,8 +129,7 @@ class Gallery:
         with atomic_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
             for image in images:
                 archive.write(image, image.name)
-            with archive.open("contact-sheet.png", "w") as out:
-                captioned_sheet(images, metadata, columns=4).save(out, "PNG")
+            archive.writestr("contact-sheet.png", png_bytes(captioned_sheet(images, metadata, columns=4)))
             with archive.open("records.csv", "w") as out, io.TextIOWrapper(out, "utf-8", newline="") as text:
                 table = csv.DictWriter(text, ["file", *COLUMNS], extrasaction="ignore")
                 table.writeheader()
@@ -140,7 +140,7 @@ class Gallery:
         """Write the contact sheet of images given row by row."""
         sheet = captioned_sheet(images, [read_metadata(image) for image in images], columns)
         with atomic_file(self.sheet) as draft:
-            sheet.save(draft)
+            draft.write_bytes(png_bytes(sheet))
 
     def _save_favorites(self, names: set[str]) -> None:
         with atomic_file(self.folder / FAVORITES) as draft:

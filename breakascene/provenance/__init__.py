@@ -1,0 +1,1 @@
+"""Provenance: images that say how they were made, and the means to check it."""
