@@ -20,8 +20,8 @@ from PIL import Image
 from benchmarks.methods import METHODS, method_settings
 from benchmarks.toybench import SMALL, TOYBENCH, Bench
 from benchmarks.trials import METRICS, TestBed, image_file, interval, print_table, run_trial
+from breakascene.data.handle_names import handle_of
 from breakascene.files import atomic_file
-from breakascene.models.handles import handle_of
 from breakascene.rendering.overlay import overlay
 from breakascene.rendering.scatter import ScatterPoint, scatter
 from breakascene.rendering.sheets import contact_sheet

@@ -34,8 +34,9 @@ from breakascene.models.handles import initial_embeddings, training_prompt
 from breakascene.models.loading import load_base
 from breakascene.training import losses
 from breakascene.training.loop import run_extraction
+from breakascene.training.modes import PRESET_NAMES
 from breakascene.training.prior import PRIOR_PROMPTS, prior_latents
-from breakascene.training.settings import PRESET_NAMES, Settings, preset
+from breakascene.training.settings import Settings, preset
 from breakascene.training.step import sample_subset
 
 WARMUP_STEPS = 2  # of each phase, not measured
@@ -148,11 +149,12 @@ def reference(
                 num_timesteps = base.scheduler.config.num_train_timesteps
                 timesteps = torch.randint(num_timesteps, (len(latents),), generator=rng).to(base.device)
                 noisy_latents, target = base.add_noise(latents, noise, timesteps)
-                encoder_hidden_states = base.text_encoder(base.tokens(prompts)).last_hidden_state
+                (input_ids,) = base.tokenize(prompts)
+                encoder_hidden_states = base.text_encoder(input_ids).last_hidden_state
                 model_pred = base.unet(noisy_latents, timesteps, encoder_hidden_states).sample
             loss = losses.masked_loss(model_pred[:1], target[:1], latent_masks[subset].amax(0)[None, None])
             layer_maps = [maps[layer].unflatten(0, (len(prompts), -1))[0].mean(0) for layer in base.attention_layers]
-            tokens = base.tokens(prompts)[0].tolist()
+            tokens = input_ids[0].tolist()
             positions = [[tokens.index(ids[k])] for k in subset]
             handle_maps = token_maps(torch.stack(layer_maps).mean(0), positions)
             loss = loss + settings.attention_loss_weight * losses.attention_loss(

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.toybench import Bench
-from breakascene.evaluation.metrics import FeatureExtractor, evaluate, load_feature_extractor, summarize
+from breakascene.evaluation.judges import FeatureExtractor, load_feature_extractor
+from breakascene.evaluation.metrics import evaluate, summarize
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.loading import load_base

@@ -38,10 +38,11 @@ _EXPORTS = {  # name: module that defines it
     "Verification": "breakascene.provenance.credentials",
     "verify": "breakascene.provenance.credentials",
     # Evaluation
-    "FeatureExtractor": "breakascene.evaluation.metrics",
+    "FeatureExtractor": "breakascene.evaluation.judges",
     "Score": "breakascene.evaluation.metrics",
     "evaluate": "breakascene.evaluation.metrics",
-    "load_feature_extractor": "breakascene.evaluation.metrics",
+    "load_feature_extractor": "breakascene.evaluation.judges",
+    "load_judges": "breakascene.evaluation.judges",
     # Errors
     "UserError": "breakascene.errors",
 }

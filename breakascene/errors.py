@@ -17,7 +17,7 @@ class TranslatableMessage(str):
 
 
 class UserError(Exception):
-    """A mistake that the user can correct; its text is one sentence that says how.
+    """A mistake that the user can correct; its text is one sentence that says what to do.
 
     The command line prints the text on stderr and exits with status 2; the studio shows it as a notice. With keyword
     values, the text is the template of a TranslatableMessage.

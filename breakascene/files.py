@@ -120,7 +120,7 @@ def locked(path: Path | str) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(
-                    f"Another extraction is writing to {path}: wait for it, or choose another --out."
+                    f"Another extraction is writing to {path}: wait for it, or choose another folder."
                 ) from error
             except OSError:  # a file system without locks
                 pass
@@ -141,11 +141,11 @@ def require_writable(path: Path | str, kind: str) -> Path:
     target = real_path(path)
     try:
         if target.is_symlink():
-            raise UserError(f"{path} is a link that leads back to itself: choose another --out.")
+            raise UserError(f"{path} is a link that leads back to itself: choose another path.")
         if kind == "file" and path.is_dir():
-            raise UserError(f"{path} is a folder: give --out the name of a file in it.")
+            raise UserError(f"{path} is a folder: give the path of a file in it.")
         if kind == "folder" and path.exists() and not path.is_dir():
-            raise UserError(f"{path} is a file: give --out the name of a folder.")
+            raise UserError(f"{path} is a file: give the path of a folder.")
         parent = target if target.is_dir() else target.parent
         while not parent.exists():
             parent = parent.parent
@@ -153,8 +153,16 @@ def require_writable(path: Path | str, kind: str) -> Path:
             pass
     except OSError as error:
         reason = error.strerror or "not possible"
-        raise UserError(f"Cannot write to {path} ({reason.lower()}): choose another place for --out.") from error
+        raise UserError(f"Cannot write to {path} ({reason.lower()}): choose another place.") from error
     return path
+
+
+def require_empty(folder: Path | str) -> Path:
+    """Raise UserError if the folder exists and is not empty."""
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"The folder {folder} is not empty: choose a new or empty one.")
+    return folder
 
 
 @contextmanager

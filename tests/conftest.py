@@ -2,7 +2,6 @@
 
 import gc
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,6 @@ from PIL import Image
 from breakascene.data.scene import Scene, make_scene
 from breakascene.models.base import Base
 from breakascene.models.loading import load_base
-
-CHROMIUM_FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
---disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream""".split()
-
 
 # First, so that the workers finish together: .ci/run hands out whole files in this order.
 SLOWEST = ("test_browser", "test_kill.py", "test_toybox.py")
@@ -176,11 +171,11 @@ def address(studio_data):
 
 @pytest.fixture(scope="module")  # while it is open, no other event loop can run
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or "/usr/bin/chromium"
-    if not Path(chromium).exists():
+    from helpers.browser import CHROMIUM, open_browser, sync_api
+
+    if not Path(CHROMIUM).exists():
         pytest.skip("needs Chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=CHROMIUM_FLAGS)
+        browser = open_browser(playwright)
         yield browser
         browser.close()

@@ -7,8 +7,9 @@ import breakascene
 
 ROOT = Path(breakascene.__file__).parent
 ORDER = (
-    "errors", "files", "paths", "data", "rendering", "provenance", "segmentation", "models", "toybox", "training",
-    "generation", "exporting", "evaluation", "pilot", "toybox.pretraining", "studio", "cli", "__main__", "__init__",
+    "errors", "files", "paths", "hub", "data", "rendering", "provenance", "segmentation", "models", "toybox",
+    "training", "generation", "exporting", "evaluation", "pilot", "toybox.pretraining", "studio", "cli", "__main__",
+    "__init__",
 )  # fmt: skip
 
 

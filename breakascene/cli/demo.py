@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from breakascene.cli.options import open_base, require_empty
+from breakascene.cli.options import open_base
 from breakascene.cli.progress import step_progress
 from breakascene.errors import UserError
-from breakascene.files import require_writable
+from breakascene.files import require_empty, require_writable
 from breakascene.paths import SAMPLES
 
 SAMPLE = SAMPLES / "teapot-and-owl"

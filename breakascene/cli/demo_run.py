@@ -78,8 +78,9 @@ def run_demo(
 def attention_sheet(scene: Scene, base: Base, concepts: Concepts) -> Image.Image:
     """Return the photo and the attention map of each handle over it, side by side."""
     square = scene.square_crop(base.image_size)
+    latents, _ = base.encode(square.pixels[None])
     with concepts.applied(base):
-        maps = attention_maps(base, scene, concepts.handles)
+        maps = attention_maps(base, latents, concepts.handles)
     heat_maps = [heat_map(square.pixels, maps[handle]) for handle in concepts.handles]
     captions = [f"{handle}  {name}" for handle, name in zip(concepts.handles, concepts.names, strict=True)]
     photo = overlay(scene.photo, [])

@@ -10,6 +10,7 @@ from breakascene.cli.options import BaseOption, SeedOption, open_base, parse_mas
 from breakascene.cli.progress import step_progress, stop_on_interrupt
 from breakascene.errors import UserError
 from breakascene.files import require_writable
+from breakascene.training.modes import DEFAULT_PRESET, MEMORY_MODE_NAMES, PRESET_NAMES
 
 
 def extract(
@@ -29,12 +30,12 @@ def extract(
         ),
     ] = None,
     preset: Annotated[
-        Literal["quick", "light", "paper"], typer.Option(help="quick: fewer steps; light: LoRA; paper: all weights.")
-    ] = "light",
+        Literal[PRESET_NAMES], typer.Option(help="quick: fewer steps; light: LoRA; paper: all weights.")
+    ] = DEFAULT_PRESET,
     steps: Annotated[str | None, typer.Option(metavar="N1,N2", help="Steps of phase 1 and phase 2.")] = None,
     base: BaseOption = "auto",
     memory: Annotated[
-        Literal["auto", "fast", "lean", "least"],
+        Literal[MEMORY_MODE_NAMES],
         typer.Option(
             help="auto: the fastest that fits; lean: recompute activations; least: also keep Adam's state in 8 bits."
         ),

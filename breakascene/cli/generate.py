@@ -5,8 +5,16 @@ from typing import Annotated
 
 import typer
 
-from breakascene.cli.export import LoraFiles, read_loras
-from breakascene.cli.options import GuidanceOption, OtherBaseOption, SeedOption, open_base, parse_size, print_notes
+from breakascene.cli.options import (
+    GuidanceOption,
+    LoraFiles,
+    OtherBaseOption,
+    SeedOption,
+    open_base,
+    parse_size,
+    print_notes,
+    read_loras,
+)
 from breakascene.files import require_writable
 
 
@@ -30,7 +38,7 @@ def generate(
 
     concepts = Concepts.load(run)
     width_height = parse_size(size)
-    if not lora:  # so that a mistake is reported before the base loads; a LoRA may bring handles
+    if not lora:  # reports errors before the base loads; with a LoRA further handles may follow
         parse_prompt(prompt, concepts.handles, concepts.names), parse_prompt(negative, concepts.handles)
     from breakascene.generation.generate import generate as generate_images
     from breakascene.generation.generate import save_image

@@ -1,5 +1,6 @@
 """Options that several commands share, parsers for option values, and checks before long work."""
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -18,6 +19,15 @@ OtherBaseOption = Annotated[
 SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
 GuidanceOption = Annotated[
     float | None, typer.Option(help="Guidance scale; higher follows the prompt more closely. Default: the base's own.")
+]
+LoraFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora",
+        metavar="FILE[:SCALE]",
+        help="A LoRA of another program for this base (.safetensors, kohya or diffusers), with its strength; "
+        "repeatable.",
+    ),
 ]
 
 
@@ -77,10 +87,25 @@ def read_prompts(file: Path) -> list[str]:
     return prompts
 
 
-def require_empty(folder: Path) -> None:
-    """Raise UserError if the folder exists and contains files."""
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"The folder {folder} is not empty: choose a new or empty folder for --out.")
+def read_loras(texts: list[str] | None, base) -> list:
+    """Read the LoRAs of --lora options."""
+    from breakascene.exporting.importing import load_lora
+
+    return [load_lora(file, base, scale) for file, scale in map(parse_lora, texts or [])]
+
+
+def parse_lora(text: str) -> tuple[Path, float]:
+    """Parse "FILE" or "FILE:SCALE"; a file whose name contains a colon is taken as it is."""
+    file, colon, scale = text.rpartition(":")
+    if not colon or Path(text).exists():
+        return Path(text), 1.0
+    try:
+        value = float(scale)
+    except ValueError:
+        return Path(text), 1.0  # a path with a colon; reported as missing
+    if not math.isfinite(value) or abs(value) > 10:
+        raise UserError(f'--lora "{text}" has no usable strength: write FILE:SCALE with a scale from -10 to 10.')
+    return Path(file), value
 
 
 def open_base(name: str):

@@ -1,13 +1,14 @@
 """The command `segment`: a photo and clicks to mask files."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from breakascene.cli.options import parse_numbers, parse_point, require_empty
+from breakascene.cli.options import parse_numbers, parse_point
 from breakascene.errors import UserError
-from breakascene.files import atomic_file, atomic_folder, require_writable
+from breakascene.files import atomic_file, atomic_folder, require_empty, require_writable
 
 
 def segment(
@@ -40,6 +41,8 @@ def segment(
         validate_clicks(image.info["full_size"], points, labels, corners)
     points, corners = scaled_clicks(image, points, corners)
     segmenter = Segmenter.load(sam)
+    if segmenter.note:
+        print(segmenter.note, file=sys.stderr)
     if auto:
         save_masks(segmenter.auto(image), image, out)
         return

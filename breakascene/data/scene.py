@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from breakascene.data.crop import SquareCrop, crop_box, square_box, transparent_crop
+from breakascene.data.handle_names import handles_of
 from breakascene.data.image_io import Source, read_mask, read_photo
 from breakascene.data.validation import read_text
 from breakascene.errors import UserError
@@ -44,8 +45,7 @@ class Scene:
     @property
     def handles(self) -> tuple[str, ...]:
         """The concepts' handles: "<asset0>", "<asset1>", …, then "<background>" if the background is on."""
-        assets = tuple(f"<asset{i}>" for i in range(len(self.concepts)))
-        return assets + ("<background>",) * self.background
+        return handles_of(len(self.concepts), self.background)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -198,7 +198,7 @@ def load_scene(folder: Path | str) -> Scene:
         raise UserError(f"{names_file} has {len(names)} names for {len(numbers)} masks: give each mask one line.")
     names += [""] * (len(numbers) - len(names))
     photo = read_photo(photos[0])
-    # A saved scene may well have the surroundings as an object.
+    # allow_inverted: in a saved scene the surroundings may be an object
     masks = [
         read_mask(folder / f"mask{number}.png", photo.size, photo=photo, allow_inverted=True) for number in numbers
     ]

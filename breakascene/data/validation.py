@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from breakascene.data.handle_names import handles_of
+
 MAX_JSON_BYTES = 32_000_000
 MAX_JSON_CONTAINERS = 110_000  # lists and objects; the losses of a long run are an object for each step
 MAX_JSON_VALUES = 1_000_000
@@ -118,8 +120,8 @@ def checked_losses(value: object) -> list[dict[str, float]]:
 def checked_handles(handles: object, names: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Validate the handles of a run, <asset0>, <asset1>, …, <background>, and their names."""
     names = tuple(checked_text(name, 60, "a name") for name in checked_list(names, 9, "its list of names"))
-    assets = tuple(f"<asset{i}>" for i in range(len(names)))
-    if handles not in (list(assets), [*assets[:-1], "<background>"]) or not names:
+    expected = [list(handles_of(len(names))), list(handles_of(len(names) - 1, background=True))]
+    if not names or handles not in expected:
         raise ValueError("its handles do not match its names")
     if any(set(name) & set("<>") for name in names):
         raise ValueError("a name has < or > in it")

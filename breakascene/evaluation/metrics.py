@@ -5,44 +5,28 @@ similarity compares a concept's cut-out from the photo with the best-matching re
 judge knows the names and places in a prompt, its classifications are recorded as well.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from huggingface_hub import HfApi
 from PIL import Image
-from torch.nn import functional as F
 
 from breakascene.data.crop import masked_crop
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.data.scene import Scene, load_scene
 from breakascene.errors import UserError
+from breakascene.evaluation.judges import FeatureExtractor
 from breakascene.generation.generate import GeneratedImage, generate
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import BACKGROUND
 from breakascene.segmentation.segmenter import Segmenter
-from breakascene.toybox.judge import IMAGE_SIZE, Judge, encode_images, encode_texts, load_judge
+from breakascene.toybox.judge import IMAGE_SIZE, Judge
 from breakascene.toybox.vocabulary import ALL_NAMES, ALL_PLACES
 
 NOTHING, OTHER = "nothing", "something else"  # columns of the confusion matrix besides the run's own concepts
 MIN_REGION_AREA, MAX_REGION_AREA = 0.01, 0.6  # shares of the image; larger regions are background
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureExtractor:
-    """A model that encodes images, and texts if it has a text encoder, as unit vectors.
-
-    Args:
-        name: "toybox", a folder or a hub id.
-        encode_images: Maps B images to features of shape (B, D).
-        encode_texts: Maps B texts to features of shape (B, D); None for a model without a text encoder.
-    """
-
-    name: str
-    encode_images: Callable[[Sequence[Image.Image]], torch.Tensor]
-    encode_texts: Callable[[Sequence[str]], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,64 +51,6 @@ class Score:
     @property
     def prompt(self) -> str:
         return self.generated.metadata["prompt"]
-
-
-def load_feature_extractor(name: str = "toybox", device: torch.device | str = "cpu") -> FeatureExtractor:
-    """Load the toybox's judge, or a transformers CLIP or vision transformer such as DINO.
-
-    Args:
-        name: "toybox", or the folder or hub id of a model.
-        device: Device of the model.
-
-    Raises:
-        UserError: If the model cannot be loaded.
-    """
-    if name == "toybox":
-        judge = load_judge(device)
-
-        @torch.no_grad()
-        def encode_with_judge(images: Sequence[Image.Image]) -> torch.Tensor:
-            size = (IMAGE_SIZE, IMAGE_SIZE)
-            resized = [image.convert("RGB").resize(size, Image.Resampling.BICUBIC) for image in images]
-            return encode_images(judge.model, np.stack([np.asarray(image) for image in resized]))
-
-        return FeatureExtractor(
-            name, encode_with_judge, torch.no_grad()(lambda texts: encode_texts(judge.model, texts))
-        )
-    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-
-    def load(**options) -> tuple:
-        model = AutoModel.from_pretrained(name, use_safetensors=True, **options)
-        tokenizer = AutoTokenizer.from_pretrained(name, **options) if hasattr(model, "text_model") else None
-        return model, AutoImageProcessor.from_pretrained(name, **options), tokenizer
-
-    try:
-        try:
-            model, processor, tokenizer = load(local_files_only=True)
-        except (OSError, ValueError):
-            if Path(name).exists():
-                raise
-            HfApi().model_info(name, timeout=10)  # fails fast without a network, where a download retries for minutes
-            model, processor, tokenizer = load()
-        model = model.eval().to(device)
-    except Exception as error:  # the hub's client passes on the errors of several network libraries
-        raise UserError(
-            f"The model {name} cannot be loaded: give the folder or hub id of a CLIP or DINO model."
-        ) from error
-
-    @torch.no_grad()
-    def encode_images_with_model(images: Sequence[Image.Image]) -> torch.Tensor:
-        batch = processor(images=[image.convert("RGB") for image in images], return_tensors="pt").to(device)
-        if tokenizer:
-            return F.normalize(model.visual_projection(model.vision_model(**batch).pooler_output), dim=-1)
-        return F.normalize(model(**batch).last_hidden_state[:, 0], dim=-1)  # the class token, as in the paper
-
-    @torch.no_grad()
-    def encode_texts_with_model(texts: Sequence[str]) -> torch.Tensor:
-        batch = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(device)
-        return F.normalize(model.text_projection(model.text_model(**batch).pooler_output), dim=-1)
-
-    return FeatureExtractor(name, encode_images_with_model, encode_texts_with_model if tokenizer else None)
 
 
 def evaluate(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from breakascene.models.handles import BACKGROUND
+from breakascene.data.handle_names import BACKGROUND
 
 # Places for the evaluation, for each concept alone and for all together.
 EVALUATION_PLACES = ("at the beach", "in the snow", "on the grass", "on a wooden table")

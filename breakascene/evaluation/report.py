@@ -7,10 +7,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from breakascene.errors import UserError
+from breakascene.evaluation.judges import TOYBOX, FeatureExtractor, Judges
 from breakascene.evaluation.metrics import (
     NOTHING,
     OTHER,
-    FeatureExtractor,
     Score,
     evaluate,
     load_run_scene,
@@ -41,8 +41,8 @@ def write(
     runs: Sequence[Path],
     base: Base,
     out: Path,
-    text_extractor: FeatureExtractor,
-    image_extractor: FeatureExtractor,
+    judges: Judges,
+    segmenter: Segmenter,
     prompts: Sequence[str] = (),
     count: int = 1,
     **generation,
@@ -53,8 +53,8 @@ def write(
         runs: Run folders; their names must differ.
         base: The base that the runs were made on.
         out: Folder of the report. Nothing is left there if the generator is closed early.
-        text_extractor: Measures prompt similarity.
-        image_extractor: Measures identity similarity.
+        judges: Measure prompt and identity similarity.
+        segmenter: Finds the regions of a generated image that are compared with the concepts.
         prompts: Prompts for every run; by default `default_prompts` of its handles.
         count: Images for each prompt.
         generation: Further options of `generate`.
@@ -73,7 +73,8 @@ def write(
             "Two of the runs have the same folder name: rename one, so that the report can tell them apart."
         )
     loaded = [(run.resolve().name, Concepts.load(run), load_run_scene(run)) for run in runs]
-    segmenter, judge = Segmenter.load("auto"), load_judge()
+    text_extractor, image_extractor = judges.text, judges.image
+    judge = load_judge() if base.family == TOYBOX else None  # it knows no other pictures
     prompts_of_runs = [list(prompts) or default_prompts(concepts.handles) for _, concepts, _ in loaded]
     total, done = count * sum(map(len, prompts_of_runs)), 0
     results, sections = {}, []
@@ -100,19 +101,30 @@ def write(
                 **summarize(scores, concepts.names),
                 "steps": concepts.steps,
                 "settings": concepts.settings,
-                "eyes": [text_extractor.name, image_extractor.name],
+                "measured_by": measured_by(text_extractor, image_extractor),
                 "scores": [_score_row(score, file) for score, file in zip(scores, files, strict=True)],
             }
             scene_overlay(scene).save(draft / name / "photo.png")
             loss_curves(concepts.losses, concepts.settings["steps"][0]).save(draft / name / "losses.png")
             sections.append(_section(name, concepts, results[name], scores, files))
         rows = [(name, *(result[key] for key in METRICS)) for name, result in results.items()]
-        models = f"{escape(text_extractor.name)} (prompt similarity) and {escape(image_extractor.name)} (identity)"
-        table = html.table(["run", *METRICS.values()], rows)
-        body = f"<p>Measured with {models}.</p>{table}{''.join(sections)}"
+        names = measured_by(text_extractor, image_extractor)
+        table = html.table(["run", *(f"{label} ({model_name(names[key])})" for key, label in METRICS.items())], rows)
+        notes = "".join(f"<p>{escape(note)}</p>" for note in judges.notes)
+        body = f"<p>The model that gave each figure is named with it.</p>{notes}{table}{''.join(sections)}"
         (draft / "index.html").write_text(html.page("Evaluation", body), encoding="utf-8")
         (draft / "scores.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return results
+
+
+def measured_by(text_extractor: FeatureExtractor, image_extractor: FeatureExtractor) -> dict[str, str]:
+    """Return the name of the model that gives each metric; only the toybox's judge recognizes objects and places."""
+    return {**dict.fromkeys(METRICS, TOYBOX), "prompt": text_extractor.name, "identity": image_extractor.name}
+
+
+def model_name(name: str) -> str:
+    """Return the name of a model as reports and the command line say it."""
+    return "toybox's judge" if name == TOYBOX else name
 
 
 def _score_row(score: Score, file: Path) -> dict:
@@ -131,12 +143,13 @@ def _score_row(score: Score, file: Path) -> dict:
 
 def _section(name: str, concepts: Concepts, result: dict, scores: Sequence[Score], files: Sequence[Path]) -> str:
     """Return the HTML of one run."""
-    images = [(f"{name}/{file.name}", _caption(score)) for score, file in zip(scores, files, strict=True)]
+    names = result["measured_by"]
+    images = [(f"{name}/{file.name}", _caption(score, names)) for score, file in zip(scores, files, strict=True)]
     confusion = ""
     if result["confusion"]:
         columns = [*concepts.names, OTHER, NOTHING]
         rows = [(target, *(shares[column] for column in columns)) for target, shares in result["confusion"].items()]
-        confusion = f"<h3>Confusion matrix</h3>{html.table(['concept', *columns], rows)}"
+        confusion = f"<h3>Confusion matrix ({model_name(TOYBOX)})</h3>{html.table(['concept', *columns], rows)}"
     settings = ", ".join(f"{key} {value}" for key, value in concepts.settings.items())
     return f"""<h2>{escape(name)}</h2>
 <p class="scene"><img src="{quote(name)}/photo.png" alt="the photo with its masks"></p>
@@ -146,11 +159,14 @@ def _section(name: str, concepts: Concepts, result: dict, scores: Sequence[Score
 <p>{concepts.steps} steps on {escape(concepts.base)}. {escape(settings)}.</p>"""
 
 
-def _caption(score: Score) -> str:
-    lines = [score.prompt, f"prompt similarity {score.prompt_similarity:.2f}"]
+def _caption(score: Score, names: dict[str, str]) -> str:
+    prompt_model, identity_model, recognition_model = (
+        f" ({model_name(names[key])})" if names[key] == TOYBOX else "" for key in ("prompt", "identity", "right")
+    )
+    lines = [score.prompt, f"prompt similarity {score.prompt_similarity:.2f}{prompt_model}"]
     for handle, value in score.identity_similarity.items():
         predicted = f", recognized as {score.predicted[handle]}" if score.predicted else ""
-        lines.append(f"{handle} identity {value:.2f}{predicted}")
+        lines.append(f"{handle} identity {value:.2f}{predicted}{identity_model}")
     if score.place_correct is not None:
-        lines.append("place recognized" if score.place_correct else "place not recognized")
+        lines.append(f"place {'' if score.place_correct else 'not '}recognized{recognition_model}")
     return "\n".join(lines)

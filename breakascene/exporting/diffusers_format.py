@@ -6,7 +6,7 @@ from breakascene.exporting.keys import accepts_lora, diffusers_prefix, layers, s
 from breakascene.exporting.kohya import factors_in_shape, uniform_rank
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.lora import expand
+from breakascene.models.lora import dense_delta
 
 FILE = "pytorch_lora_weights.safetensors"
 DIFFERENCES = "differences.safetensors"
@@ -27,7 +27,7 @@ def state_dicts(base: Base, concepts: Concepts) -> tuple[dict[str, torch.Tensor]
             lora[f"{prefix}.lora_A.weight"], lora[f"{prefix}.lora_B.weight"] = down, up
         else:
             weight = torch.empty(base.weight_shapes[name])
-            differences[name] = expand(concepts.delta, name, weight)
+            differences[name] = dense_delta(concepts.delta, name, weight)
     for key, value in concepts.delta.items():
         if key.endswith(".diff"):
             differences[key.removesuffix(".diff")] = value.clone()

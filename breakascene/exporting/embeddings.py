@@ -5,9 +5,9 @@ import unicodedata
 
 import torch
 
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import BACKGROUND
 
 
 def token_names(concepts: Concepts) -> tuple[str, ...]:

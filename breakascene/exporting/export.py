@@ -7,14 +7,14 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.errors import UserError
 from breakascene.exporting import diffusers_format, embeddings, kohya, readme
-from breakascene.files import atomic_folder
+from breakascene.files import atomic_folder, require_empty, require_writable
 from breakascene.generation.generate import generate
 from breakascene.models import lora
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
-from breakascene.models.handles import BACKGROUND
 from breakascene.provenance.credentials import png_bytes
 
 TARGETS = tuple(readme.PROGRAMS)
@@ -68,7 +68,7 @@ def export(
         tensors, left_out = kohya.state_dict(base, concepts, to)
         unknown = kohya.unknown_keys(base, list(tensors), to)
     if unknown:
-        raise UserError(f"{readme.PROGRAMS[to]} would drop {unknown[0]}: choose another program with --to.")
+        raise UserError(f"{readme.PROGRAMS[to]} would drop {unknown[0]}: choose another program.")
 
     # 3. Generate the example images
     prompts = example_prompts(concepts.handles)
@@ -96,7 +96,7 @@ def export(
             text = readme.text(to, base, concepts, names, title, images, left_out, bool(differences))
             (draft / "README.md").write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
-        raise UserError(f"Cannot write to {out} ({error}): choose another place for --out.") from error
+        raise UserError(f"Cannot write to {out} ({error}): choose another place.") from error
     tokens = {handle: readme.spelling(to, name) for handle, name in zip(concepts.handles, names, strict=True)}
     return Exported(out, out / f"{title}.safetensors", tokens, tuple(left_out))
 
@@ -129,5 +129,4 @@ def _check(concepts: Concepts, base: Base, to: str, out: Path) -> None:
         raise UserError("This run has trained no weights that a LoRA can hold: resume it through phase 2, then export.")
     if not all(tensor.isfinite().all() for tensor in (concepts.embeddings, *concepts.delta.values())):
         raise UserError("This run has values that are not finite: extract again.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists already: choose a new or empty folder for --out.")
+    require_empty(require_writable(out, "folder"))

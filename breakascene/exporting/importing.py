@@ -1,4 +1,4 @@
-"""Import LoRA files and embeddings that other programs made, by safe loaders, with every key checked."""
+"""Import LoRA files, and the embeddings bundled in them, that other programs made: safe loaders, every key checked."""
 
 import re
 from pathlib import Path
@@ -65,17 +65,6 @@ def load_lora(file: Path | str, base: Base, scale: float = 1.0) -> ExternalLora:
         _check_shape(file, base, delta, key, metadata)
     lora.check_scale(base, delta)
     return ExternalLora(file.stem, scale, delta, _bundled(file, base, bundle))
-
-
-def load_embedding(file: Path | str, base: Base) -> tuple[str, torch.Tensor]:
-    """Read a textual inversion of one vector: its name, from the file name, and its embedding (D,).
-
-    Raises:
-        UserError: If the file is not such an embedding, is damaged, or was made for another kind of base.
-    """
-    file = Path(file)
-    tensors, _ = _read(file)
-    return file.stem, _embedding(file, base, tensors)
 
 
 def _read(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -228,7 +228,7 @@ def save_image(generated: GeneratedImage, folder: Path | str) -> Path:
         with atomic_file(path) as draft:
             draft.write_bytes(png)
     except OSError as error:
-        raise UserError(f"Cannot write to {folder} ({error.strerror}): choose another place for --out.") from error
+        raise UserError(f"Cannot write to {folder} ({error.strerror}): choose another place.") from error
     return path
 
 

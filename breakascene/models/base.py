@@ -37,7 +37,7 @@ class TextEncoder(NamedTuple):
         """Dimension of the token embeddings."""
         return self.model.config.hidden_size
 
-    def tokens(self, prompts: Sequence[str]) -> torch.Tensor:
+    def tokenize(self, prompts: Sequence[str]) -> torch.Tensor:
         """Tokenize B prompts, padded and truncated to the model's length: ids (B, T) on its device."""
         batch = self.tokenizer(
             list(prompts),
@@ -138,13 +138,9 @@ class Base:
         """The guidance scale for this model family."""
         return GUIDANCE_SCALES[self.family]
 
-    def tokens(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Tokenize B prompts with the first tokenizer: ids (B, T) on the model's device."""
-        return self.encoders[0].tokens(prompts)
-
     def tokenize(self, prompts: Sequence[str]) -> tuple[torch.Tensor, ...]:
         """Tokenize B prompts for each text encoder: ids (B, T) on its device."""
-        return tuple(encoder.tokens(prompts) for encoder in self.encoders)
+        return tuple(encoder.tokenize(prompts) for encoder in self.encoders)
 
     def encode_prompts(self, prompts: Sequence[str]) -> dict[str, object]:
         """Encode B prompts as keyword arguments of the UNet, see encode_ids."""
@@ -217,6 +213,8 @@ class Base:
     @torch.no_grad()
     def encode(self, pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode images (B, H, W, 3) uint8 into the VAE's posterior.
+
+        Moves the VAE to the model's device if it was offloaded.
 
         Returns:
             Mean and standard deviation of the scaled latents, both (B, C, h, w) float32 on the model's device.

@@ -14,7 +14,7 @@ from safetensors.torch import save, save_file
 from breakascene.data import validation
 from breakascene.data.scene import Scene, save_scene
 from breakascene.errors import UserError
-from breakascene.files import atomic_folder
+from breakascene.files import atomic_folder, require_empty
 from breakascene.models import handles, lora
 from breakascene.models.base import Base
 
@@ -39,12 +39,8 @@ class Concepts:
     embeddings: torch.Tensor  # (K, D) float32; for SDXL those of both text encoders, concatenated
     delta: lora.WeightDelta
     leak: dict[str, float] = field(default_factory=dict)  # handle → share of its attention outside its mask, 0..1
-    memory: str = ""  # the memory mode at the end of the run, see training.memory.MEMORY_MODES
+    memory: str = ""  # the memory mode at the end of the run, see training.modes.MEMORY_MODES
     photo: str = ""  # Scene.photo_hash of the first photo; empty in early runs
-
-    @property
-    def seed(self) -> int:
-        return self.settings["seed"]
 
     @property
     def id(self) -> str:
@@ -82,7 +78,7 @@ class Concepts:
                     save_scene(scene, draft / "scene")
                 (draft / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         except (OSError, SafetensorError) as error:
-            raise UserError(f"Cannot write to {folder} ({error}): choose another place for --out.") from error
+            raise UserError(f"Cannot write to {folder} ({error}): choose another place.") from error
 
     @classmethod
     def load(cls, folder: Path | str) -> "Concepts":
@@ -165,8 +161,6 @@ def _checked_settings(values: object) -> dict:
 
 
 def check_run_folder(folder: Path | str) -> Path:
-    """Raise UserError if `folder` holds files that do not belong to a run."""
+    """Raise UserError if `folder` is neither empty nor a run folder."""
     folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
-        raise UserError(f"The folder {folder} has other files in it: choose a new or empty one for --out.")
-    return folder
+    return folder if (folder / "manifest.json").is_file() else require_empty(folder)

@@ -10,16 +10,11 @@ import torch
 from torch import nn
 from transformers import AddedToken
 
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.errors import UserError
 from breakascene.models.base import Base
 
-BACKGROUND = "<background>"
 _BRACKETED = re.compile(r"<[^<>\s]+>")
-
-
-def handle_of(index: int) -> str:
-    """Return the handle of concept `index`, counted from 0: "<asset0>", "<asset1>", …"""
-    return f"<asset{index}>"
 
 
 def training_prompt(handles: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Image codes: a linear map from images of objects to the space of a base model's token embeddings.
 
-A base may come with such a map, made by its pretraining (`looks.safetensors` in its folder). Its text encoder then
+A base may come with such a map, made by its pretraining: `image_codes.safetensors` in its folder. Its text encoder then
 accepts an object's code in place of the embedding of its name, so a handle can be initialized from its cut-out.
 """
 
@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 CELLS = 9  # side of a canvas, in latent cells
-FILE = "looks.safetensors"
+FILE, OLD_FILE = "image_codes.safetensors", "looks.safetensors"  # the second is that of earlier versions
 GRAY = (128, 128, 128)
 
 
@@ -27,7 +27,7 @@ class ImageCodes:
     axes: torch.Tensor  # (F, D)
 
     @classmethod
-    def of(cls, features: torch.Tensor, dim: int) -> "ImageCodes":
+    def fit(cls, features: torch.Tensor, dim: int) -> "ImageCodes":
         """Fit the map to features (N, F), N ≥ dim: their principal components with compressed variances."""
         mean = features.mean(0)
         u, s, v = torch.linalg.svd(features - mean, full_matrices=False)
@@ -37,11 +37,11 @@ class ImageCodes:
         shrinkage = spread.square() / (spread.square() + 1)
         return cls(mean, v[:dim].T * (spread / s[:dim] * shrinkage))
 
-    def codes(self, images: Sequence[Image.Image], vae: AutoencoderKL) -> torch.Tensor:
+    def encode(self, images: Sequence[Image.Image], vae: AutoencoderKL) -> torch.Tensor:
         """Encode RGBA cut-outs: (N, D) float32 on the CPU. Similar images have similar codes."""
-        return self.read(canvases(images, vae_scale_factor(vae)), vae).cpu()
+        return self.encode_canvases(canvases(images, vae_scale_factor(vae)), vae).cpu()
 
-    def read(self, canvas: np.ndarray, vae: AutoencoderKL) -> torch.Tensor:
+    def encode_canvases(self, canvas: np.ndarray, vae: AutoencoderKL) -> torch.Tensor:
         """Encode canvases (N, S, S, 4): (N, D) float32 on the VAE's device."""
         return (features(canvas, vae) - self.mean.to(vae.device)) @ self.axes.to(vae.device)
 
@@ -51,10 +51,11 @@ class ImageCodes:
     @classmethod
     def load(cls, folder: Path) -> "ImageCodes | None":
         """Load the map from a base model's folder; None if it has none."""
-        if not (folder / FILE).is_file():
-            return None
-        state_dict = load_file(folder / FILE)
-        return cls(state_dict["mean"].float(), state_dict["axes"].float())
+        for file in (folder / FILE, folder / OLD_FILE):
+            if file.is_file():
+                state_dict = load_file(file)
+                return cls(state_dict["mean"].float(), state_dict["axes"].float())
+        return None
 
 
 def vae_scale_factor(vae: AutoencoderKL) -> int:

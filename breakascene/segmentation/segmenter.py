@@ -3,6 +3,7 @@
 import hashlib
 import math
 import threading
+import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from torch.nn import functional as F
 
 from breakascene.data.scene import MIN_AREA
 from breakascene.errors import UserError
-from breakascene.segmentation.checkpoints import load_sam
+from breakascene.hub import DownloadFailed
+from breakascene.segmentation import checkpoints
 from breakascene.segmentation.crf import click_logits, drop_small_components, refine_logits
 
 SAM_IMAGE_SIZE = 1024  # pixels of the longer side in Meta's models; a model below this size has its masks refined
@@ -38,11 +40,12 @@ class Candidates:
     logits: np.ndarray  # (3, h, w) float32, above 0 inside the mask, at the size that the model works at
     scores: np.ndarray  # (3,) float, the IoU with the true mask that the model predicts, about 0..1
     size: tuple[int, int]  # width and height of the photo
+    device: torch.device = torch.device("cpu")  # on which masks are computed
     box: Box | None = None  # in pixels of the photo
 
     def mask(self, index: int = 0) -> np.ndarray:
         """Return one mask, (H, W) bool in pixels of the photo; computed on demand, as photos may be large."""
-        mask = _resize_to_mask(self.logits[index], self.size)
+        mask = _resize_to_mask(self.logits[index], self.size, self.device)
         return mask if self.box is None else mask & _inside(self.box, mask.shape)
 
     @property
@@ -56,10 +59,14 @@ class Segmenter:
 
     A photo is embedded once, however often it is clicked; the embeddings of the last few photos are cached by their
     content. A lock guards the model; if several people share a segmenter, pass the photo with each call.
+
+    Attributes:
+        name: What it was loaded as.
+        note: A sentence that says why it is not the one asked for, and what to do about it; "" if it is.
     """
 
-    def __init__(self, sam: Sam, name: str = "sam"):
-        self.name = name
+    def __init__(self, sam: Sam, name: str = "sam", note: str = ""):
+        self.name, self.note = name, note
         self.sam = sam.eval().requires_grad_(False)
         self.image_size = sam.image_encoder.img_size  # of the longer side, in pixels
         self.refines = self.image_size < SAM_IMAGE_SIZE
@@ -69,20 +76,38 @@ class Segmenter:
         self._lock = threading.RLock()
 
     @classmethod
-    def load(cls, name: str = "auto", device: str | torch.device | None = None) -> "Segmenter":
+    def load(
+        cls, name: str = "auto", device: str | torch.device | None = None, family: str | None = None
+    ) -> "Segmenter":
         """Load a segmenter.
 
         Args:
-            name: "toybox" (the small embedded model), "vit_b", "vit_l", "vit_h", a .pth file, or a folder. "auto" is
-                the file in BREAKASCENE_SAM, or the toybox if that is not set. "vit_*" is the file in BREAKASCENE_SAM if
-                it is set, else a download from the hub.
+            name: "toybox" (the small embedded model), "vit_b", "vit_l", "vit_h", a .pth file, or a folder. "vit_*" is
+                the file in BREAKASCENE_SAM if it is set to one, else that of the hub, downloaded once. "auto" is what
+                BREAKASCENE_SAM names; without it, vit_b with CUDA or a base other than the toybox. If that cannot be
+                downloaded, "auto" is the small model, with a warning and a `note`.
             device: By default CUDA if available, else the CPU.
+            family: Model family of the base that the masks are for (`base.family`), on which "auto" depends; by default
+                that of BREAKASCENE_BASE.
 
         Raises:
             UserError: If the model is missing or damaged, or cannot be downloaded.
         """
-        sam, name = load_sam(name)
-        return cls(sam.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), name)
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        note = ""
+        if automatic := name == "auto":
+            name, note = checkpoints.fitting(checkpoints.auto_name(family), device)
+        try:
+            sam, name = checkpoints.load_sam(name)
+        except DownloadFailed as error:
+            if not automatic:
+                remedy = f"set BREAKASCENE_SAM to a local copy of {name}'s file, or use the toybox segmenter"
+                raise UserError(f"{str(error).rstrip('.')}, {remedy}.") from error
+            note = checkpoints.fallback_note(name, error)
+            sam, name = checkpoints.load_sam(checkpoints.SMALL)
+        if note:
+            warnings.warn(note, stacklevel=2)
+        return cls(sam.to(device), name, note)
 
     def set_image(self, photo: Image.Image) -> None:
         """Make `photo` (RGB) the one that clicks refer to; it is embedded unless its embedding is cached."""
@@ -91,8 +116,10 @@ class Segmenter:
             key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
             predictor = self._predictor
             if key not in self._embeddings:
-                predictor.set_image(pixels)
-                self._embeddings[key] = (predictor.features, predictor.input_size, weakref.ref(photo))
+                with self._autocast():
+                    predictor.set_image(pixels)
+                # The mask decoder runs in float32, which it takes little time for
+                self._embeddings[key] = (predictor.features.float(), predictor.input_size, weakref.ref(photo))
             features, input_size, _ = self._embeddings[key]
             self._embeddings[key] = (features, input_size, weakref.ref(photo))  # of equal photos, the last
             self._embeddings.move_to_end(key)
@@ -102,6 +129,17 @@ class Segmenter:
             predictor.original_size = pixels.shape[:2]
             predictor.is_image_set = True
             self._photo, self._pixels = photo, pixels
+
+    def _autocast(self) -> torch.autocast:
+        """Return a context that computes in half precision on CUDA, bfloat16 where the GPU has it."""
+        half = self.half_dtype()
+        return torch.autocast(self.sam.device.type, half, enabled=half is not None)
+
+    def half_dtype(self) -> torch.dtype | None:
+        """Return the dtype of the image encoder's matrix products; None for float32."""
+        if self.sam.device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
     def predict(
         self,
@@ -138,7 +176,7 @@ class Segmenter:
                 inside = _inside(tuple(scale * edge for edge in box), self._predictor.original_size)
                 logits = np.where(inside, logits, np.minimum(logits, OUTSIDE_LOGIT))
         order = np.argsort(-scores, kind="stable")
-        return Candidates(logits[order], scores[order].astype(np.float64), size, box)
+        return Candidates(logits[order], scores[order].astype(np.float64), size, self.sam.device, box)
 
     def is_ready_for(self, photo: Image.Image) -> bool:
         """Whether the model is idle and has embedded the photo, so that a prediction is quick and disturbs nobody."""
@@ -207,10 +245,12 @@ def _inside(box: Box, shape: tuple[int, int]) -> np.ndarray:
     return inside
 
 
-def _fit_within(photo: Image.Image, size: int) -> Image.Image:
-    """Convert the photo to RGB and shrink it until its longer side is at most `size` pixels."""
-    scale = min(1.0, size / max(photo.size))
-    return photo.convert("RGB").resize([max(1, round(length * scale)) for length in photo.size])
+def _fit_within(photo: Image.Image, longest: int) -> Image.Image:
+    """Convert the photo to RGB and shrink it until its longer side is at most `longest` pixels."""
+    scale = min(1.0, longest / max(photo.size))
+    size = [max(1, round(length * scale)) for length in photo.size]
+    # A large photo is first reduced by a whole factor to at least three times the size: a fraction of the time
+    return photo.convert("RGB").resize(size, reducing_gap=3.0)
 
 
 def _distinct(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -222,7 +262,7 @@ def _distinct(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
     return kept
 
 
-def _resize_to_mask(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resize_to_mask(logits: np.ndarray, size: tuple[int, int], device: torch.device | str = "cpu") -> np.ndarray:
     """Resize logits (h, w) to `size` (width, height) and threshold them: (H, W) bool."""
-    values = torch.tensor(logits, dtype=torch.float32)[None, None]
-    return (F.interpolate(values, size=size[::-1], mode="bilinear")[0, 0] > 0).numpy()
+    values = torch.tensor(logits, dtype=torch.float32, device=device)[None, None]
+    return (F.interpolate(values, size=size[::-1], mode="bilinear")[0, 0] > 0).cpu().numpy()

@@ -58,6 +58,7 @@ def launch(
     sessions = SessionStore(folder, keep_seconds=DAY_SECONDS if on_space() else None)
     job_queue = JobQueue()
     demo = build(sessions, job_queue)
+    engine.start_downloads(sessions.open_photos)
     demo.job_queue = job_queue
     demo.queue(max_size=MAX_WAITING_EVENTS, default_concurrency_limit=4)
     _, address, _ = demo.launch(

@@ -5,8 +5,11 @@ in this module, and yield their results.
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +17,7 @@ from PIL import Image
 
 from breakascene.data.scene import Scene
 from breakascene.evaluation import report
-from breakascene.evaluation.metrics import load_feature_extractor
+from breakascene.evaluation.judges import load_judges
 from breakascene.files import atomic_file
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
@@ -23,18 +26,20 @@ from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
+from breakascene.studio import real_models
 from breakascene.training import memory
 from breakascene.training.loop import StepEvent
 from breakascene.training.loop import extract as train
-from breakascene.training.settings import PRESET_NAMES, Settings, preset
+from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.settings import Settings, preset
 
 try:
     import spaces  # only installed on a Space
 except ImportError:
     spaces = None
 
-# A ZeroGPU Space lends its GPU for the seconds that are asked for, and counts them against the visitor's quota.
-MAX_SECONDS = 240  # that are asked for at most
+# A ZeroGPU Space grants its GPU for the requested seconds, and counts them against the visitor's quota.
+MAX_SECONDS = 240  # the longest request
 EVALUATION_SECONDS = 120
 TRANSFER_SECONDS = 20  # to move the weights to the GPU
 DEFAULT_STEP_SECONDS = 0.3  # a training step, until one was timed
@@ -45,6 +50,7 @@ SAVE_EVERY = 100  # steps between two checkpoints of an extraction
 # all weights are trained.
 STEP_COST = {False: 3.7, True: 5.0}
 
+_embedder = ThreadPoolExecutor(1, "embedding")
 _loaded: dict[str, Base | Segmenter] = {}  # "base" and "segmenter", once open_models has run
 _forward_seconds: dict[int, float] = {}  # number of images -> seconds of a forward pass, timed by open_models
 _step_seconds: dict[
@@ -90,7 +96,8 @@ def on_gpu(seconds: int | Callable) -> Callable:
 def open_models(base: str = "auto") -> None:
     """Load the base and the segmenter, and time forward passes of the sizes that the presets use."""
     _loaded["base"] = load_base(base)
-    _loaded["segmenter"] = Segmenter.load()
+    _loaded["segmenter"] = real_models.open_segmenter(_loaded["base"].family, segmenter_device())
+    real_models.check_judges(_loaded["base"].family)
     if not zero_gpu():  # a ZeroGPU Space has a GPU only inside the decorated functions
         sizes = {_images_per_step(settings_of(name), phase) for name in PRESET_NAMES for phase in (1, 2)}
         _forward_seconds.update({size: _time_forward(_loaded["base"], size) for size in sizes})
@@ -124,6 +131,33 @@ def is_toybox() -> bool:
 
 def segmenter() -> Segmenter:
     return _loaded["segmenter"]
+
+
+def segmenter_device() -> str | None:
+    """Device of the segmenter: clicks ask for no GPU on a ZeroGPU Space."""
+    return "cpu" if zero_gpu() else None
+
+
+def start_downloads(open_photos: Callable[[], Sequence[Image.Image]]) -> threading.Thread:
+    """Download the models for real photos in the background, and use SAM once it is there.
+
+    Args:
+        open_photos: Returns the photos that visitors have open; SAM embeds them before it is used.
+    """
+
+    def use(sam: Segmenter) -> None:
+        for photo in open_photos():
+            sam.set_image(photo)
+        _loaded["segmenter"] = sam
+
+    return real_models.start_downloads(segmenter_device(), use)
+
+
+def embed(photo: Image.Image) -> None:
+    """Embed a photo in the background, so that its first click is answered at once."""
+    model = _loaded.get("segmenter")
+    if model and not model.refines:  # the small segmenter takes no time for it
+        _embedder.submit(model.set_image, photo)
 
 
 @on_gpu(_extraction_lease)
@@ -179,8 +213,14 @@ def generate(
 @on_gpu(EVALUATION_SECONDS)
 def evaluate(run: Path, out: Path, stop_file: Path) -> Iterator[tuple[int, int, str]]:
     """Evaluate a run folder into the folder `out`; nothing is written if `stop_file` exists before the end."""
-    extractor = load_feature_extractor(device=base().device)
-    for event in report.write([run], base(), out, extractor, extractor):
+    toybox = base().family == "toybox"
+    judges = load_judges(base().family, base().device, download=False)
+    missing = real_models.missing().get(real_models.JUDGES)
+    if judges.notes and missing and missing.note:  # the download has failed
+        judges = replace(judges, notes=(missing.note,))
+    # The figures of the toybox are those of its own segmenter
+    finder = Segmenter.load("toybox") if toybox else segmenter()
+    for event in report.write([run], base(), out, judges, finder):
         yield event
         if stop_file.exists():
             return

@@ -1,7 +1,7 @@
 """A queue of jobs for the one model: each waits its turn, runs in a worker thread, and keeps its events.
 
-A job knows nothing of screens. Whoever holds its id can follow it, from the start or from any event on, so that a
-closed tab, a reload or a second device changes nothing for the job.
+A job is independent of the screens. Its events can be read by its id at any time, so that a closed tab, a reload or a
+second device changes nothing for the job.
 """
 
 import contextvars
@@ -9,8 +9,7 @@ import logging
 import secrets
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,6 @@ class Job:
         remaining: Estimates the seconds until the job is done; None if that is unknown.
         error: A sentence for the visitor, if the job failed.
         details: What a screen needs to describe the job, besides its events.
-        started_at, finished_at: Seconds since the epoch.
     """
 
     id: str
@@ -53,8 +51,6 @@ class Job:
     result: Any = None
     details: Any = None
     events: list[Any] = field(default_factory=list)
-    started_at: float | None = None
-    finished_at: float | None = None
 
     @property
     def ended(self) -> bool:
@@ -168,18 +164,6 @@ class JobQueue:
                 before.append(first)
             return before
 
-    def follow(self, job: Job, since: int = 0) -> Iterator[Any]:
-        """Yield the job's events from index `since` on, waiting for new ones until the job ends."""
-        while True:
-            with job.changed:
-                while len(job.events) == since and not job.ended:
-                    job.changed.wait()
-                new = job.events[since:]
-            if not new:
-                return
-            since += len(new)
-            yield from new
-
     def close(self) -> None:
         """Stop the running job, remove the waiting ones, and wait for the worker to end."""
         with self._changed:
@@ -207,18 +191,18 @@ class JobQueue:
                 job = _next_job(self._waiting(), self._served)
                 self._turn += 1
                 self._served[job.owner] = self._turn
-                job.state, job.started_at = RUNNING, time.time()
+                job.state = RUNNING
                 self._changed.notify_all()
             state, error, result = self._run(job)
             with self._changed:
-                job.state, job.error, job.result, job.finished_at = state, error, result, time.time()
+                job.state, job.error, job.result = state, error, result
                 job.stop_file.unlink(missing_ok=True)
                 job.preview_file.unlink(missing_ok=True)
                 job.live_image.unlink(missing_ok=True)
                 self._changed.notify_all()
 
     def _run(self, job: Job) -> tuple[str, str, Any]:
-        """Return the state, error and result. Whatever a job raises, the queue goes on."""
+        """Return the state, error and result. The queue continues whatever a job raises."""
         try:
             result = job.context.run(job.work, job)
         except BaseException as error:

@@ -12,7 +12,7 @@ from breakascene.models.base import Base
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.language import language_links
-from breakascene.studio.screens import charts, evaluate, extract, generate, select
+from breakascene.studio.screens import charts, evaluate, extract, generate, models, select
 from breakascene.studio.screens import queue_panel as queue_panels
 from breakascene.studio.screens.evaluate import EvaluateScreen
 from breakascene.studio.screens.events import EVENT_OPTIONS, SENT_JS, PageContext, Updates
@@ -64,6 +64,7 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
     last_progress = gr.State({})  # what this page has last displayed of the jobs
     gr.HTML(f'{language_links()}<h1>{strings.TITLE}</h1><p class="hint">{strings.TAGLINE}</p>', elem_id="head")
     build_banner(engine.base())
+    models.build(demo)
     queue_panel = queue_panels.build(page)
     with gr.Tabs(elem_id="steps") as tabs:
         with gr.Tab(strings.TAB_SELECT, id="select"):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -43,34 +44,21 @@ class TrainingData:
         cls, scene: Scene, base: Base, num_compositions: int = 0, seed: int = 0, flip: bool = False
     ) -> "TrainingData":
         """Encode the photos, their mirror images and compositions, half of which are mirrored with `flip`."""
-        rng, images = np.random.default_rng(seed), []
-        cutouts: list[list[Image.Image]] = [[] for _ in scene.handles]  # of each concept in all photos
-        for photo, concept_ids in scene.photos():
-            crop = photo.square_crop(base.image_size)
-            masks = np.zeros((len(scene.handles), *crop.masks.shape[1:]), bool)
-            masks[concept_ids] = crop.masks
-            images += [(crop.pixels, masks), (crop.pixels[:, ::-1], masks[..., ::-1])]
-            for index, k in zip(range(len(photo.concepts)), concept_ids, strict=False):
-                cutouts[k].append(cutout(photo, index))
-        for _ in range(num_compositions):
-            chosen = [some[int(rng.integers(len(some))) if len(some) > 1 else 0] for some in cutouts if some]
-            pixels, masks = compose(chosen, base.image_size, rng)
-            if flip and rng.random() < 0.5:
-                pixels, masks = pixels[:, ::-1], masks[..., ::-1]
-            background = np.zeros((int(scene.background), *masks.shape[1:]), bool)  # not part of a composition
-            images.append((pixels, np.concatenate([masks, background])))
-        pixels = np.stack([pixels for pixels, _ in images])
-        batch = max(1, PIXELS_PER_BATCH // base.image_size**2)
-        latents = [base.encode(pixels[start : start + batch]) for start in range(0, len(pixels), batch)]
-        mean, std = (torch.cat(parts) for parts in zip(*latents, strict=True))
-        masks = [torch.tensor(masks.copy(), dtype=torch.float32, device=base.device) for _, masks in images]
+        photos, cutouts = photo_images(scene, base.image_size)
+        rng = np.random.default_rng(seed)
+        compositions = composition_images(cutouts, scene.background, base.image_size, num_compositions, flip, rng)
+        images = [*photos, *compositions]
+        mean, std = encode_in_batches(base, np.stack([image.pixels for image in images]))
+        masks = [torch.tensor(image.masks.copy(), dtype=torch.float32, device=base.device) for image in images]
         return cls(
-            mean,
-            std,
-            torch.stack([losses.downsample(one, base.latent_size) for one in masks]),
-            torch.stack([losses.normalize_peak(losses.downsample(one, base.attention_size)) for one in masks]),
-            tuple(tuple(np.flatnonzero(masks.any((1, 2))).tolist()) for _, masks in images),
-            len(scene.other_photos) + 1,
+            latent_mean=mean,
+            latent_std=std,
+            masks=torch.stack([losses.downsample(one, base.latent_size) for one in masks]),
+            attention_masks=torch.stack(
+                [losses.normalize_peak(losses.downsample(one, base.attention_size)) for one in masks]
+            ),
+            visible=tuple(tuple(np.flatnonzero(image.masks.any((1, 2))).tolist()) for image in images),
+            num_photos=len(scene.other_photos) + 1,
         )
 
     @cached_property
@@ -90,6 +78,66 @@ class TrainingData:
     def areas(self) -> torch.Tensor:
         """The share of each image that each concept covers, (N, K), on the CPU."""
         return self.masks.mean((2, 3)).cpu()
+
+
+class TrainingImage(NamedTuple):
+    """Pixels (size, size, 3) uint8 and the masks of all concepts, (K, size, size) bool."""
+
+    pixels: np.ndarray
+    masks: np.ndarray
+
+    def mirrored(self) -> "TrainingImage":
+        return TrainingImage(self.pixels[:, ::-1], self.masks[..., ::-1])
+
+
+def photo_images(scene: Scene, size: int) -> tuple[list[TrainingImage], list[list[Image.Image]]]:
+    """Crop each photo of a scene to a square of `size` pixels.
+
+    Returns:
+        Each photo followed by its mirror image, and for each concept its cut-outs from all photos.
+    """
+    images, cutouts = [], [[] for _ in scene.handles]
+    for photo, concept_ids in scene.photos():
+        crop = photo.square_crop(size)
+        masks = np.zeros((len(scene.handles), *crop.masks.shape[1:]), bool)
+        masks[concept_ids] = crop.masks
+        image = TrainingImage(crop.pixels, masks)
+        images += [image, image.mirrored()]
+        for index, k in zip(range(len(photo.concepts)), concept_ids, strict=False):
+            cutouts[k].append(cutout(photo, index))
+    return images, cutouts
+
+
+def composition_images(
+    cutouts: Sequence[Sequence[Image.Image]], background: bool, size: int, count: int, flip: bool,
+    rng: np.random.Generator,
+) -> list[TrainingImage]:  # fmt: skip
+    """Compose `count` images, each from one cut-out of every concept; mirror half of them with `flip`.
+
+    Args:
+        cutouts: For each concept its cut-outs; none for the background, which is not part of a composition.
+        background: Whether the last concept is the background.
+        size: Side of the images in pixels.
+        count: Number of images.
+        flip: Whether half of them are mirrored.
+        rng: The source of all random choices.
+    """
+    images = []
+    for _ in range(count):
+        chosen = [some[int(rng.integers(len(some))) if len(some) > 1 else 0] for some in cutouts if some]
+        pixels, masks = compose(chosen, size, rng)
+        no_background = np.zeros((int(background), *masks.shape[1:]), bool)
+        image = TrainingImage(pixels, np.concatenate([masks, no_background]))
+        images.append(image.mirrored() if flip and rng.random() < 0.5 else image)
+    return images
+
+
+def encode_in_batches(base: Base, pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Encode images (N, size, size, 3) as Base.encode does, a few at a time."""
+    size = max(1, PIXELS_PER_BATCH // base.image_size**2)
+    latents = [base.encode(pixels[start : start + size]) for start in range(0, len(pixels), size)]
+    mean, std = (torch.cat(parts) for parts in zip(*latents, strict=True))
+    return mean, std
 
 
 def compose(cutouts: Sequence[Image.Image], size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

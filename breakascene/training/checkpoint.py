@@ -99,7 +99,7 @@ def save(path: Path, state: Checkpoint, identity: dict) -> None:
         with atomic_file(path) as draft:
             save_file({**tensors, "random": state.random}, draft, {"checkpoint": json.dumps(header)})
     except (OSError, SafetensorError) as error:
-        then = "resume with --resume" if path.exists() else "start again"
+        then = "resume the run" if path.exists() else "start again"
         raise UserError(f"Cannot write the checkpoint {path} ({error}): free some space, then {then}.") from error
 
 
@@ -111,7 +111,7 @@ def load(path: Path, identity: dict) -> Checkpoint:
             settings that differ.
     """
     if not path.is_file():
-        raise UserError(f"There is nothing to resume at {path}: start the run without --resume.")
+        raise UserError(f"There is nothing to resume at {path}: start the run anew.")
     try:
         tensors, metadata = validation.read_tensors(path)
         header = validation.checked_dict(validation.parse_json(metadata["checkpoint"], allow_nonfinite=True), "header")
@@ -128,7 +128,7 @@ def load(path: Path, identity: dict) -> Checkpoint:
     different = [key for key in {**saved, **identity} if saved.get(key) != identity.get(key)]
     if different:
         raise UserError(
-            "The saved run differs in {what}: resume with the same, or start without --resume.",
+            "The saved run differs in {what}: resume with the same, or start a new run.",
             what=", ".join(different),
         )
     return Checkpoint(phase, losses, tensors, random)

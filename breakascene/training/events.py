@@ -41,12 +41,12 @@ class StepEvent:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """When a run stops, and the intervals in steps at which its events have images, 0 for never."""
+    """When a run stops and which of its events have images; the arguments of `extract` with these names."""
 
-    stop: Callable[[], bool] = lambda: False
-    preview_requested: Callable[[], bool] = lambda: False
-    preview_every: int = 0
-    maps_every: int = 0
+    stop: Callable[[], bool]
+    preview_requested: Callable[[], bool]
+    preview_every: int
+    maps_every: int
 
 
 class Reporter:
@@ -61,7 +61,7 @@ class Reporter:
         self.read_every = GPU_READ_EVERY if base.device.type == "cuda" else 1
         self.time_estimator = TimeEstimator(settings)
         self.pending: list[tuple[Batch, torch.Tensor]] = []
-        self.preview = self.maps = False
+        self.preview_due = self.maps_due = False
         self.since = time.perf_counter()
 
     def start_phase(self) -> None:
@@ -72,13 +72,13 @@ class Reporter:
         """Note the outcome of a step, which the state has counted."""
         self.pending.append((batch, losses.leak.clone()))
         requested = self.options.preview_requested()
-        self.preview = requested or _due(step, self.options.preview_every)
-        self.maps = requested or _due(step, self.options.maps_every)
+        self.preview_due = requested or _due(step, self.options.preview_every)
+        self.maps_due = requested or _due(step, self.options.maps_every)
 
     @property
     def ready(self) -> bool:
         """Whether events should be read now."""
-        return self.preview or self.maps or len(self.pending) >= self.read_every
+        return self.preview_due or self.maps_due or len(self.pending) >= self.read_every
 
     def events(self, state: TrainState) -> Iterator[StepEvent]:
         """The events of the steps since the last call; the last of them has the images that are due."""
@@ -88,6 +88,7 @@ class Reporter:
         losses = state.losses[-count:]
         leaks = torch.stack([leak for _, leak in self.pending]).tolist()  # (count, B, K)
         seconds = (time.perf_counter() - self.since) / count
+        photo = self.data.latent_mean[:1]
         for i, (batch, _) in enumerate(self.pending):
             last, step = i == count - 1, state.step - count + i + 1
             seconds_left = self.time_estimator.step(state.phase, step, seconds)
@@ -100,12 +101,12 @@ class Reporter:
                 seconds=seconds,
                 seconds_left=seconds_left,
                 handles=tuple(self.handles[k] for k in sorted(set().union(*batch.subsets))),
-                previews=draw_previews(self.base, self.handles, self.settings) if last and self.preview else None,
-                maps=attention_maps(self.base, self.data, self.handles) if last and self.maps else None,
+                previews=draw_previews(self.base, self.handles, self.settings) if last and self.preview_due else None,
+                maps=attention_maps(self.base, photo, self.handles) if last and self.maps_due else None,
                 memory=self.plan,
             )
         self.pending.clear()
-        self.preview = self.maps = False
+        self.preview_due = self.maps_due = False
         self.since = time.perf_counter()
 
 

@@ -38,8 +38,11 @@ def extract(
     memory: str = "auto",
     resume: bool = False,
     save_every: int = 100,
-    **reports,
-) -> Iterator[StepEvent]:
+    stop: Callable[[], bool] = lambda: False,
+    preview_requested: Callable[[], bool] = lambda: False,
+    preview_every: int = 0,
+    maps_every: int = 0,
+) -> Generator[StepEvent, None, Concepts]:
     """Extract the concepts of a scene. Yields an event after each step; the generator's return value is the Concepts.
 
     The base is in use from the first step until the generator ends or is closed, and is then as it was: other threads
@@ -51,19 +54,22 @@ def extract(
         base: The model to fine-tune.
         settings: See `preset`.
         out: Folder of the result. A checkpoint lies beside it until all steps are done.
-        memory: "auto" or the name of a mode in memory.MEMORY_MODES. Where memory runs out, the run resumes in the next
+        memory: "auto" or the name of a mode in modes.MEMORY_MODES. Where memory runs out, the run resumes in the next
             mode from its last step or, if weights were being updated, from its last checkpoint.
         resume: Resume from the checkpoint.
         save_every: Steps between two checkpoints, 0 for none.
-        reports: Fields of ReportOptions. `stop` is called between steps and, once it returns True, ends the run with
-            the concepts extracted so far; `preview_requested` is called after each step.
+        stop: Called between steps; once it returns True, the run ends with the concepts extracted so far.
+        preview_requested: Called after each step; if it returns True, the event has previews and attention maps.
+        preview_every: Steps between two events with previews, 0 for none.
+        maps_every: Steps between two events with attention maps, 0 for none.
 
     Raises:
         UserError: If `out` cannot be written, the checkpoint is of another run, the prompt of all handles is too long,
             or memory ran out in the most economical mode too.
     """
+    options = ReportOptions(stop, preview_requested, preview_every, maps_every)
     with nullcontext() if out is None else _run_folder(out, resume):
-        return (yield from _extract(scene, base, settings, out, memory, resume, save_every, ReportOptions(**reports)))
+        return (yield from _extract(scene, base, settings, out, memory, resume, save_every, options))
 
 
 @contextmanager
@@ -92,7 +98,7 @@ def _extract(
     options: ReportOptions,
 ) -> Generator[StepEvent, None, Concepts]:
     if out is None and resume:
-        raise UserError("There is nothing to resume without a run folder: give --out.")
+        raise UserError("There is nothing to resume without a run folder: give its path as `out`.")
     identity = checkpoint.identity(scene, base, settings)
     saved = checkpoint.load(checkpoint.path_for(out), identity) if resume else None
     checkpointer = Checkpointer(checkpoint.path_for(out) if out is not None else None, identity, save_every)
@@ -119,6 +125,7 @@ def _train(
     """Do all steps, from the saved checkpoint if there is one, and return (and save) the concepts."""
     handles, eight_bit, stopped, trainable = scene.handles, plan.mode.eight_bit, False, None
     with ExitStack() as stack:
+        # Data, state and handles
         stack.enter_context(memory_mode(base, settings, plan.mode))  # first, to make room for the encoding
         data = TrainingData.for_run(scene, base, settings)
         state = TrainState(base, settings, saved)
@@ -164,6 +171,7 @@ def _train(
                         yield from reporter.events(state)
                 yield from reporter.events(state)
 
+        # Result
         concepts = Concepts(
             handles=handles,
             names=scene.names,
@@ -179,20 +187,7 @@ def _train(
             photo=scene.photo_hash,
         )
         if out is not None:
-            if stopped and state.optimizer:
-                recovery.save_checkpoint(state)
-            try:
-                concepts.save(out, scene)
-            except UserError as error:
-                if stopped or not state.optimizer or not recovery.checkpointer.enabled:
-                    raise
-                recovery.save_finished(state)
-                raise UserError(
-                    f"All steps are done, but the run cannot be written to {out} ({error.__cause__}): free some space, "
-                    "then finish it with --resume."
-                ) from error
-            if not stopped:
-                recovery.checkpointer.remove()
+            _save_run(concepts, scene, out, state, recovery, stopped)
     return concepts
 
 
@@ -210,6 +205,29 @@ def _run_step(
     return losses
 
 
+def _save_run(
+    concepts: Concepts, scene: Scene, out: Path | str, state: TrainState, recovery: Recovery, stopped: bool
+) -> None:
+    """Write the run folder; a stopped run also keeps a checkpoint, a finished one removes it.
+
+    If the folder of a finished run cannot be written, the result is kept as a checkpoint, which takes less space.
+    """
+    if stopped and state.optimizer:
+        recovery.save_checkpoint(state)
+    try:
+        concepts.save(out, scene)
+    except UserError as error:
+        if stopped or not state.optimizer or not recovery.checkpointer.enabled:
+            raise
+        recovery.save_finished(state)
+        raise UserError(
+            f"All steps are done, but the run cannot be written to {out} ({error.__cause__}): free some space, then "
+            "resume the run to finish it."
+        ) from error
+    if not stopped:
+        recovery.checkpointer.remove()
+
+
 def initial_handle_embeddings(scene: Scene, base: Base, settings: Settings) -> torch.Tensor:
     """Token embeddings (K, D) float32 at which the handles start.
 
@@ -219,7 +237,7 @@ def initial_handle_embeddings(scene: Scene, base: Base, settings: Settings) -> t
     embeddings = initial_embeddings(base, scene.names)
     if settings.init_from_image and base.image_codes:
         cutouts = [cutout(scene, index) for index in range(len(scene.concepts))]
-        embeddings[: len(cutouts)] = base.image_codes.codes(cutouts, base.vae)
+        embeddings[: len(cutouts)] = base.image_codes.encode(cutouts, base.vae)
     return embeddings
 
 
@@ -231,7 +249,13 @@ def run_extraction(
     on_event: Callable[[StepEvent], None] = lambda event: None,
     **options,
 ) -> Concepts:
-    """Run `extract` to its end with its options and return the Concepts; `on_event` is called after each step."""
+    """Run `extract` to its end and return the Concepts.
+
+    Args:
+        scene, base, settings, out: As for `extract`.
+        on_event: Called after each step.
+        options: The keyword arguments of `extract`.
+    """
     return exhaust(extract(scene, base, settings, out, **options), on_event)
 
 

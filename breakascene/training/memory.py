@@ -1,4 +1,4 @@
-"""Memory modes: their definitions, the choice of one that fits, and their application to a base.
+"""Memory modes: the choice of one that fits, and their application to a base.
 
 Not part of Settings, because the mode belongs to the machine and not to the run: "fast" and "lean" give the same
 result, bit for bit on one CPU, "least" differs by rounding, and a run started in one mode may resume in another.
@@ -20,25 +20,8 @@ from torch.utils.checkpoint import checkpoint
 from breakascene.errors import UserError
 from breakascene.models.base import Base
 from breakascene.training import memory_estimate, optim
+from breakascene.training.modes import MEMORY_MODE_NAMES, MEMORY_MODES, MemoryMode
 from breakascene.training.settings import Settings
-
-
-@dataclass(frozen=True)
-class MemoryMode:
-    """A trade-off between memory and time."""
-
-    name: str
-    description: str
-    gradient_checkpointing: bool = False  # of the UNet
-    eight_bit: bool = False  # Adam's state in 8 bits
-
-
-MEMORY_MODES = (  # from the fastest to the most economical
-    MemoryMode("fast", "keeps all activations: the fastest"),
-    MemoryMode("lean", "gradient checkpointing of the UNet: the same result, a third slower", True),
-    MemoryMode("least", "like lean, with Adam's state in 8 bits: saves most where all weights are trained", True, True),
-)
-MEMORY_MODE_NAMES = ("auto", *(mode.name for mode in MEMORY_MODES))
 
 
 @dataclass(frozen=True)

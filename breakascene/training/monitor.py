@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from breakascene.data.scene import Scene
 from breakascene.models.attention import AttentionStore, token_maps
 from breakascene.models.base import Base
 from breakascene.models.handles import token_positions, training_prompt
@@ -19,25 +18,30 @@ PREVIEW_STEPS = 8
 PHASE_2_COST = 3.0  # a step of phase 2 in steps of phase 1, for the estimate until one has been timed
 
 
-def attention_maps(base: Base, data: TrainingData | Scene, handles: Sequence[str]) -> dict[str, np.ndarray]:
-    """Attention of each handle over the photo, (s, s) float32 with peak 1. The handles must be active."""
-    data = TrainingData.encode(data, base) if isinstance(data, Scene) else data
-    maps = losses.normalize_peak(_photo_maps(base, data, handles))
+def attention_maps(base: Base, latents: torch.Tensor, handles: Sequence[str]) -> dict[str, np.ndarray]:
+    """Attention of each handle over a photo, (s, s) float32 with peak 1.
+
+    Args:
+        base: The base, to which the handles have been added.
+        latents: The photo's latents, (1, C, h, w).
+        handles: The handles.
+    """
+    maps = losses.normalize_peak(_photo_maps(base, latents, handles))
     return dict(zip(handles, maps.cpu().numpy(), strict=True))
 
 
 def attention_leak(base: Base, data: TrainingData, handles: Sequence[str]) -> dict[str, float]:
     """The share of each handle's attention that falls outside its mask in the photo, 0..1."""
-    leak = losses.leak(_photo_maps(base, data, handles), data.attention_masks[0])
+    leak = losses.leak(_photo_maps(base, data.latent_mean[:1], handles), data.attention_masks[0])
     return dict(zip(handles, leak.tolist(), strict=True))
 
 
 @torch.no_grad()
-def _photo_maps(base: Base, data: TrainingData, handles: Sequence[str]) -> torch.Tensor:
-    """(K, s, s), of one prompt with all handles; the photo has the noise of a third of the timesteps."""
+def _photo_maps(base: Base, latents: torch.Tensor, handles: Sequence[str]) -> torch.Tensor:
+    """Attention maps (K, s, s) of one prompt with all handles, at a third of the timesteps and with fixed noise."""
     timesteps = torch.tensor([base.scheduler.config.num_train_timesteps // 3], device=base.device)
-    noise = torch.randn(data.latent_mean[:1].shape, generator=torch.Generator().manual_seed(0)).to(base.device)
-    noisy_latents, _ = base.add_noise(data.latent_mean[:1], noise, timesteps)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(base.device)
+    noisy_latents, _ = base.add_noise(latents, noise, timesteps)
     prompt = training_prompt(handles)
     with base.lock.held(), AttentionStore(base.unet, base.attention_layers) as store:
         base.predict(noisy_latents, timesteps, [prompt])

@@ -7,6 +7,7 @@ from breakascene.data.scene import Scene
 from breakascene.errors import UserError
 from breakascene.models.base import Base
 from breakascene.models.lora import UNET_ATTENTION, UNET_INNER
+from breakascene.training.modes import DEFAULT_PRESET, PRESET_NAMES
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Settings:
     Section and appendix numbers are those of arXiv 2305.16311.
     """
 
-    preset: str = "light"
+    preset: str = DEFAULT_PRESET
     seed: int = 0
 
     # Optimizer
@@ -190,7 +191,6 @@ PRESETS = {
         "handle_lr_phase2": 1e-3,
     },
 }
-PRESET_NAMES = ("light", "quick", "paper")
 FEW_CONCEPTS = 4  # the number of concepts that the presets' steps are meant for
 # Area ratio from which a small concept is drowned out by a large one. Measured on the toybox with two concepts, 11 and
 # 17 times apart, without compositions: area_weighting 1 cut the small one's error by 18 to 45 % in each of four runs

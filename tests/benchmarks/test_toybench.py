@@ -20,6 +20,7 @@ from benchmarks.trials import METRICS, interval
 from breakascene.toybox.vocabulary import HELD_OUT
 from breakascene.training.augment import TrainingData
 from breakascene.training.loop import extract, run_extraction
+from breakascene.training.modes import PRESET_NAMES
 from breakascene.training.settings import Settings, preset
 from breakascene.training.step import sample_subset_of_image
 
@@ -62,7 +63,7 @@ def test_methods_have_one_start_and_one_budget(tiny_base):
             chosen[budget].total,
             chosen[budget].train_batch_size,
         )
-    assert all(chosen[name] == preset(name, tiny_base, init_from_image=True) for name in ("light", "quick", "paper"))
+    assert all(chosen[name] == preset(name, tiny_base, init_from_image=True) for name in PRESET_NAMES)
     assert len({(s.init_from_image, s.seed, s.prior_loss_weight, s.num_prior_images) for s in chosen.values()}) == 1
     assert sum(group == "ablation" for group in groups.values()) == 4
     assert chosen["start"].total == 0 and len(set(chosen.values())) == len(chosen)

@@ -96,7 +96,7 @@ def test_extract(files, case, monkeypatch):
 def test_extract_names_the_obstacle(files, monkeypatch):
     command = "extract|photo.png|--mask|ball.png|--steps|1,0"
     assert "run already contains a run" in refused(files, f"{command}|--out|run", monkeypatch)
-    assert "no_run has other files in it" in refused(files, f"{command}|--out|no_run", monkeypatch)
+    assert "no_run is not empty" in refused(files, f"{command}|--out|no_run", monkeypatch)
     assert "photo.png is a file" in refused(files, f"{command}|--out|photo.png", monkeypatch)
     assert "nothing to resume" in refused(files, f"{command}|--out|fresh|--resume|--base|{_base(files)}", monkeypatch)
 

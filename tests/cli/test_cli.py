@@ -129,7 +129,7 @@ def test_extract_then_generate(files, tiny_folder):
     output = call(*extract_arguments(files, tiny_folder, *options, "--out", files / "run"))
     assert "<asset0> (ball), <asset1> (mug), <background> (background)" in output and "step 3 of 3" in output
     concepts = Concepts.load(files / "run")
-    assert concepts.steps == 3 and concepts.seed == 5 and concepts.settings["preset"] == "light"
+    assert concepts.steps == 3 and concepts.settings["seed"] == 5 and concepts.settings["preset"] == "light"
     assert load_scene(files / "run" / "scene").names == ("ball", "mug", "background")
     assert not list(files.glob("*checkpoint*"))
 

@@ -6,7 +6,7 @@ from helpers.runs import short
 from typer.testing import CliRunner
 
 from breakascene.__main__ import app
-from breakascene.cli.export import parse_lora
+from breakascene.cli.options import parse_lora
 from breakascene.errors import UserError
 from breakascene.generation.generate import read_metadata
 from breakascene.training.loop import run_extraction

@@ -7,20 +7,20 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers.models import save_clip_and_dino
 from helpers.runs import short
 from PIL import Image
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, ViTConfig, ViTImageProcessorPil, ViTModel
 
 from breakascene.data.crop import masked_crop
 from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
 from breakascene.evaluation import report
+from breakascene.evaluation.judges import Judges, load_feature_extractor
 from breakascene.evaluation.metrics import (
     NOTHING,
     OTHER,
     Score,
     evaluate,
-    load_feature_extractor,
     load_run_scene,
     summarize,
 )
@@ -28,7 +28,6 @@ from breakascene.evaluation.prompts import default_prompts, demo_prompts
 from breakascene.generation.generate import GeneratedImage
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox.judge import load_judge
-from breakascene.toybox.pretraining.text import tokenizer
 from breakascene.toybox.pretraining.world import render_scene
 from breakascene.training.loop import exhaust, run_extraction
 
@@ -135,10 +134,8 @@ def test_predicted_classes(tiny_base, extractor, monkeypatch):
 
 
 def test_report_of_a_run(tmp_path, tiny_base, run, extractor):
-    lines = []
-    found = exhaust(
-        report.write([run], tiny_base, tmp_path / "report", extractor, extractor, num_inference_steps=2), lines.append
-    )
+    lines, measures = [], (Judges(extractor, extractor, ("A <note>.",)), Segmenter.load("toybox"))
+    found = exhaust(report.write([run], tiny_base, tmp_path / "report", *measures, num_inference_steps=2), lines.append)
     folder = tmp_path / "report"
     assert json.loads((folder / "scores.json").read_text()) == found
     scores = found["mugs"]["scores"]
@@ -146,31 +143,24 @@ def test_report_of_a_run(tmp_path, tiny_base, run, extractor):
     assert [line[:2] for line in lines] == [(i + 1, 12) for i in range(12)]
     assert len(scores) == 12 and all((folder / score["file"]).is_file() for score in scores)
     page = (folder / "index.html").read_text()
+    assert set(found["mugs"]["measured_by"].items()) == {(key, "toybox") for key in report.METRICS}
+    assert (
+        all(f"{label} (toybox&#x27;s judge)" in page for label in report.METRICS.values()) and "A &lt;note&gt;." in page
+    )
     assert all(score["file"] in page for score in scores) and "&lt;asset0&gt;" in page and "<asset0>" not in page
     again = run.parent / "other" / "mugs"
     again.parent.mkdir()
     again.symlink_to(run)
     with pytest.raises(UserError, match="same folder name"):
-        next(report.write([run, run], tiny_base, tmp_path / "twice", extractor, extractor))
-    stopped = report.write([run], tiny_base, tmp_path / "stopped", extractor, extractor, num_inference_steps=2)
+        next(report.write([run, run], tiny_base, tmp_path / "twice", *measures))
+    stopped = report.write([run], tiny_base, tmp_path / "stopped", *measures, num_inference_steps=2)
     next(stopped)
     stopped.close()
     assert sorted(path.name for path in tmp_path.glob("*ed*")) == []  # nothing partial
 
 
 def test_clip_and_dino(tmp_path, scene):
-    """Small models of the real classes with random weights."""
-    torch.manual_seed(0)
-    vision = {"image_size": 32, "patch_size": 8, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    toybox_tokenizer = tokenizer()
-    text = {"vocab_size": len(toybox_tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text |= {"bos_token_id": toybox_tokenizer.bos_token_id, "eos_token_id": toybox_tokenizer.eos_token_id}
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(tmp_path / "clip")
-    toybox_tokenizer.save_pretrained(tmp_path / "clip")
-    size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
-    CLIPImageProcessorPil(**size).save_pretrained(tmp_path / "clip")
-    ViTModel(ViTConfig(**vision)).save_pretrained(tmp_path / "dino")
-    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "dino")
+    save_clip_and_dino(tmp_path / "clip", tmp_path / "dino")
     clip, dino = load_feature_extractor(str(tmp_path / "clip")), load_feature_extractor(str(tmp_path / "dino"))
     images, texts = [scene.photo, scene.photo.rotate(90)], ["a fox", "a teapot"]
     for features in (clip.encode_images(images), clip.encode_texts(texts), dino.encode_images(images)):

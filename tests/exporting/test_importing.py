@@ -8,7 +8,7 @@ from helpers.models import assert_same_base, weights_of
 from safetensors.torch import save_file
 
 from breakascene.errors import UserError
-from breakascene.exporting.importing import load_embedding, load_lora
+from breakascene.exporting.importing import load_lora
 from breakascene.models.lora import apply_delta
 
 ATTENTION = "down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -126,8 +126,12 @@ def test_refused_loras(sd_base, sd2_base, sdxl_base, tmp_path):
 
 
 def test_refused_embeddings(sd_base, sdxl_base, tmp_path):
-    name, embedding = load_embedding(write(tmp_path, {"emb_params": torch.ones(1, 32)}), sd_base)
-    assert name == "style" and torch.equal(embedding, torch.ones(32))
+    def load(base, **embedding):
+        layer = {f"lora_unet_{ATTENTION}.diff": torch.zeros(base.weight_shapes[f"unet.{LAYER}.weight"])}
+        bundle = {f"bundle_emb.style.{key}": value for key, value in embedding.items()}
+        return load_lora(write(tmp_path, {**layer, **bundle}), base)
+
+    assert torch.equal(load(sd_base, emb_params=torch.ones(1, 32)).embeddings["style"], torch.ones(32))
     for base, tensors, message in (
         (sd_base, {"emb_params": torch.ones(1, 48)}, "does not fit"),
         (sd_base, {"emb_params": torch.ones(3, 32)}, "of one vector"),
@@ -136,4 +140,4 @@ def test_refused_embeddings(sd_base, sdxl_base, tmp_path):
         (sdxl_base, {"clip_l": torch.ones(1, 48), "clip_g": torch.ones(1, 32)}, "does not fit"),
     ):
         with pytest.raises(UserError, match=message):
-            load_embedding(write(tmp_path, tensors), base)
+            load(base, **tensors)

@@ -1,6 +1,7 @@
 """Actions of a visitor in a real browser. Every wait is for a visible change, never for a time."""
 
 import re
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,10 +14,17 @@ from breakascene.studio.screens.select_actions import samples
 sync_api = pytest.importorskip("playwright.sync_api")
 WAIT = 60_000  # ms, for an update of the page
 LONG = 300_000  # ms, for a job on a busy machine
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+CHROMIUM_FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream""".split()
 SHOTS = Path(__file__).parents[2] / "screenshots"
 
 expect = sync_api.expect
 expect.set_options(timeout=WAIT)
+
+
+def open_browser(playwright) -> sync_api.Browser:
+    return playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=CHROMIUM_FLAGS)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Models of the real architectures with small random weights, and a check that a base is unchanged."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,10 +12,23 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    ViTConfig,
+    ViTImageProcessorPil,
+    ViTModel,
+)
 
 from breakascene.models.base import Base
+from breakascene.toybox.pretraining.text import tokenizer
 
 WORDS = "a photo of and at in on the dog cat car ball mug beach snow grass object".split()
 
@@ -94,6 +108,34 @@ def save_base(
         index = json.loads((folder / "model_index.json").read_text())
         (folder / "model_index.json").write_text(json.dumps(index | {"_family": family}))
     return folder
+
+
+def save_clip_and_dino(clip: Path, dino: Path) -> None:
+    """Save small models of the real classes with random weights."""
+    torch.manual_seed(0)
+    vision = {"image_size": 32, "patch_size": 8, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    toybox_tokenizer = tokenizer()
+    text = {"vocab_size": len(toybox_tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text |= {"bos_token_id": toybox_tokenizer.bos_token_id, "eos_token_id": toybox_tokenizer.eos_token_id}
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(clip)
+    toybox_tokenizer.save_pretrained(clip)
+    size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    CLIPImageProcessorPil(**size).save_pretrained(clip)
+    ViTModel(ViTConfig(**vision)).save_pretrained(dino)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(dino)
+
+
+def tiny_sam(seed: int = 0) -> Sam:
+    """Build a SAM for images of 64 pixels, with random weights."""
+    torch.manual_seed(seed)
+    return Sam(
+        ImageEncoderViT(
+            img_size=64, patch_size=8, embed_dim=32, depth=2, num_heads=2, out_chans=32,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6), use_rel_pos=True, window_size=4, global_attn_indexes=(1,),
+        ),
+        PromptEncoder(32, (8, 8), (64, 64), 4),
+        MaskDecoder(transformer_dim=32, transformer=TwoWayTransformer(2, 32, 2, 64), iou_head_hidden_dim=32),
+    )  # fmt: skip
 
 
 def weights_of(base: Base) -> dict[str, torch.Tensor]:

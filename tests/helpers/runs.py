@@ -38,6 +38,11 @@ def step(base, data, handles, prior, settings, rng) -> Step:
     return Step(step_losses.total, losses, leak, tuple(handles[k] for k in sorted(set().union(*batch.subsets))))
 
 
+def photo_latents(base, scene) -> torch.Tensor:
+    """The latents of the scene's photo, (1, C, h, w)."""
+    return base.encode(scene.square_crop(base.image_size).pixels[None])[0]
+
+
 def stop_after(steps):
     calls = itertools.count()
     return lambda: next(calls) >= steps

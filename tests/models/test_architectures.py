@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from helpers.files import listing
 from helpers.models import assert_same_base, weights_of
-from helpers.runs import assert_same, short, stop_after
+from helpers.runs import assert_same, photo_latents, short, stop_after
 from safetensors.torch import load_file, save_file
 
 from breakascene.errors import UserError
@@ -113,7 +113,7 @@ def test_pooled_embeddings_are_taken_at_the_end_token(sdxl_base, monkeypatch):
         assert torch.equal(encoded["added_cond_kwargs"]["text_embeds"], plain["added_cond_kwargs"]["text_embeds"])
         assert [token_positions(sdxl_base, prompt, HANDLES)[i] for i in (0, 1)] == [[4], [6]]
         second = sdxl_base.encoders[1]
-        ids = second.tokens([prompt])[0].tolist()
+        ids = second.tokenize([prompt])[0].tolist()
         assert [ids[4], ids[6]] == second.tokenizer.convert_tokens_to_ids(["<asset0>", "<asset1>"])
         monkeypatch.setattr(second.model.text_model, "eos_token_id", 2)  # as transformers does by default
         wrong = sdxl_base.encode_prompts([prompt])
@@ -178,7 +178,9 @@ def test_concepts_generate_and_the_base_is_restored(base, scene, full_runs, tmp_
     loaded = Concepts.load(tmp_path / "run")
     assert loaded.id == concepts.id and loaded.embeddings.shape == (3, base.embedding_dim)
     with loaded.applied(base):
-        assert all(value.max() == 1 for value in attention_maps(base, scene, loaded.handles).values())
+        assert all(
+            value.max() == 1 for value in attention_maps(base, photo_latents(base, scene), loaded.handles).values()
+        )
     prompts = ["a photo of <asset0> and <asset1>", "a photo of <background>"]
     images = [p.image for p in generate(base, loaded, prompts, num_inference_steps=2, seed=3)]
     again = [p.image for p in generate(base, loaded, prompts, num_inference_steps=2, seed=3)]

@@ -33,7 +33,7 @@ def test_default_base(monkeypatch):
         requested.append(name)
         raise UserError("not read here")
 
-    monkeypatch.setattr("breakascene.models.loading.read", read)
+    monkeypatch.setattr("breakascene.models.loading.read_components", read)
     monkeypatch.delenv("BREAKASCENE_BASE", raising=False)
     for cuda, chosen in ((True, ""), (False, ""), (True, "someone/model"), (False, "someone/model")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)

@@ -5,7 +5,6 @@ from helpers.models import assert_same_base, weights_of
 from breakascene.errors import UserError
 from breakascene.models.handles import (
     check_prompt,
-    handle_of,
     initial_embeddings,
     token_positions,
     training_prompt,
@@ -16,7 +15,6 @@ HANDLES = ("<asset0>", "<asset1>", "<background>")
 
 
 def test_training_prompts():
-    assert handle_of(3) == "<asset3>"
     assert training_prompt(["<asset1>"]) == "a photo of <asset1>"
     assert training_prompt(["<asset2>", "<asset0>"]) == "a photo of <asset2> and <asset0>"
     assert training_prompt(["<background>", "<asset0>"]) == "a photo of <asset0> at <background>"
@@ -41,9 +39,9 @@ def test_initial_embeddings_are_the_mean_of_the_names_tokens(tiny_base):
 def test_handles_are_encoded_trained_and_removed(tiny_base):
     before = weights_of(tiny_base)
     tokenizer, prompts = tiny_base.tokenizer, ["a photo of ball at mug", "a photo of dog"]
-    plain = tiny_base.text_encoder(tiny_base.tokens(prompts)).last_hidden_state
+    plain = tiny_base.text_encoder(*tiny_base.tokenize(prompts)).last_hidden_state
     with with_handles(tiny_base, HANDLES, initial_embeddings(tiny_base, ["ball", "mug", "background"])) as parameter:
-        ids = tiny_base.tokens(["a photo of <asset0>at<asset1>", "a photo of dog"])
+        (ids,) = tiny_base.tokenize(["a photo of <asset0>at<asset1>", "a photo of dog"])
         same = tiny_base.text_encoder(ids).last_hidden_state
         # The handles have the embeddings of these words, so only the token ids differ.
         assert torch.equal(same, plain)

@@ -77,7 +77,7 @@ def test_using_the_base_between_the_steps_of_ones_own_extraction_is_refused(tiny
         next(extract(scene, tiny_base, short(tiny_base)))
     with pytest.raises(UserError, match="finish or close it"), concepts[0].applied(tiny_base):
         pass
-    assert next(events).step == 2  # it goes on
+    assert next(events).step == 2  # it continues
     events.close()
     with concepts[0].applied(tiny_base), pytest.raises(UserError, match="finish or close it"):
         next(extract(scene, tiny_base, short(tiny_base)))

@@ -10,7 +10,7 @@ from helpers.original_layout import save_original, without_weights
 from safetensors.torch import load_file, save_file
 
 from breakascene.errors import UserError
-from breakascene.models.loading import KINDS, load_base
+from breakascene.models.loading import CONFIG_SOURCES, load_base
 
 SD1 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
@@ -127,4 +127,4 @@ def test_invalid_files(sd_base, sd_folder, sdxl_folder, tmp_path, offline):
 def test_each_kind_is_identified_by_one_weight(sd_base, sd2_base, sdxl_base, tmp_path):
     for base in (sd_base, sd2_base, sdxl_base):
         names = load_file(save_original(base, tmp_path / "model.safetensors")).keys()
-        assert sum(kind in names for kind in KINDS) == 1
+        assert sum(kind in names for kind in CONFIG_SOURCES) == 1

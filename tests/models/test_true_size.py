@@ -14,7 +14,8 @@ from breakascene.models.base import Base, TextEncoder
 from breakascene.models.loading import load_base
 from breakascene.training import memory
 from breakascene.training.loop import run_extraction
-from breakascene.training.settings import PRESET_NAMES, preset
+from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.settings import preset
 
 GB = 1e9
 TARGETS = {"paper": 20 * GB, "light": 8 * GB, "quick": 6 * GB}

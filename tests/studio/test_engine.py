@@ -10,14 +10,15 @@ from breakascene.studio import engine
 from breakascene.studio.screens import extraction_job, presets
 from breakascene.studio.strings import en
 from breakascene.training.loop import extract
-from breakascene.training.settings import PRESET_NAMES, preset
+from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.settings import preset
 
 
 @pytest.fixture
 def opened(tiny_folder, monkeypatch):
     for name in ("_loaded", "_forward_seconds", "_step_seconds"):
         monkeypatch.setattr(engine, name, {})
-    assert [text for text, _ in presets.cards()] == ["\n".join(en.PRESETS[name]) for name in presets.PRESETS]
+    assert [text for text, _ in presets.cards()] == ["\n".join(en.PRESETS[name]) for name in PRESET_NAMES]
     engine.open_models(tiny_folder)
     return engine.base()
 
@@ -55,8 +56,8 @@ def test_a_shared_gpu_is_requested_for_the_seconds_that_the_work_takes(opened, s
     assert engine.fits(quick) and not engine.fits(paper)
     assert engine._extraction_lease(scene, quick, Path(), Path(), Path()) == engine.extraction_seconds(quick)
     assert engine._extraction_lease(scene, paper, Path(), Path(), Path(), True) == engine.MAX_SECONDS
-    lent = [engine._generation_lease(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
-    assert engine.TRANSFER_SECONDS < lent[0] < lent[1] < lent[2] == engine.MAX_SECONDS
+    seconds = [engine._generation_lease(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
+    assert engine.TRANSFER_SECONDS < seconds[0] < seconds[1] < seconds[2] == engine.MAX_SECONDS
     with pytest.raises(UserError, match="choose “Quick”, or fewer steps"):
         extraction_job.make_settings(scene, "paper", 1000, 1000, 0)
     for phase in (1, 2):  # a run has shown that it is slower

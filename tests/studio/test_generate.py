@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.jobs import follow, wait
 from PIL import Image
 
 from breakascene.errors import UserError
@@ -50,15 +51,15 @@ def queue():
     queue.close()
 
 
-def finished(queue, job):
-    list(queue.follow(job))
+def finished(job):
+    wait(job)
     assert job.state == DONE, job.error
     return job.result
 
 
 def generate(session, queue, prompt="a photo of <asset0>", count=1, seed=0):
     job = generation_job.submit(session, queue, session.runs.current(), prompt, count, seed, *OPTIONS)
-    return finished(queue, job)
+    return finished(job)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_places_and_styles_suit_the_base_and_replace_each_other(session, monkeyp
 
 def test_a_sheet_uses_the_same_seeds_and_is_saved_as_one_image(session, queue):
     rows = [["a <asset0> at snow", "a <asset1> at snow"], ["a <asset0> at beach", "a <asset1> at beach"]]
-    images = finished(queue, generation_job.submit_sheet(session, queue, session.runs.current(), rows, 2, 30, *OPTIONS))
+    images = finished(generation_job.submit_sheet(session, queue, session.runs.current(), rows, 2, 30, *OPTIONS))
     records = [read_metadata(path) for path in images]
     assert [record["prompt"] for record in records] == [prompt for row in rows for prompt in row for _ in range(2)]
     assert [gallery.image_seed(record) for record in records] == [30, 31] * 4
@@ -126,9 +127,9 @@ def test_a_sheet_uses_the_same_seeds_and_is_saved_as_one_image(session, queue):
 def test_a_stopped_sheet_keeps_its_finished_images(session, queue):
     rows = [["a photo of <asset0>"]] * 12
     job = generation_job.submit_sheet(session, queue, session.runs.current(), rows, 4, 1, *OPTIONS)
-    next(queue.follow(job))
+    next(follow(job))
     job.request_stop()
-    done = len(list(queue.follow(job)))
+    done = len(list(follow(job)))
     assert job.state == STOPPED and 0 < done < 48
     assert Image.open(session.gallery.sheet).height // 256 == -(-done // 4)
 
@@ -156,14 +157,14 @@ def test_one_image_of_several_is_repeated_by_its_seed(session, queue):
 def test_images_arrive_one_by_one(session, queue):
     """A stop after the first image ends the job with the image that is being generated."""
     job = generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 16, 0, 60, 2.0, "")
-    next(queue.follow(job))
+    next(follow(job))
     job.request_stop()
-    assert len(list(queue.follow(job))) <= 3 and job.state == STOPPED
+    assert len(list(follow(job))) <= 3 and job.state == STOPPED
 
 
 def test_an_image_has_the_requested_shape_and_records_it(session, queue):
     job = generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 1, 0, *OPTIONS, "wide")
-    (wide,) = finished(queue, job)
+    (wide,) = finished(job)
     record = read_metadata(wide)
     assert Image.open(wide).size == (160, 96) and generation_job.shape_of(record) == "wide"
     assert gallery.details(record)["size"] == "160 × 96"
@@ -178,7 +179,7 @@ def test_a_run_in_use_cannot_be_deleted(session, queue):
     with pytest.raises(UserError, match="still running: wait until it is done, or stop it"):
         session.delete_run()
     job.request_stop()
-    list(queue.follow(job))
+    wait(job)
     assert session.runs.current()
 
 

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from helpers.jobs import follow, wait
 from safetensors import SafetensorError
 
 from breakascene.errors import UserError
@@ -31,11 +32,6 @@ class Gate:
         return "result"
 
 
-def ended(queue, job):
-    list(queue.follow(job))
-    return job
-
-
 def test_one_job_runs_at_a_time_and_its_events_are_kept(queue):
     gate, order = Gate(), []
     first = queue.submit("a", "work", gate)
@@ -43,10 +39,10 @@ def test_one_job_runs_at_a_time_and_its_events_are_kept(queue):
     assert gate.started.wait(20)
     assert (first.state, second.state, queue.position(first), queue.position(second)) == (RUNNING, WAITING, 0, 1)
     gate.go.set()
-    assert ended(queue, second).state == DONE and order == [DONE]
+    assert wait(second).state == DONE and order == [DONE]
     assert first.result == "result"
-    assert list(queue.follow(first)) == ["through"] == list(queue.follow(queue.get(first.id, "a")))
-    assert list(queue.follow(first, since=1)) == []
+    assert list(follow(first)) == ["through"] == list(follow(queue.get(first.id, "a")))
+    assert list(follow(first, since=1)) == []
 
 
 def test_followers_see_events_while_the_job_runs(queue):
@@ -58,7 +54,7 @@ def test_followers_see_events_while_the_job_runs(queue):
             job.emit(i)
 
     job = queue.submit("a", "work", work)
-    follower = queue.follow(job)
+    follower = follow(job)
     step.set()
     assert [next(follower), next(follower), next(follower)] == [0, 1, 2]
     assert next(follower, "end") == "end" and job.ended
@@ -75,7 +71,7 @@ def test_owners_take_turns(queue):
     assert [queue.position(job) for job in jobs] == [2, 3, 1]
     gate.go.set()
     for job in jobs:
-        ended(queue, job)
+        wait(job)
     assert order == [("patient", 2), ("greedy", 0), ("greedy", 1)]
 
 
@@ -111,9 +107,9 @@ def test_a_failed_job_has_a_message_and_the_queue_continues(queue, error, messag
     def fail(job):
         raise error
 
-    failed = ended(queue, queue.submit("a", "work", fail))
+    failed = wait(queue.submit("a", "work", fail))
     assert (failed.state, failed.error) == (FAILED, message)
-    assert ended(queue, queue.submit("a", "work", lambda job: 7)).result == 7
+    assert wait(queue.submit("a", "work", lambda job: 7)).result == 7
 
 
 def test_a_stopped_job_keeps_its_result(queue):
@@ -129,7 +125,7 @@ def test_a_stopped_job_keeps_its_result(queue):
     job = queue.submit("a", "work", work)
     assert started.wait(20)
     job.request_stop()
-    assert ended(queue, job).state == STOPPED and job.result >= 1
+    assert wait(job).state == STOPPED and job.result >= 1
 
 
 def test_a_waiting_job_that_is_stopped_never_starts(queue):
@@ -137,18 +133,18 @@ def test_a_waiting_job_that_is_stopped_never_starts(queue):
     queue.submit("a", "work", gate)
     job = queue.submit("b", "work", ran.append)
     job.request_stop()
-    assert ended(queue, job).state == STOPPED
+    assert wait(job).state == STOPPED
     gate.go.set()
-    ended(queue, queue.submit("b", "work", str))
+    wait(queue.submit("b", "work", str))
     assert not ran
 
 
 def test_jobs_of_others_and_old_jobs_are_not_found(queue):
-    job = ended(queue, queue.submit("a", "work", str))
+    job = wait(queue.submit("a", "work", str))
     with pytest.raises(UserError, match="not found"):
         queue.get(job.id, "b")
     for _ in range(5):
-        ended(queue, queue.submit("a", "work", str))
+        wait(queue.submit("a", "work", str))
     with pytest.raises(UserError, match="not found"):
         queue.get(job.id, "a")
 

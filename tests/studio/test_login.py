@@ -1,4 +1,4 @@
-"""A studio that asks who comes, and one that is open to all and says so; test_mcp.py has one for this machine only."""
+"""A studio with a login, and one without, which warns; test_mcp.py has one for this machine only."""
 
 import urllib.error
 import urllib.request

@@ -63,7 +63,7 @@ def test_captions_of_a_batch_name_novel_objects_by_their_codes(vae, toybox_codes
     assert not stand_ins & set(ids.flatten().tolist())
     novel = [(row, int(x) - vocabulary_size) for row, line in enumerate(ids) for x in line if x >= vocabulary_size]
     assert novel and all(code // len(STAND_INS) == row for row, code in novel)  # each of its own scene
-    codes_of_scenes = toybox_codes.read(scenes.canvases, vae)
+    codes_of_scenes = toybox_codes.encode_canvases(scenes.canvases, vae)
     assert all((codes[code] - codes_of_scenes).norm(dim=1).min() < 1e-2 for _, code in novel)
 
 

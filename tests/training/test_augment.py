@@ -18,7 +18,8 @@ from breakascene.toybox.vocabulary import TRAINING
 from breakascene.training import checkpoint
 from breakascene.training.augment import TrainingData, compose
 from breakascene.training.loop import run_extraction
-from breakascene.training.settings import PRESET_NAMES, adapted, preset
+from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.settings import adapted, preset
 from breakascene.training.step import area_weights, sample_subset_of_image
 
 
@@ -252,3 +253,17 @@ def test_a_run_with_compositions_is_reproducible(tiny_base, scene):
     one, two = (run_extraction(scene, tiny_base, settings) for _ in range(2))
     without = run_extraction(scene, tiny_base, dataclasses.replace(settings, composition_prob=0.0))
     assert one.losses == two.losses and one.losses != without.losses
+
+
+def test_mirror_image_has_mirrored_masks(tiny_base, scene):
+    data, square = TrainingData.encode(scene, tiny_base), scene.square_crop(128)
+    assert data.masks.shape == (2, 3, 16, 16)
+    assert torch.equal(data.masks[1], data.masks[0].flip(-1)) and torch.equal(
+        data.attention_masks[1], data.attention_masks[0].flip(-1)
+    )
+    mean, _ = tiny_base.encode(square.pixels[None, :, ::-1].copy())
+    assert torch.allclose(data.latent_mean[1:], mean, atol=1e-5) and not torch.allclose(
+        data.latent_mean[0], data.latent_mean[1]
+    )
+    shares = square.masks.reshape(3, 16, 8, 16, 8).mean((2, 4))
+    np.testing.assert_allclose(data.masks[0], shares, atol=1e-6)

@@ -86,7 +86,7 @@ def test_a_run_that_does_not_fit_on_the_disk_is_finished_by_resuming(tiny_base, 
     mask = np.zeros((1500, 1500), bool)
     mask[300:1100, 300:1100] = True
     scene = make_scene(Image.fromarray(pixels), [mask], ["ball"])
-    with largest_file(3_000_000), pytest.raises(UserError, match="free some space, then finish it with --resume"):
+    with largest_file(3_000_000), pytest.raises(UserError, match="free some space, then resume the run"):
         run_extraction(scene, tiny_base, settings, tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run.checkpoint.safetensors"]
     events = []

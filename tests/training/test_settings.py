@@ -4,14 +4,16 @@ import dataclasses
 
 import pytest
 import torch
-from helpers.runs import assert_same, short, step, stop_after
+from helpers.runs import assert_same, photo_latents, short, step, stop_after
 
+from breakascene.errors import UserError
 from breakascene.models.concepts import Concepts
 from breakascene.models.handles import initial_embeddings, with_handles
 from breakascene.training.augment import TrainingData
 from breakascene.training.loop import extract, initial_handle_embeddings, run_extraction
+from breakascene.training.modes import PRESET_NAMES
 from breakascene.training.monitor import attention_maps
-from breakascene.training.settings import PRESET_NAMES, Settings, preset
+from breakascene.training.settings import Settings, preset
 
 
 @pytest.mark.parametrize("name", PRESET_NAMES)
@@ -25,7 +27,7 @@ def test_a_preset_can_be_stopped_after_any_step_and_resumes_to_the_same_end(
     for done in range(4):
         assert part.steps == done
         with Concepts.load(out).applied(tiny_base):
-            assert len(attention_maps(tiny_base, scene, part.handles)) == 3
+            assert len(attention_maps(tiny_base, photo_latents(tiny_base, scene), part.handles)) == 3
         part = run_extraction(scene, tiny_base, settings, out, stop=stop_after(1), resume=True)
     assert_same(part, uninterrupted)
 
@@ -79,3 +81,14 @@ def test_without_prior_loss_no_prior_images_are_generated(tiny_base, scene, monk
     monkeypatch.setattr("breakascene.training.loop.prior_latents", lambda *_: pytest.fail("generated"))
     without = run_extraction(scene, tiny_base, short(tiny_base, steps=(0, 1), prior_loss_weight=0.0))
     assert "prior" in with_it.losses[0] and without.losses[0].keys() == {"total", "reconstruction", "attention"}
+
+
+def test_presets_and_settings_round_trip(tiny_base):
+    for name in PRESET_NAMES:
+        settings = preset(name, tiny_base, seed=3)
+        assert settings.preset == name and settings.train_all_weights == (name == "paper") and settings.seed == 3
+        assert Settings.from_json(settings.to_json()) == settings
+    assert preset("paper", tiny_base).steps == Settings().steps == (400, 400)
+    assert Settings().handle_lr == 5e-4 and Settings().weight_lr == 2e-6  # the paper's values
+    with pytest.raises(UserError, match="quick, light or paper"):
+        preset("fast", tiny_base)

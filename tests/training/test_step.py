@@ -1,5 +1,7 @@
 """The training step against that of November 2026, and the requirements of CUDA graph capture."""
 
+from collections import Counter
+
 import pytest
 import torch
 from helpers import november_step
@@ -14,7 +16,7 @@ from breakascene.training.graphs import GraphedStep, can_capture
 from breakascene.training.loop import _run_step
 from breakascene.training.prior import prior_latents
 from breakascene.training.state import TrainState
-from breakascene.training.step import compute_losses, sample_batch
+from breakascene.training.step import compute_losses, sample_batch, sample_subset
 
 CHANGES = {
     "plain": {},
@@ -131,3 +133,17 @@ def test_a_captured_step_ends_like_an_eager_one(name, scene, tiny_folder):
             assert not graphed or step.graph is not None
             ends.append([losses["total"] for losses in state.losses])
     torch.testing.assert_close(torch.tensor(ends[0]), torch.tensor(ends[1]), rtol=1e-2, atol=1e-4)
+
+
+def test_union_sampling_frequencies():
+    rng = torch.Generator().manual_seed(0)
+    samples = [sample_subset(3, True, rng) for _ in range(6000)]
+    sizes = Counter(map(len, samples))
+    assert all(abs(sizes[size] / 6000 - 1 / 3) < 0.02 for size in (1, 2, 3))
+    subsets = Counter(tuple(sorted(sample)) for sample in samples)
+    assert all(abs(subsets[one] / 6000 - 1 / 9) < 0.015 for one in [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)])
+    first = Counter(sample[0] for sample in samples if len(sample) == 3)
+    assert all(abs(first[k] / sizes[3] - 1 / 3) < 0.04 for k in range(3))
+    assert sample_subset(1, True, rng) == [0]
+    alone = Counter(tuple(sample_subset(4, False, rng)) for _ in range(400))
+    assert sorted(alone) == [(0,), (1,), (2,), (3,)] and min(alone.values()) > 60

@@ -100,7 +100,7 @@ def _label(pen: ImageDraw.ImageDraw, size: Sequence[int], x: float, y: float, te
 
 
 def _dot(pen: ImageDraw.ImageDraw, x: float, y: float, include: bool) -> None:
-    """Draw a plus for an included point, a minus for an excluded one: told apart by shape, not by color alone."""
+    """Draw a plus for an included point, a minus for an excluded one: distinct in shape, not by color alone."""
     pen.ellipse([x - 9, y - 9, x + 9, y + 9], fill="#1a7f37" if include else "#b3261e", outline="white", width=2)
     pen.line([x - 4, y, x + 4, y], fill="white", width=2)
     if include:

@@ -1,4 +1,4 @@
-"""At the foot of step 3: how well the concepts were learned, in numbers and images."""
+"""The evaluation at the end of step 3: scores and images of the current run."""
 
 import json
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from html import escape
 import gradio as gr
 
 from breakascene.errors import UserError
+from breakascene.evaluation.judges import TOYBOX
 from breakascene.evaluation.metrics import NOTHING, OTHER
 from breakascene.rendering import html
 from breakascene.studio import engine, strings
@@ -88,11 +89,12 @@ def read_scores(run: Run) -> dict | None:
 
 def score_table(scores: dict) -> str:
     """The scores, and the confusion of the concepts, as HTML."""
-    rows = []
+    rows, models = [], measured_by(scores)
     for key, (label, percentage) in strings.METRICS.items():
         if scores[key] is not None:
-            rows.append((label, f"{scores[key]:.0%}" if percentage else f"{scores[key]:.2f}"))
-    tables = html.table([strings.TABLE_METRIC, strings.TABLE_RESULT], rows)
+            value = f"{scores[key]:.0%}" if percentage else f"{scores[key]:.2f}"
+            rows.append((label, value, strings.TOYBOX_JUDGE if models[key] == TOYBOX else models[key]))
+    tables = html.table([strings.TABLE_METRIC, strings.TABLE_RESULT, strings.TABLE_MODEL], rows)
     if scores["confusion"]:
         columns = [*scores["confusion"], OTHER, NOTHING]
         titles = [strings.CONFUSION_OTHER.get(column, column) for column in columns]
@@ -100,6 +102,13 @@ def score_table(scores: dict) -> str:
         tables += f'<p class="caption">{escape(strings.CONFUSION)}</p>'
         tables += html.table([strings.CONFUSION_REQUESTED, *titles], confusion)
     return f'<div class="figures">{tables}</div>'
+
+
+def measured_by(scores: dict) -> dict[str, str]:
+    """The model that gave each metric; reports of earlier versions name those of the similarities only."""
+    if "measured_by" in scores:
+        return scores["measured_by"]
+    return dict.fromkeys(strings.METRICS, TOYBOX) | dict(zip(("prompt", "identity"), scores["eyes"], strict=True))
 
 
 def captioned_images(run: Run, scores: dict) -> list[tuple[str, str]]:

@@ -17,8 +17,9 @@ from breakascene.studio.screens.job_panel import JobPanel
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.session import Session
 from breakascene.training.loop import StepEvent
+from breakascene.training.modes import PRESET_NAMES
 
-# The address that opens this session on any device, in the language of whoever opens it.
+# The address that opens this session on any device; it names no language, so each browser's own is used
 ADDRESS_JS = "(token) => new URL('./?session=' + token, document.baseURI).href"
 
 
@@ -98,7 +99,7 @@ def build(page: PageContext) -> ExtractScreen:
 def build_settings() -> tuple[gr.Radio, gr.Number, gr.Number, gr.Number]:
     """The preset and, under "Advanced", the steps of both phases and the seed."""
     preset = gr.Radio(
-        presets.cards(), value=presets.PRESETS[0], label=strings.PRESET, elem_id="preset", elem_classes="cards"
+        presets.cards(), value=PRESET_NAMES[0], label=strings.PRESET, elem_id="preset", elem_classes="cards"
     )
     with gr.Accordion(strings.ADVANCED, open=False, elem_id="extract-advanced"):
         first = gr.Number(None, label=strings.STEPS_PHASE_1, info=strings.STEPS_INFO, precision=0, elem_id="steps-1")

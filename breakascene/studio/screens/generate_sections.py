@@ -27,7 +27,7 @@ from breakascene.studio.state.session import Session
 CHIPS = MAX_CONCEPTS + 1  # the objects and the background
 INSERT_JS = Path(__file__).parent.with_name("static").joinpath("insert.js").read_text(encoding="utf-8")
 
-# Writes on the button how many images the contact sheet would have.
+# Updates the button's label with the number of images that the contact sheet would have.
 SHEET_LABEL_JS = """(prompt, objects, places, tries) => {
   const lines = prompt.split("\\n").filter((line) => line.trim()).length;
   return LABEL.replace("{n}", lines * Math.max(1, places.length) * Math.max(1, objects.length) * tries);
@@ -138,7 +138,7 @@ def build_settings() -> ImageSettings:
         steps = gr.Slider(1, MAX_INFERENCE_STEPS, 20, step=1, label=strings.INFERENCE_STEPS, elem_id="inference-steps")
         guidance = gr.Slider(1, 20, engine.base().default_guidance_scale, step=0.5, label=strings.GUIDANCE_SCALE)
         negative = gr.Textbox(label=strings.NEGATIVE_PROMPT, max_lines=2, max_length=MAX_PROMPT)
-    seed.input(lambda: True, None, keep_seed, **EVENT_OPTIONS)  # whoever types a seed wants to keep it
+    seed.input(lambda: True, None, keep_seed, **EVENT_OPTIONS)  # a typed seed is meant to be kept
     return ImageSettings(count, shape, advanced, seed, keep_seed, steps, guidance, negative)
 
 

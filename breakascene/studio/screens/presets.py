@@ -2,9 +2,8 @@
 
 from breakascene.errors import UserError
 from breakascene.studio import engine, strings
+from breakascene.training.modes import PRESET_NAMES
 from breakascene.training.settings import Settings
-
-PRESETS = ("quick", "light", "paper")
 
 
 def cards() -> list[tuple[str, str]]:
@@ -13,7 +12,7 @@ def cards() -> list[tuple[str, str]]:
     A label has three lines, which the style sheet sets apart: the title, the use, and the time and memory.
     """
     found = []
-    for name in PRESETS:
+    for name in PRESET_NAMES:
         title, use = strings.PRESETS[name]
         cost, settings = [], engine.settings_of(name)
         if settings is not None:
@@ -27,6 +26,6 @@ def cards() -> list[tuple[str, str]]:
 
 
 def check_fits(settings: Settings) -> None:
-    """Raise UserError if the run takes longer than a shared GPU is lent, before the visitor's quota is spent."""
+    """Raise UserError if the run takes longer than a shared GPU is granted, before the visitor's quota is spent."""
     if not engine.fits(settings):
         raise UserError(strings.EXCEEDS_GPU_TIME)

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.errors import UserError
-from breakascene.models.handles import BACKGROUND
 from breakascene.studio import engine, strings
 
 

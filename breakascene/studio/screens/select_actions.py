@@ -35,12 +35,15 @@ def require_photo(session: Session) -> SelectionHistory:
 
 def open_photo(session: Session, path: str | None) -> None:
     if path:
-        session.history.start_over(Selection(read_photo(path)))
+        photo = read_photo(path)
+        session.history.start_over(Selection(photo))
+        engine.embed(photo)
 
 
 def open_sample(session: Session, folder: Path) -> None:
     ready_made = selections.from_scene(load_scene(folder))
     session.history.start_over(Selection(ready_made.photo), ready_made)
+    engine.embed(ready_made.photo)
 
 
 def embed_photo(session: Session) -> None:

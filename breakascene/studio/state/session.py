@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from PIL import Image
+
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.studio import strings
@@ -100,6 +102,13 @@ class SessionStore:
             raise UserError(strings.SESSION_UNKNOWN)
         session.last_used = time.time()
         return session
+
+    def open_photos(self) -> list[Image.Image]:
+        """The photos in step 1 of the sessions, that of the session used last at the end."""
+        with self._lock:
+            sessions = sorted(self._sessions.values(), key=lambda session: session.last_used)
+        photos = [session.history.selection.photo for session in sessions]
+        return [photo for photo in photos if photo is not None]
 
     def delete_unused(self) -> None:
         """Delete sessions that were not used for `keep_seconds`, with their folders."""

@@ -19,6 +19,14 @@ BASE_SWITCH = (
     "the Hugging Face Hub (or set <code>BREAKASCENE_BASE</code>)."
 )
 SWITCH_TITLE = "Use another base model"
+SEGMENTER_DOWNLOADING = (
+    "SAM {name} is being downloaded for precise masks ({share:.0%}). The small segmenter is in use until then; this "
+    "changes by itself."
+)
+JUDGE_DOWNLOADING = (
+    "{name} is being downloaded for evaluations ({share:.0%}). The toybox's judge is in use until then; this changes "
+    "by itself."
+)
 
 LOADING = "Loading…"
 
@@ -255,7 +263,8 @@ METRICS = {  # of evaluation.metrics: in plain words, and whether it is a share
     "identity": ("likeness to the photo (identity, at most 1)", False),
     "prompt": ("match with the prompt (at most 1)", False),
 }
-TABLE_METRIC, TABLE_RESULT = "metric", "result"
+TABLE_METRIC, TABLE_RESULT, TABLE_MODEL = "metric", "result", "measured by"
+TOYBOX_JUDGE = "toybox's judge"
 CONFUSION = "What each object was recognized as:"
 CONFUSION_REQUESTED = "requested"
 CONFUSION_OTHER = {"something else": "something else", "nothing": "nothing"}  # metrics.OTHER, metrics.NOTHING
@@ -314,7 +323,7 @@ MESSAGES = {
         "These objects were extracted with another base model ({learned}): start the studio with that model, "
         "or extract them again."
     ),
-    "The saved run differs in {what}: resume with the same, or start without --resume.": (
+    "The saved run differs in {what}: resume with the same, or start a new run.": (
         "The stopped extraction used another base model or other settings: delete it, and extract again."
     ),
 }

@@ -109,7 +109,7 @@ def init_from_image_codes(text_encoder: CLIPTextModel, image_codes: ImageCodes, 
     token_ids = [tokenizer()(name, add_special_tokens=False).input_ids for name in TRAINING]
     used = sorted({token for ids in token_ids for token in ids})
     contains = torch.tensor([[float(token in ids) for token in used] for ids in token_ids])  # (objects, tokens)
-    codes = image_codes.codes([load_sprite(name) for name in TRAINING], vae)
+    codes = image_codes.encode([load_sprite(name) for name in TRAINING], vae)
     table[used] = torch.linalg.lstsq(contains, codes, driver="gelsd").solution
     held_out = {token for name in HELD_OUT for token in tokenizer()(name, add_special_tokens=False).input_ids}
     table[sorted(held_out.difference(used))] *= 0.1
@@ -189,7 +189,7 @@ class Pool:
         latents = self.vae.encode(to_tensor(scenes.pixels, device)).latent_dist.mean * self.vae.config.scaling_factor
         codes = torch.zeros(len(latents), len(STAND_INS), self.image_codes.axes.shape[1], device=device)
         if len(scene):
-            codes[scene, stand_in] = self.image_codes.read(scenes.canvases, self.vae)
+            codes[scene, stand_in] = self.image_codes.encode_canvases(scenes.canvases, self.vae)
         coverage, input_ids = (torch.from_numpy(x).to(device) for x in (scenes.coverage, scenes.input_ids))
         new = [latents, coverage, input_ids, codes]
         if self.latents is None:

@@ -32,7 +32,7 @@ def load_or_fit_image_codes(folder: Path, vae: AutoencoderKL, dim: int) -> Image
         images = [*_sprites(), *(novel_object(rng) for _ in range(NOVEL_OBJECTS))]
         canvas = canvases(images, vae_scale_factor(vae))
         batches = [features(canvas[start : start + 64], vae) for start in range(0, len(canvas), 64)]
-        image_codes = ImageCodes.of(torch.cat(batches).cpu(), dim)
+        image_codes = ImageCodes.fit(torch.cat(batches).cpu(), dim)
         image_codes.save(folder)
     return image_codes
 

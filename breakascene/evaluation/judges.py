@@ -1,0 +1,186 @@
+"""The models that measure images: CLIP and DINO as in the paper, or the toybox's judge."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub import HfApi
+from PIL import Image
+from torch.nn import functional as F
+
+from breakascene import hub
+from breakascene.errors import TranslatableMessage, UserError
+from breakascene.hub import DownloadFailed
+from breakascene.toybox.judge import IMAGE_SIZE, encode_images, encode_texts, load_judge
+
+TOYBOX = "toybox"
+CLIP, DINO = "openai/clip-vit-large-patch14", "facebook/dino-vitb16"  # the paper's, appendix B.2
+WAITING = "waiting"  # the reason of a DownloadFailed for a download that has not ended
+LABELS = {CLIP: "CLIP ViT-L/14", DINO: "DINO ViT-B/16"}
+VARIABLES = {CLIP: "BREAKASCENE_CLIP", DINO: "BREAKASCENE_DINO"}  # each may name a folder or another model
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureExtractor:
+    """A model that encodes images, and texts if it has a text encoder, as unit vectors.
+
+    Args:
+        name: "toybox", a folder or a hub id.
+        encode_images: Maps B images to features of shape (B, D).
+        encode_texts: Maps B texts to features of shape (B, D); None for a model without a text encoder.
+    """
+
+    name: str
+    encode_images: Callable[[Sequence[Image.Image]], torch.Tensor]
+    encode_texts: Callable[[Sequence[str]], torch.Tensor] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Judges:
+    """The two models of an evaluation.
+
+    Args:
+        text: Measures prompt similarity.
+        image: Measures identity similarity.
+        notes: A sentence for each that is the toybox's judge for want of the model asked for.
+    """
+
+    text: FeatureExtractor
+    image: FeatureExtractor
+    notes: tuple[str, ...] = ()
+
+
+def load_judges(
+    family: str, device: torch.device | str = "cpu", clip: str = "auto", dino: str = "auto", download: bool = True
+) -> Judges:
+    """Load the models that measure the images of a base.
+
+    Args:
+        family: The base's model family.
+        device: Device of the models.
+        clip, dino: Models for prompt and identity similarity, as for load_feature_extractor. "auto" is the toybox's
+            judge for the toybox. For other bases it is the paper's CLIP or DINO, or the model in BREAKASCENE_CLIP or
+            BREAKASCENE_DINO; if that is not available, it is the toybox's judge, with a note.
+        download: Whether "auto" may download a model.
+
+    Raises:
+        UserError: If a model that is not "auto" cannot be loaded.
+    """
+    notes: dict[str, None] = {}
+    extractors = []
+    for name, usual in ((clip, CLIP), (dino, DINO)):
+        if name != "auto" or family == TOYBOX:
+            extractors.append(load_feature_extractor(TOYBOX if name == "auto" else name, device))
+            continue
+        try:
+            extractors.append(_load_automatic(usual, device, download))
+        except UserError as error:
+            notes[fallback_note(usual, error)] = None
+            extractors.append(load_feature_extractor(TOYBOX, device))
+    return Judges(*extractors, tuple(notes))
+
+
+def missing() -> tuple[str, ...]:
+    """Return those of CLIP and DINO that "auto" stands for with other bases than the toybox and that are not here."""
+    names = [os.environ.get(variable) or usual for usual, variable in VARIABLES.items()]
+    return tuple(name for name in names if name in VARIABLES and hub.cached_model(name) is None)
+
+
+def _load_automatic(usual: str, device: torch.device | str, download: bool) -> FeatureExtractor:
+    """Load the model that an environment variable names, or else the usual one."""
+    if setting := os.environ.get(VARIABLES[usual]):
+        return load_feature_extractor(setting, device)
+    folder = hub.cached_model(usual)
+    if folder is None and not download:
+        raise DownloadFailed(WAITING, f"{LABELS[usual]} has not been downloaded yet.")
+    folder = folder or hub.download_model(usual)
+    return load_feature_extractor(str(folder), device, label=LABELS[usual])
+
+
+def fallback_note(usual: str, error: UserError) -> str:
+    """Return a sentence that says why the toybox's judge is in use instead of CLIP or DINO, and what to do about it."""
+    variable = VARIABLES[usual]
+    if not isinstance(error, DownloadFailed):
+        return TranslatableMessage(
+            "The toybox's judge is in use, because {name} cannot be loaded: set {variable} to the folder of a CLIP or "
+            "DINO model, and start again.",
+            name=os.environ.get(variable) or LABELS[usual], variable=variable,
+        )  # fmt: skip
+    if error.reason == WAITING:
+        return TranslatableMessage(
+            "The toybox's judge is in use, because {name} is still being downloaded: evaluate again in a few minutes.",
+            name=LABELS[usual],
+        )
+    if error.reason == hub.NO_ROOM:
+        return TranslatableMessage(
+            "The toybox's judge is in use, because there is no room for {name}: free some space and start again, or "
+            "set HF_HOME to a folder on another disk.",
+            name=LABELS[usual],
+        )
+    return TranslatableMessage(
+        "The toybox's judge is in use, because {name} could not be downloaded: connect to the internet and start "
+        "again, or set {variable} to its folder.",
+        name=LABELS[usual], variable=variable,
+    )  # fmt: skip
+
+
+def load_feature_extractor(name: str = TOYBOX, device: torch.device | str = "cpu", label: str = "") -> FeatureExtractor:
+    """Load the toybox's judge, or a transformers CLIP or vision transformer such as DINO.
+
+    Args:
+        name: "toybox", or the folder or hub id of a model.
+        device: Device of the model.
+        label: The extractor's name, by default `name`.
+
+    Raises:
+        UserError: If the model cannot be loaded.
+    """
+    if name == TOYBOX:
+        judge = load_judge(device)
+
+        @torch.no_grad()
+        def encode_with_judge(images: Sequence[Image.Image]) -> torch.Tensor:
+            size = (IMAGE_SIZE, IMAGE_SIZE)
+            resized = [image.convert("RGB").resize(size, Image.Resampling.BICUBIC) for image in images]
+            return encode_images(judge.model, np.stack([np.asarray(image) for image in resized]))
+
+        return FeatureExtractor(
+            name, encode_with_judge, torch.no_grad()(lambda texts: encode_texts(judge.model, texts))
+        )
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+    def load(**options) -> tuple:
+        model = AutoModel.from_pretrained(name, weights_only=True, **options)  # a pickle, if any, runs no code
+        tokenizer = AutoTokenizer.from_pretrained(name, **options) if hasattr(model, "text_model") else None
+        return model, AutoImageProcessor.from_pretrained(name, **options), tokenizer
+
+    try:
+        try:
+            model, processor, tokenizer = load(local_files_only=True)
+        except (OSError, ValueError):
+            if Path(name).exists():
+                raise
+            HfApi().model_info(name, timeout=10)  # fails fast without a network, where a download retries for minutes
+            model, processor, tokenizer = load()
+        model = model.eval().to(device)
+    except Exception as error:  # the hub's client passes on the errors of several network libraries
+        raise UserError(
+            f"The model {name} cannot be loaded: give the folder or hub id of a CLIP or DINO model."
+        ) from error
+
+    @torch.no_grad()
+    def encode_images_with_model(images: Sequence[Image.Image]) -> torch.Tensor:
+        batch = processor(images=[image.convert("RGB") for image in images], return_tensors="pt").to(device)
+        if tokenizer:
+            return F.normalize(model.visual_projection(model.vision_model(**batch).pooler_output), dim=-1)
+        return F.normalize(model(**batch).last_hidden_state[:, 0], dim=-1)  # the class token, as in the paper
+
+    @torch.no_grad()
+    def encode_texts_with_model(texts: Sequence[str]) -> torch.Tensor:
+        batch = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(device)
+        return F.normalize(model.text_projection(model.text_model(**batch).pooler_output), dim=-1)
+
+    return FeatureExtractor(label or name, encode_images_with_model, encode_texts_with_model if tokenizer else None)
