@@ -31,7 +31,8 @@ def on_screen(page, scene, x, y):
 
 def box_of(scene, index, margin=2):
     ys, xs = np.nonzero(scene.concepts[index].mask)
-    return xs.min() - margin, ys.min() - margin, xs.max() + margin, ys.max() + margin
+    left, top = max(0, xs.min() - margin), max(0, ys.min() - margin)
+    return left, top, xs.max() + margin, ys.max() + margin
 
 
 def drag(page, start, end):

@@ -88,7 +88,7 @@ const begin = (event, at) => {
   }
   if (event.button === 1 || spaceIsDown) return pan(at);
   if (BRUSHES.includes(tool())) return paintStroke(at);
-  if (BOXES.includes(tool())) return isOnPhoto(...at) ? dragBox(at) : null;
+  if (BOXES.includes(tool())) return dragBox(at); // from beside the photo, too: it begins at the edge
   return view.scale > 1 ? pan(at) : null;
 };
 
