@@ -31,7 +31,7 @@ STATIC = Path(__file__).with_name("static")
 NOTICES_JS = STATIC.joinpath("notices.js").read_text(encoding="utf-8")
 MESSAGES_JS = STATIC.joinpath("messages.js").read_text(encoding="utf-8")
 # The notice that nothing is selected may be old when step 2 is opened again: it gives way until the studio answers.
-NO_OLD_NOTICE_JS = f"(html) => html?.includes('nothing-selected') ? {json.dumps(charts.skeleton())} : html"
+NO_OLD_NOTICE_JS = "(html) => html?.includes('nothing-selected') ? SKELETON : html"
 NAVIGATION_JS = STATIC.joinpath("navigation.js").read_text(encoding="utf-8")
 
 
@@ -160,7 +160,8 @@ def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab
         return {**screens.select.show(session, sent[0]), tabs: gr.Tabs(selected="select")}
 
     summary = [screens.extract.summary]
-    extract_tab.select(None, summary, summary, js=NO_OLD_NOTICE_JS, api_visibility="private")
+    no_old_notice = NO_OLD_NOTICE_JS.replace("SKELETON", json.dumps(charts.skeleton()))
+    extract_tab.select(None, summary, summary, js=no_old_notice, api_visibility="private")
     page.on(extract_tab.select, screens.extract.show, (), screens.extract.outputs)
     opened = page.on(generate_tab.select, screens.generate.show, (), screens.generate.outputs)
     for event in (opened, *screens.generate.run_changes):
