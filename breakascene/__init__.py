@@ -29,6 +29,7 @@ _EXPORTS = {  # name: module that defines it
     "extract": "breakascene.training.loop",
     "run_extraction": "breakascene.training.loop",
     "Concepts": "breakascene.models.concepts",
+    "combine": "breakascene.models.combined",
     # Generation
     "GeneratedImage": "breakascene.generation.generate",
     "generate": "breakascene.generation.generate",

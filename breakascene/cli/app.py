@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from breakascene.cli import demo, evaluate, export, extract, generate, segment, studio, verify
+from breakascene.cli import demo, evaluate, export, extract, generate, library, masks, segment, studio, verify
 from breakascene.errors import UserError, resource_error
 
 USER_ERROR = 2  # exit status
@@ -58,8 +58,8 @@ def configure(context: typer.Context) -> None:
         return
     # Developer notices of the libraries would bury the one line that matters.
     warnings.simplefilter("ignore")
-    for library in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB"):
-        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    for prefix in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB"):
+        os.environ.setdefault(f"{prefix}_VERBOSITY", "error")
 
 
 app = typer.Typer(
@@ -76,8 +76,10 @@ for command in (
     extract.extract,
     generate.generate,
     export.export,
+    masks.masks,
     evaluate.evaluate,
     verify.verify,
     studio.studio,
 ):
     app.command()(command)
+app.add_typer(library.app, name="library")

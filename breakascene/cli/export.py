@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from breakascene.cli.library import run_folder
 from breakascene.cli.options import open_base
 from breakascene.files import require_writable
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder that extract wrote.")],
+    run: Annotated[str, typer.Argument(help="A run folder that extract wrote, or a run of the library.")],
     to: Annotated[
         Literal["kohya", "diffusers", "comfyui", "a1111"],
         typer.Option(help="The program: kohya for InvokeAI, SD.Next and others, a1111 also for Forge."),
@@ -23,7 +24,7 @@ def export(
     from breakascene.exporting.export import export as export_concepts
     from breakascene.models.concepts import Concepts
 
-    concepts = Concepts.load(run)
+    concepts = Concepts.load(run_folder(run))
     exported = export_concepts(concepts, open_base(base or concepts.base), to, out)
     for handle, token in exported.tokens.items():
         print(f"{handle} is {token}")

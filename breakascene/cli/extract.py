@@ -18,7 +18,11 @@ def extract(
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
     mask: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE[#CLASS][:NAME]", help="A mask and the name of its object; repeat for each object."),
+        typer.Option(
+            metavar="FILE[#CLASS][:NAME]",
+            help="A mask and the name of its object; repeat for each object. Or a folder of masks or cut-outs, whose "
+            "file names are the names, or COCO JSON.",
+        ),
     ] = None,
     background: Annotated[
         bool, typer.Option("--background", help="Also extract the rest of the photo as <background>.")
@@ -59,11 +63,16 @@ def extract(
         raise UserError(
             f"A stopped run lies at {checkpoint.path_for(out)}: continue it with --resume, or delete that file."
         )
-    from breakascene.data.scene import load_scene, read_scene
+    from breakascene.data.image_io import read_photo
+    from breakascene.data.mask_files import read_named_mask
+    from breakascene.data.scene import load_scene, make_scene
     from breakascene.evaluation.advice import run_advice, scene_advice
 
     other_photos = [load_scene(folder) for folder in also or []]
-    scene = read_scene(photo, [parse_mask(text) for text in mask or []], background, other_photos)
+    image = read_photo(photo)
+    named = [pair for text in mask or [] for pair in read_named_mask(*parse_mask(text), image, photo.name)]
+    names, masks = [name for name, _ in named], [array for _, array in named]
+    scene = make_scene(image, masks, names, background, other_photos)
     for sentence in scene_advice(scene):
         print(sentence)
     from breakascene.models.concepts import check_run_folder

@@ -1,10 +1,11 @@
-"""The command `generate`: a run folder and a prompt to images."""
+"""The command `generate`: run folders and a prompt to images."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from breakascene.cli.library import run_folder
 from breakascene.cli.options import (
     GuidanceOption,
     LoraFiles,
@@ -15,12 +16,19 @@ from breakascene.cli.options import (
     print_notes,
     read_loras,
 )
+from breakascene.errors import UserError
 from breakascene.files import require_writable
 
 
 def generate(
-    run: Annotated[Path, typer.Argument(help="A run folder, as written by extract.")],
-    prompt: Annotated[str, typer.Argument(help='The prompt, such as "a photo of <asset0> at the beach".')],
+    runs_and_prompt: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN... PROMPT",
+            help="Run folders, as written by extract, or runs of the library, and at last the prompt, such as "
+            '"a photo of <asset0> at the beach"; with several runs, <teapot> is the object named teapot.',
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the images.")],
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 1,
     seed: SeedOption = 0,
@@ -31,22 +39,36 @@ def generate(
     base: OtherBaseOption = None,
     lora: LoraFiles = None,
 ):
-    """Generate images from a prompt with the handles of a run; prints the path of each PNG, which has its metadata."""
+    """Generate images from a prompt with the handles of one or more runs.
+
+    Prints the path of each PNG, which has its metadata.
+    """
+    *runs, prompt = runs_and_prompt
+    if (Path(prompt) / "manifest.json").is_file():
+        raise UserError("There is no prompt: write it after the run folders.")
+    if not runs and not (lora and base):
+        raise UserError("There is no run folder: write it before the prompt, or give --lora and --base.")
     require_writable(out, "folder")
+    from breakascene.models.combined import combine
     from breakascene.models.concepts import Concepts
     from breakascene.models.prompts import parse_prompt
 
-    concepts = Concepts.load(run)
+    loaded = [Concepts.load(run_folder(run)) for run in runs]
+    concepts = combine(loaded) if len(loaded) > 1 else loaded[0] if loaded else None
+    handles, names = (concepts.handles, concepts.names) if concepts else ((), ())
     width_height = parse_size(size)
     if not lora:  # reports errors before the base loads; with a LoRA further handles may follow
-        parse_prompt(prompt, concepts.handles, concepts.names), parse_prompt(negative, concepts.handles)
+        parse_prompt(prompt, handles, names), parse_prompt(negative, handles, names)
     from breakascene.generation.generate import generate as generate_images
     from breakascene.generation.generate import save_image
 
     model = open_base(base or concepts.base)
     loras = read_loras(lora, model)
-    handles = (*concepts.handles, *(f"<{name}>" for one in loras for name in one.embeddings))
-    parsed = parse_prompt(prompt, handles, concepts.names, model), parse_prompt(negative, handles, base=model)
+    handles = (*handles, *(f"<{name}>" for one in loras for name in one.embeddings))
+    parsed = (
+        parse_prompt(prompt, handles, names, model),
+        parse_prompt(negative, handles, names, model, plain_names=False),
+    )
     print_notes(*parsed)
     prompt, negative = (one.text for one in parsed)
     images = generate_images(

@@ -25,8 +25,8 @@ LoraFiles = Annotated[
     typer.Option(
         "--lora",
         metavar="FILE[:SCALE]",
-        help="A LoRA of another program for this base (.safetensors, kohya or diffusers), with its strength; "
-        "repeatable.",
+        help="A LoRA of another program for this base (.safetensors, kohya or diffusers), or a folder that export "
+        "wrote, with its strength; repeatable.",
     ),
 ]
 

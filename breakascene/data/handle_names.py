@@ -1,5 +1,8 @@
 """The names of handles: "<asset0>", "<asset1>", … for the objects of a scene, and "<background>"."""
 
+import re
+from collections.abc import Sequence
+
 BACKGROUND = "<background>"
 
 
@@ -11,3 +14,22 @@ def handle_of(index: int) -> str:
 def handles_of(count: int, background: bool = False) -> tuple[str, ...]:
     """Return the handles of `count` objects and, last, that of the background."""
     return tuple(map(handle_of, range(count))) + (BACKGROUND,) * background
+
+
+def name_handles(handles: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the handles made of the concepts' names: "<teapot>", and "<owl-2>" for the second owl.
+
+    They also tell the concepts of several runs apart. The background of the first run stays "<background>".
+
+    Args:
+        handles: The handles of one or more runs, one after the other.
+        names: The plain names of the concepts.
+    """
+    named = []
+    for handle, name in zip(handles, names, strict=True):
+        stem = "background" if handle == BACKGROUND else re.sub(r"\W+", "-", name.casefold()).strip("-_") or "object"
+        candidate, number = f"<{stem}>", 2
+        while candidate in named:
+            candidate, number = f"<{stem}-{number}>", number + 1
+        named.append(candidate)
+    return tuple(named)

@@ -113,12 +113,18 @@ def example_prompts(handles: Sequence[str]) -> list[str]:
     ]
 
 
+def can_open(to: str, base: Base) -> bool:
+    """Whether the program has a model of the base's architecture; ComfyUI and A1111 do not have the toybox's."""
+    return base.family != "toybox" or to in ("kohya", "diffusers")
+
+
 def _check(concepts: Concepts, base: Base, to: str, out: Path) -> None:
     if to not in TARGETS:
         raise UserError(f'There is no export to "{to}": choose {", ".join(TARGETS[:-1])} or {TARGETS[-1]}.')
-    if base.family == "toybox" and to in ("comfyui", "a1111"):
+    if not can_open(to, base):
         raise UserError(
-            f"{readme.PROGRAMS[to]} cannot open the toybox: export to diffusers, or extract on Stable Diffusion."
+            "{program} cannot open the toybox: export to diffusers, or extract on Stable Diffusion.",
+            program=readme.PROGRAMS[to],
         )
     fits = lora.delta_fits(base, concepts.delta) and concepts.embeddings.shape[1] == base.embedding_dim
     if base.fingerprint == concepts.fingerprint and not fits:

@@ -1,12 +1,14 @@
 """Import LoRA files, and the embeddings bundled in them, that other programs made: safe loaders, every key checked."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from breakascene.errors import UserError
+from breakascene.exporting.diffusers_format import DIFFERENCES
 from breakascene.exporting.keys import known_prefixes
 from breakascene.models import lora
 from breakascene.models.base import Base
@@ -36,7 +38,7 @@ def load_lora(file: Path | str, base: Base, scale: float = 1.0) -> ExternalLora:
     """Read a LoRA in kohya's or diffusers' format for a base.
 
     Args:
-        file: A .safetensors file.
+        file: A .safetensors file, or a folder that `export` wrote, with its embeddings and weight differences.
         base: The base that it will be applied to.
         scale: Strength; 1 is that of the training.
 
@@ -44,6 +46,8 @@ def load_lora(file: Path | str, base: Base, scale: float = 1.0) -> ExternalLora:
         UserError: If the file is not a LoRA in a supported format, is damaged, or was made for another kind of base.
     """
     file = Path(file)
+    if file.is_dir():
+        return _load_folder(file, base, scale)
     tensors, metadata = _read(file)
     bundle = {key: value for key, value in tensors.items() if key.startswith("bundle_emb.")}
     tensors = {key: value for key, value in tensors.items() if key not in bundle}
@@ -54,7 +58,7 @@ def load_lora(file: Path | str, base: Base, scale: float = 1.0) -> ExternalLora:
         if {"down", "up", "alpha"} & parts.keys():
             scalar = "alpha" not in parts or parts["alpha"].numel() == 1
             if not {"down", "up"} <= parts.keys() or "diff" in parts or not scalar:
-                raise UserError(f"{file} is incomplete at {name}: download it again.")
+                raise UserError("{file} is incomplete at {name}: download it again.", file=file.name, name=name)
             a, b = parts["down"].flatten(1), parts["up"].flatten(1)
             alpha = parts["alpha"].item() if "alpha" in parts else len(a)
             delta[f"{name}.weight.A"], delta[f"{name}.weight.B"] = a, b * (scale * alpha / max(len(a), 1))
@@ -67,20 +71,53 @@ def load_lora(file: Path | str, base: Base, scale: float = 1.0) -> ExternalLora:
     return ExternalLora(file.stem, scale, delta, _bundled(file, base, bundle))
 
 
+def _load_folder(folder: Path, base: Base, scale: float) -> ExternalLora:
+    """Read an exported folder: the LoRA, the differences beside it, and the embeddings of the handles."""
+    files = [file for file in sorted(folder.glob("*.safetensors")) if file.name != DIFFERENCES]
+    if len(files) != 1:
+        raise UserError("{folder} is not an exported folder: give a LoRA file, or a folder that export wrote.",
+                        folder=str(folder))  # fmt: skip
+    loaded = load_lora(files[0], base, scale)
+    delta = dict(loaded.delta)
+    if (file := folder / DIFFERENCES).is_file():
+        differences, metadata = _read(file)
+        delta |= {f"{name}.diff": value * scale for name, value in differences.items()}
+        for name in differences:
+            _check_shape(file, base, delta, f"{name}.diff", metadata)
+        lora.check_scale(base, delta)
+    embeddings = dict(load_embedding(file, base) for file in sorted((folder / "embeddings").glob("*.safetensors")))
+    return replace(loaded, name=folder.name, delta=delta, embeddings={**loaded.embeddings, **embeddings})
+
+
+def load_embedding(file: Path | str, base: Base) -> tuple[str, torch.Tensor]:
+    """Read a textual inversion of one vector: its name, from the file name, and its embedding (D,).
+
+    Raises:
+        UserError: If the file is not such an embedding, is damaged, or was made for another kind of base.
+    """
+    file = Path(file)
+    tensors, _ = _read(file)
+    return file.stem, _embedding(file, base, tensors)
+
+
 def _read(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     if file.suffix.lower() in PICKLES:
-        raise UserError(f"{file} is a pickle, which can run code when it is read: convert it to .safetensors.")
+        raise UserError(
+            "{file} is a pickle, which can run code when it is read: convert it to .safetensors.", file=file.name
+        )
     if not file.is_file():
-        raise UserError(f"There is no file {file}: check the path.")
+        raise UserError("There is no file {file}: check the path.", file=str(file))
     try:
         with safe_open(file, "pt") as archive:
             tensors = {key: archive.get_tensor(key) for key in archive.keys()}  # noqa: SIM118
             metadata = archive.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file} is not a .safetensors file or is damaged: download it again.") from error
+        raise UserError(
+            "{file} is not a .safetensors file or is damaged: download it again.", file=file.name
+        ) from error
     tensors = {key: value.float() for key, value in tensors.items()}
     if not all(value.isfinite().all() for value in tensors.values()):
-        raise UserError(f"{file} has values that are not finite: use another file.")
+        raise UserError("{file} has values that are not finite: use another file.", file=file.name)
     return tensors, metadata
 
 
@@ -90,18 +127,25 @@ def _by_layer(file: Path, tensors: dict, base: Base, metadata: dict) -> dict[tup
     for key, value in tensors.items():
         for part, kind in _UNSUPPORTED.items():
             if part in key:
-                raise UserError(f"{file} is a {kind}, which is not supported: use a plain LoRA.")
+                raise UserError(
+                    "{file} is a {kind}, which is not supported: use a plain LoRA.", file=file.name, kind=kind
+                )
         match = _ROLES.fullmatch(key)
         if match is None:
-            raise UserError(f"{file} is not a LoRA, it has the key {key[:80]}: use a LoRA for Stable Diffusion.")
+            raise UserError(
+                "{file} is not a LoRA, it has the key {key}: use a LoRA for Stable Diffusion.",
+                file=file.name, key=key[:80],
+            )  # fmt: skip
         if match["prefix"] not in known:
-            raise UserError(_does_not_fit(file, base, metadata, f"no layer {match['prefix'][:80]}"))
+            raise _does_not_fit(file, base, metadata, f"no layer {match['prefix'][:80]}")
         parts = layers.setdefault(known[match["prefix"]], {})
         if match.lastgroup in parts:
-            raise UserError(f"{file} has two values for {match['prefix'][:80]}: download it again.")
+            raise UserError(
+                "{file} has two values for {layer}: download it again.", file=file.name, layer=match["prefix"][:80]
+            )
         parts[match.lastgroup] = value
     if not layers:
-        raise UserError(f"{file} has no LoRA in it: use a LoRA for Stable Diffusion.")
+        raise UserError("{file} has no LoRA in it: use a LoRA for Stable Diffusion.", file=file.name)
     return layers
 
 
@@ -109,7 +153,7 @@ def _check_shape(file: Path, base: Base, delta: WeightDelta, key: str, metadata:
     name, _, kind = key.rpartition(".")
     shape = base.weight_shapes.get(name)
     if shape is None:
-        raise UserError(_does_not_fit(file, base, metadata, f"no {name}"))
+        raise _does_not_fit(file, base, metadata, f"no {name}")
     if kind == "diff":
         fits = delta[key].shape == shape
     elif kind == "A":
@@ -117,13 +161,22 @@ def _check_shape(file: Path, base: Base, delta: WeightDelta, key: str, metadata:
     else:
         fits = len(delta[key]) == shape[0]
     if not fits:
-        raise UserError(_does_not_fit(file, base, metadata, f"another size of {name}"))
+        raise _does_not_fit(file, base, metadata, f"another size of {name}")
 
 
-def _does_not_fit(file: Path, base: Base, metadata: dict, reason: str) -> str:
+def _does_not_fit(file: Path, base: Base, metadata: dict, reason: str) -> UserError:
     version = str(metadata.get("ss_base_model_version", ""))
-    made_for = next((f" (it was made for {model})" for start, model in _VERSIONS if version.startswith(start)), "")
-    return f"{file} does not fit {base.name}{made_for}, which has {reason}: use a LoRA for this kind of base."
+    made_for = next((model for start, model in _VERSIONS if version.startswith(start)), "")
+    if made_for:
+        return UserError(
+            "{file} does not fit {base} (it was made for {model}), which has {reason}: use a LoRA for this kind of "
+            "base.",
+            file=file.name, base=base.name, model=made_for, reason=reason,
+        )  # fmt: skip
+    return UserError(
+        "{file} does not fit {base}, which has {reason}: use a LoRA for this kind of base.",
+        file=file.name, base=base.name, reason=reason,
+    )  # fmt: skip
 
 
 def _bundled(file: Path, base: Base, bundle: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -139,8 +192,13 @@ def _embedding(file: Path, base: Base, tensors: dict[str, torch.Tensor]) -> torc
     vectors = [tensors.get("clip_l"), tensors.get("clip_g")] if base.is_sdxl else list(tensors.values())
     dims = [encoder.embedding_dim for encoder in base.encoders]
     if len(tensors) != len(dims) or any(vector is None for vector in vectors):
-        raise UserError(f"{file} is not an embedding for {base.name}: use one for this kind of base.")
+        raise UserError(
+            "{file} is not an embedding for {base}: use one for this kind of base.", file=file.name, base=base.name
+        )
     vectors = [vector.reshape(1, -1) if vector.ndim == 1 else vector for vector in vectors]
     if [tuple(vector.shape) for vector in vectors] != [(1, dim) for dim in dims]:
-        raise UserError(f"{file} does not fit {base.name}: use an embedding of one vector for this kind of base.")
+        raise UserError(
+            "{file} does not fit {base}: use an embedding of one vector for this kind of base.",
+            file=file.name, base=base.name,
+        )  # fmt: skip
     return torch.cat(vectors, 1)[0]

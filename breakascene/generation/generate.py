@@ -93,12 +93,15 @@ def generate(
     embeddings = {f"<{name}>": embedding for lora in loras for name, embedding in lora.embeddings.items()}
     known_handles = (*(concepts.handles if concepts else ()), *embeddings)
     if clash := next((handle for handle in embeddings if concepts and handle in concepts.handles), None):
-        raise UserError(f"A LoRA brings the handle {clash}, which the run has too: rename its embedding.")
+        raise UserError("A LoRA brings the handle {handle}, which the run has too: rename its embedding.", handle=clash)
     if not all(prompt.strip() for prompt in prompts) or not prompts:
         raise UserError("The prompt is empty: describe the image to generate.")
     if count < 1 or num_inference_steps < 1:
         raise UserError("The numbers of images and of steps must be at least 1.")
-    parsed = [parse_prompt(prompt, known_handles, base=base) for prompt in (*prompts, negative_prompt)]
+    names = concepts.names if concepts else ()
+    parsed = [
+        parse_prompt(prompt, known_handles, names, base, plain_names=False) for prompt in (*prompts, negative_prompt)
+    ]
     *prompts, negative_prompt = (prompt.text for prompt in parsed)
     for note in dict.fromkeys(note for prompt in parsed for note in prompt.notes):
         warnings.warn(note, stacklevel=2)

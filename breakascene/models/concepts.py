@@ -118,6 +118,17 @@ class Concepts:
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{folder} is not a run folder or is damaged: extract again.") from error
 
+    def check(self, base: Base) -> None:
+        """Raise UserError if the concepts were extracted on another base, or do not fit it."""
+        if base.fingerprint != self.fingerprint:
+            raise UserError(
+                "These concepts were learned on {learned}, not on {base}: load that base, or extract again.",
+                learned=self.base,
+                base=base.name,
+            )
+        if not lora.delta_fits(base, self.delta) or self.embeddings.shape[1] != base.embedding_dim:
+            raise UserError("The weights of this run do not fit its base: extract again.")
+
     @contextmanager
     def applied(self, base: Base, others: Mapping[str, torch.Tensor] | None = None) -> Iterator[Base]:
         """Apply the handles and the weight delta to a base for the duration of a block; it is restored bit for bit.
@@ -129,14 +140,7 @@ class Concepts:
         Raises:
             UserError: If the concepts were extracted on another base.
         """
-        if base.fingerprint != self.fingerprint:
-            raise UserError(
-                "These concepts were learned on {learned}, not on {base}: load that base, or extract again.",
-                learned=self.base,
-                base=base.name,
-            )
-        if not lora.delta_fits(base, self.delta) or self.embeddings.shape[1] != base.embedding_dim:
-            raise UserError("The weights of this run do not fit its base: extract again.")
+        self.check(base)
         others = others or {}
         embeddings = torch.stack([*self.embeddings, *others.values()])
         with (

@@ -38,7 +38,8 @@ def graphed_forward(module: nn.Module, calls: int, batch_size: int) -> Iterator[
         batch_size: Images per call.
     """
     device = next(module.parameters()).device
-    if device.type != "cuda" or calls < MIN_CALLS or batch_size > MAX_BATCH:
+    hooked = module._forward_hooks or module._forward_pre_hooks  # what they change would not be recorded
+    if device.type != "cuda" or calls < MIN_CALLS or batch_size > MAX_BATCH or hooked:
         yield
         return
     module.forward = GraphedForward(module.forward, CudaCapture(device))

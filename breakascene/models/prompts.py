@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from breakascene.data.handle_names import BACKGROUND
+from breakascene.data.handle_names import BACKGROUND, name_handles
 from breakascene.errors import TranslatableMessage, UserError
 from breakascene.models.base import Base
 from breakascene.models.handles import check_prompt
@@ -32,18 +32,25 @@ class ParsedPrompt:
 
 
 def parse_prompt(
-    prompt: str, handles: Sequence[str], names: Sequence[str] = (), base: Base | None = None
+    prompt: str,
+    handles: Sequence[str],
+    names: Sequence[str] = (),
+    base: Base | None = None,
+    plain_names: bool = True,
 ) -> ParsedPrompt:
     """Normalize a prompt to the exact handles of a run; a prompt that has only those is returned unchanged.
 
-    Handles are understood in full width, upper case, other brackets or none, with spaces, or escaped for HTML. An
-    object's name stands for its handle if it is a whole word of the prompt, is neither quoted nor a common word of
-    prompts, names one object only, and the handle is not in the prompt already.
+    Handles are understood in full width, upper case, other brackets or none, with spaces, or escaped for HTML, and as
+    names in brackets, "<teapot>" or "<owl-2>", see name_handles. Without brackets, an object's name stands for its
+    handle if it is a whole word of the prompt, is neither quoted nor a common word of prompts, names one object only,
+    and the handle is not in the prompt already.
 
     Args:
         prompt: The prompt, or a negative prompt.
         handles: The handles of the run.
-        names: The plain names of the objects, in the order of the handles; without them, names stay plain words.
+        names: The plain names of the objects, in the order of the handles; without them, names are plain words, also in
+            brackets.
+        plain_names: Whether names without brackets stand for handles.
         base: The base, for a note about words beyond its token limit.
 
     Raises:
@@ -52,9 +59,10 @@ def parse_prompt(
     if _NO_TEXT.search(prompt):
         raise UserError("The prompt has characters that are not text: remove them, or type the prompt again.")
     notes: list[TranslatableMessage] = []
-    text = _exact_handles(prompt, handles)
+    text = _exact_handles(prompt, handles, names)
     text = _without_weights(text, notes)
-    text = _names_to_handles(text, handles, names, notes)
+    if plain_names:
+        text = _names_to_handles(text, handles, names, notes)
     check_prompt(text, handles)
     if base is not None and (rest := words_beyond_limit(base, text, handles)):
         notes.append(
@@ -80,10 +88,13 @@ def words_beyond_limit(base: Base, prompt: str, handles: Sequence[str]) -> str:
     return ""
 
 
-def _exact_handles(prompt: str, handles: Sequence[str]) -> str:
+def _exact_handles(prompt: str, handles: Sequence[str], names: Sequence[str]) -> str:
     if not handles:
         return prompt
-    known = {_stem(handle[1:-1]): handle for handle in handles}
+    known = {}
+    for alias, handle in zip(name_handles(handles[: len(names)], names), handles, strict=False):
+        known |= {alias[1:-1].replace("-", ""): handle, alias[1:-1]: handle}  # <teddy bear> and <teddy-bear>
+    known |= {_stem(handle[1:-1]): handle for handle in handles}
 
     def exact(match: re.Match) -> str:
         stem = _stem(match[1])

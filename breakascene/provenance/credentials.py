@@ -41,7 +41,8 @@ def png_bytes(image: Image.Image, text: Mapping[str, str] | None = None, photo: 
     Args:
         image: The generated image. With BREAKASCENE_MARK, that text is drawn into its lower right corner.
         text: Further text chunks of the PNG, key → value.
-        photo: SHA-256 of the photo that the image's objects come from, as hex digits, named as an ingredient.
+        photo: SHA-256 of the photo that the image's objects come from, as hex digits, named as an ingredient; those of
+            several photos are joined by "+".
 
     Raises:
         UserError: If the image cannot be signed.
@@ -86,7 +87,7 @@ def _signed(png: bytes, folder: Path, photo: str) -> bytes:
     }
     if photo:
         ingredient = {"title": "photo", "format": "image/png", "relationship": "inputTo"}
-        manifest["ingredients"] = [{**ingredient, "instance_id": f"urn:sha256:{photo}"}]
+        manifest["ingredients"] = [{**ingredient, "instance_id": f"urn:sha256:{one}"} for one in photo.split("+")]
     settings = {"builder": {"thumbnail": {"enabled": False}}, "verify": OFFLINE}
     signed = io.BytesIO()
     try:
@@ -109,7 +110,7 @@ class Verification:
             no longer valid), "unsigned" (says that it was generated, without a signature) or "unknown".
         signer: Organization in the signing certificate, or "".
         source: Digital source type, the last part of IPTC's URI, or "".
-        photo: SHA-256 of the photo named as an ingredient, or "".
+        photo: SHA-256 of the photo named as an ingredient, or ""; several are joined by "+".
     """
 
     state: str
@@ -180,7 +181,7 @@ def _verify_manifest(file: Path, folder: Path | None) -> Verification | None:
         state,
         signer=str(signature.get("issuer") or ""),
         source=source.rpartition("/")[2],
-        photo=next((name.removeprefix("urn:sha256:") for name in identifiers if name.startswith("urn:sha256:")), ""),
+        photo="+".join(name.removeprefix("urn:sha256:") for name in identifiers if name.startswith("urn:sha256:")),
     )
 
 

@@ -1,4 +1,4 @@
-"""Three named endpoints for programs (gradio_client): /segment, /extract and /generate.
+"""Four named endpoints for programs (gradio_client): /segment, /extract, /generate and /export.
 
 Each client has a session of its own, or reopens one with the token that /extract returns, or that the address of a page
 contains. Runs of other sessions are not found, even by their ids.
@@ -18,7 +18,7 @@ from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, Job, JobQueue
-from breakascene.studio.screens import extraction_job, generation_job
+from breakascene.studio.screens import export, extraction_job, generation_job
 from breakascene.studio.screens.events import log
 from breakascene.studio.screens.generation_job import SQUARE
 from breakascene.studio.screens.select_sections import photo_input
@@ -37,7 +37,7 @@ def build(sessions: SessionStore, queue: JobQueue) -> None:
     endpoints = Endpoints(sessions, queue)
     with gr.Group(visible=False):
         button = gr.Button()
-        for build_endpoint in (build_segment, build_extract, build_generate):
+        for build_endpoint in (build_segment, build_extract, build_generate, build_export):
             build_endpoint(button, endpoints)
 
 
@@ -88,15 +88,26 @@ class Endpoints:
         yield {"step": len(job.events), "total": settings.total, "run": job.result, "state": job.state,
                "handles": list(scene.handles), "session": session.token, "desk": session.token}  # fmt: skip
 
-    def generate(self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE):
-        """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images."""
-        matching = [own for own in session.runs.list() if own.id == run]
-        if not matching:
-            raise UserError(strings.OBJECT_SET_UNKNOWN)
-        options = (steps, guidance, negative, shape)
-        job = generation_job.submit(session, self.queue, matching[0], prompt, count, seed, *options)
+    def generate(
+        self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE, lora=None,
+        lora_scale=1.0,
+    ):  # fmt: skip
+        """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images.
+
+        With several runs, separated by commas, <teapot> is the object named teapot.
+        """
+        options = (steps, guidance, negative, shape, lora, lora_scale)
+        runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
+        job = generation_job.submit(session, self.queue, runs, prompt, count, seed, *options)
         for events in _watch(job):
             yield [str(path) for path in events]
+
+    def export(self, session, run, program="diffusers"):
+        """Export a run to diffusers, comfyui, a1111 or kohya: a zip with a LoRA, embeddings, images and a README."""
+        job = export.submit(session, self.queue, session.runs.find([run]).runs[0], program)
+        for _ in _watch(job):
+            pass
+        return str(job.result.path)
 
     def handler(self, act: Callable) -> Callable:
         """Turn act(session, …) into a Gradio handler(request, …) with the argument names of act."""
@@ -154,9 +165,16 @@ def build_generate(button: gr.Button, endpoints: Endpoints) -> None:
         gr.Number(engine.base().default_guidance_scale, label="guidance"),
         gr.Textbox(label="negative"),
         gr.Textbox(SQUARE, label="shape"),
+        gr.File(label="lora"),
+        gr.Number(1, label="lora_scale"),
     ]
     images = gr.File(label="pictures", file_count="multiple")
     button.click(endpoints.handler(endpoints.generate), inputs, images, api_name="generate", **OPTIONS)
+
+
+def build_export(button: gr.Button, endpoints: Endpoints) -> None:
+    inputs = [gr.Textbox(label="run"), gr.Textbox("diffusers", label="program")]
+    button.click(endpoints.handler(endpoints.export), inputs, gr.File(label="zip"), api_name="export", **OPTIONS)
 
 
 def json_input(label: str, description: str, items: dict) -> gr.JSON:

@@ -1,4 +1,4 @@
-"""The loaded models, and the three calls that need the GPU: extract, generate and evaluate.
+"""The loaded models, and the calls that need the GPU: extract, generate, evaluate and export.
 
 On a Hugging Face ZeroGPU Space the decorated functions run in another process: they take plain values, find the models
 in this module, and yield their results.
@@ -18,10 +18,14 @@ from PIL import Image
 from breakascene.data.scene import Scene
 from breakascene.evaluation import report
 from breakascene.evaluation.judges import load_judges
+from breakascene.exporting.export import TARGETS, Exported, can_open
+from breakascene.exporting.export import export as export_concepts
+from breakascene.exporting.importing import load_lora
 from breakascene.files import atomic_file
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
 from breakascene.models.base import Base
+from breakascene.models.combined import combine
 from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
@@ -41,6 +45,7 @@ except ImportError:
 # A ZeroGPU Space grants its GPU for the requested seconds, and counts them against the visitor's quota.
 MAX_SECONDS = 240  # the longest request
 EVALUATION_SECONDS = 120
+EXPORT_SECONDS = 60
 TRANSFER_SECONDS = 20  # to move the weights to the GPU
 DEFAULT_STEP_SECONDS = 0.3  # a training step, until one was timed
 DEFAULT_DENOISING_SECONDS = 0.1  # an inference step of one image
@@ -82,7 +87,7 @@ def _extraction_lease(scene: Scene, settings: Settings, *_) -> int:
 
 
 def _generation_lease(
-    run: Path, prompts: Sequence[str], *_, count: int = 1, num_inference_steps: int = 20, **__
+    runs: Sequence[Path], prompts: Sequence[str], *_, count: int = 1, num_inference_steps: int = 20, **__
 ) -> int:
     seconds = DEFAULT_DENOISING_SECONDS * len(prompts) * count * num_inference_steps
     return min(MAX_SECONDS, round(TRANSFER_SECONDS + seconds))
@@ -192,19 +197,30 @@ def _delete_if_exists(file: Path) -> bool:
 
 @on_gpu(_generation_lease)
 def generate(
-    run: Path, prompts: Sequence[str], stop_file: Path, live_image: Path | None = None, **options
+    runs: Sequence[Path],
+    prompts: Sequence[str],
+    stop_file: Path,
+    live_image: Path | None = None,
+    loras: Sequence[tuple[Path, float]] = (),
+    **options,
 ) -> Iterator[GeneratedImage]:
-    """Generate images from a run folder one by one, until all are done or `stop_file` exists.
+    """Generate images from run folders one by one, until all are done or `stop_file` exists.
 
-    Previews of the image that is being generated are written to `live_image`.
+    Args:
+        runs: With several, the handles are those of `combine`.
+        live_image: File for previews of the image that is being generated.
+        loras: Files of other programs' LoRAs with their strengths.
     """
 
     def save_preview(image: Image.Image) -> None:
         with atomic_file(live_image) as draft:
             image.save(draft, "WEBP", quality=80)
 
-    on_preview = save_preview if live_image else None
-    for image in generate_images(base(), Concepts.load(run), prompts, on_preview=on_preview, **options):
+    options["on_preview"] = save_preview if live_image else None
+    options["loras"] = [load_lora(file, base(), scale) for file, scale in loras]
+    loaded = [Concepts.load(run) for run in runs]
+    concepts = combine(loaded) if len(loaded) > 1 else loaded[0]
+    for image in generate_images(base(), concepts, prompts, **options):
         yield image
         if stop_file.exists():
             return
@@ -224,6 +240,17 @@ def evaluate(run: Path, out: Path, stop_file: Path) -> Iterator[tuple[int, int, 
         yield event
         if stop_file.exists():
             return
+
+
+@on_gpu(EXPORT_SECONDS)
+def export(run: Path, to: str, out: Path) -> Exported:
+    """Export a run folder to another program, into the new folder `out`."""
+    return export_concepts(Concepts.load(run), base(), to, out)
+
+
+def export_programs() -> list[str]:
+    """The programs that can open the base in use."""
+    return [to for to in TARGETS if can_open(to, base())]
 
 
 def record_step_time(settings: Settings, event: StepEvent) -> None:

@@ -12,10 +12,11 @@ from breakascene.models.base import Base
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.language import language_links
-from breakascene.studio.screens import charts, evaluate, extract, generate, models, select
+from breakascene.studio.screens import charts, evaluate, export, extract, generate, models, select
 from breakascene.studio.screens import queue_panel as queue_panels
 from breakascene.studio.screens.evaluate import EvaluateScreen
 from breakascene.studio.screens.events import EVENT_OPTIONS, SENT_JS, PageContext, Updates
+from breakascene.studio.screens.export import ExportScreen
 from breakascene.studio.screens.extract import ExtractScreen
 from breakascene.studio.screens.extraction_job import restore_pending
 from breakascene.studio.screens.generate import GenerateScreen
@@ -41,17 +42,21 @@ class Screens:
     extract: ExtractScreen
     generate: GenerateScreen
     evaluate: EvaluateScreen
+    export: ExportScreen
     queue: QueuePanel
 
     @property
+    def all(self) -> list:
+        return [self.select, self.extract, self.generate, self.evaluate, self.export, self.queue]
+
+    @property
     def outputs(self) -> list:
-        screens = (self.select, self.extract, self.generate, self.evaluate, self.queue)
-        return [component for screen in screens for component in screen.outputs]
+        return [component for screen in self.all for component in screen.outputs]
 
     def show(self, session: Session, page: float) -> Updates:
         """Updates of all outputs for the page with this time origin."""
         updates = self.select.show(session, page)
-        for screen in (self.extract, self.generate, self.evaluate, self.queue):
+        for screen in self.all[1:]:
             updates |= screen.show(session)
         return updates
 
@@ -74,7 +79,8 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
         with gr.Tab(strings.TAB_GENERATE, id="generate") as generate_tab:
             generate_screen = generate.build(page)
             evaluate_screen = evaluate.build(page)
-    screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen, queue_panel)
+            export_screen = export.build(page)
+    screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen, export_screen, queue_panel)
     load_scripts(demo)
     connect_arrival(demo, page, screens, tabs, browser, last_progress)
     connect_progress(page, screens, last_progress, heartbeat)
@@ -99,7 +105,7 @@ def connect_arrival(
         return [page.sessions.open(token).token] * 3
 
     def show(session: Session, sent) -> Updates:
-        session.suggested_run = None  # a new page gets a suggested prompt
+        session.suggested_runs = None  # a new page gets a suggested prompt
         session.gallery.choose(None)
         restored = restore_pending(session, page.queue)
         updates = {last_progress: progress_of(session, page.queue), page.timer: gr.Timer(active=session.busy())}
@@ -144,10 +150,12 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
             updates |= generate_screen.progress(session)
         if changed & {"evaluation", "extracted"}:
             updates |= evaluate_screen.show(session)
+        if changed & {"export", "extracted"}:
+            updates |= screens.export.show(session)
         return updates
 
-    outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, *screens.queue.outputs,
-               last_progress, page.timer]  # fmt: skip
+    outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, *screens.export.outputs,
+               *screens.queue.outputs, last_progress, page.timer]  # fmt: skip
     for timer, act in ((page.timer, follow), (heartbeat, look)):
         page.on(timer.tick, act, [last_progress], outputs, queue=False, trigger_mode="once")
 
@@ -166,6 +174,7 @@ def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab
     opened = page.on(generate_tab.select, screens.generate.show, (), screens.generate.outputs)
     for event in (opened, *screens.generate.run_changes):
         page.on(event.then, screens.evaluate.show, (), screens.evaluate.outputs)
+        page.on(event.then, screens.export.show, (), screens.export.outputs)
     screens.select.next.click(lambda: gr.Tabs(selected="extract"), None, tabs, **EVENT_OPTIONS)
     screens.extract.next.click(lambda: gr.Tabs(selected="generate"), None, tabs, **EVENT_OPTIONS)
     outputs = [*screens.select.outputs, tabs]
@@ -205,8 +214,8 @@ def progress_of(session: Session, queue: JobQueue) -> dict[str, Any]:
         live = job.live_image.stat().st_mtime_ns if job.live_image.exists() else 0
         return job.id, job.state, len(job.events), queue.position(job), job.stop_requested(), live
 
-    jobs = {"extraction": session.extraction, "generation": session.generation, "evaluation": session.evaluation}
-    progress = {kind: state(job) for kind, job in jobs.items() if job}
+    kinds = ("extraction", "generation", "evaluation", "export")
+    progress = {kind: state(job) for kind in kinds if (job := getattr(session, kind))}
     if job := session.extraction:
         progress["strips"] = (job.id, sum(bool(event.maps or event.previews) for event in job.events))
         progress["extracted"] = (job.id, job.ended)

@@ -121,13 +121,15 @@ def test_refused_loras(sd_base, sd2_base, sdxl_base, tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=message):
             load_lora(tmp_path / name, sd_base)
+    with pytest.raises(UserError, match="is not an exported folder"):
+        load_lora(tmp_path, sd_base)
     with pytest.raises(UserError, match="There is no file"):
         load_lora(tmp_path / "nowhere.safetensors", sd_base)
 
 
 def test_refused_embeddings(sd_base, sdxl_base, tmp_path):
     def load(base, **embedding):
-        layer = {f"lora_unet_{ATTENTION}.diff": torch.zeros(base.weight_shapes[f"unet.{LAYER}.weight"])}
+        layer = {"lora_unet_conv_in.diff": torch.zeros(base.weight_shapes["unet.conv_in.weight"])}
         bundle = {f"bundle_emb.style.{key}": value for key, value in embedding.items()}
         return load_lora(write(tmp_path, {**layer, **bundle}), base)
 

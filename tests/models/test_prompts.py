@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from breakascene.data.handle_names import name_handles
 from breakascene.errors import TranslatableMessage, UserError
 from breakascene.generation.generate import generate, save_image
 from breakascene.models.handles import initial_embeddings, token_positions, with_handles
@@ -26,6 +27,28 @@ def parsed(prompt, handles=HANDLES, names=NAMES):
 def test_every_spelling_of_a_handle_is_understood(spelling):
     for prompt in ("a photo of {} at the beach", "{}, {} and 3 > 2", "a photo of ({})"):
         assert parsed(prompt.replace("{}", spelling)) == prompt.replace("{}", "<asset0>")
+
+
+@pytest.mark.parametrize(
+    "spelling", ["<teddy-bear>", "<teddy bear>", "＜Teddy-Bear＞", "[teddy bear]", "&lt;teddy-bear&gt;"]
+)
+def test_a_name_in_brackets_is_the_handle(spelling):
+    assert parsed(f"a photo of {spelling} at the beach") == "a photo of <asset0> at the beach"
+    assert parse_prompt(f"{spelling} beside a mug", HANDLES, NAMES, plain_names=False).text == "<asset0> beside a mug"
+    with pytest.raises(UserError, match="<owl> is an unknown handle"):
+        parsed("<owl>")
+
+
+def test_handles_made_of_names_are_unique_and_stable():
+    names = ("Owl", "bubble tea", "owl", "ふくろう", "!?", "owl", "background", "owl 2", "background")
+    handles = (*(f"<asset{i}>" for i in range(6)), "<background>", "<asset0>", "<background>")
+    named = name_handles(handles, names)
+    assert named == (
+        "<owl>", "<bubble-tea>", "<owl-2>", "<ふくろう>", "<object>", "<owl-3>", "<background>", "<owl-2-2>",
+        "<background-2>",
+    )  # fmt: skip
+    assert parse_prompt("<owl-2> and <ふくろう>", handles[:6], names[:6]).text == "<asset2> and <asset3>"
+    assert parse_prompt("<owl> and <owl-2>", named, names).text == "<owl> and <owl-2>"
 
 
 def test_exact_prompts_are_unchanged():

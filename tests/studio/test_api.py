@@ -1,6 +1,7 @@
 """The named endpoints: gradio_client against the running app."""
 
 import re
+import zipfile
 from pathlib import Path
 
 import httpx
@@ -50,8 +51,9 @@ def run(address, sample):
     return job.outputs()
 
 
-def test_only_the_three_endpoints_are_offered(client):
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/segment", "/extract", "/generate"}
+def test_only_the_four_endpoints_are_offered(client):
+    endpoints = set(client.view_api(return_format="dict")["named_endpoints"])
+    assert endpoints == {"/segment", "/extract", "/generate", "/export"}
 
 
 def test_segment_returns_a_mask_that_contains_the_click(client, sample, photo):
@@ -106,6 +108,43 @@ def test_the_same_seed_gives_the_same_image(client, run):
         return np.asarray(Image.open(path)).astype(int)
 
     assert abs(image(3) - image(3)).max() <= 1 < abs(image(3) - image(4)).max()
+
+
+def test_an_export_laid_over_the_plain_names_draws_the_same_picture(client, run, tmp_path):
+    file = client.predict(run[-1]["run"], "kohya", api_name="/export")
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(tmp_path)
+        (folder,) = tmp_path.glob("*-kohya")
+        assert all(Path(name).parts[0] == folder.name for name in archive.namelist())
+    assert (folder / "README.md").is_file() and len(list((folder / "images").iterdir())) == 3
+    assert len(list((folder / "embeddings").iterdir())) == len(run[-1]["handles"])
+    (lora,) = folder.glob("*.safetensors")
+
+    def draw(*options):
+        values = (run[-1]["run"], "a photo of <asset0>", 1, 5, 2, 2.0, "", "square", *options)
+        (path,) = client.predict(*values, api_name="/generate")
+        return np.asarray(Image.open(path)).astype(int), read_metadata(path).get("loras")
+
+    plain, no_loras = draw()
+    doubled, loras = draw(handle_file(str(lora)), 1.0)
+    undone, _ = draw(handle_file(str(lora)), 0.0)
+    assert no_loras is None and loras == {lora.stem: 1.0}
+    assert abs(undone - plain).max() <= 1 < abs(doubled - plain).max()
+
+
+@pytest.mark.parametrize(
+    ("program", "sentence"), [("fooocus", "no export to that program"), ("comfyui", "ComfyUI cannot open the toybox")]
+)
+def test_a_wrong_program_is_refused_in_one_sentence(client, run, program, sentence):
+    with pytest.raises(AppError, match=sentence):
+        client.predict(run[-1]["run"], program, api_name="/export")
+
+
+def test_a_file_that_is_no_lora_is_refused_in_one_sentence(client, run, tmp_path):
+    (tmp_path / "style.safetensors").write_bytes(b"dear")
+    values = (run[-1]["run"], "a photo of <asset0>", 1, 5, 2, 2.0, "", "square")
+    with pytest.raises(AppError, match=r"style\.safetensors is not a \.safetensors file or is damaged"):
+        client.predict(*values, handle_file(str(tmp_path / "style.safetensors")), 1.0, api_name="/generate")
 
 
 @pytest.mark.parametrize(

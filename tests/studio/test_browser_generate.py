@@ -1,5 +1,6 @@
 """Step 3 in a real browser: contact sheets, favorites, reused settings, evaluation, object sets as files."""
 
+import shutil
 import zipfile
 
 import numpy as np
@@ -19,8 +20,10 @@ from helpers.studio import add_session
 from PIL import Image
 
 from breakascene.data.scene import load_scene
+from breakascene.generation.generate import read_metadata
 from breakascene.studio import engine
 from breakascene.studio.screens.select_actions import samples
+from breakascene.studio.strings import en, ja
 from breakascene.training.loop import run_extraction
 from breakascene.training.settings import preset
 
@@ -56,7 +59,8 @@ def test_object_sets_are_exported_deleted_imported_renamed_and_reopened(page, tm
     page.locator("input[type=file][accept='.zip']").set_input_files(tmp_path / "bad.zip")
     expect_notice(page, "This file cannot be imported")
     type_in(page.locator("#run-name :is(input, textarea)"), "The old set")
-    page.locator("#rename-run").click()
+    type_in(page.locator("#run-tags :is(input, textarea)"), "toys, blue")
+    page.locator("#save-details").click()
     shot(page, "object-sets")
     page.locator("#reopen-run").click()
     expect(page.locator("#canvas img")).to_be_visible()
@@ -64,7 +68,7 @@ def test_object_sets_are_exported_deleted_imported_renamed_and_reopened(page, tm
     page.locator("#to-generate").click(timeout=LONG)
     expect(page.locator("#runs")).to_be_visible()
     page.locator("#runs input").click()
-    page.get_by_role("option", name="The old set").click()
+    page.get_by_role("option", name="The old set · toys · blue").click()
     expect(page.locator("#run-name :is(input, textarea)")).to_have_value("The old set")
 
 
@@ -155,3 +159,67 @@ def test_an_evaluation_shows_scores_and_writes_a_report(page):
     delete(page, "run")
     expect(page.locator("#evaluate-result table")).to_have_count(0)
     expect(page.locator("#evaluate-start")).to_be_disabled()
+
+
+@pytest.fixture(scope="module")
+def trained_run(address, tmp_path_factory):
+    """A run with trained weights, which an export needs."""
+    out = tmp_path_factory.mktemp("runs") / "trained"
+    run_extraction(load_scene(samples()[1]), engine.base(), preset("quick", engine.base(), steps=(1, 1)), out)
+    return out
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "ja-JP"])
+def test_an_export_is_downloaded_and_its_lora_laid_over_an_image(
+    browser, address, studio_data, trained_run, locale, tmp_path
+):
+    texts = {"en-GB": en, "ja-JP": ja}[locale]
+    with visitor(browser, address, locale=locale, start=add_session(studio_data, trained_run)) as page:
+        page.get_by_role("tab", name=texts.TAB_GENERATE).click()
+        page.locator("#export > button").click()
+        expect(page.locator("#export-program label")).to_have_count(2)  # the others have no toybox
+        page.locator("#export-program").get_by_label(texts.EXPORT_PROGRAMS["kohya"]).check()
+        page.locator("#export-start").click()
+        expect(page.locator("#export-status")).to_contain_text(texts.EXPORTED.split("{")[0].strip(), timeout=LONG)
+        shot(page, f"export-{locale[:2]}")
+        with page.expect_download() as download:
+            page.locator("#export-download").click()
+        assert download.value.suggested_filename.endswith("-kohya.zip")
+        with zipfile.ZipFile(download.value.path()) as archive:
+            lora = next(name for name in archive.namelist() if name.count("/") == 1 and name.endswith(".safetensors"))
+            archive.extract(lora, tmp_path)
+        set_inference_steps(page, 1)
+        page.locator("#lora input[type=file]").set_input_files(tmp_path / lora)
+        type_in(page.locator("#lora-scale input[type=number]"), "0.5")
+        page.locator("#generate").click()
+        page.locator("#gallery .grid-container button").first.click(timeout=LONG)
+        with page.expect_download() as download:
+            page.locator("#download-image").click()
+        assert read_metadata(download.value.path())["loras"] == {(tmp_path / lora).stem: 0.5}
+
+
+def test_objects_of_two_sets_are_combined_in_one_image(browser, address, studio_data, run, trained_run, tmp_path):
+    path = add_session(studio_data, trained_run)
+    shutil.copytree(run, studio_data / path.split("=")[1] / "runs" / "other")
+    with visitor(browser, address, start=path) as page:
+        page.get_by_role("tab", name="3 · Generate").click()
+        expect(page.locator("#chip-0")).to_contain_text("<asset0>")
+        page.locator("#added-runs input").click()
+        page.get_by_role("option").first.click()
+        expect(page.locator("#chip-0")).to_contain_text("<flamingo>")
+        expect(page.locator("#chip-2")).to_contain_text("<flamingo-2>")
+        expect(page.locator("#prompt textarea")).to_have_value("a photo of <flamingo> and <flamingo-2> at the beach")
+        shot(page, "combined")
+        set_inference_steps(page, 2)
+        type_in(page.locator("#count input[type=number]"), "1")
+        page.locator("#generate").click()
+        page.locator("#gallery .grid-container button").first.click(timeout=LONG)
+        with page.expect_download() as download:
+            page.locator("#download-image").click()
+        metadata = read_metadata(download.value.path())
+        assert metadata["run"].count("+") == 1 and metadata["handles"]["<flamingo-2>"] == "flamingo"
+        page.locator("#added-runs").get_by_role("button").first.click()  # take it away again
+        expect(page.locator("#chip-0")).to_contain_text("<asset0>")
+        page.locator("#use-settings").click()
+        expect(page.locator("#chip-2")).to_contain_text("<flamingo-2>")
+        expect(page.locator("#prompt textarea")).to_have_value("a photo of <flamingo> and <flamingo-2> at the beach")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import zipfile
 from dataclasses import replace
 
@@ -58,7 +59,7 @@ def finished(job):
 
 
 def generate(session, queue, prompt="a photo of <asset0>", count=1, seed=0):
-    job = generation_job.submit(session, queue, session.runs.current(), prompt, count, seed, *OPTIONS)
+    job = generation_job.submit(session, queue, session.runs.chosen(), prompt, count, seed, *OPTIONS)
     return finished(job)
 
 
@@ -113,7 +114,7 @@ def test_places_and_styles_suit_the_base_and_replace_each_other(session, monkeyp
 
 def test_a_sheet_uses_the_same_seeds_and_is_saved_as_one_image(session, queue):
     rows = [["a <asset0> at snow", "a <asset1> at snow"], ["a <asset0> at beach", "a <asset1> at beach"]]
-    images = finished(generation_job.submit_sheet(session, queue, session.runs.current(), rows, 2, 30, *OPTIONS))
+    images = finished(generation_job.submit_sheet(session, queue, session.runs.chosen(), rows, 2, 30, *OPTIONS))
     records = [read_metadata(path) for path in images]
     assert [record["prompt"] for record in records] == [prompt for row in rows for prompt in row for _ in range(2)]
     assert [gallery.image_seed(record) for record in records] == [30, 31] * 4
@@ -126,7 +127,7 @@ def test_a_sheet_uses_the_same_seeds_and_is_saved_as_one_image(session, queue):
 
 def test_a_stopped_sheet_keeps_its_finished_images(session, queue):
     rows = [["a photo of <asset0>"]] * 12
-    job = generation_job.submit_sheet(session, queue, session.runs.current(), rows, 4, 1, *OPTIONS)
+    job = generation_job.submit_sheet(session, queue, session.runs.chosen(), rows, 4, 1, *OPTIONS)
     next(follow(job))
     job.request_stop()
     done = len(list(follow(job)))
@@ -135,7 +136,7 @@ def test_a_stopped_sheet_keeps_its_finished_images(session, queue):
 
 
 def test_a_sheet_that_is_too_large_or_has_unknown_handles_is_refused(session, queue):
-    run = session.runs.current()
+    run = session.runs.chosen()
     with pytest.raises(UserError, match="52 images, and a contact sheet holds 48"):
         generation_job.submit_sheet(session, queue, run, [["a photo of <asset0>"]] * 13, 4, 0, *OPTIONS)
     with pytest.raises(UserError, match="<asset7> is an unknown handle"):
@@ -156,14 +157,14 @@ def test_one_image_of_several_is_repeated_by_its_seed(session, queue):
 
 def test_images_arrive_one_by_one(session, queue):
     """A stop after the first image ends the job with the image that is being generated."""
-    job = generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 16, 0, 60, 2.0, "")
+    job = generation_job.submit(session, queue, session.runs.chosen(), "a photo of <asset0>", 16, 0, 60, 2.0, "")
     next(follow(job))
     job.request_stop()
     assert len(list(follow(job))) <= 3 and job.state == STOPPED
 
 
 def test_an_image_has_the_requested_shape_and_records_it(session, queue):
-    job = generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 1, 0, *OPTIONS, "wide")
+    job = generation_job.submit(session, queue, session.runs.chosen(), "a photo of <asset0>", 1, 0, *OPTIONS, "wide")
     (wide,) = finished(job)
     record = read_metadata(wide)
     assert Image.open(wide).size == (160, 96) and generation_job.shape_of(record) == "wide"
@@ -171,11 +172,11 @@ def test_an_image_has_the_requested_shape_and_records_it(session, queue):
     old = {key: value for key, value in record.items() if key not in ("width", "height")}
     assert generation_job.shape_of(old) == "square" and "size" not in gallery.details(old)
     with pytest.raises(UserError, match="choose one of square, wide, tall"):
-        generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 1, 0, *OPTIONS, "round")
+        generation_job.submit(session, queue, session.runs.chosen(), "a photo of <asset0>", 1, 0, *OPTIONS, "round")
 
 
 def test_a_run_in_use_cannot_be_deleted(session, queue):
-    job = generation_job.submit(session, queue, session.runs.current(), "a photo of <asset0>", 16, 0, 60, 2.0, "")
+    job = generation_job.submit(session, queue, session.runs.chosen(), "a photo of <asset0>", 16, 0, 60, 2.0, "")
     with pytest.raises(UserError, match="still running: wait until it is done, or stop it"):
         session.delete_run()
     job.request_stop()
@@ -263,11 +264,13 @@ def test_a_run_reopens_its_photo_and_masks(session, scene):
 
 def test_a_run_can_be_renamed(session):
     assert session.runs.current().name == "ball, mug, background"
-    session.runs.rename("  My  toys ")
+    (session.folder / "names.json").write_text(json.dumps({session.runs.current().id: "Old name"}))  # earlier versions
+    assert session.runs.current().name == "Old name"
+    session.runs.describe("  My  toys ", "red, ,small  ones，red")
     run = SessionStore(session.folder.parent).open(session.token).runs.current()  # after a restart
-    assert run.name == "My toys" and run.title.startswith("My toys · ")
+    assert run.name == "My toys" and run.title.startswith("My toys · red · small ones · ")
     assert session.runs.pack().name == "My-toys.zip"
-    session.runs.rename("x" * 300)
+    session.runs.describe("x" * 300, "")
     assert len(session.runs.current().name) == 60
-    session.runs.rename(" ")
+    session.runs.describe(" ", "")
     assert session.runs.current().name == "ball, mug, background"

@@ -46,7 +46,7 @@ def test_tools_are_offered_and_answer_on_this_machine_only(tmp_path, caplog):
         tools, (found, refused) = asyncio.run(ask(address))
         path, scores = ast.literal_eval(found.content[0].text)
         mask = np.asarray(Image.open(path["path"])) > 127
-    assert {tool.name for tool in tools} == {"segment", "extract", "generate"}
+    assert {tool.name for tool in tools} == {"segment", "extract", "generate", "export"}
     assert all(tool.description for tool in tools)
     assert (mask & scene.concepts[0].mask).sum() > 0.5 * (mask | scene.concepts[0].mask).sum() and len(scores) == 3
     assert refused.isError and "lies outside the photo" in refused.content[0].text

@@ -14,6 +14,7 @@ from breakascene.studio import strings
 from breakascene.studio.screens import select
 from breakascene.studio.screens.events import PageContext
 from breakascene.studio.screens.select_actions import apply_tool, samples
+from breakascene.studio.screens.select_hints import about
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.history import SelectionHistory
 from breakascene.studio.state.selection import SelectedObject, Selection
@@ -87,7 +88,7 @@ def test_eight_objects_fit_and_a_ninth_is_refused(sample):
 
 
 def test_the_text_about_the_selection(sample):
-    assert select.about(Selection(sample.photo)) == ""
+    assert about(Selection(sample.photo)) == ""
     whole, speck = sample.concepts[0].mask, np.zeros_like(sample.concepts[0].mask)
     speck[10:14, 10:14] = True
     objects = (
@@ -96,13 +97,13 @@ def test_the_text_about_the_selection(sample):
         SelectedObject("speck", mask=speck),
         SelectedObject(),
     )
-    text = select.about(Selection(sample.photo, objects[:1]))
+    text = about(Selection(sample.photo, objects[:1]))
     assert f"1 a &lt;toy&gt;: {whole.mean():.1%}" in text and "without &lt; and &gt;" in text
-    text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[3])))
+    text = about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[3])))
     assert f"1 toy: {whole.mean():.1%}" in text and "notice" not in text
-    text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[1], objects[3])))
+    text = about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[1], objects[3])))
     assert "overlap by 100% of the smaller mask" in text
-    text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[2])))
+    text = about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[2])))
     assert "less than 0.05 %" in text
 
 

@@ -21,7 +21,7 @@ def test_the_readme_begins_with_the_settings_of_a_space():
     assert len(settings["short_description"]) <= 60
 
 
-def test_the_three_calls_that_need_the_gpu_request_the_seconds_they_take(monkeypatch):
+def test_the_calls_that_need_the_gpu_request_the_seconds_they_take(monkeypatch):
     requested = {}
 
     def gpu(duration):
@@ -33,4 +33,5 @@ def test_the_three_calls_that_need_the_gpu_request_the_seconds_they_take(monkeyp
         "extract": found["_extraction_lease"],
         "generate": found["_generation_lease"],
         "evaluate": engine.EVALUATION_SECONDS,
+        "export": engine.EXPORT_SECONDS,
     }

@@ -16,7 +16,7 @@ from breakascene.studio.screens.gallery import GalleryPanel
 from breakascene.studio.screens.generate_sections import ImageSettings, PromptSection, RunSection, SheetSection
 from breakascene.studio.screens.job_panel import JobPanel
 from breakascene.studio.state.gallery import image_seed
-from breakascene.studio.state.run_store import Run
+from breakascene.studio.state.run_store import ChosenRuns, Run
 from breakascene.studio.state.session import Session
 
 
@@ -26,12 +26,14 @@ class GenerateScreen:
 
     Attributes:
         empty: Notice in place of `main` until there is a run.
+        added_runs: Further runs whose objects may stand in the prompt.
         run_changes: Events after which the current run may be another.
     """
 
     empty: gr.HTML
     main: gr.Column
     run_choice: gr.Dropdown
+    added_runs: gr.Dropdown
     prompt: PromptSection
     settings: ImageSettings
     sheet: SheetSection
@@ -48,31 +50,39 @@ class GenerateScreen:
     @property
     def outputs(self) -> list:
         prompt = [self.prompt.prompt, *self.prompt.chips]
-        return [self.empty, self.main, self.run_choice, *prompt, self.sheet.objects, self.runs.name, *self.live]
+        choices = [self.run_choice, self.added_runs]
+        return [self.empty, self.main, *choices, *prompt, self.sheet.objects, *self.runs.fields, *self.live]
 
     def show(self, session: Session, prompt: str | None = None) -> Updates:
         """Updates of all outputs.
 
         A new run gets a suggested prompt; afterwards the visitor's prompt stays, unless `prompt` replaces it.
         """
-        runs, run = session.runs.list(), session.runs.current()
+        runs, chosen = session.runs.list(), session.runs.chosen()
+        run = chosen and chosen.runs[0]
         updates = {
             self.empty: gr.HTML(f'<p class="notice">{strings.GENERATE_EMPTY}</p>', visible=run is None),
             self.main: gr.Column(visible=run is not None),
             self.run_choice: gr.Dropdown(
                 [(other.title, other.id) for other in runs], value=run and run.id, visible=is_choice(runs)
             ),
-            **self.prompt.chip_updates(run),
+            self.added_runs: gr.Dropdown(
+                [(other.title, other.id) for other in runs if other != run],
+                value=[other.id for other in chosen.runs[1:]] if chosen else [],
+                visible=len(runs) > 1,
+            ),
+            **self.prompt.chip_updates(chosen),
             **self.progress(session),
         }
-        updates[self.runs.name] = run.name if run else ""
+        updates |= {self.runs.name: run.name if run else "", self.runs.tags: ", ".join(run.details.tags) if run else ""}
         if run is None:
             updates[self.sheet.objects] = gr.CheckboxGroup([], value=[])
         else:
-            if session.suggested_run != run.id:
-                session.suggested_run = run.id
-                prompt = prompt or prompt_builder.with_place("", next(iter(prompt_builder.places())), run.handles)
-                updates[self.sheet.objects] = self.sheet.objects_of(run)
+            if session.suggested_runs != chosen.ids:
+                session.suggested_runs = chosen.ids
+                place = next(iter(prompt_builder.places()))
+                prompt = prompt or prompt_builder.with_place("", place, chosen.suggested_handles())
+                updates[self.sheet.objects] = self.sheet.objects_of(chosen)
         if prompt is not None:
             updates[self.prompt.prompt] = prompt
         return updates
@@ -87,6 +97,10 @@ def build(page: PageContext) -> GenerateScreen:
     with gr.Column(visible=False) as main, gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             run_choice = gr.Dropdown([], label=strings.OBJECT_SET, visible=False, elem_id="runs")
+            added_runs = gr.Dropdown(
+                [], multiselect=True, label=strings.ADDED_SETS, info=strings.ADDED_SETS_INFO, visible=False,
+                elem_id="added-runs",
+            )  # fmt: skip
             start = gr.Button(strings.GENERATE, variant="primary", elem_id="generate", render=False)
             stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop-generation", render=False)
             prompt = generate_sections.build_prompt([start, stop])
@@ -98,7 +112,7 @@ def build(page: PageContext) -> GenerateScreen:
             panel = JobPanel("generation", page, [start, sheet.start], stop, status, describe, idle)
             images = gallery.build(page)
     runs = generate_sections.build_runs(page)
-    screen = GenerateScreen(empty, main, run_choice, prompt, settings, sheet, panel, images, runs)
+    screen = GenerateScreen(empty, main, run_choice, added_runs, prompt, settings, sheet, panel, images, runs)
     generate_sections.connect_prompt(page, prompt)
     connect_generation(page, screen)
     connect_chosen_image(page, screen)
@@ -111,14 +125,14 @@ def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
 
     def generate(session: Session, text, count, seed, keep_seed, *options) -> Updates:
         seed = generation_job.choose_seed(seed, keep_seed)
-        generation_job.submit(session, page.queue, require_run(session), text, count, seed, *options)
+        generation_job.submit(session, page.queue, require_runs(session), text, count, seed, *options)
         return {settings.seed: seed}
 
     def generate_sheet(session: Session, text, objects, places, tries, seed, keep_seed, *options) -> Updates:
-        run, seed = require_run(session), generation_job.choose_seed(seed, keep_seed)
-        text = parse_prompt(text or "", run.handles, run.names).text
-        rows = prompt_builder.prompt_grid(text, objects, places, run.handles)
-        generation_job.submit_sheet(session, page.queue, run, rows, tries, seed, *options)
+        runs, seed = require_runs(session), generation_job.choose_seed(seed, keep_seed)
+        text = parse_prompt(text or "", runs.handles, runs.names).text
+        rows = prompt_builder.prompt_grid(text, objects, places, runs.handles)
+        generation_job.submit_sheet(session, page.queue, runs, rows, tries, seed, *options)
         return {settings.seed: seed}
 
     def show(session: Session) -> Updates:
@@ -146,10 +160,12 @@ def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
 
     def use_settings(session: Session) -> Updates:
         metadata = read_metadata(session.gallery.chosen_image())
-        matching = [run.id for run in session.runs.list() if run.concepts_id == metadata["run"]]
-        if not matching:
+        runs = {run.concepts_id: run.id for run in session.runs.list()}
+        wanted = str(metadata["run"]).split("+")
+        if not set(wanted) <= set(runs):
             raise UserError(strings.OBJECT_SET_DELETED)
-        session.runs.current_id = matching[0]
+        session.runs.current_id, *added = (runs[concepts_id] for concepts_id in wanted)
+        session.runs.added_ids = tuple(added)
         gr.Info(strings.SETTINGS_USED, title="")
         return {**screen.show(session, metadata["prompt"]), **settings.of(metadata)}
 
@@ -167,11 +183,14 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
     def choose(session: Session, run_id: str) -> None:
         session.runs.current_id = run_id
 
+    def add(session: Session, run_ids: list[str]) -> None:
+        session.runs.added_ids = tuple(run_ids or ())
+
     def import_file(session: Session, file: str) -> None:
         session.runs.import_file(file, engine.base())
 
-    def rename(session: Session, name: str) -> None:
-        session.runs.rename(name)
+    def describe(session: Session, name: str, tags: str) -> None:
+        session.runs.describe(name, tags)
 
     def on(event, change, *inputs) -> None:
         def act(session: Session, *values) -> Updates:
@@ -186,24 +205,26 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
 
     deleted = confirmation.connect(
         page, screen.runs.delete, screen.runs.confirmation,
-        lambda session: strings.CONFIRM_DELETE_SET.format(name=require_run(session).name), delete, screen.outputs,
+        lambda session: strings.CONFIRM_DELETE_SET.format(name=session.runs.require_current().name),
+        delete, screen.outputs,
     )  # fmt: skip
     screen.run_changes.append(deleted)
     on(screen.run_choice.input, choose, screen.run_choice)
+    on(screen.added_runs.input, add, screen.added_runs)
     on(screen.runs.upload.upload, import_file, screen.runs.upload)
-    on(screen.runs.rename.click, rename, screen.runs.name)
+    on(screen.runs.save.click, describe, *screen.runs.fields)
 
 
 def is_choice(runs: Sequence[Run]) -> bool:
     """Whether the runs are listed: there is something to choose, or a name of the visitor's own to show."""
-    return len(runs) > 1 or any(run.custom_name for run in runs)
+    return len(runs) > 1 or any(run.details.name for run in runs)
 
 
-def require_run(session: Session) -> Run:
-    """The current run; raises UserError if there is none."""
-    if (run := session.runs.current()) is None:
+def require_runs(session: Session) -> ChosenRuns:
+    """The chosen runs; raises UserError if there is none."""
+    if (runs := session.runs.chosen()) is None:
         raise UserError(strings.GENERATE_EMPTY)
-    return run
+    return runs
 
 
 def describe(job: Job) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from breakascene.data.scene import MAX_CONCEPTS
+from breakascene.generation.library import MAX_NAME
 from breakascene.studio import engine, strings
 from breakascene.studio.screens import confirmation, prompt_builder
 from breakascene.studio.screens.confirmation import Confirmation
@@ -21,10 +22,10 @@ from breakascene.studio.screens.generation_job import (
     shape_of,
 )
 from breakascene.studio.state.gallery import image_seed
-from breakascene.studio.state.run_store import MAX_RUN_NAME, Run
+from breakascene.studio.state.run_store import ChosenRuns
 from breakascene.studio.state.session import Session
 
-CHIPS = MAX_CONCEPTS + 1  # the objects and the background
+CHIPS = 3 * (MAX_CONCEPTS + 1)  # the objects and backgrounds of three object sets
 INSERT_JS = Path(__file__).parent.with_name("static").joinpath("insert.js").read_text(encoding="utf-8")
 
 # Updates the button's label with the number of images that the contact sheet would have.
@@ -48,10 +49,10 @@ class PromptSection:
     places: dict[str, gr.Button]
     styles: dict[str, gr.Button]
 
-    def chip_updates(self, run: Run | None) -> Updates:
+    def chip_updates(self, runs: ChosenRuns | None) -> Updates:
         updates = {chip: gr.Button(visible=False) for chip in self.chips}
-        if run is not None:
-            for chip, name, handle, icon in zip(self.chips, run.names, run.handles, run.thumbnails(), strict=False):
+        if runs is not None:
+            for chip, name, handle, icon in zip(self.chips, runs.names, runs.handles, runs.thumbnails(), strict=False):
                 updates[chip] = gr.Button(f"{name}  {handle}", icon=str(icon), visible=True)
         return updates
 
@@ -80,8 +81,8 @@ def connect_prompt(page: PageContext, section: PromptSection) -> None:
     prompt = section.prompt
 
     def insert_place(session: Session, text: str, place: str) -> Updates:
-        run = session.runs.current()
-        return {prompt: prompt_builder.with_place(text, place, run.handles if run else ())}
+        runs = session.runs.chosen()
+        return {prompt: prompt_builder.with_place(text, place, runs.suggested_handles() if runs else ())}
 
     def insert_style(session: Session, text: str, style: str) -> Updates:
         return {prompt: prompt_builder.with_style(text, style)}
@@ -110,11 +111,14 @@ class ImageSettings:
     steps: gr.Slider
     guidance: gr.Slider
     negative: gr.Textbox
+    lora: gr.File
+    lora_scale: gr.Slider
 
     @property
     def inputs(self) -> list:
         """The seed, whether it is kept, and the options of generation_job.submit in their order."""
-        return [self.seed, self.keep_seed, self.steps, self.guidance, self.negative, self.shape]
+        options = [self.steps, self.guidance, self.negative, self.shape, self.lora, self.lora_scale]
+        return [self.seed, self.keep_seed, *options]
 
     def of(self, metadata: dict) -> Updates:
         """The settings that generate an image once more."""
@@ -138,8 +142,11 @@ def build_settings() -> ImageSettings:
         steps = gr.Slider(1, MAX_INFERENCE_STEPS, 20, step=1, label=strings.INFERENCE_STEPS, elem_id="inference-steps")
         guidance = gr.Slider(1, 20, engine.base().default_guidance_scale, step=0.5, label=strings.GUIDANCE_SCALE)
         negative = gr.Textbox(label=strings.NEGATIVE_PROMPT, max_lines=2, max_length=MAX_PROMPT)
+        lora = gr.File(label=strings.LORA, file_types=[".safetensors"], height=90, elem_id="lora")
+        lora_scale = gr.Slider(0, 2, 1, step=0.05, label=strings.LORA_SCALE, visible=False, elem_id="lora-scale")
     seed.input(lambda: True, None, keep_seed, **EVENT_OPTIONS)  # a typed seed is meant to be kept
-    return ImageSettings(count, shape, advanced, seed, keep_seed, steps, guidance, negative)
+    lora.change(lambda file: gr.Slider(visible=file is not None), lora, lora_scale, **EVENT_OPTIONS)
+    return ImageSettings(count, shape, advanced, seed, keep_seed, steps, guidance, negative, lora, lora_scale)
 
 
 @dataclass(frozen=True)
@@ -151,9 +158,9 @@ class SheetSection:
     tries: gr.Slider
     start: gr.Button
 
-    def objects_of(self, run: Run) -> gr.CheckboxGroup:
-        names = dict(zip(run.handles, run.names, strict=True))
-        handles = prompt_builder.object_handles(run.handles)
+    def objects_of(self, runs: ChosenRuns) -> gr.CheckboxGroup:
+        names = dict(zip(runs.handles, runs.names, strict=True))
+        handles = prompt_builder.object_handles(runs.handles)
         return gr.CheckboxGroup([(names[handle], handle) for handle in handles], value=handles)
 
 
@@ -175,25 +182,31 @@ def build_sheet(prompt: gr.Textbox) -> SheetSection:
 
 @dataclass(frozen=True)
 class RunSection:
-    """Rename, reopen, export, import and delete the stored runs."""
+    """Name, tag, reopen, export, import and delete the stored runs."""
 
     name: gr.Textbox
-    rename: gr.Button
+    tags: gr.Textbox
+    save: gr.Button
     reopen: gr.Button
     upload: gr.UploadButton
     delete: gr.Button
     confirmation: Confirmation
 
+    @property
+    def fields(self) -> list:
+        return [self.name, self.tags]
+
 
 def build_runs(page: PageContext) -> RunSection:
     with gr.Accordion(strings.OBJECT_SETS, open=False, elem_id="object-sets"):
         with gr.Row(equal_height=False):
-            name = gr.Textbox(label=strings.SET_NAME, max_length=MAX_RUN_NAME, scale=3, elem_id="run-name")
-            rename = gr.Button(strings.SET_RENAME, size="sm", scale=1, min_width=100, elem_id="rename-run")
+            name = gr.Textbox(label=strings.SET_NAME, max_length=MAX_NAME, scale=3, elem_id="run-name")
+            tags = gr.Textbox(label=strings.SET_TAGS, max_length=MAX_PROMPT, scale=3, elem_id="run-tags")
+            save = gr.Button(strings.SET_SAVE, size="sm", scale=1, min_width=100, elem_id="save-details")
         with gr.Row():
             reopen = gr.Button(strings.OPEN_PHOTO, size="sm", elem_id="reopen-run")
             page.download_button(lambda session: session.runs.pack(), strings.SET_EXPORT, "export-run")
             upload = gr.UploadButton(strings.SET_IMPORT, file_types=[".zip"], size="sm", elem_id="import-run")
             delete = gr.Button(strings.DELETE, size="sm", elem_id="delete-run")
         confirm = confirmation.build("confirm-delete-run")
-    return RunSection(name, rename, reopen, upload, delete, confirm)
+    return RunSection(name, tags, save, reopen, upload, delete, confirm)

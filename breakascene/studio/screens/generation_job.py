@@ -8,14 +8,16 @@ from pathlib import Path
 import gradio as gr
 
 from breakascene.errors import UserError
+from breakascene.exporting.importing import load_lora
 from breakascene.generation.generate import BATCH, image_shapes, save_image
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
-from breakascene.studio.state.run_store import Run
+from breakascene.studio.state.run_store import ChosenRuns
 from breakascene.studio.state.session import Session
 
 MAX_IMAGES, MAX_SHEET_IMAGES, MAX_INFERENCE_STEPS = 16, 48, 100
+MAX_LORA_SCALE = 10.0
 MAX_PROMPT = 500  # characters
 SQUARE = "square"  # key of image_shapes
 NEW_SEEDS = 1_000_000  # new seeds are below: short enough to be written down
@@ -29,37 +31,44 @@ class GenerationDetails:
     columns: int = 0  # of the contact sheet; 0 if there is none
 
 
-def submit(session: Session, queue: JobQueue, run: Run, prompt, count, seed, *options) -> Job:
+def submit(session: Session, queue: JobQueue, runs: ChosenRuns, prompt, count, seed, *options) -> Job:
     """Queue the images of one prompt; raises UserError at once if the prompt or an option is wrong.
 
     Args:
         count, seed: See breakascene.generation.generate.generate.
-        options: num_inference_steps, guidance_scale, negative_prompt and, if not square, the key of image_shapes.
+        options: num_inference_steps, guidance_scale, negative_prompt and, optionally, the key of image_shapes if not
+            square, and the file and the strength of a LoRA.
     """
     prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MAX_IMAGES)
-    return _submit(session, queue, run, [prompt], GenerationDetails(count), count, seed, *options)
+    return _submit(session, queue, runs, [prompt], GenerationDetails(count), count, seed, *options)
 
 
-def submit_sheet(session: Session, queue: JobQueue, run: Run, rows: list[list[str]], tries, seed, *options) -> Job:
+def submit_sheet(
+    session: Session, queue: JobQueue, runs: ChosenRuns, rows: list[list[str]], tries, seed, *options
+) -> Job:
     """Queue a contact sheet: `tries` images of each prompt, the first image of each from the same seed."""
     prompts, tries = [prompt for row in rows for prompt in row], max(int(tries or 1), 1)
     details = GenerationDetails(len(prompts) * tries, columns=len(rows[0]) * tries)
     if details.count > MAX_SHEET_IMAGES:
         raise UserError(strings.SHEET_TOO_LARGE.format(n=details.count, most=MAX_SHEET_IMAGES))
-    return _submit(session, queue, run, prompts, details, tries, seed, *options)
+    return _submit(session, queue, runs, prompts, details, tries, seed, *options)
 
 
 def _submit(
-    session: Session, queue: JobQueue, run: Run, prompts: list[str], details: GenerationDetails,
-    count, seed, num_inference_steps, guidance_scale, negative_prompt, shape=SQUARE,
+    session: Session, queue: JobQueue, runs: ChosenRuns, prompts: list[str], details: GenerationDetails,
+    count, seed, num_inference_steps, guidance_scale, negative_prompt, shape=SQUARE, lora=None, lora_scale=1.0,
 ) -> Job:  # fmt: skip
     negative_prompt = " ".join((negative_prompt or "").split())
     if not all(prompts):
         raise UserError(strings.NO_PROMPT)
     if max(map(len, [*prompts, negative_prompt])) > MAX_PROMPT:
         raise UserError(strings.PROMPT_TOO_LONG.format(most=MAX_PROMPT))
-    parsed = [parse_prompt(prompt, run.handles, run.names, engine.base()) for prompt in prompts]
-    parsed.append(parse_prompt(negative_prompt, run.handles, base=engine.base()))
+    lora_scale = 1.0 if lora_scale is None else min(max(float(lora_scale), -MAX_LORA_SCALE), MAX_LORA_SCALE)
+    handles, names = runs.handles, runs.names
+    if lora:
+        handles += tuple(f"<{name}>" for name in load_lora(lora, engine.base()).embeddings)  # raises UserError
+    parsed = [parse_prompt(prompt, handles, names, engine.base()) for prompt in prompts]
+    parsed.append(parse_prompt(negative_prompt, handles, names, engine.base(), plain_names=False))
     *prompts, negative_prompt = (one.text for one in parsed)
     for note in dict.fromkeys(note for one in parsed for note in one.notes):
         gr.Info(strings.translate(note), title="")
@@ -75,6 +84,7 @@ def _submit(
         "negative_prompt": negative_prompt,
         "same_seeds": bool(details.columns),
         "size": size,
+        "loras": [(Path(lora), lora_scale)] if lora else [],
         "batch_size": BATCH if details.columns else 1,  # single images appear one by one, a sheet is ready sooner
     }
 
@@ -85,7 +95,7 @@ def _submit(
 
     def work(job: Job) -> list[Path]:
         before = time.perf_counter()
-        for image in engine.generate(run.folder, prompts, job.stop_file, job.live_image, **options):
+        for image in engine.generate(runs.folders, prompts, job.stop_file, job.live_image, **options):
             job.live_image.unlink(missing_ok=True)
             job.emit(save_image(image, session.gallery.images_folder))
         engine.record_denoising_time(work_per_image * len(job.events), time.perf_counter() - before)

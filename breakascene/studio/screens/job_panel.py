@@ -1,4 +1,4 @@
-"""The buttons that start and stop a job, and its status: the same for extraction, generation and evaluation."""
+"""The buttons that start and stop a job, and its status: the same for every kind of job."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class JobPanel:
     """The components of one kind of job.
 
     Attributes:
-        kind: The job's attribute of Session: "extraction", "generation" or "evaluation".
+        kind: The job's attribute of Session: "extraction", "generation", "evaluation" or "export".
         describe: HTML for a job that runs, is done or was stopped; the other states read the same for all kinds.
         idle: HTML while there is no job.
     """

@@ -9,10 +9,9 @@ import gradio as gr
 
 from breakascene.data.scene import MAX_CONCEPTS
 from breakascene.errors import UserError
-from breakascene.evaluation.advice import scene_advice
 from breakascene.files import atomic_file
-from breakascene.studio import engine, strings
-from breakascene.studio.screens import canvas, charts
+from breakascene.studio import strings
+from breakascene.studio.screens import canvas
 from breakascene.studio.screens import select_actions as actions
 from breakascene.studio.screens.events import (
     EVENT_OPTIONS,
@@ -24,6 +23,7 @@ from breakascene.studio.screens.events import (
     with_session,
 )
 from breakascene.studio.screens.select_actions import samples
+from breakascene.studio.screens.select_hints import about, hint
 from breakascene.studio.screens.select_sections import (
     CanvasSection,
     ObjectSection,
@@ -33,7 +33,7 @@ from breakascene.studio.screens.select_sections import (
     build_photo,
 )
 from breakascene.studio.state import selection as selections
-from breakascene.studio.state.selection import BOX_TOOLS, BRUSHES, Selection
+from breakascene.studio.state.selection import BRUSHES, Selection
 from breakascene.studio.state.session import Session
 
 STATIC = Path(__file__).parent.with_name("static")
@@ -278,33 +278,3 @@ def write_canvas(session: Session) -> str:
     with atomic_file(path) as draft:
         canvas.draw(session.history.selection).save(draft, quality=90)
     return str(path)
-
-
-def hint(selection: Selection, tool: str = "include") -> str:
-    """What to do next with the tool that is chosen."""
-    if selection.photo is None:
-        return strings.HINT_START
-    obj = selection.active_object
-    name = obj.name or strings.OBJECT_NUMBER.format(n=selection.active + 1)
-    if tool in BOX_TOOLS:
-        return strings.HINT_CORNER if selection.corner else strings.HINTS[tool].format(object=name)
-    if obj.empty:
-        return strings.HINTS["paint" if tool == "paint" else "include"].format(object=name)
-    if obj.struggles and tool not in BRUSHES:
-        larger = f" {strings.HINT_LARGER_SEGMENTER}" if engine.segmenter().refines else ""
-        return strings.HINT_STRUGGLES + larger
-    return strings.HINT_SELECTED if tool == "include" else strings.HINTS[tool].format(object=name)
-
-
-def about(selection: Selection) -> str:
-    """Each object's share of the photo, and advice on the selection, as HTML."""
-    selection = selections.subsampled(selection) if selection.photo else selection
-    objects = [(i, obj) for i, obj in enumerate(selection.objects) if not obj.empty]
-    if not objects:
-        return ""
-    shares = " · ".join(f"{i + 1} {obj.name}".strip() + f": {obj.mask.mean():.1%}" for i, obj in objects)
-    try:
-        advice = scene_advice(selections.to_scene(selection))
-    except UserError as error:
-        advice = error.args
-    return f'<p class="caption">{charts.escape(strings.MASK_AREAS.format(shares=shares))}</p>{charts.notices(advice)}'

@@ -6,23 +6,21 @@ import secrets
 import shutil
 import time
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from breakascene.data.scene import cutout, load_scene
+from breakascene.data.handle_names import name_handles
 from breakascene.errors import UserError
 from breakascene.exporting import archive
 from breakascene.files import atomic_file
+from breakascene.generation import library
+from breakascene.generation.library import Details, clean_details
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.studio import strings
 from breakascene.studio.state import pending_runs
 from breakascene.training import checkpoint
-
-MAX_RUN_NAME = 60  # characters
-THUMBNAIL_SIZE = 96  # pixels
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Run:
     folder: Path
     handles: tuple[str, ...]
     names: tuple[str, ...]  # of the concepts
-    custom_name: str = ""  # given by the visitor
+    details: Details = Details()  # given by the visitor
 
     @property
     def report(self) -> Path:
@@ -42,13 +40,13 @@ class Run:
 
     @property
     def name(self) -> str:
-        return self.custom_name or ", ".join(self.names)
+        return self.details.name or ", ".join(self.names)
 
     @property
     def title(self) -> str:
-        """The name and when the run was made."""
+        """The name, the tags and when the run was made."""
         made = time.strftime(strings.DATE_FORMAT, time.localtime((self.folder / "manifest.json").stat().st_mtime))
-        return f"{self.name} · {made}"
+        return " · ".join([self.name, *self.details.tags, made])
 
     @property
     def concepts_id(self) -> str:
@@ -57,25 +55,56 @@ class Run:
 
     def thumbnails(self) -> list[Path]:
         """A small cut-out of each concept in the order of the handles, written once."""
-        paths = [self.folder / "thumbs" / f"{i}.png" for i in range(len(self.handles))]
-        if not all(path.exists() for path in paths):
-            scene = load_scene(self.folder / "scene")
-            for i, path in enumerate(paths):
-                image = cutout(scene, i)
-                image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
-                square = Image.new("RGBA", (THUMBNAIL_SIZE, THUMBNAIL_SIZE))
-                square.paste(image, ((THUMBNAIL_SIZE - image.width) // 2, (THUMBNAIL_SIZE - image.height) // 2))
-                with atomic_file(path) as draft:
-                    square.save(draft)
-        return paths
+        return library.thumbnails(self.folder, len(self.handles))
+
+
+@dataclass(frozen=True)
+class ChosenRuns:
+    """The runs whose objects an image may have; with several runs, the handles are made of the names."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def handles(self) -> tuple[str, ...]:
+        if len(self.runs) == 1:
+            return self.runs[0].handles
+        return name_handles([handle for run in self.runs for handle in run.handles], self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for run in self.runs for name in run.names)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(run.id for run in self.runs)
+
+    def suggested_handles(self) -> list[str]:
+        """Handles for a first prompt: all of a single run, or the first one of each of several."""
+        handles = iter(self.handles)
+        groups = [[next(handles) for _ in run.handles] for run in self.runs]
+        return groups[0] if len(groups) == 1 else [group[0] for group in groups]
+
+    @property
+    def folders(self) -> list[Path]:
+        return [run.folder for run in self.runs]
+
+    def thumbnails(self) -> list[Path]:
+        """A small cut-out of each concept in the order of the handles."""
+        return [path for run in self.runs for path in run.thumbnails()]
 
 
 @dataclass(eq=False)
 class RunStore:
-    """The runs in `folder`/runs. Their names are kept beside them, because resuming writes a run anew."""
+    """The runs in `folder`/runs, in the layout of a library.
+
+    Attributes:
+        current_id: The run that step 3 uses.
+        added_ids: Further runs whose objects step 3 offers.
+    """
 
     folder: Path
-    current_id: str | None = None  # the run that step 3 uses
+    current_id: str | None = None
+    added_ids: tuple[str, ...] = ()
 
     @property
     def runs_folder(self) -> Path:
@@ -86,14 +115,17 @@ class RunStore:
 
     def list(self) -> list[Run]:
         """All runs, newest first; unreadable ones are left out."""
-        found, custom_names = [], self._custom_names()
+        found, old_names = [], self._old_names()
         for manifest in self.runs_folder.glob("*/manifest.json"):
             folder = manifest.parent
             try:
                 concepts = Concepts.load(folder)
             except UserError:
                 continue
-            run = Run(folder.name, folder, concepts.handles, concepts.names, custom_names.get(folder.name, ""))
+            details = library.read_details(folder)
+            if not library.details_file(folder).exists():
+                details = Details(old_names.get(folder.name, ""))
+            run = Run(folder.name, folder, concepts.handles, concepts.names, details)
             found.append((manifest.stat().st_mtime, run))
         return [run for _, run in sorted(found, key=lambda pair: -pair[0])]
 
@@ -102,17 +134,30 @@ class RunStore:
         runs = self.list()
         return next((run for run in runs if run.id == self.current_id), runs[0] if runs else None)
 
+    def chosen(self) -> ChosenRuns | None:
+        """The current run and those added to it; None if there is no run."""
+        if (current := self.current()) is None:
+            return None
+        added = [run for run in self.list() if run.id in self.added_ids and run.id != current.id]
+        return ChosenRuns((current, *added))
+
+    def find(self, ids: Sequence[str]) -> ChosenRuns:
+        """The runs of these ids; raises UserError if there is none of an id."""
+        runs = {run.id: run for run in self.list()}
+        if not ids or not set(ids) <= set(runs):
+            raise UserError(strings.OBJECT_SET_UNKNOWN)
+        return ChosenRuns(tuple(runs[run_id] for run_id in dict.fromkeys(ids)))
+
     def require_current(self) -> Run:
         """The current run; raises UserError if there is none."""
         if (run := self.current()) is None:
             raise UserError(strings.OBJECT_SET_UNKNOWN)
         return run
 
-    def rename(self, name: str) -> None:
-        """Name the current run; an empty name restores the names of its concepts."""
-        names = {**self._custom_names(), self.require_current().id: " ".join(name.split())[:MAX_RUN_NAME]}
-        with atomic_file(self.folder / "names.json") as draft:
-            draft.write_text(json.dumps(names), encoding="utf-8")
+    def describe(self, name: str, tags: str) -> None:
+        """Give the current run a name and tags, separated by commas; an empty name is that of its concepts."""
+        run = self.require_current()
+        library.write_details(run.folder, clean_details(name, re.split("[,、，]", tags)))
 
     def pack(self) -> Path:
         """Write the current run as one file."""
@@ -131,10 +176,12 @@ class RunStore:
         """Delete a run with its report, checkpoint and pending run."""
         for path in (folder, folder.with_name(f"{folder.name}-report")):
             shutil.rmtree(path, ignore_errors=True)
+        library.details_file(folder).unlink(missing_ok=True)
         checkpoint.path_for(folder).unlink(missing_ok=True)
         pending_runs.delete(folder)
         if self.current_id == folder.name:
             self.current_id = None
+        self.added_ids = tuple(run_id for run_id in self.added_ids if run_id != folder.name)
 
     def zip_report(self) -> Path:
         """Write the report of the current run as a zip: a page, its images and scores.json."""
@@ -147,8 +194,8 @@ class RunStore:
                 report.write(file, file.relative_to(run.report))
         return path
 
-    def _custom_names(self) -> dict[str, str]:
-        """Names given by the visitor, by run id."""
+    def _old_names(self) -> dict[str, str]:
+        """Names that a visitor gave in an earlier version, by run id."""
         try:
             return json.loads((self.folder / "names.json").read_text(encoding="utf-8"))
         except FileNotFoundError:

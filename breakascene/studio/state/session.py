@@ -32,8 +32,8 @@ class Session:
 
     Attributes:
         lock: Held while an event is handled, so that two quick clicks are handled one after the other.
-        extraction, generation, evaluation: The last job of each kind.
-        suggested_run: Id of the run for which the page last suggested a prompt.
+        extraction, generation, evaluation, export: The last job of each kind.
+        suggested_runs: Ids of the runs for which the page last suggested a prompt.
         last_used: Seconds since the epoch.
     """
 
@@ -43,7 +43,8 @@ class Session:
     extraction: Job | None = None
     generation: Job | None = None
     evaluation: Job | None = None
-    suggested_run: str | None = None
+    export: Job | None = None
+    suggested_runs: tuple[str, ...] | None = None
     last_used: float = field(default_factory=time.time)
 
     def __post_init__(self):
@@ -53,7 +54,8 @@ class Session:
 
     def busy(self) -> bool:
         """Whether a job is waiting or running."""
-        return any(job is not None and not job.ended for job in (self.extraction, self.generation, self.evaluation))
+        jobs = (self.extraction, self.generation, self.evaluation, self.export)
+        return any(job is not None and not job.ended for job in jobs)
 
     def reopen_run(self) -> None:
         """Load the photo and the selection of the current run into step 1."""

@@ -159,6 +159,7 @@ PREVIEW_STRIP = "Left: attention map. Right: previews in the course of training.
 # 3 Generate
 TAB_GENERATE = "3 · Generate"
 GENERATE_EMPTY = "No objects are extracted yet: finish step 2 first."
+ADDED_SETS, ADDED_SETS_INFO = "Add object sets", "Combine objects of several photos in one image."
 OBJECT_SET = "Object set"
 DATE_FORMAT = "%b %d, %H:%M"
 PROMPT = "Prompt"
@@ -208,6 +209,7 @@ SHAPES = {"square": "Square", "wide": "Wide", "tall": "Tall"}
 GENERATE = "Generate"
 INFERENCE_STEPS = "Steps"
 GUIDANCE_SCALE = "Guidance scale (how closely to follow the prompt)"
+LORA, LORA_SCALE = "LoRA of another program (.safetensors)", "LoRA strength"
 NEGATIVE_PROMPT = "Negative prompt (what to keep out)"
 DETAIL_GUIDANCE, DETAIL_NEGATIVE = "guidance", "without"
 SEED_INFO = "The same seed and settings give the same image. A new seed is chosen each time unless you keep it."
@@ -237,10 +239,11 @@ USE_SEED = "Use this seed"
 USE_SETTINGS = "Use all settings"
 DOWNLOAD_FAVORITES = "Download favorites (zip)"
 DOWNLOAD_ALL = "Download all (zip)"
-OBJECT_SETS = "Object sets: rename, export, import, delete"
+OBJECT_SETS = "Object sets: name, export, import, delete"
 OPEN_PHOTO = "Open photo in step 1"
 SET_NAME = "Name"
-SET_RENAME = "Rename"
+SET_TAGS = "Tags, separated by commas"
+SET_SAVE = "Save"
 SET_EXPORT = "Export"
 SET_IMPORT = "Import"
 SELECT_IMAGES, SELECT_DONE = "Select images", "End selection"
@@ -269,6 +272,26 @@ CONFUSION = "What each object was recognized as:"
 CONFUSION_REQUESTED = "requested"
 CONFUSION_OTHER = {"something else": "something else", "nothing": "nothing"}  # metrics.OTHER, metrics.NOTHING
 DOWNLOAD_REPORT = "Download report"
+
+# Export
+EXPORT_TITLE = "Export to other programs"
+EXPORT_HINT = (
+    "Saves the objects as a LoRA and embeddings, with example images and a README that lists the steps and prompts "
+    "for the program."
+)
+EXPORT_PROGRAM = "Program"
+EXPORT_PROGRAMS = {  # of exporting.readme.PROGRAMS
+    "diffusers": "diffusers (Python)",
+    "comfyui": "ComfyUI",
+    "a1111": "AUTOMATIC1111, Forge",
+    "kohya": "InvokeAI, SD.Next and others",
+}
+EXPORT = "Export"
+EXPORTING = "Exporting…"
+EXPORTED = "Exported. In prompts of the program, write {tokens}."
+EXPORT_LEFT_OUT = "The program cannot take {n} of the weights; the README lists them."
+EXPORT_STOPPED = "Stopped: nothing was exported."
+EXPORT_DOWNLOAD = "Download export (zip)"
 
 # Errors: one sentence each, with what to do
 QUEUE_FULL = "The queue is full: try again in a few minutes."
@@ -300,6 +323,9 @@ NOTHING_TO_RESUME = "There is no stopped extraction to resume: extract again."
 ALREADY_EXTRACTING = "An extraction of yours is already running: wait until it is done, or stop it first."
 ALREADY_GENERATING = "Your images are already being generated: wait until they are done, or stop the job first."
 JOB_RUNNING = "A job of yours is still running: wait until it is done, or stop it first."
+ALREADY_EXPORTING = "The export is already running: wait until it is done, or stop it first."
+EXPORT_UNKNOWN = "There is no export to that program: choose one of {known}."
+EXPORT_MISSING = "There is no export yet: click “Export” first."
 ALREADY_EVALUATING = "The evaluation is already running: wait until it is done, or stop it first."
 NO_REPORT = "There is no report yet: click “Evaluate” first."
 PROMPT_TOO_LONG = "The prompt is too long: keep it under {most} characters."

@@ -158,6 +158,7 @@ PREVIEW_STRIP = "左：アテンションマップ。右：学習中のプレビ
 # 3 Generate
 TAB_GENERATE = "3 · 生成"
 GENERATE_EMPTY = "抽出したオブジェクトがありません。先に 2 を完了してください。"
+ADDED_SETS, ADDED_SETS_INFO = "オブジェクトセットを追加", "複数の写真のオブジェクトを 1 枚の画像に組み合わせます。"
 OBJECT_SET = "オブジェクトセット"
 DATE_FORMAT = "%m/%d %H:%M"
 PROMPT = "プロンプト"
@@ -217,6 +218,7 @@ SHAPES = {"square": "正方形", "wide": "横長", "tall": "縦長"}
 GENERATE = "生成"
 INFERENCE_STEPS = "ステップ数"
 GUIDANCE_SCALE = "ガイダンススケール（プロンプトへの忠実度）"
+LORA, LORA_SCALE = "ほかのプログラムの LoRA（.safetensors）", "LoRA の強さ"
 NEGATIVE_PROMPT = "ネガティブプロンプト（除外する内容、英語）"
 DETAIL_GUIDANCE, DETAIL_NEGATIVE = "ガイダンス", "除外："
 SEED_INFO = "同じシードと設定なら同じ画像になります。固定しない場合は毎回新しいシードを使います。"
@@ -246,10 +248,11 @@ USE_SEED = "このシードを使う"
 USE_SETTINGS = "すべての設定を使う"
 DOWNLOAD_FAVORITES = "お気に入りを保存（zip）"
 DOWNLOAD_ALL = "すべて保存（zip）"
-OBJECT_SETS = "オブジェクトセット：名前の変更・書き出し・読み込み・削除"
+OBJECT_SETS = "オブジェクトセット：名前・書き出し・読み込み・削除"
 OPEN_PHOTO = "写真を 1 で開く"
 SET_NAME = "名前"
-SET_RENAME = "名前を変更"
+SET_TAGS = "タグ（読点またはカンマ区切り）"
+SET_SAVE = "保存"
 SET_EXPORT = "書き出し"
 SET_IMPORT = "読み込み"
 SELECT_IMAGES, SELECT_DONE = "画像を選択", "選択を終了"
@@ -278,6 +281,26 @@ CONFUSION = "各オブジェクトの認識結果："
 CONFUSION_REQUESTED = "指定"
 CONFUSION_OTHER = {"something else": "別のもの", "nothing": "認識なし"}
 DOWNLOAD_REPORT = "レポートを保存（英語）"
+
+# Export
+EXPORT_TITLE = "ほかのプログラムへの書き出し"
+EXPORT_HINT = (
+    "オブジェクトを LoRA と埋め込みとして保存します。サンプル画像と、そのプログラムでの手順とプロンプトを記した"
+    " README（英語）が付きます。"
+)
+EXPORT_PROGRAM = "プログラム"
+EXPORT_PROGRAMS = {
+    "diffusers": "diffusers（Python）",
+    "comfyui": "ComfyUI",
+    "a1111": "AUTOMATIC1111・Forge",
+    "kohya": "InvokeAI・SD.Next など",
+}
+EXPORT = "書き出し"
+EXPORTING = "書き出し中…"
+EXPORTED = "書き出しました。そのプログラムのプロンプトでは次のように入力します：{tokens}"
+EXPORT_LEFT_OUT = "{n} 個の重みはこのプログラムでは使えません。一覧は README にあります。"
+EXPORT_STOPPED = "停止しました。何も書き出されていません。"
+EXPORT_DOWNLOAD = "書き出したファイルを保存（zip）"
 
 # Errors: one sentence each, with what to do
 QUEUE_FULL = "待ち行列がいっぱいです。数分後にもう一度お試しください。"
@@ -311,6 +334,9 @@ NOTHING_TO_RESUME = "再開できる抽出はありません。もう一度抽�
 ALREADY_EXTRACTING = "抽出を実行中です。終わるまで待つか、先に停止してください。"
 ALREADY_GENERATING = "画像を生成中です。終わるまで待つか、先に停止してください。"
 JOB_RUNNING = "ジョブを実行中です。終わるまで待つか、先に停止してください。"
+ALREADY_EXPORTING = "書き出しを実行中です。終わるまで待つか、先に停止してください。"
+EXPORT_UNKNOWN = "そのプログラムへの書き出しには対応していません。{known} から選んでください。"
+EXPORT_MISSING = "書き出したファイルがありません。先に「書き出し」を押してください。"
 ALREADY_EVALUATING = "評価を実行中です。終わるまで待つか、先に停止してください。"
 NO_REPORT = "レポートがありません。先に「評価」を押してください。"
 PROMPT_TOO_LONG = "プロンプトが長すぎます。{most} 文字以内にしてください。"
@@ -333,6 +359,78 @@ UNEXPECTED = "スタジオで問題が発生しました（詳細はログにあ
 
 # Messages of the other packages, by their templates (strings.translate); those left out stay as they are
 MESSAGES = {
+    'There is no run "{key}" in the library {folder}.': "ライブラリー {folder} に「{key}」はありません。",
+    'Several runs are named "{key}": use an id, {ids}.': (
+        "「{key}」という名前のものが複数あります。ID（{ids}）を指定してください。"
+    ),
+    'There are no masks of the format "{format}": choose from {formats}.': (
+        "マスクの形式「{format}」には対応していません。{formats} から選んでください。"
+    ),
+    "{folder} has {count} masks: give a folder with up to {most} masks or cut-outs (.png), or a JSON file.": (
+        "{folder} のマスクは {count} 個です。マスクまたは切り抜き（.png）が {most} 個以下のフォルダーか、JSON "
+        "ファイルを指定してください。"
+    ),
+    "{file} has no masks of this photo, {reason}: export it as COCO JSON with polygons or RLE.": (
+        "{file} にこの写真のマスクがありません。ポリゴンまたは RLE の COCO 形式の JSON として書き出してください。"
+    ),
+    "The masks of {source} are {width} × {height} pixels and do not fit the photo, {photo_width} × "
+    "{photo_height}: use the masks of this photo.": (
+        "{source} のマスク（{width} × {height}）は写真（{photo_width} × {photo_height}）に合いません。この写真の"
+        "マスクを使ってください。"
+    ),
+    "These runs cannot be combined, they were learned on {one} and on {other}: choose runs of one base.": (
+        "異なるベースモデル（{one} と {other}）で抽出したオブジェクトは組み合わせられません。"
+    ),
+    "The same run is given twice: name each run once.": "同じオブジェクトセットが 2 回指定されています。",
+    "{folder} is not an exported folder: give a LoRA file, or a folder that export wrote.": (
+        "{folder} は書き出したフォルダーではありません。LoRA ファイルか、書き出したフォルダーを指定してください。"
+    ),
+    "{file} is incomplete at {name}: download it again.": (
+        "{file} の {name} に不足があります。もう一度ダウンロードしてください。"
+    ),
+    "{file} is a pickle, which can run code when it is read: convert it to .safetensors.": (
+        "{file} は読み込むだけでプログラムが実行されうる pickle 形式です。.safetensors に変換してください。"
+    ),
+    "There is no file {file}: check the path.": "{file} というファイルはありません。パスを確かめてください。",
+    "{file} is not a .safetensors file or is damaged: download it again.": (
+        "{file} は .safetensors ファイルではないか、壊れています。もう一度ダウンロードしてください。"
+    ),
+    "{file} has values that are not finite: use another file.": (
+        "{file} に無限大または非数の値が含まれています。別のファイルを使ってください。"
+    ),
+    "{file} is a {kind}, which is not supported: use a plain LoRA.": (
+        "{file} は {kind} です。対応しているのは通常の LoRA だけです。"
+    ),
+    "{file} is not a LoRA, it has the key {key}: use a LoRA for Stable Diffusion.": (
+        "{file} は LoRA ではありません（キー {key}）。Stable Diffusion 用の LoRA を使ってください。"
+    ),
+    "{file} has two values for {layer}: download it again.": (
+        "{file} に {layer} の値が 2 つあります。もう一度ダウンロードしてください。"
+    ),
+    "{file} has no LoRA in it: use a LoRA for Stable Diffusion.": (
+        "{file} に LoRA が含まれていません。Stable Diffusion 用の LoRA を使ってください。"
+    ),
+    "{file} does not fit {base} (it was made for {model}), which has {reason}: use a LoRA for this kind of base.": (
+        "{file}（{model} 用）は {base} に合いません。このベースモデルと同じ種類の LoRA を使ってください。"
+    ),
+    "{file} does not fit {base}, which has {reason}: use a LoRA for this kind of base.": (
+        "{file} は {base} に合いません。このベースモデルと同じ種類の LoRA を使ってください。"
+    ),
+    "{file} is not an embedding for {base}: use one for this kind of base.": (
+        "{file} は {base} 用の埋め込みではありません。このベースモデルと同じ種類のものを使ってください。"
+    ),
+    "{file} does not fit {base}: use an embedding of one vector for this kind of base.": (
+        "{file} は {base} に合いません。同じ種類のベースモデル用で、ベクトルが 1 つの埋め込みを使ってください。"
+    ),
+    "A LoRA brings the handle {handle}, which the run has too: rename its embedding.": (
+        "LoRA に含まれるハンドル {handle} は、オブジェクトセットにもあります。埋め込みの名前を変えてください。"
+    ),
+    "This run has trained no weights that a LoRA can hold: resume it through phase 2, then export.": (
+        "LoRA に書き出せる重みがまだ学習されていません。第 2 段階まで抽出してから、もう一度書き出してください。"
+    ),
+    "{program} cannot open the toybox: export to diffusers, or extract on Stable Diffusion.": (
+        "{program} では内蔵モデル（toybox）を開けません。diffusers に書き出すか、Stable Diffusion で抽出してください。"
+    ),
     "Memory ran out in the most economical mode too: close other programs, or choose a smaller base or "
     "a LoRA preset, light or quick.": (
         "使用量の最も少ないモードでもメモリが不足しました。ほかのプログラムを閉じるか、より小さいベー"

@@ -1,0 +1,132 @@
+"""Masks in COCO's annotation format: polygons, and run-length encodings as lists or as compressed text."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from breakascene.data.validation import checked_dict, checked_int, checked_list, checked_text
+
+MAX_SIDE = 20_000  # pixels
+MAX_RUNS = 2_000_000  # of one run-length encoding
+MAX_OBJECTS = 1000  # annotations of one photo, and polygons of one annotation
+MAX_PIXELS = 1_000_000_000  # of all masks of one photo
+
+
+def encode(masks: Sequence[np.ndarray], names: Sequence[str], file_name: str) -> dict:
+    """Describe the masks (H, W) of one photo as a COCO dataset, as lossless run-length encodings."""
+    height, width = masks[0].shape
+    categories = {name: index for index, name in enumerate(dict.fromkeys(names), 1)}
+    annotations = []
+    for index, (mask, name) in enumerate(zip(masks, names, strict=True), 1):
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        left, top = int(columns[0]), int(rows[0])
+        annotations.append(
+            {
+                "id": index,
+                "image_id": 1,
+                "category_id": categories[name],
+                "segmentation": {"size": [height, width], "counts": run_lengths(mask)},
+                "area": int(mask.sum()),
+                "bbox": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
+                "iscrowd": 1,  # readers of COCO expect run-length encodings with this flag
+            }
+        )
+    return {
+        "info": {"description": "Masks of Break-A-Scene Studio"},
+        "images": [{"id": 1, "file_name": file_name, "width": width, "height": height}],
+        "categories": [{"id": index, "name": name} for name, index in categories.items()],
+        "annotations": annotations,
+    }
+
+
+def decode(dataset: object, file_name: str) -> list[tuple[str, np.ndarray]]:
+    """Return the names and masks (H, W) of a photo: of the image with that file name, or of the only image.
+
+    Raises:
+        ValueError or KeyError: If the dataset is not in COCO's format, or has several images and none of that name.
+    """
+    dataset = checked_dict(dataset, "it")
+    images = [checked_dict(image, "an image") for image in checked_list(dataset["images"], 10**5, "images")]
+    matching = [image for image in images if str(image["file_name"]).replace("\\", "/").split("/")[-1] == file_name]
+    if len(matching) != 1 and len(images) != 1:
+        raise ValueError(f"it has {len(images)} images, and not one of them is {file_name}")
+    image = (matching or images)[0]
+    size = tuple(checked_int(image[side], 1, MAX_SIDE, f"its {side}") for side in ("height", "width"))
+    categories = {
+        category["id"]: checked_text(category["name"], 200, "a category")
+        for category in map(dict, checked_list(dataset.get("categories", []), 10**4, "categories"))
+    }
+    annotations = map(dict, checked_list(dataset["annotations"], 10**6, "annotations"))
+    annotations = [annotation for annotation in annotations if annotation["image_id"] == image["id"]]
+    if len(annotations) > MAX_OBJECTS or len(annotations) * math.prod(size) > MAX_PIXELS:
+        raise ValueError("it has too many or too large masks")
+    return [
+        (categories.get(annotation.get("category_id"), ""), decode_segmentation(annotation["segmentation"], size))
+        for annotation in annotations
+    ]
+
+
+def decode_segmentation(segmentation: object, size: tuple[int, int]) -> np.ndarray:
+    """Return the mask (H, W) of a list of polygons or a run-length encoding. Raises ValueError or KeyError."""
+    if isinstance(segmentation, list):
+        return _fill_polygons(segmentation, size)
+    segmentation = checked_dict(segmentation, "a segmentation")
+    if tuple(segmentation["size"]) != size:
+        raise ValueError("a mask has another size than its image")
+    counts = segmentation["counts"]
+    if isinstance(counts, str):
+        counts = _decompress(counts)
+    counts = np.asarray(checked_list(counts, MAX_RUNS, "a run-length encoding"), np.int64)
+    if (counts < 0).any() or counts.sum() != math.prod(size):
+        raise ValueError("a run-length encoding does not cover its image")
+    values = np.arange(len(counts)) % 2 == 1  # runs of 0 and 1 in turn, column by column
+    return np.repeat(values, counts).reshape(size, order="F")
+
+
+def run_lengths(mask: np.ndarray) -> list[int]:
+    """Return the lengths of the runs of 0 and 1 in turn, column by column; the first may be 0."""
+    values = np.concatenate([[False], mask.ravel(order="F")])
+    changes = np.flatnonzero(values[1:] != values[:-1])
+    return np.diff([0, *changes, mask.size]).tolist()
+
+
+def _decompress(text: str) -> list[int]:
+    """Decode COCO's compressed counts: five bits a character, low bits first, from the third on as differences."""
+    if len(text) > 5 * MAX_RUNS:
+        raise ValueError("a run-length encoding is too long")
+    counts: list[int] = []
+    value = shift = 0
+    for byte in text.encode("ascii"):
+        digit = byte - 48
+        if not 0 <= digit < 64 or shift > 60:
+            raise ValueError("a run-length encoding is damaged")
+        value |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:
+            continue
+        if digit & 16:  # negative
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    return counts
+
+
+def _fill_polygons(polygons: list, size: tuple[int, int]) -> np.ndarray:
+    """Return the union of polygons, of the pixels whose centers lie inside (even-odd rule)."""
+    height, width = size
+    union = np.zeros(size, bool)
+    for polygon in checked_list(polygons, MAX_OBJECTS, "polygons"):
+        points = np.array([float(value) for value in checked_list(polygon, 200_000, "a polygon")])
+        if len(points) < 6 or len(points) % 2 or not (abs(points) <= 2 * MAX_SIDE).all():
+            raise ValueError("a polygon does not have three or more points in the image")
+        points = points.reshape(-1, 2)
+        crossings = np.zeros((height, width + 1), np.int32)  # of each row's line with the edges, by the next pixel
+        for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, 0), strict=True):
+            first, last = (min(max(math.ceil(y - 0.5), 0), height) for y in sorted((y0, y1)))
+            rows = np.arange(first, last)
+            if len(rows):
+                x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+                np.add.at(crossings, (rows, np.clip(np.ceil(x - 0.5).astype(int), 0, width)), 1)
+        union |= (crossings.cumsum(1) % 2 == 1)[:, :width]
+    return union
