@@ -1,10 +1,8 @@
-"""Time, memory and disk space of an extraction, compared with the authors' public code: python -m benchmarks.extraction
+"""Time by stage and peak memory of extractions, in a Markdown table: python -m benchmarks.extraction --base sd21
 
-The reference loop does the work of the public code, on the same base and in the same process. It encodes the photo and
-a prior image in every step; trains the whole token embedding table in phase 1, restoring all rows but the handles', and
-all weights in phase 2; uses AdamW in float32 (under fp16 autocast on CUDA) with gradient clipping; computes attention
-as matrix products and stores the maps of all layers; and saves the whole pipeline. Ours is `extract`. A few steps of
-each phase are measured and extrapolated to a whole run.
+`sd15`, `sd21` and `sdxl` are built with random weights in the true shapes, so that nothing is downloaded; other names
+are those of load_base. With --reference, a few steps of the authors' public code (benchmarks/reference.py) on the same
+base are measured too and extrapolated to its 400 + 400.
 """
 
 import ctypes
@@ -14,9 +12,8 @@ import platform
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -24,22 +21,21 @@ from typing import Annotated
 import psutil
 import torch
 import typer
-from diffusers.models.attention_processor import Attention
 
+from benchmarks.random_base import is_random_base, random_base
+from benchmarks.reference import reference
 from breakascene.cli.demo import sample_scene
 from breakascene.data.scene import Scene
-from breakascene.models.attention import token_maps
 from breakascene.models.base import Base
-from breakascene.models.handles import initial_embeddings, training_prompt
 from breakascene.models.loading import load_base
-from breakascene.training import losses
 from breakascene.training.loop import run_extraction
 from breakascene.training.modes import PRESET_NAMES
-from breakascene.training.prior import PRIOR_PROMPTS, prior_latents
+from breakascene.training.prior import BATCH_SIZE, prior_latents
 from breakascene.training.settings import Settings, preset
-from breakascene.training.step import sample_subset
 
-WARMUP_STEPS = 2  # of each phase, not measured
+STAGES = ("encode", "phase 1", "phase 2", "save")
+WARMUP_STEPS = 2  # of each phase of the reference, not measured
+REFERENCE_STEPS = 400  # of each phase in a whole run
 
 
 class _PeakMemory:
@@ -73,191 +69,120 @@ class _PeakMemory:
             self.thread.join()
 
 
-class _PlainAttention:
-    """Attention processor that computes softmax(QKᵀ)V and stores the probabilities."""
-
-    def __init__(self, store: dict[str, torch.Tensor], name: str):
-        self.store, self.name = store, name
-
-    def __call__(self, attn: Attention, hidden_states, encoder_hidden_states=None, attention_mask=None, **_):
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        projections = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
-        query, key, value = (attn.head_to_batch_dim(projection) for projection in projections)
-        probabilities = attn.get_attention_scores(query, key, attention_mask)  # (B·heads, Q, T)
-        self.store[self.name] = probabilities
-        return attn.to_out[1](attn.to_out[0](attn.batch_to_head_dim(probabilities @ value)))
+def open_base(name: str) -> Base:
+    """Load a base, or build one with random weights."""
+    if is_random_base(name):
+        return random_base(name, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return load_base(name)
 
 
-@contextmanager
-def _all_maps(base: Base) -> Iterator[dict[str, torch.Tensor]]:
-    """Store the attention probabilities of all layers by name within the block."""
-    store, before = {}, dict(base.unet.attn_processors)
-    base.unet.set_attn_processor({name: _PlainAttention(store, name.removesuffix(".processor")) for name in before})
-    try:
-        yield store
-    finally:
-        base.unet.set_attn_processor(before)
+def machine(base: Base) -> str:
+    """The card or CPU, and the date."""
+    device = torch.cuda.get_device_name() if base.device.type == "cuda" else f"{platform.machine()} CPU"
+    return f"{device}, {torch.get_num_threads()} threads, {date.today().isoformat()}"
 
 
-def reference(
-    base: Base, scene: Scene, settings: Settings, count: int, prior_images: torch.Tensor
-) -> tuple[list[float], list[float]]:
-    """Run `count` steps of each phase as the public code does; the base's weights change.
+def stage_seconds(base: Base, scene: Scene, settings: Settings, out: Path, memory: str) -> dict:
+    """Run an extraction; return the seconds of its stages, their total, and the seconds of a step of each phase.
 
-    Args:
-        base: The base model.
-        scene: The photo and masks.
-        settings: Learning rates and loss weights.
-        count: Steps of each phase.
-        prior_images: Images in [-1, 1], (N, 3, H, W).
-
-    Returns:
-        Seconds of each step of phase 1 and of phase 2.
+    "encode" is everything before the first step, "save" everything after the last, and between the phases.
     """
-    rng = torch.Generator().manual_seed(0)
-    square = scene.square_crop(base.image_size)
-    photo = torch.tensor(square.pixels).permute(2, 0, 1)[None].to(base.device) / 127.5 - 1  # (1, 3, H, W)
-    masks = torch.tensor(square.masks, dtype=torch.float32, device=base.device)  # (K, H, W)
-    latent_masks = losses.downsample(masks, base.latent_size)
-    attention_masks = losses.downsample(masks, base.attention_size)
-    handles = [f"<asset{i}>" for i in range(len(scene.concepts))]
-    base.tokenizer.add_tokens(handles)
-    ids = base.tokenizer.convert_tokens_to_ids(handles)
-    base.text_encoder.resize_token_embeddings(len(base.tokenizer))
-    table = base.text_encoder.get_input_embeddings().weight
-    table.data[ids] = initial_embeddings(base, scene.names).to(table)
-    known = table.data[: -len(handles)].clone()
-    autocast = torch.autocast("cuda", torch.float16, enabled=base.device.type == "cuda")
-    # No gradient scaler: its time is negligible.
-    times = []
-    for phase in (1, 2):
-        parameters = [*base.unet.parameters(), *base.text_encoder.parameters()] if phase == 2 else [table]
-        for weight in parameters:
-            weight.requires_grad_(True)
-        lr = settings.handle_lr if phase == 1 else settings.weight_lr
-        optimizer, seconds = torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-2), []
-        for _ in range(count):
-            start = time.perf_counter()
-            subset = sample_subset(len(handles), True, rng)
-            index = int(torch.randint(len(prior_images), (), generator=rng))
-            prompts = [training_prompt([handles[k] for k in subset]), PRIOR_PROMPTS[index % len(PRIOR_PROMPTS)]]
-            pixels = torch.cat([photo, prior_images[index : index + 1]])
-            with autocast, _all_maps(base) as maps:
-                with torch.no_grad():
-                    latents = base.vae.encode(pixels).latent_dist.sample() * base.vae.config.scaling_factor
-                noise = torch.randn(latents.shape, generator=rng).to(latents)
-                num_timesteps = base.scheduler.config.num_train_timesteps
-                timesteps = torch.randint(num_timesteps, (len(latents),), generator=rng).to(base.device)
-                noisy_latents, target = base.add_noise(latents, noise, timesteps)
-                (input_ids,) = base.tokenize(prompts)
-                encoder_hidden_states = base.text_encoder(input_ids).last_hidden_state
-                model_pred = base.unet(noisy_latents, timesteps, encoder_hidden_states).sample
-            loss = losses.masked_loss(model_pred[:1], target[:1], latent_masks[subset].amax(0)[None, None])
-            layer_maps = [maps[layer].unflatten(0, (len(prompts), -1))[0].mean(0) for layer in base.attention_layers]
-            tokens = input_ids[0].tolist()
-            positions = [[tokens.index(ids[k])] for k in subset]
-            handle_maps = token_maps(torch.stack(layer_maps).mean(0), positions)
-            loss = loss + settings.attention_loss_weight * losses.attention_loss(
-                handle_maps[None], attention_masks[subset][None], torch.ones(1, len(subset), device=base.device)
-            )
-            loss = loss + settings.prior_loss_weight * losses.prior_loss(model_pred[1:], target[1:])
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            if phase == 1:
-                table.data[: -len(handles)] = known
-            if base.device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
-        times.append(seconds)
-    return times[0], times[1]
+    steps, first = {1: [], 2: []}, None
+    start = time.perf_counter()
 
+    def note(event) -> None:
+        nonlocal first
+        steps[event.phase].append(event.seconds)
+        if first is None:
+            first = time.perf_counter() - start
 
-def ours(
-    base: Base, scene: Scene, settings: Settings, count: int, out: Path, memory: str
-) -> tuple[list[float], list[float]]:
-    """Run `count` steps of each phase by `extract`; return the seconds of each step of phase 1 and of phase 2."""
-    seconds = {1: [], 2: []}
-    run_extraction(
-        scene,
-        base,
-        replace(settings, steps=(count, count)),
-        out,
-        on_event=lambda event: seconds[event.phase].append(event.seconds),
-        memory=memory,
-        save_every=0,
-    )
-    return seconds[1], seconds[2]
-
-
-def row(times: tuple[list, list], steps: tuple[int, int], memory: int, disk_size: int, overhead: float = 0.0) -> dict:
-    """Return the measurements of one method.
-
-    Args:
-        times: Seconds of each step of phase 1 and of phase 2.
-        steps: Steps of a whole run.
-        memory: Peak memory in bytes.
-        disk_size: Size of the result in bytes.
-        overhead: Seconds outside the steps.
-    """
-    first, second = (median(seconds[WARMUP_STEPS:]) for seconds in times)
-    total = overhead + first * steps[0] + second * steps[1]
+    concepts = run_extraction(scene, base, settings, out, on_event=note, memory=memory, save_every=0)
+    if base.device.type == "cuda":
+        torch.cuda.synchronize()
+    total = time.perf_counter() - start
+    phases = [sum(steps[phase]) for phase in (1, 2)]
+    # Events come in groups, and the first event of a group when its last step is done
+    group = len([value for value in steps[1] if value == steps[1][0]]) if base.device.type == "cuda" else 1
+    encode = max(0.0, first - group * steps[1][0])
     return {
-        "seconds_phase_1": round(first, 4),
-        "seconds_phase_2": round(second, 4),
-        "seconds_to_the_end": round(total, 1),
-        "steps": list(steps),
-        "memory_mb": round(memory / 1e6),
-        "size_mb": round(disk_size / 1e6, 1),
+        "encode": encode,
+        "phase 1": phases[0],
+        "phase 2": phases[1],
+        "save": max(0.0, total - encode - sum(phases)),
+        "total": total,
+        "step 1": median(steps[1]),
+        "step 2": median(steps[2]),
+        "mode": concepts.memory,
     }
 
 
-def size_of(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+def prior_seconds(base: Base, settings: Settings) -> float:
+    """Seconds that the prior images of a preset take without a cache, from one batch of them."""
+    start = time.perf_counter()
+    prior_latents(base, BATCH_SIZE, [f"{prompt} " for prompt in settings.prior_prompts])  # under a key of its own
+    if base.device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) * settings.num_prior_images / BATCH_SIZE
+
+
+def reference_row(base: Base, scene: Scene, count: int) -> dict:
+    """Measure `count` steps of each phase of the public code; the base changes."""
+    settings = preset("paper", base)
+    prior = prior_latents(base, BATCH_SIZE)
+    with torch.no_grad():
+        scaled = prior.latents / base.vae.config.scaling_factor
+        prior_images = torch.cat([base.vae.decode(part).sample.clamp(-1, 1) for part in scaled.split(4)])
+    with _PeakMemory(base.device) as peak:
+        times = reference(base, scene, settings, count, prior_images)
+    first, second = (median(seconds[min(WARMUP_STEPS, count - 1) :]) for seconds in times)
+    phases = {"phase 1": REFERENCE_STEPS * first, "phase 2": REFERENCE_STEPS * second}
+    modules = (*base.trainable_modules.values(), base.vae)  # saved whole
+    disk = sum(weight.nbytes for module in modules for weight in module.parameters())
+    total = sum(phases.values())
+    return {**phases, "total": total, "step 1": first, "step 2": second, "peak": peak.bytes, "disk": disk}
+
+
+def table(base: Base, rows: dict[str, dict]) -> str:
+    """Return a Markdown table."""
+    head = ("preset", "mode", "prior once", *STAGES, "total", "step 1", "step 2", "peak", "on disk")
+    lines = [" | ".join(head), "---|" * len(head)]
+    for name, row in rows.items():
+        times = [f"{row[key]:.1f} s" if key in row else "–" for key in ("prior", *STAGES, "total")]
+        steps = [f"{1000 * row[key]:.0f} ms" for key in ("step 1", "step 2")]
+        sizes = [f"{row['peak'] / 1e9:.2f} GB", f"{row['disk'] / 1e6:.0f} MB"]
+        lines.append(" | ".join([name, row.get("mode", "–"), *times, *steps, *sizes]))
+    body = "\n".join(f"| {line} |" if "---" not in line else f"|{line}" for line in lines)
+    return f"{base.name} on {machine(base)}:\n\n{body}\n"
 
 
 def measure(
-    base_name: Annotated[str, typer.Option("--base", help="The base model.")] = "toybox",
-    count: Annotated[int, typer.Option("--steps", help="Steps of each phase to run.")] = 20,
-    memory: Annotated[str, typer.Option(help="Memory mode of ours: auto, fast, lean or least.")] = "auto",
+    base_name: Annotated[str, typer.Option("--base", help="sd15, sd21, sdxl or a base model.")] = "toybox",
+    presets: Annotated[list[str], typer.Option("--preset", help="A preset; default: all.")] = PRESET_NAMES,
+    count: Annotated[int, typer.Option("--steps", help="Steps of each phase; default: the preset's.")] = 0,
+    memory: Annotated[str, typer.Option(help="Memory mode: auto, fast, lean or least.")] = "auto",
+    reference_steps: Annotated[int, typer.Option("--reference", help="Steps of the public code, 0 for none.")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
 ) -> None:
-    """Print a table of the public code's method and our presets, and their ratios."""
-    scene, base = sample_scene(), load_base(base_name)
-    prior = prior_latents(
-        base, preset("quick", base).num_prior_images
-    )  # generated once for a base, the same for all methods
-    table = {}
+    """Run each preset once, print its row as soon as it is done, and the table at the end."""
+    scene, base, rows = sample_scene(), open_base(base_name), {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in PRESET_NAMES:
-            settings, out = preset(name, base), Path(folder) / name
-            start = time.perf_counter()
+        for name in presets:
+            settings = preset(name, base)
+            row = {"prior": prior_seconds(base, settings)}
+            prior_latents(base, settings.num_prior_images, settings.prior_prompts)
+            if count:
+                settings = replace(settings, steps=(count, count))
             with _PeakMemory(base.device) as peak:
-                times = ours(base, scene, settings, count, out, memory)
-            overhead = time.perf_counter() - start - sum(map(sum, times))  # encoding and saving
-            table[name] = row(times, settings.steps, peak.bytes, size_of(out), overhead)
-        settings = preset("paper", base)
-        with torch.no_grad():
-            scaled = prior.latents / base.vae.config.scaling_factor
-            prior_images = torch.cat([base.vae.decode(part).sample.clamp(-1, 1) for part in scaled.split(4)])
-        with _PeakMemory(base.device) as peak:
-            times = reference(base, scene, settings, count, prior_images)
-        base.pipeline().save_pretrained(Path(folder) / "reference")
-        table = {"reference": row(times, (400, 400), peak.bytes, size_of(Path(folder) / "reference"))} | table
-    print(f"{'':10} s/step 1  s/step 2  to the end  memory  on disk")
-    public = table["reference"]
-    for name, values in table.items():
-        first, second, total, _, memory, size = values.values()
-        print(f"{name:10} {first:8.3f}  {second:8.3f}  {total:8.0f} s  {memory:4} MB  {size:5} MB")
-        if name != "reference":
-            keys = ("seconds_phase_1", "seconds_phase_2", "seconds_to_the_end", "memory_mb", "size_mb")
-            values["times_better"] = {key: round(public[key] / max(values[key], 1e-9), 2) for key in keys}
-            print(f"{'':10} {'  '.join(f'{ratio}×' for ratio in values['times_better'].values())}")
-    machine = torch.cuda.get_device_name() if base.device.type == "cuda" else f"{platform.machine()} CPU"
-    print(f"{base.name} on {machine}, {torch.get_num_threads()} threads")
+                row |= stage_seconds(base, scene, settings, Path(folder) / name, memory)
+            disk = sum(file.stat().st_size for file in (Path(folder) / name).rglob("*") if file.is_file())
+            rows[name] = {**row, "steps": settings.steps, "peak": peak.bytes, "disk": disk}
+            print(f"{name}: {row['total']:.1f} s", flush=True)
+    if reference_steps:
+        rows["public code"] = reference_row(base, scene, reference_steps)  # last: it changes the base
+    print(f"\n{table(base, rows)}", flush=True)
     if json_file:
-        json_file.write_text(json.dumps({"base": base.name, "machine": machine, **table}, indent=2) + "\n")
+        values = {"base": base.name, "machine": machine(base), "rows": rows}
+        json_file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

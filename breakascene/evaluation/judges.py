@@ -105,24 +105,25 @@ def fallback_note(usual: str, error: UserError) -> str:
     variable = VARIABLES[usual]
     if not isinstance(error, DownloadFailed):
         return TranslatableMessage(
-            "The toybox's judge is in use, because {name} cannot be loaded: set {variable} to the folder of a CLIP or "
-            "DINO model, and start again.",
+            "Evaluations use the toybox's judge, because {name} cannot be loaded: set {variable} to the folder "
+            "of a CLIP or DINO model, and restart.",
             name=os.environ.get(variable) or LABELS[usual], variable=variable,
         )  # fmt: skip
     if error.reason == WAITING:
         return TranslatableMessage(
-            "The toybox's judge is in use, because {name} is still being downloaded: evaluate again in a few minutes.",
+            "Evaluations use the toybox's judge, because {name} is still being downloaded: evaluate again in a "
+            "few minutes.",
             name=LABELS[usual],
         )
     if error.reason == hub.NO_ROOM:
         return TranslatableMessage(
-            "The toybox's judge is in use, because there is no room for {name}: free some space and start again, or "
+            "Evaluations use the toybox's judge, because there is no room for {name}: free some space and restart, or "
             "set HF_HOME to a folder on another disk.",
             name=LABELS[usual],
         )
     return TranslatableMessage(
-        "The toybox's judge is in use, because {name} could not be downloaded: connect to the internet and start "
-        "again, or set {variable} to its folder.",
+        "Evaluations use the toybox's judge, because {name} could not be downloaded: connect to the internet "
+        "and restart, or set {variable} to its folder.",
         name=LABELS[usual], variable=variable,
     )  # fmt: skip
 

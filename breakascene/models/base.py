@@ -46,7 +46,16 @@ class TextEncoder(NamedTuple):
             truncation=True,
             return_tensors="pt",
         )
-        return batch.input_ids.to(self.model.device)
+        device = self.model.device
+        ids = batch.input_ids.pin_memory() if device.type == "cuda" else batch.input_ids  # pageable memory would wait
+        return ids.to(device, non_blocking=True)
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype:
+    """The autocast dtype of a device: bfloat16 on CUDA, float16 on GPUs without it, float32 on a CPU."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 @dataclass(eq=False, repr=False)
@@ -65,6 +74,8 @@ class Base:
     family: str  # "toybox", "sd" or "sdxl": decides presets and the default guidance scale
     image_codes: ImageCodes | None = None  # map from images to token embeddings, where the base has one
     weight_scales: dict[str, float] = field(default_factory=dict)  # root mean square of each weight, by name
+    originals: dict[str, torch.Tensor] = field(default_factory=dict)  # float32, of weights stored in half precision
+    applied_deltas: tuple[dict, ...] = ()  # see lora.apply_delta
     weight_shapes: dict[str, torch.Size] = field(init=False)  # by name; available while an extraction runs
     lock: BaseLock = field(init=False, default_factory=BaseLock)
 
@@ -103,10 +114,6 @@ class Base:
     @property
     def device(self) -> torch.device:
         return self.unet.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.unet.dtype
 
     @property
     def latent_size(self) -> int:
@@ -174,15 +181,15 @@ class Base:
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """The autocast dtype: bfloat16 on CUDA, float16 on GPUs without native bfloat16, float32 on a CPU."""
-        if self.device.type != "cuda":
-            return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        """The autocast dtype, see autocast_dtype."""
+        return autocast_dtype(self.device)
 
     def autocast(self) -> torch.autocast:
         """Return a context that computes in `compute_dtype`; the weights keep their dtype."""
         full = self.compute_dtype is torch.float32
-        return torch.autocast(self.device.type, None if full else self.compute_dtype, enabled=not full)
+        dtype = None if full else self.compute_dtype
+        # A cached cast would be missing from a CUDA graph
+        return torch.autocast(self.device.type, dtype, enabled=not full, cache_enabled=False)
 
     def predict(self, noisy_latents: torch.Tensor, timesteps: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         """Run the UNet on noisy latents (B, C, h, w) at timesteps (B,) under B prompts: model_pred (B, C, h, w)."""

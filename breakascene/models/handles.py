@@ -123,7 +123,8 @@ def with_handles(base: Base, handles: Sequence[str], embeddings: torch.Tensor) -
         # normalized=False: matched as written, before the tokenizer lowers the case.
         if not tokenizer.add_tokens(AddedToken(handle, normalized=False)):
             raise UserError(f"{base.name} already has a token {handle}: choose another base.")
-    parameter = nn.Parameter(embeddings.to(base.device, base.dtype, copy=True))  # (K, D)
+    # float32, whatever the dtype of the weights: half precision would round small updates away
+    parameter = nn.Parameter(embeddings.to(base.device, torch.float32, copy=True))  # (K, D)
     try:
         base.encoders, start = extended, 0
         for (tokenizer, model), table in zip(extended, tables, strict=True):

@@ -22,9 +22,10 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from breakascene.errors import UserError
-from breakascene.models.base import ENCODERS, GUIDANCE_SCALES, Base, TextEncoder
+from breakascene.models.base import ENCODERS, GUIDANCE_SCALES, Base, TextEncoder, autocast_dtype
 from breakascene.models.decoding import half_precision_decode
 from breakascene.models.image_codes import ImageCodes
+from breakascene.models.precision import store_in_half_precision
 from breakascene.paths import TOYBOX
 
 COMPONENTS = {  # component: (class, file of its weights)
@@ -84,8 +85,19 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
     if name == "auto":
         name = os.environ.get("BREAKASCENE_BASE") or (STABLE_DIFFUSION if device.type == "cuda" else "toybox")
 
-    # 1. Read the components
     components, folder = read_components(name)
+    return assemble(name, components, _family(folder, components["unet"]), ImageCodes.load(folder), device)
+
+
+def assemble(
+    name: str, components: Components, family: str, image_codes: ImageCodes | None, device: torch.device
+) -> Base:
+    """Make a base of components in float32, by their names in diffusers, and move it to the device.
+
+    Raises:
+        UserError: If the training loss and the pipelines do not support the model.
+    """
+    # 1. Pair the text encoders with their tokenizers
     encoders = tuple(
         TextEncoder(components[tokenizer], components[text_encoder])
         for tokenizer, text_encoder in ENCODERS
@@ -102,13 +114,7 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
     if unet.config.in_channels != vae.config.latent_channels:
         raise UserError(f"The base {name} is an inpainting or similar model: use a plain text-to-image model.")
 
-    # 3. Freeze the weights
-    for module in (*(encoder.model for encoder in encoders), unet, vae):
-        module.to(device).eval().requires_grad_(False)
-    if device.type == "cuda":
-        vae.to(memory_format=torch.channels_last)  # in which half-precision convolutions are fastest
-
-    # 4. Correct the prompt length and the end token
+    # 3. Correct the prompt length and the end token
     for tokenizer, model in encoders:
         # Some tokenizers are saved without a limit, so the text encoder's decides.
         tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
@@ -116,10 +122,20 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
         # the largest id instead, and handles have larger ones.
         getattr(model, "text_model", model).eos_token_id = tokenizer.eos_token_id
 
+    # 4. Freeze the weights and move them to the device
+    for module in (*(encoder.model for encoder in encoders), unet, vae):
+        module.eval().requires_grad_(False)
     fingerprint = _fingerprint([encoder.model for encoder in encoders], unet, scheduler)
-    base = Base(name, encoders, unet, vae, scheduler, fingerprint, _family(folder, unet), ImageCodes.load(folder))
+    base = Base(name, encoders, unet, vae, scheduler, fingerprint, family, image_codes)
+    if (dtype := autocast_dtype(device)) is not torch.float32:
+        store_in_half_precision(base, dtype)  # first: a GPU may have no room for float32
+    for module in (*base.trainable_modules.values(), vae):
+        module.to(device)
+    if device.type == "cuda":
+        for module in (unet, vae):
+            module.to(memory_format=torch.channels_last)  # in which half-precision convolutions are fastest
     base.weight_scales = {
-        f"{component}.{path}": (torch.linalg.vector_norm(weight) / weight.numel() ** 0.5).item()
+        f"{component}.{path}": (torch.linalg.vector_norm(weight.float()) / weight.numel() ** 0.5).item()
         for component, module in base.trainable_modules.items()
         for path, weight in module.named_parameters()
     }

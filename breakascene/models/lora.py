@@ -19,6 +19,7 @@ from torch import nn
 
 from breakascene.errors import UserError
 from breakascene.models.base import Base
+from breakascene.models.precision import float32_copy
 
 UNET_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 UNET_INNER = (*UNET_ATTENTION, "conv1", "conv2", "net.0.proj", "net.2")  # with the residual and feed-forward layers
@@ -26,6 +27,9 @@ TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 MAX_DELTA_SCALE = 100  # of a delta, in root mean squares of the weights
 MAX_EMBEDDING_SCALE = 1000  # of an embedding, in root mean squares of the token embeddings
+
+EXACT_SVD_SIDE = 512  # up to which a CPU computes the exact decomposition
+OVERSAMPLING, POWER_ITERATIONS = 8, 4  # of the randomized one
 
 WeightDelta = dict[str, torch.Tensor]
 _GLOBAL_GENERATOR = threading.Lock()
@@ -111,16 +115,20 @@ def full_finetuning(base: Base, rank: int, suffixes: tuple[str, ...] = ("",)) ->
         suffixes: Name suffixes of the weights to train; all by default.
     """
     parameters = trainable_parameters(base, suffixes)
-    original = {name: parameter.data.to("cpu") for name, parameter in parameters.items()}  # spares GPU memory
+    dtypes = {name: parameter.dtype for name, parameter in parameters.items()}
+    original = {  # on the CPU, which spares GPU memory
+        name: base.originals[name] if name in base.originals else parameter.data.to("cpu")
+        for name, parameter in parameters.items()
+    }
     try:
         for name, parameter in parameters.items():
-            parameter.data = original[name].to(parameter.device, copy=True)
+            parameter.data = float32_copy(base, name, parameter)
             parameter.requires_grad_(True)
         yield TrainableWeights(parameters, lambda: _reduce(original, parameters, rank))
     finally:
         for name, parameter in parameters.items():
-            parameter.data = original[name].to(parameter.device)
             parameter.requires_grad_(False).grad = None
+            parameter.data = torch.empty_like(parameter.data, dtype=dtypes[name]).copy_(original[name])
 
 
 def trainable_parameters(base: Base, suffixes: tuple[str, ...] = ("",)) -> dict[str, nn.Parameter]:
@@ -136,7 +144,7 @@ def trainable_parameters(base: Base, suffixes: tuple[str, ...] = ("",)) -> dict[
 def _reduce(original: dict[str, torch.Tensor], parameters: dict[str, nn.Parameter], rank: int) -> WeightDelta:
     delta = {}
     for name, parameter in parameters.items():
-        difference = parameter.detach().float() - original[name].to(parameter.device).float()
+        difference = parameter.detach() - original[name].to(parameter.device, non_blocking=True)
         if difference.ndim < 2:
             delta[f"{name}.diff"] = _to_cpu(difference)
         else:
@@ -147,6 +155,9 @@ def _reduce(original: dict[str, torch.Tensor], parameters: dict[str, nn.Paramete
 def low_rank_factors(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the best low-rank approximation of a matrix by its singular values.
 
+    The decomposition of a large matrix, and of all but small ones on a GPU, is randomized: fast and exact to a few
+    thousandths of the error of the cut (Halko et al., arXiv 0909.4061). It is the same in each call.
+
     Args:
         matrix: (out, …); the axes after the first are flattened.
         rank: Upper bound of the rank r; a smaller matrix has a lower one.
@@ -154,7 +165,15 @@ def low_rank_factors(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, tor
     Returns:
         A (r, in) and B (out, r), float32 on the CPU, with B @ A ≈ matrix.
     """
-    u, s, v = torch.linalg.svd(matrix.flatten(1).float(), full_matrices=False)
+    matrix = matrix.flatten(1).float()
+    side, q = min(matrix.shape), rank + OVERSAMPLING
+    if q < side and (matrix.is_cuda or side > EXACT_SVD_SIDE):
+        with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[matrix.device] if matrix.is_cuda else []):
+            torch.manual_seed(0)
+            u, s, v = torch.svd_lowrank(matrix, q, niter=POWER_ITERATIONS)
+        v = v.T
+    else:
+        u, s, v = torch.linalg.svd(matrix, full_matrices=False)
     root = s[:rank].sqrt()  # split evenly, so that neither factor underflows
     return _to_cpu(root[:, None] * v[:rank]), _to_cpu(u[:, :rank] * root)
 
@@ -168,12 +187,19 @@ def apply_delta(base: Base, delta: WeightDelta) -> Iterator[None]:
     """
     names = dict.fromkeys(key.rpartition(".")[0] for key in delta)
     parameters = {name: get_weight(base, name) for name in names}
-    original = {name: parameter.data for name, parameter in parameters.items()}
+    original, outer = {name: parameter.data for name, parameter in parameters.items()}, base.applied_deltas
     try:
+        base.applied_deltas = (*outer, delta)
         for name, parameter in parameters.items():
-            parameter.data = parameter.data + dense_delta(delta, name, parameter)
+            weight = float32_copy(base, name, parameter)
+            # The float32 original of a half-precision weight lacks the deltas of outer blocks
+            for one in base.applied_deltas if name in base.originals else (delta,):
+                if f"{name}.A" in one or f"{name}.diff" in one:
+                    weight += dense_delta(one, name, weight)
+            parameter.data = weight.to(parameter.dtype)
         yield
     finally:
+        base.applied_deltas = outer
         for name, parameter in parameters.items():
             parameter.data = original[name]
 

@@ -80,25 +80,25 @@ def fallback_note(name: str, error: UserError) -> str:
     if not isinstance(error, DownloadFailed):
         return TranslatableMessage(
             "The small segmenter is in use, because {path} is missing or not a complete SAM checkpoint: set "
-            "BREAKASCENE_SAM to one of Meta's files, such as {file}, and start again.",
+            "BREAKASCENE_SAM to one of Meta's files, such as {file}, and restart.",
             path=(name in HUB_FILES and HUB_FILES[name].cached()) or name, file=Path(HUB_FILES["vit_b"].path).name,
         )  # fmt: skip
     file = HUB_FILES[name]
     if error.reason == hub.NO_ROOM:
         return TranslatableMessage(
             "The small segmenter is in use, because {folder} has no room for SAM {name} ({megabytes} MB): free some "
-            "space and start again, or set HF_HOME to a folder on another disk.",
+            "space and restart, or set HF_HOME to a folder on another disk.",
             folder=constants.HF_HUB_CACHE, name=name, megabytes=round(file.size / 1e6),
         )  # fmt: skip
     if error.reason == hub.DAMAGED:
         return TranslatableMessage(
-            "The small segmenter is in use, because SAM {name} arrived damaged: start again to download it anew, or "
+            "The small segmenter is in use, because SAM {name} arrived damaged: restart to download it anew, or "
             "set BREAKASCENE_SAM to a copy of {file}.",
             name=name, file=Path(file.path).name,
         )  # fmt: skip
     return TranslatableMessage(
-        "The small segmenter is in use, because SAM {name} could not be downloaded: connect to the internet and start "
-        "again, or set BREAKASCENE_SAM to a copy of {file}.",
+        "The small segmenter is in use, because SAM {name} could not be downloaded: connect to the internet "
+        "and restart, or set BREAKASCENE_SAM to a copy of {file}.",
         name=name, file=Path(file.path).name,
     )  # fmt: skip
 

@@ -56,7 +56,7 @@ def launch(
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     sessions = SessionStore(folder, keep_seconds=DAY_SECONDS if on_space() else None)
-    job_queue = JobQueue()
+    job_queue = JobQueue(idle_work=engine.generate_prior_images)
     demo = build(sessions, job_queue)
     engine.start_downloads(sessions.open_photos)
     demo.job_queue = job_queue

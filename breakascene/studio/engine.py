@@ -35,6 +35,7 @@ from breakascene.training import memory
 from breakascene.training.loop import StepEvent
 from breakascene.training.loop import extract as train
 from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.prior import prior_latents
 from breakascene.training.settings import Settings, preset
 
 try:
@@ -47,7 +48,9 @@ MAX_SECONDS = 240  # the longest request
 EVALUATION_SECONDS = 120
 EXPORT_SECONDS = 60
 TRANSFER_SECONDS = 20  # to move the weights to the GPU
-DEFAULT_STEP_SECONDS = 0.3  # a training step, until one was timed
+# A training step until one was timed: on an H100, for the step and for each image in it; see docs/deploy.md
+DEFAULT_STEP_SECONDS = 0.02
+DEFAULT_IMAGE_SECONDS = {"toybox": 0.01, "sd": 0.01, "sdxl": 0.08}
 DEFAULT_DENOISING_SECONDS = 0.1  # an inference step of one image
 SAVE_EVERY = 100  # steps between two checkpoints of an extraction
 
@@ -73,8 +76,15 @@ def zero_gpu() -> bool:
 
 def extraction_seconds(settings: Settings) -> int:
     """How long a run needs the GPU, with a reserve of a third."""
-    expected = expected_seconds(settings) or DEFAULT_STEP_SECONDS * sum(settings.steps)
-    return round(TRANSFER_SECONDS + 4 / 3 * expected)
+    return round(TRANSFER_SECONDS + 4 / 3 * (expected_seconds(settings) or _default_seconds(settings)))
+
+
+def _default_seconds(settings: Settings) -> float:
+    image_seconds = DEFAULT_IMAGE_SECONDS[base().family]
+    return sum(
+        steps * (DEFAULT_STEP_SECONDS + image_seconds * _images_per_step(settings, phase))
+        for phase, steps in enumerate(settings.steps, 1)
+    )
 
 
 def fits(settings: Settings) -> bool:
@@ -106,6 +116,18 @@ def open_models(base: str = "auto") -> None:
     if not zero_gpu():  # a ZeroGPU Space has a GPU only inside the decorated functions
         sizes = {_images_per_step(settings_of(name), phase) for name in PRESET_NAMES for phase in (1, 2)}
         _forward_seconds.update({size: _time_forward(_loaded["base"], size) for size in sizes})
+
+
+def generate_prior_images(stop: Callable[[], bool]) -> bool:
+    """Generate the prior images of all presets into the cache, on a GPU that no run uses.
+
+    Returns whether there is nothing left to do. A CPU is left to the visitors' clicks.
+    """
+    if zero_gpu() or base().device.type != "cuda":
+        return True
+    wanted = [settings_of(name) for name in PRESET_NAMES]
+    kinds = dict.fromkeys((settings.num_prior_images, settings.prior_prompts) for settings in wanted)
+    return all(prior_latents(base(), count, prompts, stop) is not None for count, prompts in kinds)
 
 
 @torch.no_grad()
@@ -236,6 +258,7 @@ def evaluate(run: Path, out: Path, stop_file: Path) -> Iterator[tuple[int, int, 
         judges = replace(judges, notes=(missing.note,))
     # The figures of the toybox are those of its own segmenter
     finder = Segmenter.load("toybox") if toybox else segmenter()
+    finder.sam.to(base().device)  # on a ZeroGPU Space only this process has the GPU
     for event in report.write([run], base(), out, judges, finder):
         yield event
         if stop_file.exists():

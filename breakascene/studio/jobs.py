@@ -95,9 +95,18 @@ class JobQueue:
         limit: Maximum number of waiting jobs.
         per_owner: Maximum number of waiting jobs of one owner.
         keep_ended: How many ended jobs can still be found by their ids.
+        idle_work: Called in the worker thread while there are no jobs, again until it returns True. Its argument is a
+            function that returns True once a job waits; the work then returns soon.
     """
 
-    def __init__(self, limit: int = 20, per_owner: int = 3, keep_ended: int = 100):
+    def __init__(
+        self,
+        limit: int = 20,
+        per_owner: int = 3,
+        keep_ended: int = 100,
+        idle_work: Callable[[Callable[[], bool]], bool] | None = None,
+    ):
+        self._idle_work = idle_work
         self.limit, self.per_owner, self.keep_ended = limit, per_owner, keep_ended
         self._files = tempfile.TemporaryDirectory(prefix="breakascene-jobs-")
         self._changed = threading.Condition()
@@ -182,8 +191,24 @@ class JobQueue:
     def _waiting(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.state == WAITING]
 
+    def _has_work(self) -> bool:
+        with self._changed:
+            return self._closed or bool(self._waiting())
+
+    def _run_idle_work(self) -> None:
+        try:
+            finished = self._idle_work(self._has_work)
+        except Exception:
+            log.exception("work between the jobs failed")
+            finished = True
+        if finished:
+            self._idle_work = None
+
     def _serve(self) -> None:
         while True:
+            if self._idle_work and not self._has_work():
+                self._run_idle_work()
+                continue
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._waiting())
                 if self._closed:

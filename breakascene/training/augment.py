@@ -30,6 +30,7 @@ class TrainingData:
     latent_std: torch.Tensor  # (N, C, h, w)
     masks: torch.Tensor  # (N, K, h, w) in 0..1, at latent size
     attention_masks: torch.Tensor  # (N, K, s, s) in 0..1, at the size of the attention maps, each with peak 1
+    coverage: torch.Tensor  # (N, K, h, w), share of each cell that a mask covers, however small its object
     visible: tuple[tuple[int, ...], ...]  # for each image the concepts in it
     num_photos: int = 1  # photo i is image 2i, its mirror image 2i + 1
 
@@ -37,11 +38,17 @@ class TrainingData:
     def for_run(cls, scene: Scene, base: Base, settings: Settings) -> "TrainingData":
         """Encode the images for a run with these settings, with more compositions for more concepts."""
         count = round(NUM_COMPOSITIONS * max(1, len(scene.concepts) / FEW_CONCEPTS)) if settings.composition_prob else 0
-        return cls.encode(scene, base, count, settings.seed, settings.flip_compositions)
+        return cls.encode(scene, base, count, settings.seed, settings.flip_compositions, settings.mask_resize)
 
     @classmethod
     def encode(
-        cls, scene: Scene, base: Base, num_compositions: int = 0, seed: int = 0, flip: bool = False
+        cls,
+        scene: Scene,
+        base: Base,
+        num_compositions: int = 0,
+        seed: int = 0,
+        flip: bool = False,
+        mask_resize: str = "area",
     ) -> "TrainingData":
         """Encode the photos, their mirror images and compositions, half of which are mirrored with `flip`."""
         photos, cutouts = photo_images(scene, base.image_size)
@@ -50,13 +57,13 @@ class TrainingData:
         images = [*photos, *compositions]
         mean, std = encode_in_batches(base, np.stack([image.pixels for image in images]))
         masks = [torch.tensor(image.masks.copy(), dtype=torch.float32, device=base.device) for image in images]
+        attention_masks = [losses.downsample(one, base.attention_size, mask_resize) for one in masks]
         return cls(
             latent_mean=mean,
             latent_std=std,
-            masks=torch.stack([losses.downsample(one, base.latent_size) for one in masks]),
-            attention_masks=torch.stack(
-                [losses.normalize_peak(losses.downsample(one, base.attention_size)) for one in masks]
-            ),
+            masks=torch.stack([losses.downsample(one, base.latent_size, mask_resize) for one in masks]),
+            attention_masks=torch.stack([losses.normalize_peak(one) for one in attention_masks]),
+            coverage=torch.stack([losses.downsample(one, base.latent_size) for one in masks]),
             visible=tuple(tuple(np.flatnonzero(image.masks.any((1, 2))).tolist()) for image in images),
             num_photos=len(scene.other_photos) + 1,
         )
@@ -70,14 +77,14 @@ class TrainingData:
     @cached_property
     def center_columns(self) -> list[list[float]]:
         """The mean column of each concept in each image, (N, K); NaN where it is not visible."""
-        columns = self.masks.sum(2)  # (N, K, w)
+        columns = self.coverage.sum(2)  # (N, K, w)
         indices = torch.arange(columns.shape[-1], device=columns.device)
         return ((columns * indices).sum(-1) / columns.sum(-1)).tolist()
 
     @cached_property
     def areas(self) -> torch.Tensor:
         """The share of each image that each concept covers, (N, K), on the CPU."""
-        return self.masks.mean((2, 3)).cpu()
+        return self.coverage.mean((2, 3)).cpu()
 
 
 class TrainingImage(NamedTuple):

@@ -126,7 +126,7 @@ def _train(
     handles, eight_bit, stopped, trainable = scene.handles, plan.mode.eight_bit, False, None
     with ExitStack() as stack:
         # Data, state and handles
-        stack.enter_context(memory_mode(base, settings, plan.mode))  # first, to make room for the encoding
+        stack.enter_context(memory_mode(base, plan.mode))  # first, to make room for the encoding
         data = TrainingData.for_run(scene, base, settings)
         state = TrainState(base, settings, saved)
         reporter = Reporter(base, data, handles, settings, plan, options)
@@ -144,7 +144,7 @@ def _train(
             prior = None
             if phase == 2:
                 if settings.prior_loss_weight and state.step < last:
-                    prior = prior_latents(base, settings.num_prior_images, options.stop)
+                    prior = prior_latents(base, settings.num_prior_images, settings.prior_prompts, options.stop)
                     stopped = prior is None
                 trainable = stack.enter_context(optim.trainable(base, settings))
             state.begin_phase(phase, embeddings, trainable.parameters if trainable else {}, eight_bit)

@@ -50,12 +50,16 @@ def normalize_peak(maps: torch.Tensor) -> torch.Tensor:
     return maps / maps.amax((-2, -1), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
-def downsample(masks: torch.Tensor, side: int) -> torch.Tensor:
-    """Reduce masks (K, H, W) to (K, side, side) by the share of each cell that they cover, in 0..1.
+def downsample(masks: torch.Tensor, side: int, mode: str = "area") -> torch.Tensor:
+    """Reduce masks (K, H, W) to (K, side, side).
 
-    By area, not by nearest pixel: a small object could fall between the pixels that nearest sampling reads.
+    Args:
+        masks: In 0..1.
+        side: Cells along each axis.
+        mode: "area", the share of each cell that a mask covers, or "nearest", the value of one pixel for each cell, as
+            in the public code; a small object can fall between these pixels.
     """
-    return F.interpolate(masks.float()[None], size=(side, side), mode="area")[0]
+    return F.interpolate(masks.float()[None], size=(side, side), mode=mode)[0]
 
 
 def _at_least_float32(tensor: torch.Tensor) -> torch.Tensor:

@@ -4,8 +4,9 @@ Not part of Settings, because the mode belongs to the machine and not to the run
 result, bit for bit on one CPU, "least" differs by rounding, and a run started in one mode may resume in another.
 
 On CUDA every mode includes the savings that cost nothing: the VAE is offloaded to the CPU during the steps, frozen
-weights are kept in the half precision that autocast computes in anyway, and the original weights of a full fine-tuning
-are kept on the CPU. The text encoders stay on the GPU: both phases train through them in every step.
+weights are stored in the half precision that autocast computes in anyway (models/precision.py), and the original
+weights of a full fine-tuning are kept on the CPU. The text encoders stay on the GPU: both phases train through them in
+every step.
 """
 
 from collections.abc import Iterator
@@ -111,7 +112,7 @@ def estimate(base: Base, settings: Settings, mode: MemoryMode) -> int:
 
 
 @contextmanager
-def memory_mode(base: Base, settings: Settings, mode: MemoryMode) -> Iterator[None]:
+def memory_mode(base: Base, mode: MemoryMode) -> Iterator[None]:
     """Apply a memory mode to a base for the duration of a block; it is restored bit for bit."""
     with ExitStack() as stack:
         if mode.gradient_checkpointing:
@@ -120,31 +121,7 @@ def memory_mode(base: Base, settings: Settings, mode: MemoryMode) -> Iterator[No
             stack.callback(base.unet.disable_gradient_checkpointing)
         if base.device.type == "cuda":
             stack.callback(base.vae.to, base.device)
-            if not settings.train_all_weights:
-                stack.enter_context(half_precision_weights(base))
         yield
-
-
-@contextmanager
-def half_precision_weights(base: Base) -> Iterator[None]:
-    """Store frozen weights in the dtype that autocast converts them to anyway, for the duration of a block.
-
-    Results under Base.autocast do not change, and no step needs the conversion. The originals are kept on the CPU.
-    """
-    weights = [
-        weight
-        for module in base.trainable_modules.values()
-        for weight in memory_estimate.autocast_weights(module)
-        if not weight.requires_grad
-    ]
-    originals = [weight.data.to("cpu") for weight in weights]
-    try:
-        for weight in weights:
-            weight.data = weight.data.to(base.compute_dtype)
-        yield
-    finally:
-        for weight, original in zip(weights, originals, strict=True):
-            weight.data = original.to(weight.device)
 
 
 def offload_vae(base: Base) -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import torch
 from diffusers import UNet2DConditionModel
-from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -14,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from breakascene.models import lora
 from breakascene.models.attention import AttentionStore
 from breakascene.models.base import Base
+from breakascene.models.precision import autocast_weights
 from breakascene.training import optim
 from breakascene.training.settings import Settings
 
@@ -44,18 +44,12 @@ def estimate(base: Base, settings: Settings, gradient_checkpointing: bool, eight
     return _cache[key]
 
 
-def autocast_weights(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters that autocast converts: those of linear layers and convolutions."""
-    layers = (layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d))
-    return [weight for layer in layers for weight in layer.parameters(recurse=False)]
-
-
 def _count(base: Base, settings: Settings, gradient_checkpointing: bool, eight_bit: bool) -> int:
     cuda, meta = base.device.type == "cuda", _meta_copy(base)
     modules = list(meta.trainable_modules.values())
     half = set()
     if cuda and not settings.train_all_weights:
-        half = {id(weight) for module in modules for weight in autocast_weights(module)}
+        half = {id(weight) for module in modules for weight in autocast_weights(module).values()}
     frozen = sum(p.numel() * (2 if id(p) in half else 4) for module in modules for p in module.parameters())
     with ExitStack() as stack:
         trained = {}

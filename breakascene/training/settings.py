@@ -9,6 +9,20 @@ from breakascene.models.base import Base
 from breakascene.models.lora import UNET_ATTENTION, UNET_INNER
 from breakascene.training.modes import DEFAULT_PRESET, PRESET_NAMES
 
+# Plain scenes with objects, which are what a run could make the base forget; both the toybox and Stable Diffusion know
+# them.
+PRIOR_PROMPTS = (
+    "a photo of a dog at the beach",
+    "a photo of a car in the snow",
+    "a photo of an apple on a wooden table",
+    "a photo of a cat on the grass",
+    "a photo of a bird and a flower",
+    "a photo of a cup and a book",
+    "a photo of a boat under water",
+    "a photo of a tree in the desert",
+)
+PUBLIC_PRIOR_PROMPTS = ("a photo at the beach",)  # of the public code
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -28,6 +42,7 @@ class Settings:
     weight_lr: float = 2e-6  # of the weights in phase 2; appendix B.1
     lr_scheduler: str = "constant"  # of phase 2: "constant" as in the public code, or "linear" down to 0
     weight_decay: float = 1e-2  # of AdamW, as in the public code
+    max_grad_norm: float = 0.0  # clip the gradient of all parameters to this norm, 0 for never; 1 in the public code
 
     # Weights that phase 2 trains
     train_all_weights: bool = False  # all weights, as in the paper, instead of LoRA
@@ -46,12 +61,14 @@ class Settings:
     init_from_image: bool = False  # start the handles at their cut-outs' image codes where the base has a map for them
 
     # Losses
+    mask_resize: str = "area"  # to the size of latents and attention maps: "area", or "nearest" as in the public code
     masked_loss: bool = True  # reconstruct inside the masks only; section 3
     area_weighting: float = 0.0  # 1: small concepts count as much as large ones in the masked loss
     normalize_channels: bool = False  # scale each latent channel by its power, so that details count as much as colors
     attention_loss_weight: float = 1e-2  # λ_attn; section 3
     prior_loss_weight: float = 1.0  # as in DreamBooth
     num_prior_images: int = 96  # generated once for a base; the public code takes 100
+    prior_prompts: tuple[str, ...] = PRIOR_PROMPTS  # of the prior images, in turn
 
     @property
     def total(self) -> int:
@@ -101,6 +118,10 @@ class Settings:
             raise ValueError("its setting steps does not have two numbers")
         if self.lr_scheduler not in ("constant", "linear"):
             raise ValueError("its setting lr_scheduler is unknown")
+        if self.mask_resize not in ("area", "nearest"):
+            raise ValueError("its setting mask_resize is unknown")
+        if not self.prior_prompts:
+            raise ValueError("its setting prior_prompts is empty")
 
 
 _RANGES = {  # of the fields with narrower ranges than 0..1e6
@@ -145,6 +166,8 @@ def upgrade(values: dict) -> dict:
 
 # What differs from the defaults above, by model family and preset. The learning rates of `paper` on Stable Diffusion
 # are the paper's; LoRA takes about a hundred times the rate of full fine-tuning, and the toybox about ten times that.
+# On Stable Diffusion 1 and 2 a step on four subsets takes a GPU twice as long as one on a single subset, so `light` and
+# `quick` do fewer steps at twice the rates: more samples in less time. SDXL has no such gain. See docs/method.md.
 # The toybox has shapes in its convolutions and ties objects to sizes and positions: there LoRA reaches further, nine of
 # ten steps use compositions, and details count as much as colors. Its captions name objects from left to right; a
 # run that names them in any order mixes them up. Four subsets a step and a decaying rate reduce the noise of few steps.
@@ -159,16 +182,46 @@ TOYBOX_LORA = {
     "lr_scheduler": "linear",
     "left_to_right": True,
 }
+PUBLIC_CODE = {"max_grad_norm": 1.0, "mask_resize": "nearest"}
+SD_PAPER = {
+    "train_all_weights": True,
+    **PUBLIC_CODE,
+    "prior_prompts": PUBLIC_PRIOR_PROMPTS,
+    "num_prior_images": 100,
+}
 PRESETS = {
     # As published: what the others are measured against.
-    ("sd", "paper"): {"train_all_weights": True},
-    # As many steps as the paper, but small factors to train: a fifth of the memory.
-    ("sd", "light"): {"weight_lr": 1e-4, "handle_lr_phase2": 5e-5},
-    # Three eighths of the steps at three to four times the rates: a first result within minutes.
-    ("sd", "quick"): {"steps": (150, 150), "handle_lr": 2e-3, "weight_lr": 3e-4, "handle_lr_phase2": 2e-4},
+    ("sd", "paper"): SD_PAPER,
+    ("sdxl", "paper"): SD_PAPER,
+    # A fifth more samples than the paper, but small factors to train: a fraction of the memory.
+    ("sd", "light"): {
+        "steps": (120, 120),
+        "train_batch_size": 4,
+        "handle_lr": 1e-3,
+        "weight_lr": 2e-4,
+        "handle_lr_phase2": 1e-4,
+    },
+    # Half of the samples at three to four times the rates: a first result within seconds.
+    ("sd", "quick"): {
+        "steps": (48, 48),
+        "train_batch_size": 4,
+        "handle_lr": 4e-3,
+        "weight_lr": 6e-4,
+        "handle_lr_phase2": 4e-4,
+        "num_prior_images": 32,
+    },
+    ("sdxl", "light"): {"weight_lr": 1e-4, "handle_lr_phase2": 5e-5},
+    ("sdxl", "quick"): {
+        "steps": (150, 150),
+        "handle_lr": 2e-3,
+        "weight_lr": 3e-4,
+        "handle_lr_phase2": 2e-4,
+        "num_prior_images": 32,
+    },
     # The paper's losses, steps and sampling, with rates that suit a small model and names in the order of its captions.
     ("toybox", "paper"): {
         "train_all_weights": True,
+        **PUBLIC_CODE,
         "left_to_right": True,
         "handle_lr": 1e-2,
         "weight_lr": 5e-5,
@@ -211,10 +264,9 @@ def preset(name: str, base: Base, **changes) -> Settings:
     """
     if name not in PRESET_NAMES:
         raise UserError(f'There is no preset "{name}": choose {", ".join(PRESET_NAMES[:-1])} or {PRESET_NAMES[-1]}.')
-    family = "toybox" if base.family == "toybox" else "sd"
     # The toybox generates its prior images on a CPU, and has less to forget.
-    count = {"num_prior_images": 24} if family == "toybox" else {}
-    return replace(Settings(preset=name), **{**count, **PRESETS[family, name], **changes})
+    count = {"num_prior_images": 24} if base.family == "toybox" else {}
+    return replace(Settings(preset=name), **{**count, **PRESETS[base.family, name], **changes})
 
 
 def adapted(settings: Settings, scene: Scene) -> Settings:

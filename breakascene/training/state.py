@@ -49,8 +49,11 @@ class TrainState:
             optim.set_learning_rates(self.optimizer, self.settings, remaining)
 
     def update(self) -> None:
-        """Step the optimizer by the gradients of the last backward pass."""
+        """Step the optimizer by the gradients of the last backward pass, clipped if the settings say so."""
         self.consistent = False
+        if self.settings.max_grad_norm:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()

@@ -19,7 +19,7 @@ from breakascene.generation.generate import generate, read_metadata
 from breakascene.models.concepts import Concepts
 from breakascene.training.checkpoint import path_for
 from breakascene.training.loop import run_extraction
-from breakascene.training.settings import OLD_NAMES, Settings
+from breakascene.training.settings import OLD_NAMES, PRIOR_PROMPTS, Settings
 
 SAVED = Path(__file__).with_name("saved")
 EXPECTED = json.loads((SAVED / "expected.json").read_text())
@@ -27,8 +27,11 @@ EXPECTED = json.loads((SAVED / "expected.json").read_text())
 
 def settings_of(name, base):
     steps = {"light": (3, 4), "paper": (2, 3)}[name]
-    batch = {"light": {"train_batch_size": 2, "composition_prob": 0.9}, "paper": {}}[name]
-    return short(base, name, steps=steps, rank=4, **batch)
+    then = {
+        "light": {"train_batch_size": 2, "composition_prob": 0.9},
+        "paper": {"max_grad_norm": 0.0, "mask_resize": "area", "prior_prompts": PRIOR_PROMPTS},
+    }[name]
+    return short(base, name, steps=steps, rank=4, **then)
 
 
 @pytest.fixture(params=["light", "paper"])

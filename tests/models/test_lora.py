@@ -1,3 +1,6 @@
+import math
+
+import pytest
 import torch
 from helpers.models import assert_same_base, weights_of
 
@@ -109,3 +112,30 @@ def test_delta_is_removed_when_the_block_fails(tiny_base):
     except KeyboardInterrupt:
         pass
     assert_same_base(tiny_base, before)
+
+
+@pytest.mark.parametrize("shape", [(640, 5, 3, 41), (700, 900)])
+def test_the_randomized_decomposition_cuts_as_well_as_the_exact_one(shape):
+    """At rank 16, on a decaying spectrum like that of a trained change, and the same in each call."""
+    generator = torch.Generator().manual_seed(0)
+    out, width = shape[0], math.prod(shape[1:])
+    assert min(out, width) > lora.EXACT_SVD_SIDE
+    rank = min(out, width)
+    scales = torch.arange(1, rank + 1) ** -0.7
+    matrix = (torch.randn(out, rank, generator=generator) * scales) @ torch.randn(rank, width, generator=generator)
+    values = torch.linalg.svdvals(matrix)
+    state = torch.get_rng_state()
+    a, b = lora.low_rank_factors(matrix.view(shape), 16)
+    error = (b @ a - matrix).norm() / values[16:].norm()
+    assert 1 - 1e-4 < error < 1.002
+    torch.testing.assert_close(torch.linalg.svdvals(b @ a)[:16], values[:16], rtol=0.02, atol=0)
+    again = lora.low_rank_factors(matrix.view(shape), 16)
+    assert torch.equal(again[0], a) and torch.equal(again[1], b) and torch.equal(torch.get_rng_state(), state)
+
+
+def test_small_matrices_are_decomposed_exactly_bit_for_bit():
+    """As all of the toybox's are on a CPU."""
+    matrix = torch.randn(256, 200, generator=torch.Generator().manual_seed(0))
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    a, b = lora.low_rank_factors(matrix, 16)
+    assert torch.equal(a, s[:16].sqrt()[:, None] * v[:16]) and torch.equal(b, u[:, :16] * s[:16].sqrt())

@@ -18,7 +18,7 @@ from breakascene.training.modes import PRESET_NAMES
 from breakascene.training.settings import preset
 
 GB = 1e9
-TARGETS = {"paper": 20 * GB, "light": 8 * GB, "quick": 6 * GB}
+TARGETS = {"paper": 20 * GB, "light": 8 * GB, "quick": 8 * GB}
 RESULT = 60e6
 
 

@@ -180,3 +180,40 @@ def test_the_wait_is_the_sum_of_what_the_jobs_before_take(queue):
     assert (queue.seconds_until(third), queue.seconds_until(second)) == (20.0, None)  # b's turn comes first
     assert queue.seconds_until(last) is None and second.seconds_left() == 5.0 and third.seconds_left() is None
     gate.go.set()
+
+
+def test_idle_work_runs_between_the_jobs_and_makes_way_for_them():
+    working, order = threading.Event(), []
+
+    def idle_work(has_work):
+        order.append("idle")
+        working.set()
+        while not has_work():
+            pass
+        return order.count("idle") == 2
+
+    queue = JobQueue(idle_work=idle_work)
+    try:
+        for name in "ab":
+            assert working.wait(20)
+            working.clear()
+            assert wait(queue.submit(name, "work", lambda job, name=name: order.append(name))).state == DONE
+        assert wait(queue.submit("c", "work", lambda job: order.append("c"))).state == DONE
+        assert order == ["idle", "a", "idle", "b", "c"]
+    finally:
+        queue.close()
+
+
+def test_idle_work_that_fails_is_not_repeated_and_ends_with_the_queue():
+    calls = []
+
+    def failing(has_work):
+        calls.append(has_work)
+        raise RuntimeError("no memory")
+
+    queue = JobQueue(idle_work=failing)
+    assert wait(queue.submit("a", "work", lambda job: "result")).state == DONE
+    queue.close()
+    assert len(calls) <= 1
+    queue = JobQueue(idle_work=lambda has_work: has_work())  # until the queue is closed
+    queue.close()

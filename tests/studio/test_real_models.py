@@ -1,5 +1,7 @@
 """SAM and the judges in a studio on another base than the toybox: local, downloaded meanwhile, or not available."""
 
+import html
+import re
 import threading
 
 import huggingface_hub
@@ -20,7 +22,7 @@ from breakascene.segmentation.checkpoints import fallback_note
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.studio import engine, real_models, strings
 from breakascene.studio.real_models import JUDGES, SEGMENTER
-from breakascene.studio.screens import models
+from breakascene.studio.screens import evaluate, models
 
 PHOTO = SAMPLES / "teapot-and-owl" / "img.png"
 
@@ -110,3 +112,21 @@ def test_the_toybox_on_a_cpu_needs_nothing_else(tiny_folder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     engine.open_models(tiny_folder)
     assert engine.segmenter().name == "toybox" and not real_models.missing()
+
+
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        ({"measured_by": {"identity": "DINO ViT-B/16", "prompt": "toybox"}}, ("DINO ViT-B/16", "the toybox's judge")),
+        ({"eyes": ["toybox", "dino"]}, ("dino", "the toybox's judge")),  # a report of an earlier version
+    ],
+)
+def test_the_table_names_the_model_of_each_figure(recorded, expected):
+    scores = {**dict.fromkeys(strings.METRICS), "identity": 0.5, "prompt": 0.25, "confusion": None, **recorded}
+    table = html.unescape(evaluate.score_table(scores))
+    for (label, model), figure in zip(
+        (("likeness", expected[0]), ("match", expected[1])), ("0.50", "0.25"), strict=True
+    ):
+        assert re.search(rf"{label}[^<]*, by {re.escape(model)}</th><td>{figure}", table)
+    with strings.use_language("ja"):
+        assert "（測定：トイボックスの判定モデル）" in evaluate.score_table(scores)

@@ -138,29 +138,3 @@ def test_the_estimate_matches_what_a_real_step_saves_for_backward(request, kind)
         memory_estimate._saved_for_backward(memory_estimate._meta_copy(base), 2, 1, gradient_checkpointing=True)
         < 0.7 * fast
     )
-
-
-def test_half_precision_weights_are_those_that_autocast_makes(sdxl_base, monkeypatch):
-    """As on CUDA, tested with the CPU's autocast: prediction and gradient are the same bit for bit."""
-    before = weights_of(sdxl_base)
-    monkeypatch.setattr(type(sdxl_base), "compute_dtype", torch.bfloat16)
-    noisy = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0))
-
-    def step(weights):
-        with (
-            with_handles(sdxl_base, ["<asset0>"], initial_embeddings(sdxl_base, ["dog"])) as embeddings,
-            weights(sdxl_base),
-            optim.trainable(sdxl_base, preset("light", sdxl_base)) as trainable,
-        ):
-            dtypes = {weight.dtype for weight in trainable.parameters.values()}
-            prediction = sdxl_base.predict(noisy, torch.tensor([400]), ["a photo of <asset0>"])
-            prediction.square().sum().backward()
-            frozen = sdxl_base.unet.conv_in.weight.dtype
-            gradients = [embeddings.grad, *(weight.grad for weight in trainable.parameters.values())]
-            return frozen, dtypes, prediction.detach(), gradients
-
-    full, half = step(lambda base: memory.ExitStack()), step(memory.half_precision_weights)
-    assert (full[0], half[0]) == (torch.float32, torch.bfloat16) and full[1] == half[1] == {torch.float32}
-    assert torch.equal(full[2], half[2]) and half[3][0].any()
-    assert all(one is other is None or torch.equal(one, other) for one, other in zip(full[3], half[3], strict=True))
-    assert_same_base(sdxl_base, before)

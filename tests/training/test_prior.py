@@ -1,7 +1,10 @@
 """Prior images: generated once for a base, then read from the cache."""
 
+import itertools
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from breakascene.training.prior import prior_latents
 
@@ -11,3 +14,18 @@ def test_prior_images_are_generated_once_and_cached(tiny_base, monkeypatch):
     assert first.latents.shape == (3, 4, 16, 16) and len(first.prompts) == 3
     monkeypatch.setattr(type(tiny_base), "pipeline", lambda self: pytest.fail("generated again"))
     assert torch.equal(prior_latents(tiny_base, 3).latents, first.latents)
+    assert torch.equal(prior_latents(tiny_base, 5).latents[:3], first.latents)  # of the same batch
+
+
+@pytest.mark.parametrize("calls", [0, 4, 13, 17])
+def test_prior_images_that_were_interrupted_go_on_where_they_stopped(tiny_base, monkeypatch, tmp_path, calls):
+    """Interrupted before, within and after a batch: the images are the same as without."""
+    prompts = ("a photo of a dog",)
+    complete = prior_latents(tiny_base, 10, prompts)
+    monkeypatch.setenv("BREAKASCENE_CACHE", str(tmp_path))
+    asked = itertools.count()
+    assert prior_latents(tiny_base, 10, prompts, lambda: next(asked) >= calls) is None
+    assert next(asked) <= calls + 2  # each of the 12 steps of a batch asks
+    (*kept,) = (len(load_file(file)["latents"]) for file in tmp_path.glob("prior-*"))
+    assert kept == ([8] if calls >= 13 else [])
+    assert torch.equal(prior_latents(tiny_base, 10, prompts).latents, complete.latents)

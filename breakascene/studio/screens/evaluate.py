@@ -93,8 +93,9 @@ def score_table(scores: dict) -> str:
     for key, (label, percentage) in strings.METRICS.items():
         if scores[key] is not None:
             value = f"{scores[key]:.0%}" if percentage else f"{scores[key]:.2f}"
-            rows.append((label, value, strings.TOYBOX_JUDGE if models[key] == TOYBOX else models[key]))
-    tables = html.table([strings.TABLE_METRIC, strings.TABLE_RESULT, strings.TABLE_MODEL], rows)
+            model = strings.TOYBOX_JUDGE if models[key] == TOYBOX else models[key]
+            rows.append((strings.MEASURED_BY.format(metric=label, model=model), value))
+    tables = html.table([strings.TABLE_METRIC, strings.TABLE_RESULT], rows)
     if scores["confusion"]:
         columns = [*scores["confusion"], OTHER, NOTHING]
         titles = [strings.CONFUSION_OTHER.get(column, column) for column in columns]

@@ -20,12 +20,12 @@ BASE_SWITCH = (
 )
 SWITCH_TITLE = "Use another base model"
 SEGMENTER_DOWNLOADING = (
-    "SAM {name} is being downloaded for precise masks ({share:.0%}). The small segmenter is in use until then; this "
-    "changes by itself."
+    "SAM {name} is being downloaded for precise masks ({share:.0%}). Until it is ready, the small segmenter is used; "
+    "the studio switches over by itself."
 )
 JUDGE_DOWNLOADING = (
-    "{name} is being downloaded for evaluations ({share:.0%}). The toybox's judge is in use until then; this changes "
-    "by itself."
+    "{name} is being downloaded for evaluations ({share:.0%}). Until it is ready, the toybox's judge is used; the "
+    "studio switches over by itself."
 )
 
 LOADING = "Loading…"
@@ -266,8 +266,8 @@ METRICS = {  # of evaluation.metrics: in plain words, and whether it is a share
     "identity": ("likeness to the photo (identity, at most 1)", False),
     "prompt": ("match with the prompt (at most 1)", False),
 }
-TABLE_METRIC, TABLE_RESULT, TABLE_MODEL = "metric", "result", "measured by"
-TOYBOX_JUDGE = "toybox's judge"
+TABLE_METRIC, TABLE_RESULT = "metric", "result"
+MEASURED_BY, TOYBOX_JUDGE = "{metric}, by {model}", "the toybox's judge"
 CONFUSION = "What each object was recognized as:"
 CONFUSION_REQUESTED = "requested"
 CONFUSION_OTHER = {"something else": "something else", "nothing": "nothing"}  # metrics.OTHER, metrics.NOTHING

@@ -275,8 +275,8 @@ METRICS = {
     "identity": ("写真との類似度（最大 1）", False),
     "prompt": ("プロンプトとの一致度（最大 1）", False),
 }
-TABLE_METRIC, TABLE_RESULT, TABLE_MODEL = "指標", "結果", "測定モデル"
-TOYBOX_JUDGE = "トイボックスの判定モデル"
+TABLE_METRIC, TABLE_RESULT = "指標", "結果"
+MEASURED_BY, TOYBOX_JUDGE = "{metric}（測定：{model}）", "トイボックスの判定モデル"
 CONFUSION = "各オブジェクトの認識結果："
 CONFUSION_REQUESTED = "指定"
 CONFUSION_OTHER = {"something else": "別のもの", "nothing": "認識なし"}
@@ -562,40 +562,40 @@ MESSAGES = {
         "BREAKASCENE_SAM に vit_b を設定するか、メモリの大きい GPU を使ってください。"
     ),
     "The small segmenter is in use, because {path} is missing or not a complete SAM checkpoint: set "
-    "BREAKASCENE_SAM to one of Meta's files, such as {file}, and start again.": (
+    "BREAKASCENE_SAM to one of Meta's files, such as {file}, and restart.": (
         "{path} が見つからないか、SAM のチェックポイントとして読み込めないため、小型のセグメンターを使っています。"
         "BREAKASCENE_SAM に Meta の配布ファイル（{file} など）を設定し、スタジオを再起動してください。"
     ),
     "The small segmenter is in use, because {folder} has no room for SAM {name} ({megabytes} MB): free some "
-    "space and start again, or set HF_HOME to a folder on another disk.": (
+    "space and restart, or set HF_HOME to a folder on another disk.": (
         "{folder} の空き容量が SAM {name}（{megabytes} MB）に足りないため、小型のセグメンターを使っています。"
         "空き容量を増やすか、HF_HOME に別のディスクのフォルダーを設定して、スタジオを再起動してください。"
     ),
-    "The small segmenter is in use, because SAM {name} arrived damaged: start again to download it anew, or "
+    "The small segmenter is in use, because SAM {name} arrived damaged: restart to download it anew, or "
     "set BREAKASCENE_SAM to a copy of {file}.": (
         "ダウンロードした SAM {name} が破損していたため、小型のセグメンターを使っています。スタジオを再起動すると"
         "もう一度ダウンロードします。手元の {file} を BREAKASCENE_SAM に設定することもできます。"
     ),
-    "The small segmenter is in use, because SAM {name} could not be downloaded: connect to the internet and start "
-    "again, or set BREAKASCENE_SAM to a copy of {file}.": (
+    "The small segmenter is in use, because SAM {name} could not be downloaded: connect to the internet and restart, "
+    "or set BREAKASCENE_SAM to a copy of {file}.": (
         "SAM {name} をダウンロードできなかったため、小型のセグメンターを使っています。インターネットに接続して"
         "スタジオを再起動するか、手元の {file} を BREAKASCENE_SAM に設定してください。"
     ),
-    "The toybox's judge is in use, because {name} cannot be loaded: set {variable} to the folder of a CLIP or "
-    "DINO model, and start again.": (
+    "Evaluations use the toybox's judge, because {name} cannot be loaded: set {variable} to the folder of a CLIP or "
+    "DINO model, and restart.": (
         "{name} を読み込めないため、評価にはトイボックスの判定モデルを使っています。{variable} に CLIP または DINO の"
         "フォルダーを設定し、スタジオを再起動してください。"
     ),
-    "The toybox's judge is in use, because {name} is still being downloaded: evaluate again in a few minutes.": (
+    "Evaluations use the toybox's judge, because {name} is still being downloaded: evaluate again in a few minutes.": (
         "{name} のダウンロード中のため、トイボックスの判定モデルを使いました。数分後にもう一度評価してください。"
     ),
-    "The toybox's judge is in use, because there is no room for {name}: free some space and start again, or "
+    "Evaluations use the toybox's judge, because there is no room for {name}: free some space and restart, or "
     "set HF_HOME to a folder on another disk.": (
         "空き容量が {name} に足りないため、評価にはトイボックスの判定モデルを使っています。空き容量を増やすか、HF_HOME "
         "に別のディスクのフォルダーを設定して、スタジオを再起動してください。"
     ),
-    "The toybox's judge is in use, because {name} could not be downloaded: connect to the internet and start "
-    "again, or set {variable} to its folder.": (
+    "Evaluations use the toybox's judge, because {name} could not be downloaded: connect to the internet and restart, "
+    "or set {variable} to its folder.": (
         "{name} をダウンロードできなかったため、評価にはトイボックスの判定モデルを使っています。"
         "インターネットに接続してスタジオを再起動するか、{variable} に手元のフォルダーを設定してください。"
     ),
