@@ -75,19 +75,29 @@ def read_mask_files(source: Path | str, photo: Image.Image, photo_name: str) -> 
         UserError: If there are no masks, or one does not fit the photo.
     """
     source = Path(source)
-    if source.is_file():
+    if not source.is_dir():
         return _read_coco(source, photo, photo_name)
     if any(source.glob("mask*.png")) and any(source.glob("img.*")):
         scene = load_scene(source)
         pairs = [(concept.name, concept.mask) for concept in scene.concepts]
         return [(name, _fitted(mask, photo, source)) for name, mask in pairs]
     files = [file for file in sorted(source.iterdir()) if file.suffix.lower() in MASK_SUFFIXES]
+    return read_mask_images(files, photo, photo_name, str(source))
+
+
+def read_mask_images(
+    files: Sequence[Path], photo: Image.Image, photo_name: str, folder: str
+) -> list[tuple[str, np.ndarray]]:
+    """Read masks or cut-outs whose file names are the names; see read_mask_files.
+
+    Beside OneTrainer's mask labels, other images are left out, and so is the photo itself.
+    """
     labels = [file for file in files if file.stem.endswith(MASK_LABEL)]
     files = [file for file in labels or files if file.name != photo_name]
     if not files or len(files) > MAX_FILES:
         raise UserError(
             "{folder} has {count} masks: give a folder with up to {most} masks or cut-outs (.png), or a JSON file.",
-            folder=str(source), count=len(files), most=MAX_FILES,
+            folder=folder, count=len(files), most=MAX_FILES,
         )  # fmt: skip
     return [
         (file.stem.removesuffix(MASK_LABEL).replace("_", " "), read_mask(file, photo.size, photo=photo))
@@ -116,6 +126,8 @@ def file_stems(names: Sequence[str]) -> list[str]:
 
 
 def _read_coco(file: Path, photo: Image.Image, photo_name: str) -> list[tuple[str, np.ndarray]]:
+    if not file.is_file():
+        raise UserError("There is no file {file}: check the path.", file=str(file))
     try:
         found = coco.decode(read_json(file), photo_name)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:

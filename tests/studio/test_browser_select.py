@@ -287,3 +287,27 @@ def as_png(width, height):
     out = io.BytesIO()
     Image.new("RGB", (width, height), "red").save(out, "PNG")
     return out.getvalue()
+
+
+def test_masks_go_out_as_coco_and_come_back_inverted(browser, address, tmp_path):
+    with visitor(browser, address) as page:
+        open_sample(page)
+        act_on_canvas(page, page.locator("#sample-masks").click)
+        first = share_of(page)
+        act_on_canvas(page, page.locator("#invert").click)
+        assert share_of(page) == pytest.approx(100 - first, abs=0.11)
+        page.locator("#mask-files > button").click()
+        page.locator("#mask-format").get_by_label("COCO").check()
+        with page.expect_download() as download:
+            page.locator("#download-masks").click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            assert set(archive.namelist()) == {"annotations.json", "photo.png"}
+            archive.extract("annotations.json", tmp_path)
+        shares = page.locator("#about .caption").inner_text()
+        page.locator("#other-photo").click()
+        open_sample(page)
+        page.locator("#mask-files > button").click()
+        upload = page.locator("input[type=file][accept*='.json']")
+        act_on_canvas(page, lambda: upload.set_input_files(tmp_path / "annotations.json"))
+        expect(page.locator("#about .caption")).to_have_text(shares)
+        shot(page, "mask-files")

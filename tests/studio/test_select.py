@@ -1,5 +1,6 @@
 """Step 1 without a browser: candidates, the brush, the texts about the selection, the names."""
 
+import zipfile
 from dataclasses import replace
 
 import gradio as gr
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from breakascene.data.mask_files import FORMATS
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.segmentation.segmenter import Segmenter
@@ -141,3 +143,37 @@ def test_a_name_is_not_stripped_in_the_page_while_it_is_typed(tmp_path):
     assert session.history.selection.objects[0].name == "my" and first in screen.show(session)
     updates = screen.show(session, page_names=session.history.page_names)
     assert first not in updates and all(name in updates for name in others)
+
+
+def test_all_but_this_inverts_the_mask_and_is_undone(clicked, tmp_path):
+    history = SelectionHistory(tmp_path, clicked)
+    mask = clicked.objects[0].mask
+    history.change(selections.invert(history.selection))
+    assert np.array_equal(history.selection.objects[0].mask, ~mask)
+    assert np.array_equal(selections.invert(history.selection).objects[0].mask, mask)
+    history.undo()
+    assert np.array_equal(history.selection.objects[0].mask, mask)
+    with pytest.raises(UserError, match="click the object first"):
+        selections.invert(Selection(clicked.photo))
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_masks_are_downloaded_and_imported_again(to, sample, tmp_path):
+    history = SelectionHistory(tmp_path, selections.from_scene(sample))
+    with zipfile.ZipFile(history.zip_masks(to)) as archive:
+        archive.extractall(tmp_path / "files")
+    files = [path for path in sorted((tmp_path / "files").iterdir()) if path.suffix in (".png", ".json")]
+    if to == "coco":
+        files = [path for path in files if path.suffix == ".json"]
+    elif to == "scene":
+        files = [path for path in files if path.stem.startswith("mask")]
+    again = SelectionHistory(tmp_path, Selection(sample.photo))
+    again.import_masks([str(path) for path in files])
+    found = {obj.mask.tobytes(): obj.name for obj in again.selection.objects}
+    assert found.keys() == {concept.mask.tobytes() for concept in sample.concepts}
+    if to != "scene":  # there the names stand in names.txt
+        assert set(found.values()) == {concept.name for concept in sample.concepts}
+    before = again.selection
+    with pytest.raises(UserError, match="There is no file"):
+        again.import_masks([*map(str, files), str(tmp_path / "gone.json")])
+    assert again.selection is before

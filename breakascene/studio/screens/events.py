@@ -15,7 +15,7 @@ import gradio as gr
 from breakascene.errors import UserError
 from breakascene.studio import strings
 from breakascene.studio.jobs import JobQueue
-from breakascene.studio.state.session import Session, SessionStore
+from breakascene.studio.state.session import SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class PageContext:
         return event(with_session(self.sessions, act), [self.token, *inputs], outputs, **options)
 
     def download_button(
-        self, make: Callable[[Session], Path], label: str, elem_id: str, visible: bool = True
+        self, make: Callable[..., Path], label: str, elem_id: str, visible: bool = True, inputs: Sequence = ()
     ) -> gr.Button:
         """A button that makes a file and downloads it at one click.
 
@@ -73,7 +73,7 @@ class PageContext:
         """
         button = gr.Button(label, size="sm", min_width=150, visible=visible, elem_id=elem_id)
         file = gr.File(elem_classes="data-field")  # only its link is used
-        made = self.on(button.click, lambda session: {file: str(make(session))}, (), [file])
+        made = self.on(button.click, lambda session, *values: {file: str(make(session, *values))}, inputs, [file])
         made.success(None, [file], None, js=DOWNLOAD_JS, api_visibility="private")
         return button
 

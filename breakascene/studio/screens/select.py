@@ -236,6 +236,7 @@ def connect_canvas(events: SelectEvents) -> None:
     events.on(section.undo.click, lambda session: session.history.undo())
     events.on(section.redo.click, lambda session: session.history.redo())
     events.on(section.clear.click, actions.clear_object)
+    events.on(section.invert.click, actions.invert_object)
     events.on(section.rotate.click, actions.rotate_photo)
 
 
@@ -263,6 +264,7 @@ def connect_objects(events: SelectEvents) -> None:
         events.on(name.submit, lambda session: None, live=True)
         events.on(remove.click, lambda session, i=i: actions.remove_object(session, i))
     events.on(objects.add.click, actions.add_object)
+    events.on(objects.import_masks.upload, actions.import_masks, [objects.import_masks])
     events.on(objects.background.input, actions.set_background, [objects.background], live=True)
     events.on(objects.ready_made.click, actions.use_ready_made)
     events.on(objects.find.click, actions.find_objects, show_progress="minimal", show_progress_on=[objects.find])

@@ -136,6 +136,17 @@ def clear_object(session: Session) -> None:
     session.history.change(selection.with_active(SelectedObject(old.name, key=old.key)))
 
 
+def invert_object(session: Session) -> None:
+    """Select all but the active object's mask."""
+    session.history.change(selections.invert(session.history.selection))
+
+
+def import_masks(session: Session, files: list[str] | None) -> None:
+    """Add the objects of mask files or COCO JSON."""
+    if files:
+        require_photo(session).import_masks(files)
+
+
 def choose_object(session: Session, index: int) -> None:
     selection = session.history.selection
     if index < len(selection.objects):

@@ -79,6 +79,7 @@ class CanvasSection:
     undo: gr.Button
     redo: gr.Button
     clear: gr.Button
+    invert: gr.Button
     smaller: gr.Button
     larger: gr.Button
     rotate: gr.Button
@@ -100,6 +101,7 @@ def build_canvas() -> CanvasSection:
         undo = gr.Button(strings.UNDO, size="sm", min_width=70)
         redo = gr.Button(strings.REDO, size="sm", min_width=70)
         clear = gr.Button(strings.CLEAR, size="sm", min_width=70)
+        invert = gr.Button(strings.INVERT, size="sm", min_width=90, elem_id="invert")
         smaller = gr.Button(strings.SMALLER_AREA, size="sm", min_width=90)
         larger = gr.Button(strings.LARGER_AREA, size="sm", min_width=90)
         rotate = gr.Button(strings.ROTATE, size="sm", min_width=90)
@@ -112,7 +114,7 @@ def build_canvas() -> CanvasSection:
         y = gr.Number(0, label=strings.COORDINATES_Y, precision=0, minimum=0, min_width=90, elem_id="coordinate-y")
         click = gr.Button(strings.COORDINATES_APPLY, size="sm", min_width=120, elem_id="apply-tool")
     return CanvasSection(
-        tool, sent, gestures, hover, messages, preview, image, undo, redo, clear, smaller, larger, rotate,
+        tool, sent, gestures, hover, messages, preview, image, undo, redo, clear, invert, smaller, larger, rotate,
         brush_width, x, y, click,
     )  # fmt: skip
 
@@ -138,6 +140,7 @@ class ObjectSection:
     background: gr.Checkbox
     next: gr.Button
     other_photo: gr.Button
+    import_masks: gr.UploadButton
 
 
 def build_objects(page: PageContext) -> ObjectSection:
@@ -160,9 +163,27 @@ def build_objects(page: PageContext) -> ObjectSection:
         page.download_button(
             lambda session: session.history.zip_cutouts(), strings.DOWNLOAD_CUTOUTS, "download-cutouts"
         )
+    import_masks = build_mask_exchange(page)
     return ObjectSection(
-        hint, *zip(*rows, strict=True), add, find, ready_made, about, proposals, background, next_step, other_photo
-    )
+        hint, *zip(*rows, strict=True), add, find, ready_made, about, proposals, background, next_step, other_photo,
+        import_masks,
+    )  # fmt: skip
+
+
+def build_mask_exchange(page: PageContext) -> gr.UploadButton:
+    """The masks as files: download in a format, and import."""
+    with gr.Accordion(strings.MASK_FILES, open=False, elem_id="mask-files"):
+        choices = [(label, key) for key, label in strings.MASK_FORMATS.items()]
+        to = gr.Radio(choices, value="scene", label=strings.MASK_FORMAT, elem_id="mask-format")
+        with gr.Row(elem_classes="tools"):
+            page.download_button(
+                lambda session, to: session.history.zip_masks(to), strings.DOWNLOAD_MASKS, "download-masks",
+                inputs=[to],
+            )  # fmt: skip
+            return gr.UploadButton(
+                strings.IMPORT_MASKS, file_types=[".png", ".json"], file_count="multiple", size="sm",
+                elem_id="import-masks",
+            )  # fmt: skip
 
 
 def build_object(index: int) -> tuple[gr.Row, gr.Button, gr.Textbox, gr.Button]:

@@ -1,6 +1,7 @@
 """The selection of a session with undo and redo, as each of its pages shows it, and the proposed masks."""
 
 import re
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from breakascene.data import mask_files
 from breakascene.data.crop import transparent_crop
 from breakascene.data.scene import cutout
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.studio import strings
 from breakascene.studio.state import selection as selections
-from breakascene.studio.state.selection import Selection
+from breakascene.studio.state.selection import SelectedObject, Selection
 
 UNDO_DEPTH = 100
 MAX_PAGES = 20  # of a session that are remembered
@@ -174,6 +176,32 @@ class SelectionHistory:
 
     def proposal_images(self) -> list[Path]:
         return [self.folder / "found" / f"{i}.png" for i in range(len(self.proposals))]
+
+    def import_masks(self, files: Sequence[str], photo_name: str = "photo.png") -> None:
+        """Add the objects of mask files, cut-outs or COCO JSON to the selection; all or none of them."""
+        paths, found = [Path(file) for file in files], []
+        images = [path for path in paths if path.suffix.lower() != ".json"]
+        for path in paths:
+            if path not in images:
+                found += mask_files.read_mask_files(path, self.selection.photo, photo_name)
+        if images:
+            found += mask_files.read_mask_images(images, self.selection.photo, photo_name, images[0].parent.name)
+        selection = self.selection
+        for name, mask in found:
+            obj = SelectedObject(selections.normalize_name(name), initial_mask=mask, mask=mask)
+            selection = selections.add_object(selection, obj)
+        self.change(selection)
+
+    def zip_masks(self, to: str) -> Path:
+        """Write a zip with the masks in one of mask_files.FORMATS."""
+        scene = selections.to_scene(self.selection)
+        path = self.folder / f"masks-{to}.zip"
+        with tempfile.TemporaryDirectory() as folder:
+            mask_files.write_masks(scene, to, Path(folder) / "masks")
+            with atomic_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+                for file in sorted((Path(folder) / "masks").iterdir()):
+                    archive.write(file, file.name)
+        return path
 
     def zip_cutouts(self) -> Path:
         """Write a zip with an RGBA cut-out of each selected object."""

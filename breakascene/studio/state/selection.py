@@ -177,6 +177,14 @@ def paint(selection: Selection, stroke: Sequence[tuple[float, float]], width: fl
     return selection.with_active(SelectedObject(obj.name, initial_mask=mask, mask=mask, key=obj.key))
 
 
+def invert(selection: Selection) -> Selection:
+    """Select all but the active object's mask; later clicks add to it, or take from it."""
+    obj = selection.active_object
+    if obj.empty:
+        raise UserError(strings.NO_MASK)
+    return selection.with_active(SelectedObject(obj.name, initial_mask=~obj.mask, mask=~obj.mask, key=obj.key))
+
+
 def add_object(selection: Selection, obj: SelectedObject | None = None) -> Selection:
     """Add an object and make it active; a proposed mask goes to an object without a mask first."""
     obj = obj or SelectedObject()

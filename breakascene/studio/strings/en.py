@@ -48,6 +48,16 @@ TOOLS = [
 ]  # fmt: skip
 STROKE_WIDTH = "Stroke width (% of the photo)"
 UNDO, REDO, CLEAR = "Undo", "Redo", "Clear"
+INVERT = "All but this"
+MASK_FILES = "Masks as files"
+MASK_FORMAT = "Format"
+MASK_FORMATS = {  # of data.mask_files.FORMATS
+    "scene": "Masks with names",
+    "cutouts": "Cut-outs",
+    "onetrainer": "OneTrainer",
+    "coco": "COCO JSON",
+}
+DOWNLOAD_MASKS, IMPORT_MASKS = "Download masks (zip)", "Import masks"
 SMALLER_AREA, LARGER_AREA = "Smaller area", "Larger area"
 ROTATE = "Rotate photo"
 ZOOM = {"+": "Zoom in", "−": "Zoom out", "⤢": "Fit photo"}

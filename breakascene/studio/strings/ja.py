@@ -48,6 +48,16 @@ TOOLS = [
 ]  # fmt: skip
 STROKE_WIDTH = "線の太さ（写真に対する %）"
 UNDO, REDO, CLEAR = "元に戻す", "やり直す", "クリア"
+INVERT = "これ以外"
+MASK_FILES = "マスクのファイル"
+MASK_FORMAT = "形式"
+MASK_FORMATS = {
+    "scene": "マスクと名前",
+    "cutouts": "切り抜き",
+    "onetrainer": "OneTrainer",
+    "coco": "COCO（JSON）",
+}
+DOWNLOAD_MASKS, IMPORT_MASKS = "マスクを保存（zip）", "マスクを読み込み"
 ROTATE = "写真を回転"
 ZOOM = {"+": "拡大", "−": "縮小", "⤢": "全体を表示"}
 SMALLER_AREA, LARGER_AREA = "範囲を狭める", "範囲を広げる"
