@@ -67,28 +67,9 @@ def test_generate_stands_under_the_prompt_and_results_stay_in_view(browser, addr
             expect(page.locator("#gallery img").first).to_be_in_viewport()
 
 
-def test_while_the_studio_answers_skeletons_are_shown_and_no_old_notice(browser, address):
+def test_a_page_shows_skeletons_until_it_has_its_session(browser, address):
     with visitor(browser, address) as page:
-        page.get_by_role("tab", name="2 · Extract").click()
-        expect(page.locator("#selected-objects")).to_contain_text("No object is selected yet")
-        page.get_by_role("tab", name="1 · Select").click()
         open_sample(page)
-        use_sample_masks(page)
-        page.evaluate(
-            """() => {
-              window.flashed = false;
-              const look = () => {
-                const notice = document.querySelector("#selected-objects .nothing-selected");
-                window.flashed ||= Boolean(notice?.offsetParent);
-                requestAnimationFrame(look);
-              };
-              look();
-            }"""
-        )
-        page.locator("#to-extract").click()
-        expect(page.locator("#selected-objects .thumbs img").first).to_be_visible()
-        assert not page.evaluate("window.flashed")
-
         slow, held = page.context.new_page(), []
         slow.route("**/queue/join*", held.append)
         slow.goto("/")
