@@ -1,8 +1,10 @@
-"""Atomic writing: into a draft beside the target, which os.replace then moves into place."""
+"""Atomic writing: into a draft beside the target, which os.replace then moves into place. File names made of text."""
 
 import os
+import re
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
@@ -181,3 +183,9 @@ def _parents(path: Path) -> Iterator[None]:
 
 def _draft_name(name: str, suffix: str) -> str:
     return f".{name}.{suffix}.part"
+
+
+def file_stem(text: str, default: str) -> str:
+    """Return a file name without its ending, made of the words of a text in any language; `default` if it has none."""
+    words = re.findall(r"\w+", unicodedata.normalize("NFKC", text))
+    return "-".join(words)[:60].strip("-") or default

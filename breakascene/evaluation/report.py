@@ -45,6 +45,7 @@ def write(
     segmenter: Segmenter,
     prompts: Sequence[str] = (),
     count: int = 1,
+    titles: Sequence[str] = (),
     **generation,
 ) -> Iterator[tuple[int, int, str]]:
     """Evaluate run folders and write the report, completely or not at all.
@@ -57,6 +58,7 @@ def write(
         segmenter: Finds the regions of a generated image that are compared with the concepts.
         prompts: Prompts for every run; by default `default_prompts` of its handles.
         count: Images for each prompt.
+        titles: Of the runs in the report; by default their folder names.
         generation: Further options of `generate`.
 
     Yields:
@@ -73,6 +75,7 @@ def write(
             "Two of the runs have the same folder name: rename one, so that the report can tell them apart."
         )
     loaded = [(run.resolve().name, Concepts.load(run), load_run_scene(run)) for run in runs]
+    shown_names = dict(zip((name for name, *_ in loaded), titles or [name for name, *_ in loaded], strict=True))
     text_extractor, image_extractor = judges.text, judges.image
     judge = load_judge() if base.family == TOYBOX else None  # it knows no other pictures
     prompts_of_runs = [list(prompts) or default_prompts(concepts.handles) for _, concepts, _ in loaded]
@@ -106,8 +109,8 @@ def write(
             }
             scene_overlay(scene).save(draft / name / "photo.png")
             loss_curves(concepts.losses, concepts.settings["steps"][0]).save(draft / name / "losses.png")
-            sections.append(_section(name, concepts, results[name], scores, files))
-        rows = [(name, *(result[key] for key in METRICS)) for name, result in results.items()]
+            sections.append(_section(name, shown_names[name], concepts, results[name], scores, files))
+        rows = [(shown_names[name], *(result[key] for key in METRICS)) for name, result in results.items()]
         names = measured_by(text_extractor, image_extractor)
         table = html.table(["run", *(f"{label} ({model_name(names[key])})" for key, label in METRICS.items())], rows)
         notes = "".join(f"<p>{escape(note)}</p>" for note in judges.notes)
@@ -141,7 +144,9 @@ def _score_row(score: Score, file: Path) -> dict:
     }
 
 
-def _section(name: str, concepts: Concepts, result: dict, scores: Sequence[Score], files: Sequence[Path]) -> str:
+def _section(
+    name: str, title: str, concepts: Concepts, result: dict, scores: Sequence[Score], files: Sequence[Path]
+) -> str:
     """Return the HTML of one run."""
     names = result["measured_by"]
     images = [(f"{name}/{file.name}", _caption(score, names)) for score, file in zip(scores, files, strict=True)]
@@ -151,7 +156,7 @@ def _section(name: str, concepts: Concepts, result: dict, scores: Sequence[Score
         rows = [(target, *(shares[column] for column in columns)) for target, shares in result["confusion"].items()]
         confusion = f"<h3>Confusion matrix ({model_name(TOYBOX)})</h3>{html.table(['concept', *columns], rows)}"
     settings = ", ".join(f"{key} {value}" for key, value in concepts.settings.items())
-    return f"""<h2>{escape(name)}</h2>
+    return f"""<h2>{escape(title)}</h2>
 <p class="scene"><img src="{quote(name)}/photo.png" alt="the photo with its masks"></p>
 {confusion}
 {html.gallery(images)}

@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 
 from breakascene.data.scene import Scene
-from breakascene.evaluation import report
-from breakascene.evaluation.judges import load_judges
+from breakascene.evaluation import report, verdict
+from breakascene.evaluation.judges import load_feature_extractor, load_judges
+from breakascene.evaluation.verdict import Verdict
 from breakascene.exporting.export import TARGETS, Exported, can_open
 from breakascene.exporting.export import export as export_concepts
 from breakascene.exporting.importing import load_lora
@@ -30,7 +31,9 @@ from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
-from breakascene.studio import real_models
+from breakascene.studio import real_models, timing
+from breakascene.studio.timing import RunTimer, Times
+from breakascene.toybox.judge import Judge, load_judge
 from breakascene.training import memory
 from breakascene.training.loop import StepEvent
 from breakascene.training.loop import extract as train
@@ -46,6 +49,7 @@ except ImportError:
 # A ZeroGPU Space grants its GPU for the requested seconds, and counts them against the visitor's quota.
 MAX_SECONDS = 240  # the longest request
 EVALUATION_SECONDS = 120
+COMPARISON_SECONDS = 30
 EXPORT_SECONDS = 60
 TRANSFER_SECONDS = 20  # to move the weights to the GPU
 # A training step until one was timed: on an H100, for the step and for each image in it; see docs/deploy.md
@@ -54,16 +58,9 @@ DEFAULT_IMAGE_SECONDS = {"toybox": 0.01, "sd": 0.01, "sdxl": 0.08}
 DEFAULT_DENOISING_SECONDS = 0.1  # an inference step of one image
 SAVE_EVERY = 100  # steps between two checkpoints of an extraction
 
-# Cost of a training step in forward passes over its images: forward, backward and attention maps. The key is whether
-# all weights are trained.
-STEP_COST = {False: 3.7, True: 5.0}
-
 _embedder = ThreadPoolExecutor(1, "embedding")
-_loaded: dict[str, Base | Segmenter] = {}  # "base" and "segmenter", once open_models has run
-_forward_seconds: dict[int, float] = {}  # number of images -> seconds of a forward pass, timed by open_models
-_step_seconds: dict[
-    tuple[bool, int, int], float
-] = {}  # _step_kind -> seconds a step, averaged over this machine's runs
+# "base", "segmenter" and "times", once open_models has run; later "judge"
+_loaded: dict[str, Base | Segmenter | Times | Judge] = {}
 
 
 _denoising_seconds: dict[str, float] = {}  # "average": per pixel and inference step
@@ -82,7 +79,7 @@ def extraction_seconds(settings: Settings) -> int:
 def _default_seconds(settings: Settings) -> float:
     image_seconds = DEFAULT_IMAGE_SECONDS[base().family]
     return sum(
-        steps * (DEFAULT_STEP_SECONDS + image_seconds * _images_per_step(settings, phase))
+        steps * (DEFAULT_STEP_SECONDS + image_seconds * timing.images_per_step(settings, phase))
         for phase, steps in enumerate(settings.steps, 1)
     )
 
@@ -113,9 +110,10 @@ def open_models(base: str = "auto") -> None:
     _loaded["base"] = load_base(base)
     _loaded["segmenter"] = real_models.open_segmenter(_loaded["base"].family, segmenter_device())
     real_models.check_judges(_loaded["base"].family)
+    times = _loaded["times"] = timing.load(_loaded["base"])
     if not zero_gpu():  # a ZeroGPU Space has a GPU only inside the decorated functions
-        sizes = {_images_per_step(settings_of(name), phase) for name in PRESET_NAMES for phase in (1, 2)}
-        _forward_seconds.update({size: _time_forward(_loaded["base"], size) for size in sizes})
+        sizes = {timing.images_per_step(settings_of(name), phase) for name in PRESET_NAMES for phase in (1, 2)} | {2}
+        times.forward.update({size: _time_forward(_loaded["base"], size) for size in sizes})
 
 
 def generate_prior_images(stop: Callable[[], bool]) -> bool:
@@ -140,11 +138,6 @@ def _time_forward(base: Base, batch_size: int) -> float:
         base.predict(noisy_latents, timesteps, [""] * batch_size).cpu()  # waits for the GPU
         seconds.append(time.perf_counter() - started)
     return min(seconds)
-
-
-def _images_per_step(settings: Settings, phase: int) -> int:
-    """The batch size, doubled in phase 2 by as many images of the prior."""
-    return settings.train_batch_size * (2 if phase == 2 and settings.prior_loss_weight else 1)
 
 
 def base() -> Base:
@@ -249,7 +242,7 @@ def generate(
 
 
 @on_gpu(EVALUATION_SECONDS)
-def evaluate(run: Path, out: Path, stop_file: Path) -> Iterator[tuple[int, int, str]]:
+def evaluate(run: Path, title: str, out: Path, stop_file: Path) -> Iterator[tuple[int, int, str]]:
     """Evaluate a run folder into the folder `out`; nothing is written if `stop_file` exists before the end."""
     toybox = base().family == "toybox"
     judges = load_judges(base().family, base().device, download=False)
@@ -259,10 +252,35 @@ def evaluate(run: Path, out: Path, stop_file: Path) -> Iterator[tuple[int, int, 
     # The figures of the toybox are those of its own segmenter
     finder = Segmenter.load("toybox") if toybox else segmenter()
     finder.sam.to(base().device)  # on a ZeroGPU Space only this process has the GPU
-    for event in report.write([run], base(), out, judges, finder):
+    for event in report.write([run], base(), out, judges, finder, titles=[title]):
         yield event
         if stop_file.exists():
             return
+
+
+@on_gpu(COMPARISON_SECONDS)
+def compare(run: Path, scene: Scene) -> list[Verdict]:
+    """Compare images of the run's objects with the photo. Only on the toybox are the verdicts calibrated."""
+    if not is_toybox():
+        return verdict.compare(base(), Concepts.load(run), scene, None, segmenter())
+    extractor, finder = load_feature_extractor(device=base().device), Segmenter.load("toybox")
+    return verdict.compare(base(), Concepts.load(run), scene, extractor, finder, is_familiar(scene))
+
+
+def is_familiar(scene: Scene) -> bool:
+    """Whether the base knows photos like this one. Only of the toybox it is known that it may not."""
+    if not is_toybox():
+        return True
+    if "judge" not in _loaded:
+        _loaded["judge"] = load_judge("cpu")
+    return verdict.familiarity(scene, _loaded["judge"]) >= verdict.MIN_FAMILIARITY
+
+
+def record_run(timer: RunTimer) -> None:
+    """Learn from the times of a run that has ended."""
+    times = _loaded.setdefault("times", Times())
+    times.learn(timer)
+    timing.save(times, base())
 
 
 @on_gpu(EXPORT_SECONDS)
@@ -274,12 +292,6 @@ def export(run: Path, to: str, out: Path) -> Exported:
 def export_programs() -> list[str]:
     """The programs that can open the base in use."""
     return [to for to in TARGETS if can_open(to, base())]
-
-
-def record_step_time(settings: Settings, event: StepEvent) -> None:
-    """Update the running average of the seconds that a step of this kind takes."""
-    kind = _step_kind(settings, event.phase)
-    _step_seconds[kind] = 0.9 * _step_seconds.get(kind, event.seconds) + 0.1 * event.seconds
 
 
 def record_denoising_time(work: float, seconds: float) -> None:
@@ -299,24 +311,9 @@ def settings_of(name: str) -> Settings | None:
     return preset(name, base()) if "base" in _loaded else None
 
 
-def expected_seconds(settings: Settings) -> float | None:
-    """How long a run takes on this machine: by the steps of earlier runs, else by the timed forward passes.
-
-    Returns None if neither is known.
-    """
-    seconds = 0.0
-    for phase, steps in enumerate(settings.steps, 1):
-        if (step_seconds := _step_seconds.get(_step_kind(settings, phase))) is None:
-            if (forward := _forward_seconds.get(_images_per_step(settings, phase))) is None:
-                return None
-            step_seconds = STEP_COST[settings.train_all_weights and phase == 2] * forward
-        seconds += steps * step_seconds
-    return seconds
-
-
-def _step_kind(settings: Settings, phase: int) -> tuple[bool, int, int]:
-    """The key of _step_seconds: whether all weights are trained (never in phase 1), the batch size, and the phase."""
-    return settings.train_all_weights and phase == 2, settings.train_batch_size, phase
+def expected_seconds(settings: Settings, objects: int = 2) -> float | None:
+    """How long a run takes on this machine, or None if that is not known."""
+    return _loaded.get("times", Times()).expected(settings, objects)
 
 
 def expected_memory(settings: Settings) -> int:

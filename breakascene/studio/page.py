@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from breakascene.errors import UserError
 from breakascene.models.base import Base
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
@@ -15,7 +16,15 @@ from breakascene.studio.language import language_links
 from breakascene.studio.screens import charts, evaluate, export, extract, generate, models, select
 from breakascene.studio.screens import queue_panel as queue_panels
 from breakascene.studio.screens.evaluate import EvaluateScreen
-from breakascene.studio.screens.events import EVENT_OPTIONS, SENT_JS, PageContext, Updates
+from breakascene.studio.screens.events import (
+    EVENT_OPTIONS,
+    IDLE_SECONDS,
+    SENT_JS,
+    PageContext,
+    Updates,
+    timer_of,
+    with_session,
+)
 from breakascene.studio.screens.export import ExportScreen
 from breakascene.studio.screens.extract import ExtractScreen
 from breakascene.studio.screens.extraction_job import restore_pending
@@ -24,8 +33,6 @@ from breakascene.studio.screens.queue_panel import QueuePanel
 from breakascene.studio.screens.select import SelectScreen
 from breakascene.studio.state.session import Session, SessionStore
 
-REFRESH_SECONDS = 1.0  # between two updates while a job runs
-HEARTBEAT_SECONDS = 5.0  # until a page sees a job that was started on another page of its session
 MAX_UPLOAD = 40  # MB
 TOKEN_PARAMETERS = ("session", "desk")  # of the page's address; the second is that of earlier versions
 STATIC = Path(__file__).with_name("static")
@@ -33,7 +40,19 @@ NOTICES_JS = STATIC.joinpath("notices.js").read_text(encoding="utf-8")
 MESSAGES_JS = STATIC.joinpath("messages.js").read_text(encoding="utf-8")
 # The notice that nothing is selected may be old when step 2 is opened again: it gives way until the studio answers.
 NO_OLD_NOTICE_JS = "(html) => html?.includes('nothing-selected') ? SKELETON : html"
+SHORTCUTS_JS = STATIC.joinpath("shortcuts.js").read_text(encoding="utf-8")
 NAVIGATION_JS = STATIC.joinpath("navigation.js").read_text(encoding="utf-8")
+
+
+# The address of / depends on what the visitor chose before. In the history it says which language the page has, so that
+# going back and reloading lead to the page that was there.
+LANGUAGE_JS = """() => {
+  document.documentElement.lang = "LANGUAGE";
+  const address = new URL(location.href);
+  if (address.searchParams.get("lang") === "LANGUAGE") return;
+  address.searchParams.set("lang", "LANGUAGE");
+  history.replaceState(history.state, "", address.href);
+}"""
 
 
 @dataclass(frozen=True)
@@ -64,8 +83,7 @@ class Screens:
 def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
     """Build the page in the active language (strings.use_language)."""
     browser = gr.BrowserState("", storage_key="breakascene-session", secret="kept-by-the-browser-only")
-    page = PageContext(sessions, queue, gr.State(""), gr.Timer(REFRESH_SECONDS, active=False))
-    heartbeat = gr.Timer(HEARTBEAT_SECONDS)
+    page = PageContext(sessions, queue, gr.State(""), gr.Timer(IDLE_SECONDS, active=False))
     last_progress = gr.State({})  # what this page has last displayed of the jobs
     gr.HTML(f'{language_links()}<h1>{strings.TITLE}</h1><p class="hint">{strings.TAGLINE}</p>', elem_id="head")
     build_banner(engine.base())
@@ -82,21 +100,19 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
             export_screen = export.build(page)
     screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen, export_screen, queue_panel)
     load_scripts(demo)
-    connect_arrival(demo, page, screens, tabs, browser, last_progress)
-    connect_progress(page, screens, last_progress, heartbeat)
+    connect_arrival(demo, page, screens, tabs, browser)
+    connect_progress(page, screens, last_progress)
     connect_tabs(page, screens, tabs, extract_tab, generate_tab)
 
 
 def load_scripts(demo: gr.Blocks) -> None:
-    set_language = f"() => {{ document.documentElement.lang = '{strings.language.get()}'; }}"
+    set_language = LANGUAGE_JS.replace("LANGUAGE", strings.language.get())
     notices = NOTICES_JS.replace("WORDS", json.dumps(gradio_notices()))
-    for script in (MESSAGES_JS, select.canvas_js(), notices, NAVIGATION_JS, set_language):
+    for script in (MESSAGES_JS, select.canvas_js(), notices, NAVIGATION_JS, SHORTCUTS_JS, set_language):
         demo.load(None, js=script, api_visibility="private")
 
 
-def connect_arrival(
-    demo: gr.Blocks, page: PageContext, screens: Screens, tabs: gr.Tabs, browser, last_progress: gr.State
-) -> None:
+def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: gr.Tabs, browser) -> None:
     """Open the session of the address, else the one that the browser keeps, and show it."""
 
     def open_session(kept_token, request: gr.Request):
@@ -108,8 +124,7 @@ def connect_arrival(
         session.suggested_runs = None  # a new page gets a suggested prompt
         session.gallery.choose(None)
         restored = restore_pending(session, page.queue)
-        updates = {last_progress: progress_of(session, page.queue), page.timer: gr.Timer(active=session.busy())}
-        updates |= screens.show(session, sent[0])
+        updates = {**screens.show(session, sent[0]), page.timer: timer_of(session)}
         if screens.generate.panel.running(session):
             updates[tabs] = gr.Tabs(selected="generate")
         elif restored or screens.extract.panel.running(session):
@@ -118,30 +133,23 @@ def connect_arrival(
 
     address = screens.extract.address
     opened = demo.load(open_session, [browser], [browser, page.token, address], **EVENT_OPTIONS)
-    outputs = [*screens.outputs, last_progress, page.timer, tabs]
+    outputs = [*screens.outputs, page.timer, tabs]
     page.on(opened.then, show, [screens.select.canvas.sent], outputs, js=SENT_JS)
     opened.then(None, [address], [address], js=extract.ADDRESS_JS, api_visibility="private")
 
 
-def connect_progress(page: PageContext, screens: Screens, last_progress: gr.State, heartbeat: gr.Timer) -> None:
+def connect_progress(page: PageContext, screens: Screens, last_progress: gr.State) -> None:
     """Update the screens while jobs run, but only what has changed; find jobs that other pages start."""
     extract_screen, generate_screen, evaluate_screen = screens.extract, screens.generate, screens.evaluate
 
-    def follow(session: Session, last: dict) -> Updates:
-        # Read first whether a job runs: one that ends meanwhile is then displayed by the next refresh
-        timer = {} if session.busy() else {page.timer: gr.Timer(active=False)}
-        return refresh(session, last) | timer
-
-    def look(session: Session, last: dict) -> Updates:
-        timer = {page.timer: gr.Timer(active=True)} if session.busy() else {}
-        return refresh(session, last) | timer
-
     def refresh(session: Session, last: dict) -> Updates:
-        now = progress_of(session, page.queue)
+        busy, now = session.busy(), progress_of(session, page.queue)
+        timer = {page.timer: timer_of(session)} if busy != last.get("busy") else {}
         changed = {key for key in now if now[key] != last.get(key)}
-        if not changed:
+        if not changed and not timer:
             return {}
-        updates = {last_progress: now, **screens.queue.show(session)}
+        updates = {last_progress: {**now, "busy": busy}}
+        updates |= screens.queue.show(session)
         if "extraction" in changed:
             updates |= extract_screen.progress(session, with_strips="strips" in changed)
         if "extracted" in changed:
@@ -154,10 +162,19 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
             updates |= screens.export.show(session)
         return updates
 
-    outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, *screens.export.outputs,
-               *screens.queue.outputs, last_progress, page.timer]  # fmt: skip
-    for timer, act in ((page.timer, follow), (heartbeat, look)):
-        page.on(timer.tick, act, [last_progress], outputs, queue=False, trigger_mode="once")
+    outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, *screens.export.outputs]
+    outputs += [*screens.queue.outputs, last_progress, page.timer]
+    refresh_page = with_session(page.sessions, refresh)
+
+    def tick(token: str, last: dict) -> Updates:
+        try:
+            page.sessions.get(token)
+        except UserError:  # after a restart of the studio: the next click says so, once
+            return {page.timer: gr.Timer(active=False)}
+        return refresh_page(token, last)
+
+    options = {**EVENT_OPTIONS, "queue": False, "trigger_mode": "once"}
+    page.timer.tick(tick, [page.token, last_progress], outputs, **options)
 
 
 def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab: gr.Tab, generate_tab: gr.Tab) -> None:

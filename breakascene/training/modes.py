@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-PRESET_NAMES = ("quick", "light", "paper")  # from the fastest to the slowest; their values are in settings.py
+PRESET_NAMES = ("light", "quick", "paper")  # the best likeness first; their values are in settings.py
 DEFAULT_PRESET = "light"
 
 

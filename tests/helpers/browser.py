@@ -114,8 +114,8 @@ def start_extraction(page, first, second):
     page.locator("#to-extract").click()
     expect(page.locator("#selected-objects .thumbs img").first).to_be_visible()
     page.locator("#extract-advanced > button").click()
-    type_in(page.locator("#steps-1 input"), str(first))
-    type_in(page.locator("#steps-2 input"), str(second))
+    type_in(page.locator("#steps-1 :is(input, textarea)"), str(first))
+    type_in(page.locator("#steps-2 :is(input, textarea)"), str(second))
     page.locator("#extract").click()
 
 

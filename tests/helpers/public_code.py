@@ -13,7 +13,7 @@ from transformers import AddedToken
 
 
 class StoringProcessor:
-    """Attention as matrix products; the probabilities of every call are kept with the name of the layer."""
+    """Cross-attention as matrix products; its probabilities are kept with the name of the layer."""
 
     def __init__(self, name, kept):
         self.name, self.kept = name, kept
@@ -24,10 +24,13 @@ class StoringProcessor:
             attn.head_to_batch_dim(layer(states))
             for layer, states in ((attn.to_q, hidden_states), (attn.to_k, context), (attn.to_v, context))
         )
-        probs = (attn.scale * query @ key.transpose(1, 2)).softmax(-1)  # (B·heads, Q, T)
-        if encoder_hidden_states is not None:
+        if encoder_hidden_states is None:  # the loss reads cross-attention only
+            states = F.scaled_dot_product_attention(query, key, value, scale=attn.scale)
+        else:
+            probs = (attn.scale * query @ key.transpose(1, 2)).softmax(-1)  # (B·heads, Q, T)
             self.kept.append((self.name, probs))
-        return attn.to_out[0](attn.batch_to_head_dim(probs @ value))
+            states = probs @ value
+        return attn.to_out[0](attn.batch_to_head_dim(states))
 
 
 class PublicCode:

@@ -136,13 +136,33 @@ def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(bro
             expect(other.get_by_role("heading", name="選択したオブジェクト")).to_be_visible()
             other.close()
         start_extraction(page, 1, 0)
-        expect(page.locator("#status")).to_contain_text("完了しました。抽出したオブジェクト：first toy", timeout=LONG)
+        expect(page.locator("#status")).to_contain_text("完了しました。", timeout=LONG)
         shot(page, f"japanese-extract-{width}")
         page.locator("#to-generate").click()
         page.get_by_role("button", name="雪の中で").click()
         expect(page.locator("#prompt textarea")).to_have_value("a photo of <asset0> in the snow")
         shot(page, f"japanese-generate-{width}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_going_back_and_reloading_show_the_language_of_the_address(browser, address):
+    with visitor(browser, address) as page:
+
+        def shows(language, tab):
+            expect(page.get_by_role("tab", name=tab)).to_be_visible()
+            page.wait_for_function(f"new URL(location.href).searchParams.get('lang') === '{language}'")
+
+        shows("en", "1 · Select")
+        page.get_by_role("link", name="日本語").click()
+        shows("ja", "1 · 選択")
+        page.go_back()
+        shows("en", "1 · Select")
+        page.reload()
+        shows("en", "1 · Select")
+        page.go_forward()
+        shows("ja", "1 · 選択")
+        page.reload()
+        shows("ja", "1 · 選択")
 
 
 def test_a_reload_by_gradio_does_not_stop_the_visitor_from_leaving(browser, address):
@@ -153,7 +173,7 @@ def test_a_reload_by_gradio_does_not_stop_the_visitor_from_leaving(browser, addr
         page.get_by_role("tab").nth(1).click()  # in Chromium a reload soon after a click replaces other navigations
         page.evaluate("() => { setTimeout(() => location.reload(), 500); }")
         page.goto("/?slow")
-        assert page.url.endswith("/?slow")
+        assert "/?slow" in page.url
         expect(page.locator("#samples button").first).to_be_attached()
 
 

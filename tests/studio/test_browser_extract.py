@@ -2,7 +2,17 @@
 
 import re
 
-from helpers.browser import LONG, expect, open_sample, shot, start_extraction, use_sample_masks, visitor
+from helpers.browser import (
+    LONG,
+    expect,
+    expect_notice,
+    open_sample,
+    shot,
+    start_extraction,
+    type_in,
+    use_sample_masks,
+    visitor,
+)
 
 from breakascene.data.scene import load_scene
 from breakascene.studio.screens.select_actions import samples
@@ -103,3 +113,40 @@ def test_two_visitors_see_their_own_objects_and_wait_in_the_queue(browser, addre
             expect(page.locator("#runs")).not_to_be_visible()  # one run each, so there is nothing to choose
             shown.append(page.locator("#chip-0").inner_text())
         assert shown[0] != shown[1]
+
+
+def test_a_device_that_saw_the_stop_sees_the_later_end(browser, address):
+    with visitor(browser, address) as page:
+        open_sample(page)
+        use_sample_masks(page)
+        start_extraction(page, 40, 0)
+        expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
+        page.locator("#stop").click()
+        expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+        page.locator("#other-device > button").click()
+        with visitor(browser, address, start=page.locator("#address :is(input, textarea)").input_value()) as other:
+            other.get_by_role("tab").nth(1).click()
+            other.locator("#resume").click()
+            expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
+
+
+def test_steps_stay_empty_until_they_are_typed_in(browser, address):
+    with visitor(browser, address) as page:
+        open_sample(page)
+        use_sample_masks(page)
+        page.locator("#to-extract").click()
+        expect(page.locator("#selected-objects img").first).to_be_visible()
+        page.locator("#extract-advanced > button").click()
+        first, second = (page.locator(f"#steps-{phase} :is(input, textarea)") for phase in (1, 2))
+        for field in (first, second):
+            expect(field).to_be_visible()
+            expect(field).to_have_value("")
+        type_in(first, "many")
+        page.locator("#extract").click()
+        expect_notice(page, "Give a number of steps")
+        type_in(first, "")
+        page.get_by_label("Quick").check()
+        page.locator("#extract").click()
+        expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
+        page.locator("#stop").click()
+        expect(page.locator("#status")).to_contain_text(re.compile(r"Stopped at step \d+ of 40"), timeout=LONG)

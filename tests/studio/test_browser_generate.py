@@ -1,5 +1,6 @@
 """Step 3 in a real browser: contact sheets, favorites, reused settings, evaluation, object sets as files."""
 
+import re
 import shutil
 import zipfile
 
@@ -43,6 +44,27 @@ def page(browser, address, studio_data, run):
         page.get_by_role("tab", name="3 · Generate").click()
         expect(page.locator("#prompt")).to_be_visible()
         yield page
+
+
+def test_the_prompt_is_read_aloud_with_chips_and_hints(page):
+    prompt, hints = page.locator("#prompt textarea"), page.locator("#prompt-hints")
+    expect(hints.locator(".chip")).to_have_text(["flamingo", "cactus"])
+    expect(hints.locator("li")).to_have_count(0)
+    type_in(prompt, "a photo of ASSET1 in a cathedral")
+    expect(hints.locator(".chip")).to_have_text(["cactus"])
+    expect(hints.locator("li")).to_have_text(re.compile("does not know these words: cathedral"))
+    type_in(prompt, "a photo of")
+    expect(hints.locator("li")).to_have_text(re.compile("None of your objects"))
+    page.locator("#chip-0").click()
+    expect(prompt).to_have_value("a photo of <asset0>")
+    page.get_by_role("button", name="at sunset").click()
+    expect(prompt).to_have_value("a photo of <asset0> at sunset")
+    page.locator("#chip-1").click()
+    expect(prompt).to_have_value("a photo of <asset0> and <asset1> at sunset")
+    page.get_by_role("button", name="a painting").click()
+    expect(prompt).to_have_value("a painting of <asset0> and <asset1> at sunset")
+    expect(hints.locator("li")).to_have_count(0)
+    shot(page, "prompt-hints")
 
 
 def test_object_sets_are_exported_deleted_imported_renamed_and_reopened(page, tmp_path):
@@ -139,6 +161,32 @@ def test_contact_sheet_comparison_favorites_and_reused_settings(page):
     expect(page.locator("#seed input")).not_to_have_value(seed)
 
 
+def test_shortcuts_generate_and_an_image_file_restores_its_settings(page, tmp_path):
+    set_inference_steps(page, 2)
+    type_in(page.locator("#count input[type=number]"), "1")
+    prompt = page.locator("#prompt textarea")
+    type_in(prompt, "a photo of <asset1> under water")
+    prompt.press("Control+Enter")
+    expect(page.locator("#generation-status")).to_contain_text("1 of 1 generated", timeout=LONG)
+    page.locator("#gallery .grid-container button").first.click()
+    with page.expect_download() as download:
+        page.locator("#download-image").click()
+    download.value.save_as(tmp_path / "image.png")
+    type_in(prompt, "a photo of <asset0>")
+    page.locator("#restore-settings input[type=file]").set_input_files(tmp_path / "image.png")
+    expect_notice(page, "The prompt and all settings of that image are set")
+    expect(prompt).to_have_value("a photo of <asset1> under water")
+    expect(page.get_by_label("Keep this seed")).to_be_checked()
+    page.locator("#restore-settings input[type=file]").set_input_files(
+        {"name": "other.png", "mimeType": "image/png", "buffer": next(samples()[0].glob("img.*")).read_bytes()}
+    )
+    expect_notice(page, "no settings of this studio")
+    type_in(prompt, "a photo of")
+    page.locator("#prompt-history input").click()
+    page.get_by_role("option", name="a photo of <asset1> under water").click()
+    expect(prompt).to_have_value("a photo of <asset1> under water")
+
+
 def test_an_evaluation_shows_scores_and_writes_a_report(page):
     page.locator("#evaluate > button").click()
     page.locator("#download-report").click()
@@ -146,6 +194,7 @@ def test_an_evaluation_shows_scores_and_writes_a_report(page):
     page.locator("#evaluate-start").click()
     expect(page.locator("#evaluate-status")).to_contain_text("of 12 images generated and compared", timeout=LONG)
     expect(page.locator("#evaluate-result")).to_contain_text("likeness to the photo", timeout=LONG)
+    expect(page.locator("#evaluate-result .verdict-text")).to_contain_text(re.compile("Not recognizable|Partly right"))
     expect(page.locator("#evaluate-result tr").filter(has_text="flamingo").last).to_contain_text("%")
     expect(page.locator("#evaluate-images img")).to_have_count(12)
     expect(page.locator("#evaluate-stop")).to_be_hidden()

@@ -229,7 +229,7 @@ def test_box_undo_redo_and_cutouts(browser, address):
         with zipfile.ZipFile(download.value.path()) as archive:
             (name,) = archive.namelist()
             cut = Image.open(archive.open(name))
-        assert name == "1 first toy.png" and cut.mode == "RGBA"
+        assert name == "1-first-toy.png" and cut.mode == "RGBA"
         assert (np.asarray(cut)[..., 3] > 0).sum() == pytest.approx(scene.concepts[0].mask.sum(), rel=0.3)
 
 

@@ -104,7 +104,7 @@ def test_places_and_styles_suit_the_base_and_replace_each_other(session, monkeyp
     assert prompt_builder.places() is en.SD_PLACES and prompt_builder.styles() is en.SD_STYLES
     text = "a photo of <asset0>"
     for place, style in zip(prompt_builder.places(), prompt_builder.styles(), strict=False):
-        text = prompt_builder.with_style(prompt_builder.with_place(text, place, HANDLES), style)
+        text = prompt_builder.with_style(prompt_builder.with_place(text, place, HANDLES), style, HANDLES)
         assert text == f"{style} of <asset0> {place}"
     monkeypatch.setattr(engine.base(), "name", "toybox")
     assert prompt_builder.places() is en.TOYBOX_PLACES and prompt_builder.styles() is en.TOYBOX_STYLES
@@ -245,11 +245,15 @@ def test_favorites_are_downloaded_with_contact_sheet_and_records(three_images):
         three_images.choose(path.name)
         three_images.toggle_favorite()
     with zipfile.ZipFile(three_images.zip(three_images.favorites(), "favorites.zip")) as archive:
-        assert archive.namelist() == [first.name, third.name, "contact-sheet.png", "records.csv"]
-        assert archive.read(first.name) == first.read_bytes()
+        names = ["000-a-photo-of-ball.png", "001-a-photo-of-ball.png"]
+        assert archive.namelist() == [*names, "contact-sheet.png", "records.csv"]
+        assert archive.read(names[0]) == first.read_bytes() and archive.read(names[1]) == third.read_bytes()
         assert Image.open(archive.open("contact-sheet.png")).width == 10 + 2 * 266
         rows = list(csv.DictReader(io.TextIOWrapper(archive.open("records.csv"), "utf-8")))
-    assert [(row["file"], int(row["seed"]) + int(row["index"])) for row in rows] == [(first.name, 42), (third.name, 40)]
+    assert [(row["file"], int(row["seed"]) + int(row["index"])) for row in rows] == list(
+        zip(names, (42, 40), strict=True)
+    )
+    assert rows[0]["objects"] == "<asset0> ball / <asset1> mug / <background> background"
     with pytest.raises(UserError, match="no images to download"):
         three_images.zip([], "none.zip")
 
@@ -270,6 +274,8 @@ def test_a_run_can_be_renamed(session):
     run = SessionStore(session.folder.parent).open(session.token).runs.current()  # after a restart
     assert run.name == "My toys" and run.title.startswith("My toys · red · small ones · ")
     assert session.runs.pack().name == "My-toys.zip"
+    session.runs.describe("私のおもちゃ", "")
+    assert session.runs.pack().name == "私のおもちゃ.zip"
     session.runs.describe("x" * 300, "")
     assert len(session.runs.current().name) == 60
     session.runs.describe(" ", "")

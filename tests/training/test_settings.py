@@ -90,5 +90,5 @@ def test_presets_and_settings_round_trip(tiny_base):
         assert Settings.from_json(settings.to_json()) == settings
     assert preset("paper", tiny_base).steps == Settings().steps == (400, 400)
     assert Settings().handle_lr == 5e-4 and Settings().weight_lr == 2e-6  # the paper's values
-    with pytest.raises(UserError, match="quick, light or paper"):
+    with pytest.raises(UserError, match="light, quick or paper"):
         preset("fast", tiny_base)

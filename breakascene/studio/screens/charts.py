@@ -85,8 +85,8 @@ def strips(names: dict[str, str], square: np.ndarray, events: Sequence[StepEvent
     for handle, name in names.items():
         previews = [event.previews[handle] for event in events if event.previews and handle in event.previews]
         heat = heat_map(square, maps[handle]) if handle in maps else None
-        images = [_image(heat, strings.ATTENTION_MAP, "heat")] if heat else []
-        images += [_image(preview, strings.PREVIEW) for preview in evenly_spaced(previews, MAX_PREVIEWS)]
+        images = [inline_image(heat, strings.ATTENTION_MAP, "heat")] if heat else []
+        images += [inline_image(preview, strings.PREVIEW) for preview in evenly_spaced(previews, MAX_PREVIEWS)]
         if images:
             rows.append(f'<div class="strip"><div class="caption">{escape(name)}</div>{"".join(images)}</div>')
     if not rows:
@@ -114,13 +114,13 @@ def live_image(path: Path) -> str:
 def thumbnails(images: Sequence[Image.Image], names: Sequence[str]) -> str:
     """Images side by side with their names."""
     cells = (
-        f"<figure>{_image(image, name)}<figcaption>{escape(name)}</figcaption></figure>"
+        f"<figure>{inline_image(image, name)}<figcaption>{escape(name)}</figcaption></figure>"
         for image, name in zip(images, names, strict=True)
     )
     return f'<div class="thumbs">{"".join(cells)}</div>'
 
 
-def _image(image: Image.Image, alt: str, css_class: str = "") -> str:
+def inline_image(image: Image.Image, alt: str, css_class: str = "") -> str:
     image = image.copy()
     image.thumbnail((IMAGE_SIZE, IMAGE_SIZE))
     data = io.BytesIO()

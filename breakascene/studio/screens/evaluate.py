@@ -6,9 +6,11 @@ from html import escape
 
 import gradio as gr
 
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.errors import UserError
 from breakascene.evaluation.judges import TOYBOX
 from breakascene.evaluation.metrics import NOTHING, OTHER
+from breakascene.evaluation.verdict import PARTLY, RIGHT, UNRECOGNIZABLE
 from breakascene.rendering import html
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import STOPPED, Job, JobQueue
@@ -17,6 +19,8 @@ from breakascene.studio.screens.events import PageContext, Updates
 from breakascene.studio.screens.job_panel import JobPanel
 from breakascene.studio.state.run_store import Run
 from breakascene.studio.state.session import Session
+
+MIN_RIGHT, MIN_PARTLY = 0.75, 0.4  # shares of the images in which the judge recognizes an object
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class EvaluateScreen:
         return {
             **self.panel.update(session),
             self.panel.start[0]: gr.Button(interactive=run is not None and not self.panel.running(session)),
-            self.result: score_table(scores) if scores else "",
+            self.result: verdict(run, scores) + score_table(scores) if scores else "",
             self.images: gr.Gallery(captioned_images(run, scores) if scores else [], visible=scores is not None),
         }
 
@@ -72,7 +76,7 @@ def submit(session: Session, queue: JobQueue) -> Job:
         raise UserError(strings.ALREADY_EVALUATING)
 
     def work(job: Job) -> None:
-        for event in engine.evaluate(run.folder, run.report, job.stop_file):
+        for event in engine.evaluate(run.folder, run.name, run.report, job.stop_file):
             job.emit(event)
 
     session.evaluation = queue.submit(session.token, "evaluate", work)
@@ -87,11 +91,45 @@ def read_scores(run: Run) -> dict | None:
         return None
 
 
+def verdict(run: Run, scores: dict) -> str:
+    """What the images show, in words and before any figure: for each object, and what could not be judged; as HTML."""
+    levels, unjudged, counts = {RIGHT: [], PARTLY: [], UNRECOGNIZABLE: []}, [], []
+    for handle, name in zip(run.handles, run.names, strict=True):
+        if handle == BACKGROUND:
+            continue
+        seen = [row["seen"][handle] for row in scores["scores"] if handle in (row["seen"] or {})]
+        if not seen:
+            unjudged.append(name)
+            continue
+        share = seen.count(name) / len(seen)
+        levels[RIGHT if share >= MIN_RIGHT else PARTLY if share >= MIN_PARTLY else UNRECOGNIZABLE].append(name)
+        counts.append(strings.RECOGNIZED.format(name=name, n=seen.count(name), count=len(seen)))
+    sentences = [strings.VERDICTS[level].format(names=strings.join_names(own)) for level, own in levels.items() if own]
+    if unjudged:
+        sentences.append(strings.NOT_JUDGED.format(names=strings.join_names(unjudged)))
+    text = strings.SENTENCE_SEPARATOR.join(sentences)
+    return f'<p class="notice verdict-text">{escape(text)}</p><p class="caption">{escape(" · ".join(counts))}</p>'
+
+
+def judged_share(scores: dict, key: str) -> str:
+    """For the share of right objects or places: on how many images it rests, unless on all."""
+    alone = {"right": True, "together_right": False}
+    rows = [row for row in scores["scores"] if key not in alone or alone[key] == (len(row["identity"]) == 1)]
+    if key == "place":
+        judged = [row for row in rows if row["place"] is not None]
+    elif key in ("right", "together_right", "mixed"):
+        judged = [row for row in rows if row["seen"]]
+    else:
+        return ""
+    return strings.JUDGED_SHARE.format(n=len(judged), count=len(rows)) if len(judged) < len(rows) else ""
+
+
 def score_table(scores: dict) -> str:
     """The scores, and the confusion of the concepts, as HTML."""
     rows, models = [], measured_by(scores)
     for key, (label, percentage) in strings.METRICS.items():
         if scores[key] is not None:
+            label += judged_share(scores, key)
             value = f"{scores[key]:.0%}" if percentage else f"{scores[key]:.2f}"
             model = strings.TOYBOX_JUDGE if models[key] == TOYBOX else models[key]
             rows.append((strings.MEASURED_BY.format(metric=label, model=model), value))

@@ -15,7 +15,7 @@ import gradio as gr
 from breakascene.errors import UserError
 from breakascene.studio import strings
 from breakascene.studio.jobs import JobQueue
-from breakascene.studio.state.session import SessionStore
+from breakascene.studio.state.session import Session, SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ EVENT_OPTIONS = {
     "show_progress": "hidden",
     "concurrency_limit": 4,
 }
+REFRESH_SECONDS = 1.0  # between two updates of a page while a job of its session runs
+IDLE_SECONDS = 5.0  # otherwise: another device may start a job
 # Writes into the second input when the page sends an event: the page's time origin and the milliseconds since then.
 SENT_JS = "(token, sent, ...values) => [token, [performance.timeOrigin, performance.now()], ...values]"
 # The same for an event whose last input holds the messages that a script of the page has sent (static/messages.js).
@@ -49,7 +51,7 @@ class PageContext:
 
     Attributes:
         token: State that holds the token of the page's session.
-        timer: While it is active, the page asks for the progress of the session's jobs.
+        timer: The page asks for the progress of the session's jobs when it ticks, see `timer_of`.
     """
 
     sessions: SessionStore
@@ -76,6 +78,11 @@ class PageContext:
         made = self.on(button.click, lambda session, *values: {file: str(make(session, *values))}, inputs, [file])
         made.success(None, [file], None, js=DOWNLOAD_JS, api_visibility="private")
         return button
+
+
+def timer_of(session: Session) -> gr.Timer:
+    """The timer of a page: quick while a job of the session waits or runs."""
+    return gr.Timer(REFRESH_SECONDS if session.busy() else IDLE_SECONDS, active=True)
 
 
 def with_session(sessions: SessionStore, act: Callable, lock: bool = True) -> Callable:

@@ -1,23 +1,24 @@
 """Step 2, Extract: fine-tune on the selected objects, and watch the progress."""
 
+import unicodedata
 from dataclasses import dataclass
 
 import gradio as gr
 
-from breakascene.data.scene import cutout
+from breakascene.data.scene import Scene, cutout
 from breakascene.errors import UserError
 from breakascene.evaluation.advice import scene_advice
-from breakascene.studio import strings
+from breakascene.studio import engine, strings
 from breakascene.studio.jobs import STOPPED, Job
-from breakascene.studio.screens import charts, confirmation, presets
+from breakascene.studio.screens import charts, confirmation, presets, verdicts
 from breakascene.studio.screens.confirmation import Confirmation
 from breakascene.studio.screens.events import PageContext, Updates
-from breakascene.studio.screens.extraction_job import can_resume, make_settings, resume, submit
+from breakascene.studio.screens.extraction_job import MAX_STEPS, can_resume, make_settings, resume, submit
 from breakascene.studio.screens.job_panel import JobPanel
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.session import Session
 from breakascene.training.loop import StepEvent
-from breakascene.training.modes import PRESET_NAMES
+from breakascene.training.modes import DEFAULT_PRESET
 
 # The address that opens this session on any device; it names no language, so each browser's own is used
 ADDRESS_JS = "(token) => new URL('./?session=' + token, document.baseURI).href"
@@ -48,7 +49,7 @@ class ExtractScreen:
     def show(self, session: Session) -> Updates:
         return {
             self.summary: summary(session),
-            self.preset: gr.Radio(choices=presets.cards()),
+            self.preset: gr.Radio(choices=presets.cards(scene_of(session))),
             **self.progress(session),
         }
 
@@ -96,14 +97,16 @@ def build(page: PageContext) -> ExtractScreen:
     return screen
 
 
-def build_settings() -> tuple[gr.Radio, gr.Number, gr.Number, gr.Number]:
+def build_settings() -> tuple[gr.Radio, gr.Textbox, gr.Textbox, gr.Number]:
     """The preset and, under "Advanced", the steps of both phases and the seed."""
     preset = gr.Radio(
-        presets.cards(), value=PRESET_NAMES[0], label=strings.PRESET, elem_id="preset", elem_classes="cards"
+        presets.cards(), value=DEFAULT_PRESET, label=strings.PRESET, elem_id="preset", elem_classes="cards"
     )
     with gr.Accordion(strings.ADVANCED, open=False, elem_id="extract-advanced"):
-        first = gr.Number(None, label=strings.STEPS_PHASE_1, info=strings.STEPS_INFO, precision=0, elem_id="steps-1")
-        second = gr.Number(None, label=strings.STEPS_PHASE_2, info=strings.STEPS_INFO, precision=0, elem_id="steps-2")
+        # Not gr.Number: on some pages an empty one shows, and sends, a 0
+        field = {"info": strings.STEPS_INFO, "lines": 1, "max_lines": 1, "max_length": 6}
+        first = gr.Textbox(label=strings.STEPS_PHASE_1, elem_id="steps-1", **field)
+        second = gr.Textbox(label=strings.STEPS_PHASE_2, elem_id="steps-2", **field)
         seed = gr.Number(0, label=strings.SEED, precision=0)
     return preset, first, second, seed
 
@@ -122,9 +125,10 @@ def build_address() -> gr.Textbox:
 def connect(page: PageContext, screen: ExtractScreen, settings: list, confirm: Confirmation) -> None:
     panel = screen.panel
 
-    def start(session: Session, *values) -> None:
+    def start(session: Session, preset: str, first: str, second: str, seed: float | None) -> None:
         scene = selections.to_scene(session.history.selection)
-        submit(session, page.queue, scene, make_settings(scene, *values))
+        settings = make_settings(scene, preset, parse_steps(first), parse_steps(second), seed)
+        submit(session, page.queue, scene, settings)
 
     def resume_stopped(session: Session) -> None:
         resume(session, page.queue)
@@ -149,6 +153,14 @@ def connect(page: PageContext, screen: ExtractScreen, settings: list, confirm: C
     )
 
 
+def parse_steps(text: str | None) -> int | None:
+    """The number in a field of steps; an empty field is None. Full-width digits are understood."""
+    text = unicodedata.normalize("NFKC", text or "").strip()
+    if text and not text.isdecimal():
+        raise UserError(strings.INVALID_STEPS.format(most=MAX_STEPS))
+    return int(text) if text else None
+
+
 def summary(session: Session) -> str:
     """The selected objects with their names, and advice on the selection, as HTML."""
     selection = session.history.selection
@@ -159,20 +171,33 @@ def summary(session: Session) -> str:
         text = strings.EXTRACT_EMPTY if empty else charts.escape(strings.message_for(error))
         return f'<p class="notice nothing-selected">{text}</p>'
     objects = charts.thumbnails([cutout(scene, i) for i in range(len(scene.handles))], scene.names)
-    return f'<p class="hint">{strings.EXTRACT_INFO}</p>{objects}{charts.notices(scene_advice(scene))}'
+    unfamiliar = "" if engine.is_familiar(scene) else f'<p class="notice">{strings.UNFAMILIAR_PHOTO}</p>'
+    return f'<p class="hint">{strings.EXTRACT_INFO}</p>{objects}{unfamiliar}{charts.notices(scene_advice(scene))}'
+
+
+def scene_of(session: Session) -> Scene | None:
+    """The scene of the selection, if it is complete."""
+    try:
+        return selections.to_scene(session.history.selection)
+    except UserError:
+        return None
 
 
 def describe(job: Job) -> str:
     last: StepEvent | None = job.events[-1] if job.events else None
     share = last.step / last.total if last else 0
-    if job.state == STOPPED:
-        text = strings.STOPPED_KEPT.format(step=last.step, total=last.total) if last else strings.STOPPED_EARLY
-        return charts.bar(share, text) + charts.notices(job.details.advice)
     if job.ended:
-        names = strings.join_names(job.details.names.values())
-        return charts.bar(1, strings.EXTRACTED.format(names=names)) + charts.notices(job.details.advice)
+        if last is None:
+            return charts.bar(0, strings.STOPPED_EARLY)
+        stopped = strings.STOPPED_KEPT.format(step=last.step, total=last.total) if job.state == STOPPED else ""
+        text = strings.SENTENCE_SEPARATOR.join([stopped or strings.EXTRACTED, verdicts.sentence(job.details)])
+        return (
+            charts.bar(share if stopped else 1, text) + verdicts.panel(job.details) + charts.notices(job.details.advice)
+        )
     if last is None:
         return charts.bar(0, strings.STARTING)
+    if last.step == last.total:
+        return charts.bar(1, strings.COMPARING)
     if last.step == job.details.settings.steps[0] < last.total:
         return charts.bar(share, strings.GENERATING_PRIOR)
     note = f'<p class="notice">{strings.MEMORY_MODE_CHANGED}</p>' if last.memory and last.memory.after else ""

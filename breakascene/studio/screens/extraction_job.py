@@ -1,5 +1,6 @@
 """Extraction as a job: submit it, resume one that was stopped, restore one of a studio that was killed."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from breakascene.data.scene import Scene
 from breakascene.errors import UserError
 from breakascene.evaluation.advice import run_advice
+from breakascene.evaluation.verdict import Verdict
 from breakascene.models.concepts import Concepts
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, STOPPED, Job, JobQueue
@@ -16,8 +18,11 @@ from breakascene.studio.state import pending_runs
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.pending_runs import PendingRun
 from breakascene.studio.state.session import Session
+from breakascene.studio.timing import RunTimer
 from breakascene.training import checkpoint
 from breakascene.training.settings import Settings, adapted, preset
+
+log = logging.getLogger(__name__)
 
 MAX_STEPS = 5000  # a phase; far above what the paper needs, and a limit for a shared machine
 
@@ -32,6 +37,7 @@ class ExtractionDetails:
     settings: Settings
     run: Path
     advice: tuple[str, ...] = ()  # once the run has ended
+    verdicts: tuple[Verdict, ...] = ()  # likewise
 
 
 def make_settings(scene: Scene, name: str, first: float | None, second: float | None, seed: float | None) -> Settings:
@@ -76,17 +82,22 @@ def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings, 
     pending_runs.save(pending)
 
     def work(job: Job) -> str | None:
+        timer = RunTimer(settings, len(scene.concepts))
         for event in engine.extract(scene, settings, run, job.stop_file, job.preview_file, previous is not None):
             if previous and not job.events:  # the curves continue those of the previous job
                 for old in previous.events:
                     if old.step < event.step:
                         job.emit(old)
             job.emit(event)
-            engine.record_step_time(settings, event)
+            timer.add(event)
         if not job.events:
             return None
         job.details = replace(job.details, advice=tuple(run_advice(Concepts.load(run))))
         session.runs.current_id = run.name
+        job.details = replace(job.details, verdicts=compare(run, scene))
+        timer.finish()
+        if previous is None:  # a resumed run has only the time of its rest
+            engine.record_run(timer)
         if not checkpoint.path_for(run).exists():  # nothing to resume
             pending_runs.delete(run)
         return run.name
@@ -104,6 +115,15 @@ def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings, 
 def seconds_left(job: Job) -> float | None:
     """Expected seconds until an extraction is done; that it takes, before its first step."""
     return job.events[-1].seconds_left if job.events else engine.expected_seconds(job.details.settings)
+
+
+def compare(run: Path, scene: Scene) -> tuple[Verdict, ...]:
+    """The verdicts on a run. It is done and saved, so that no failure here may take it away."""
+    try:
+        return tuple(engine.compare(run, scene))
+    except Exception:
+        log.exception("the run %s could not be compared with its photo", run.name)
+        return ()
 
 
 def details_of(pending: PendingRun) -> ExtractionDetails:

@@ -10,7 +10,15 @@ from breakascene.generation.generate import read_metadata
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import RUNNING, Job
-from breakascene.studio.screens import charts, confirmation, gallery, generate_sections, generation_job, prompt_builder
+from breakascene.studio.screens import (
+    charts,
+    confirmation,
+    gallery,
+    generate_sections,
+    generation_job,
+    prompt_builder,
+    prompt_hints,
+)
 from breakascene.studio.screens.events import PageContext, Updates
 from breakascene.studio.screens.gallery import GalleryPanel
 from breakascene.studio.screens.generate_sections import ImageSettings, PromptSection, RunSection, SheetSection
@@ -45,7 +53,7 @@ class GenerateScreen:
     @property
     def live(self) -> list:
         """The components that change while a job runs."""
-        return [*self.panel.outputs, *self.gallery.outputs]
+        return [*self.panel.outputs, *self.gallery.outputs, self.prompt.history]
 
     @property
     def outputs(self) -> list:
@@ -89,7 +97,8 @@ class GenerateScreen:
 
     def progress(self, session: Session, follow: bool = True) -> Updates:
         """Updates of `live`; see GalleryPanel.show for `follow`."""
-        return {**self.panel.update(session), **self.gallery.show(session, follow)}
+        history = self.prompt.history_update(session.gallery)
+        return {**self.panel.update(session), **self.gallery.show(session, follow), **history}
 
 
 def build(page: PageContext) -> GenerateScreen:
@@ -114,10 +123,21 @@ def build(page: PageContext) -> GenerateScreen:
     runs = generate_sections.build_runs(page)
     screen = GenerateScreen(empty, main, run_choice, added_runs, prompt, settings, sheet, panel, images, runs)
     generate_sections.connect_prompt(page, prompt)
+    connect_hints(page, screen)
     connect_generation(page, screen)
     connect_chosen_image(page, screen)
     connect_runs(page, screen)
     return screen
+
+
+def connect_hints(page: PageContext, screen: GenerateScreen) -> None:
+    prompt, hints, negative = screen.prompt.prompt, screen.prompt.hints, screen.settings.negative
+
+    def show_hints(session: Session, text: str, negative: str) -> Updates:
+        return {hints: prompt_hints.hints_html(session.runs.chosen(), text, negative)}
+
+    for textbox in (prompt, negative):
+        page.on(textbox.change, show_hints, [prompt, negative], [hints], trigger_mode="always_last", queue=False)
 
 
 def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
@@ -159,7 +179,14 @@ def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
         }
 
     def use_settings(session: Session) -> Updates:
-        metadata = read_metadata(session.gallery.chosen_image())
+        return restore(session, read_metadata(session.gallery.chosen_image()))
+
+    def use_file(session: Session, file: str | None) -> Updates:
+        if file is None:
+            return {}
+        return {**restore(session, checked_metadata(file)), settings.image: None}
+
+    def restore(session: Session, metadata: dict) -> Updates:
         runs = {run.concepts_id: run.id for run in session.runs.list()}
         wanted = str(metadata["run"]).split("+")
         if not set(wanted) <= set(runs):
@@ -177,6 +204,8 @@ def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
     )
     outputs = [*screen.outputs, settings.count, *settings.inputs]
     screen.run_changes.append(page.on(screen.gallery.use_settings.click, use_settings, (), outputs))
+    outputs = [*outputs, settings.image]
+    screen.run_changes.append(page.on(settings.image.upload, use_file, [settings.image], outputs))
 
 
 def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
@@ -218,6 +247,21 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
 def is_choice(runs: Sequence[Run]) -> bool:
     """Whether the runs are listed: there is something to choose, or a name of the visitor's own to show."""
     return len(runs) > 1 or any(run.details.name for run in runs)
+
+
+def checked_metadata(file: str) -> dict:
+    """The metadata of an uploaded PNG; raises UserError if it has none that could be from this studio."""
+    try:
+        metadata = read_metadata(file)
+    except UserError as error:  # names the file on the server
+        raise UserError(strings.IMAGE_WITHOUT_SETTINGS) from error
+    numbers = ("seed", "index", "num_inference_steps", "guidance_scale")
+    texts = ("prompt", "negative_prompt", "run")
+    if not all(isinstance(metadata.get(key), int | float) for key in numbers) or not all(
+        isinstance(metadata.get(key), str) for key in texts
+    ):
+        raise UserError(strings.IMAGE_WITHOUT_SETTINGS)
+    return metadata
 
 
 def require_runs(session: Session) -> ChosenRuns:

@@ -21,7 +21,7 @@ from breakascene.studio.screens.generation_job import (
     shape_choices,
     shape_of,
 )
-from breakascene.studio.state.gallery import image_seed
+from breakascene.studio.state.gallery import Gallery, image_seed
 from breakascene.studio.state.run_store import ChosenRuns
 from breakascene.studio.state.session import Session
 
@@ -41,13 +41,22 @@ class PromptSection:
 
     Attributes:
         chips: A button for each concept.
+        history: Prompts of earlier images.
+        hints: How the prompt is understood, and what to change.
         places, styles: Text in the prompt -> button.
     """
 
     prompt: gr.Textbox
+    history: gr.Dropdown
+    hints: gr.HTML
     chips: Sequence[gr.Button]
     places: dict[str, gr.Button]
     styles: dict[str, gr.Button]
+
+    def history_update(self, gallery: Gallery) -> Updates:
+        """The prompts of the session's images, the newest first."""
+        prompts = gallery.prompts()
+        return {self.history: gr.Dropdown(prompts, value=None, visible=bool(prompts))}
 
     def chip_updates(self, runs: ChosenRuns | None) -> Updates:
         updates = {chip: gr.Button(visible=False) for chip in self.chips}
@@ -63,8 +72,10 @@ def build_prompt(buttons: Sequence[gr.Button]) -> PromptSection:
         label=strings.PROMPT, info=strings.PROMPT_INFO, placeholder=strings.PROMPT_HINT, lines=2, max_lines=4,
         max_length=MAX_PROMPT, elem_id="prompt",
     )  # fmt: skip
+    hints = gr.HTML(elem_id="prompt-hints")
     for button in buttons:
         button.render()
+    history = gr.Dropdown([], label=strings.PROMPT_HISTORY, visible=False, elem_id="prompt-history")
     gr.Markdown(strings.INSERT_OBJECT, elem_classes="caption")
     with gr.Row(elem_classes="chips"):
         chips = [gr.Button(visible=False, size="sm", min_width=90, elem_id=f"chip-{i}") for i in range(CHIPS)]
@@ -74,7 +85,7 @@ def build_prompt(buttons: Sequence[gr.Button]) -> PromptSection:
     gr.Markdown(strings.STYLES_TITLE, elem_classes="caption")
     with gr.Row(elem_classes="chips"):
         styles = {text: gr.Button(label, size="sm", min_width=60) for text, label in prompt_builder.styles().items()}
-    return PromptSection(prompt, chips, places, styles)
+    return PromptSection(prompt, history, hints, chips, places, styles)
 
 
 def connect_prompt(page: PageContext, section: PromptSection) -> None:
@@ -85,8 +96,10 @@ def connect_prompt(page: PageContext, section: PromptSection) -> None:
         return {prompt: prompt_builder.with_place(text, place, runs.suggested_handles() if runs else ())}
 
     def insert_style(session: Session, text: str, style: str) -> Updates:
-        return {prompt: prompt_builder.with_style(text, style)}
+        runs = session.runs.chosen()
+        return {prompt: prompt_builder.with_style(text, style, runs.suggested_handles() if runs else ())}
 
+    section.history.input(lambda text: text or gr.skip(), section.history, prompt, **EVENT_OPTIONS)
     for chip in section.chips:
         chip.click(None, [prompt, chip], [prompt], js=INSERT_JS, api_visibility="private")
     for buttons, insert in ((section.places, insert_place), (section.styles, insert_style)):
@@ -113,6 +126,7 @@ class ImageSettings:
     negative: gr.Textbox
     lora: gr.File
     lora_scale: gr.Slider
+    image: gr.File  # an image whose settings are restored
 
     @property
     def inputs(self) -> list:
@@ -134,7 +148,8 @@ class ImageSettings:
 
 
 def build_settings() -> ImageSettings:
-    count = gr.Slider(1, MAX_IMAGES, 4, step=1, label=strings.IMAGE_COUNT, elem_id="count")
+    info = strings.TOYBOX_VARIETY if engine.is_toybox() else None
+    count = gr.Slider(1, MAX_IMAGES, 4, step=1, label=strings.IMAGE_COUNT, info=info, elem_id="count")
     shape = gr.Radio(shape_choices(), value=SQUARE, label=strings.SHAPE, elem_id="shape")
     with gr.Accordion(strings.ADVANCED, open=False, elem_id="generate-advanced") as advanced:
         seed = gr.Number(None, label=strings.SEED, info=strings.SEED_INFO, precision=0, elem_id="seed")
@@ -144,9 +159,10 @@ def build_settings() -> ImageSettings:
         negative = gr.Textbox(label=strings.NEGATIVE_PROMPT, max_lines=2, max_length=MAX_PROMPT)
         lora = gr.File(label=strings.LORA, file_types=[".safetensors"], height=90, elem_id="lora")
         lora_scale = gr.Slider(0, 2, 1, step=0.05, label=strings.LORA_SCALE, visible=False, elem_id="lora-scale")
+        image = gr.File(label=strings.RESTORE_SETTINGS, file_types=[".png"], height=120, elem_id="restore-settings")
     seed.input(lambda: True, None, keep_seed, **EVENT_OPTIONS)  # a typed seed is meant to be kept
     lora.change(lambda file: gr.Slider(visible=file is not None), lora, lora_scale, **EVENT_OPTIONS)
-    return ImageSettings(count, shape, advanced, seed, keep_seed, steps, guidance, negative, lora, lora_scale)
+    return ImageSettings(count, shape, advanced, seed, keep_seed, steps, guidance, negative, lora, lora_scale, image)
 
 
 @dataclass(frozen=True)

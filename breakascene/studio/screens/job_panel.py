@@ -8,7 +8,7 @@ import gradio as gr
 from breakascene.studio import strings
 from breakascene.studio.jobs import FAILED, WAITING, Job
 from breakascene.studio.screens import charts
-from breakascene.studio.screens.events import PageContext, Updates
+from breakascene.studio.screens.events import PageContext, Updates, timer_of
 from breakascene.studio.state.session import Session
 
 # On a small screen a job that has just started is followed to its progress, which may stand below what is visible.
@@ -66,7 +66,7 @@ class JobPanel:
 
         def start(session: Session, *values) -> Updates:
             updates = submit(session, *values)
-            return {**show(session), **(updates or {}), self.page.timer: gr.Timer(active=True)}
+            return {**show(session), **(updates or {}), self.page.timer: timer_of(session)}
 
         started = self.page.on(button.click, start, inputs, [*outputs, self.page.timer])
         js = FOLLOW_JS.replace("STATUS", self.status.elem_id).replace("STOP", self.stop.elem_id)

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from breakascene.data.handle_names import BACKGROUND
 from breakascene.errors import UserError
 from breakascene.studio import engine, strings
+from breakascene.toybox.vocabulary import join
+
+PREPOSITION = re.compile(r"(at|in|on|under|by|near|with|over|beside|floating)\b", re.IGNORECASE)  # begins a place
 
 
 def places() -> Mapping[str, str]:
@@ -24,21 +27,32 @@ def object_handles(handles: Sequence[str]) -> list[str]:
 
 
 def with_place(text: str, place: str, handles: Sequence[str]) -> str:
-    """The prompt with another place, which replaces one of the known places or is added at the end."""
+    """The prompt with another place, which replaces one of the known places or is added at the end.
+
+    A prompt that shows nothing yet, such as "a photo of", gets all objects.
+    """
     text = (text or "").strip().rstrip(".")
-    if not text:
-        text = f"a photo of {' and '.join(object_handles(handles)[:2])}"
     for known in places():
         if text.endswith(known):
             text = text[: -len(known)].rstrip(" ,")
+    style = text.removesuffix(" of")
+    if not text or style in styles():
+        text = f"{style or 'a photo'} of {join(object_handles(handles))}"
     return f"{text} {place}"
 
 
-def with_style(text: str, style: str) -> str:
-    """The prompt in another style: "a painting of …" instead of "a photo of …"."""
+def with_style(text: str, style: str, handles: Sequence[str]) -> str:
+    """The prompt in another style: "a painting of …" instead of "a photo of …".
+
+    A prompt that shows nothing yet, such as "at sunset", gets all objects.
+    """
     text = (text or "").strip()
     for known in styles():
-        text = text.removeprefix(f"{known} of ")
+        if text == known or text.startswith(f"{known} of"):
+            text = text[len(known) :].strip().removeprefix("of").strip()
+            break
+    if not text or PREPOSITION.match(text):
+        text = f"{join(object_handles(handles))} {text}".strip()
     return f"{style} of {text}"
 
 

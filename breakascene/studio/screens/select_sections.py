@@ -98,8 +98,8 @@ def build_canvas() -> CanvasSection:
     preview = gr.JSON(visible=False)
     image = gr.Image(interactive=False, show_label=False, buttons=[], elem_id="canvas", container=False)
     with gr.Row(elem_classes="tools"):
-        undo = gr.Button(strings.UNDO, size="sm", min_width=70)
-        redo = gr.Button(strings.REDO, size="sm", min_width=70)
+        undo = gr.Button(strings.UNDO, size="sm", min_width=70, elem_id="undo")
+        redo = gr.Button(strings.REDO, size="sm", min_width=70, elem_id="redo")
         clear = gr.Button(strings.CLEAR, size="sm", min_width=70)
         invert = gr.Button(strings.INVERT, size="sm", min_width=90, elem_id="invert")
         smaller = gr.Button(strings.SMALLER_AREA, size="sm", min_width=90)

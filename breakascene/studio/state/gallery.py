@@ -11,15 +11,15 @@ from pathlib import Path
 from PIL import Image
 
 from breakascene.errors import UserError
-from breakascene.files import atomic_file
+from breakascene.files import atomic_file, file_stem
 from breakascene.generation.generate import read_metadata
 from breakascene.provenance.credentials import png_bytes
 from breakascene.rendering import sheets
 from breakascene.studio import strings
 
 COLUMNS = (  # of records.csv
-    "prompt", "negative_prompt", "seed", "index", "num_inference_steps", "guidance_scale", "width", "height", "base",
-    "fingerprint", "run",
+    "objects", "prompt", "negative_prompt", "seed", "index", "num_inference_steps", "guidance_scale", "width", "height",
+    "base", "fingerprint", "run",
 )  # fmt: skip
 
 
@@ -57,6 +57,15 @@ class Gallery:
     def images(self) -> list[Path]:
         """All images, newest first."""
         return sorted(self.images_folder.glob("*.png"), key=lambda path: (path.stat().st_mtime_ns, path.name))[::-1]
+
+    def prompts(self, count: int = 20) -> list[str]:
+        """The last `count` different prompts of the images, the newest first."""
+        found = {}
+        for path in self.images():
+            found.setdefault(read_metadata(path)["prompt"])
+            if len(found) == count:
+                break
+        return list(found)
 
     def favorites(self) -> list[Path]:
         names = self._favorite_names()
@@ -127,13 +136,16 @@ class Gallery:
         metadata = [read_metadata(image) for image in images]
         path = self.folder / file
         with atomic_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
-            for image in images:
-                archive.write(image, image.name)
+            names = [f"{i:03d}-{file_stem(readable_prompt(row), 'image')}.png" for i, row in enumerate(metadata)]
+            for image, name in zip(images, names, strict=True):
+                archive.write(image, name)
             archive.writestr("contact-sheet.png", png_bytes(captioned_sheet(images, metadata, columns=4)))
             with archive.open("records.csv", "w") as out, io.TextIOWrapper(out, "utf-8", newline="") as text:
                 table = csv.DictWriter(text, ["file", *COLUMNS], extrasaction="ignore")
                 table.writeheader()
-                table.writerows({"file": path.name, **row} for path, row in zip(images, metadata, strict=True))
+                for name, row in zip(names, metadata, strict=True):
+                    objects = " / ".join(f"{handle} {object_name}" for handle, object_name in row["handles"].items())
+                    table.writerow({**row, "file": name, "objects": objects})
         return path
 
     def save_sheet(self, images: Sequence[Path], columns: int) -> None:

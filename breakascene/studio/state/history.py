@@ -1,6 +1,5 @@
 """The selection of a session with undo and redo, as each of its pages shows it, and the proposed masks."""
 
-import re
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from breakascene.data import mask_files
 from breakascene.data.crop import transparent_crop
 from breakascene.data.scene import cutout
 from breakascene.errors import UserError
-from breakascene.files import atomic_file
+from breakascene.files import atomic_file, file_stem
 from breakascene.studio import strings
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.selection import SelectedObject, Selection
@@ -209,7 +208,6 @@ class SelectionHistory:
         path = self.folder / "cutouts.zip"
         with atomic_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
             for i, concept in enumerate(scene.concepts):
-                name = re.sub(r"[^\w -]", "", concept.name)
-                with archive.open(f"{i + 1} {name}.png", "w") as file:
+                with archive.open(f"{i + 1}-{file_stem(concept.name, 'object')}.png", "w") as file:
                     cutout(scene, i).save(file, "PNG")
         return path

@@ -13,7 +13,7 @@ from pathlib import Path
 from breakascene.data.handle_names import name_handles
 from breakascene.errors import UserError
 from breakascene.exporting import archive
-from breakascene.files import atomic_file
+from breakascene.files import atomic_file, file_stem
 from breakascene.generation import library
 from breakascene.generation.library import Details, clean_details
 from breakascene.models.base import Base
@@ -162,7 +162,7 @@ class RunStore:
     def pack(self) -> Path:
         """Write the current run as one file."""
         run = self.require_current()
-        path = self.folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', run.name).strip('-')[:60] or 'objects'}.zip"
+        path = self.folder / f"{file_stem(run.name, 'objects')}.zip"
         archive.pack(run.folder, path)
         return path
 
@@ -188,7 +188,7 @@ class RunStore:
         run = self.current()
         if run is None or not run.report.is_dir():
             raise UserError(strings.NO_REPORT)
-        path = self.folder / "report.zip"
+        path = self.folder / f"{file_stem(run.name, 'objects')}-report.zip"
         with atomic_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as report:
             for file in sorted(run.report.rglob("*.*")):
                 report.write(file, file.relative_to(run.report))

@@ -110,9 +110,13 @@ EXTRACT_EMPTY = "No object is selected yet. Go back to step 1 and click one in a
 EXTRACT_INFO = "The base model is fine-tuned on these objects. Each gets a handle to use in prompts."
 PRESET = "Preset"
 PRESETS = {
-    "quick": ("Quick", "A first result. On the toybox: 70 % of single objects right, in a quarter of the time"),
     "light": ("Light", "The best likeness. On the toybox: 88 % of single objects right"),
-    "paper": ("Paper", "The published method: slow. On the toybox: less likeness than Light"),
+    "quick": ("Quick", "A first impression in a quarter of the time. On the toybox: 70 % of single objects right"),
+    "paper": (
+        "Paper",
+        "For comparison: the published method, the slowest. On the toybox: 34 % of single objects right at a "
+        "quarter of its steps",
+    ),
 }
 PRESET_TIME = "{time} on this machine"
 PRESET_TOO_LONG = "longer than this Space allows"
@@ -156,7 +160,26 @@ GENERATING_PRIOR = "Preparing phase 2: generating reference images…"
 TIME_LEFT = "{left} left"
 MINUTES, SECONDS = "about {n} min", "about {n} s"
 LIST_SEPARATOR = ", "
-EXTRACTED = "Done. Extracted: {names}."
+EXTRACTED = "Done."
+COMPARING = "Comparing the result with your photo…"
+SENTENCE_SEPARATOR = " "  # between two sentences
+VERDICTS = {  # of evaluation.verdict; None: not judged
+    "right": "Looks right: {names}.",
+    "partly": "Partly right: {names}.",
+    "unrecognizable": "Not recognizable: {names}.",
+    None: "Compare with your photo: {names}.",
+}
+VERDICT_LEVELS = {"right": "looks right", "partly": "partly right", "unrecognizable": "not recognizable"}
+VERDICT_CAPTION = "Left: your photo. Right: new images of the same object."
+CUTOUT = "cut-out from the photo"
+HELP_TITLE = "What helps:"
+HELP_BASE = "Use a base model for real photos, such as Stable Diffusion: see “Use another base model” above."
+HELP_MASK = "Check the masks in step 1: each should cover its whole object and nothing else."
+HELP_LIGHT = "Extract again with “Light”."
+UNFAMILIAR_PHOTO = (
+    "This photo is unlike the toy-like images that this base model knows: new images will hardly resemble your "
+    "objects. For real photos, use a base model such as Stable Diffusion: see “Use another base model” above."
+)
 STOPPED_KEPT = "Stopped at step {step} of {total}. The result so far is saved and can be used."
 STOPPED_EARLY = "Stopped before the first step."
 FAILED = "Failed: {error}"
@@ -175,6 +198,15 @@ DATE_FORMAT = "%b %d, %H:%M"
 PROMPT = "Prompt"
 PROMPT_HINT = "a photo of <asset0> at the beach"
 PROMPT_INFO = "Short, plain English works best."
+PROMPT_HISTORY = "Recent prompts"
+RESTORE_SETTINGS = "Drop an image that was generated here to restore its prompt and settings"
+IMAGE_WITHOUT_SETTINGS = "This file has no settings of this studio: drop a PNG that was downloaded here."
+HINT_NO_OBJECT = "None of your objects is in the prompt: insert one with its button below."
+HINT_ONLY_NEGATIVE = "{name} is only in the negative prompt, so it is kept out of the images."
+HINT_TWICE = "{name} is in the prompt more than once, so it may appear more than once."
+HINT_CUT_OFF = "The prompt is too long and {handle} is cut off: shorten it, or move {handle} to the front."
+HINT_ENGLISH = "The base model only understands English: write the prompt in English, or use the buttons below."
+HINT_UNKNOWN_WORDS = "The toybox does not know these words: {words}. Use the places and styles on the buttons below."
 INSERT_OBJECT = "Insert an object:"
 PLACES_TITLE = "Place:"
 TOYBOX_PLACES = {  # text in the prompt -> label of its button
@@ -214,6 +246,9 @@ SD_STYLES = {
     "a 3D render": "3D render",
 }
 IMAGE_COUNT = "Number of images"
+TOYBOX_VARIETY = (
+    "On the toybox they differ little: it only knows fixed sizes and positions. Vary the place or the style instead."
+)
 SHAPE = "Shape"
 SHAPES = {"square": "Square", "wide": "Wide", "tall": "Tall"}
 GENERATE = "Generate"
@@ -268,6 +303,9 @@ EVALUATE_HINT = "Generates the objects in four places, alone and together, and m
 EVALUATE = "Evaluate"
 EVALUATING = "{n} of {count} images generated and compared"
 EVALUATE_STOPPED = "Stopped: nothing was changed."
+NOT_JUDGED = "Not judged: {names} (the judge does not know such objects: look at the images below)."
+JUDGED_SHARE = " ({n} of {count} images judged)"
+RECOGNIZED = "{name}: recognized in {n} of {count} images"
 METRICS = {  # of evaluation.metrics: in plain words, and whether it is a share
     "right": ("right object, generated alone", True),
     "together_right": ("all objects right, generated together", True),

@@ -110,9 +110,12 @@ EXTRACT_EMPTY = "オブジェクトが選択されていません。1 に戻っ�
 EXTRACT_INFO = "選択したオブジェクトでベースモデルを追加学習し、プロンプトで使うハンドルを割り当てます。"
 PRESET = "プリセット"
 PRESETS = {
-    "quick": ("クイック", "まず結果を見るために。トイボックスでは単体の正解率 70 %、時間は 4 分の 1"),
     "light": ("ライト", "最も似た結果に。トイボックスでは単体の正解率 88 %"),
-    "paper": ("論文", "論文どおりの方法で、時間がかかります。トイボックスではライトほど似ません"),
+    "quick": ("クイック", "4 分の 1 の時間でまず試すために。トイボックスでは単体の正解率 70 %"),
+    "paper": (
+        "論文",
+        "比較用。論文どおりの方法で、最も時間がかかります。トイボックスでは、4 分の 1 のステップ数で単体の正解率 34 %",
+    ),
 }
 PRESET_TIME = "このマシンで{time}"
 PRESET_TOO_LONG = "この Space の制限時間を超えます"
@@ -155,7 +158,29 @@ GENERATING_PRIOR = "第 2 段階の準備：参照画像を生成しています
 TIME_LEFT = "残り{left}"
 MINUTES, SECONDS = "約 {n} 分", "約 {n} 秒"
 LIST_SEPARATOR = "、"
-EXTRACTED = "完了しました。抽出したオブジェクト：{names}"
+EXTRACTED = "完了しました。"
+COMPARING = "結果を写真と比較しています…"
+SENTENCE_SEPARATOR = ""
+VERDICTS = {
+    "right": "よく似ています：{names}。",
+    "partly": "一部だけ似ています：{names}。",
+    "unrecognizable": "判別できません：{names}。",
+    None: "写真と見比べてください：{names}。",
+}
+VERDICT_LEVELS = {"right": "よく似ています", "partly": "一部だけ似ています", "unrecognizable": "判別できません"}
+VERDICT_CAPTION = "左：写真。右：同じオブジェクトを新しく生成した画像。"
+CUTOUT = "写真の切り抜き"
+HELP_TITLE = "改善するには："
+HELP_BASE = (
+    "実際に撮影した写真には、Stable Diffusion などのベースモデルを使います（上の「別のベースモデルを使う」を参照）。"
+)
+HELP_MASK = "1 でマスクを確認します。オブジェクト全体だけを、過不足なく選択してください。"
+HELP_LIGHT = "「ライト」でもう一度抽出します。"
+UNFAMILIAR_PHOTO = (
+    "この写真は、現在のベースモデルが学習したおもちゃ風の画像と大きく異なるため、生成した画像はほとんど似ません。"
+    "実際に撮影した写真には、Stable Diffusion などのベースモデルを使ってください"
+    "（上の「別のベースモデルを使う」を参照）。"
+)
 STOPPED_KEPT = "{total} ステップ中 {step} で停止しました。ここまでの結果は保存され、使用できます。"
 STOPPED_EARLY = "最初のステップの前に停止しました。"
 FAILED = "失敗しました。{error}"
@@ -174,6 +199,15 @@ DATE_FORMAT = "%m/%d %H:%M"
 PROMPT = "プロンプト"
 PROMPT_HINT = "a photo of <asset0> at the beach"
 PROMPT_INFO = "短く簡潔な英語で入力してください。下のボタンでも作成できます。"
+PROMPT_HISTORY = "最近のプロンプト"
+RESTORE_SETTINGS = "ここで生成した画像をドロップすると、プロンプトと設定を復元します"
+IMAGE_WITHOUT_SETTINGS = "このファイルにはこのスタジオの設定がありません。ここで保存した PNG をドロップしてください。"
+HINT_NO_OBJECT = "プロンプトに抽出したオブジェクトがありません。下のボタンで挿入してください。"
+HINT_ONLY_NEGATIVE = "{name} はネガティブプロンプトにしかないため、画像から除外されます。"
+HINT_TWICE = "{name} がプロンプトに 2 回以上あるため、画像にも複数現れることがあります。"
+HINT_CUT_OFF = "プロンプトが長すぎて {handle} が切り捨てられます。短くするか、{handle} を前に移してください。"
+HINT_ENGLISH = "ベースモデルが理解できるのは英語だけです。英語で入力するか、下のボタンを使ってください。"
+HINT_UNKNOWN_WORDS = "トイボックスが知らない単語です：{words}。下のボタンの場所とスタイルを使ってください。"
 INSERT_OBJECT = "オブジェクトを挿入："
 PLACES_TITLE = "場所："
 TOYBOX_PLACES = {
@@ -223,6 +257,7 @@ SD_STYLES = {
     "a 3D render": "3D CG",
 }
 IMAGE_COUNT = "画像の枚数"
+TOYBOX_VARIETY = "トイボックスは大きさと位置を変えられないため、似た画像になります。場所やスタイルを変えてください。"
 SHAPE = "画像の形"
 SHAPES = {"square": "正方形", "wide": "横長", "tall": "縦長"}
 GENERATE = "生成"
@@ -277,6 +312,9 @@ EVALUATE_HINT = "オブジェクトを単体と組み合わせで 4 つの場所
 EVALUATE = "評価"
 EVALUATING = "{count} 枚中 {n} 枚を生成して比較しました"
 EVALUATE_STOPPED = "停止しました。何も変更されていません。"
+NOT_JUDGED = "判定できません：{names}（判定モデルが知らないオブジェクトです。下の画像で確認してください）。"
+JUDGED_SHARE = "（{count} 枚中 {n} 枚で判定）"
+RECOGNIZED = "{name}：{count} 枚中 {n} 枚で認識"
 METRICS = {
     "right": ("単体で生成したとき、正しいオブジェクトになった", True),
     "together_right": ("組み合わせて生成したとき、すべて正しいオブジェクトになった", True),
