@@ -6,6 +6,10 @@ The names below are the public API. Each is imported on first use, so that `impo
 import logging
 from importlib import import_module
 
+from breakascene.paths import set_missing_user
+
+set_missing_user()  # before torch is imported
+
 # diffusers imports bitsandbytes, which warns on some CPUs about kernels that are not used here.
 if (_bitsandbytes := logging.getLogger("bitsandbytes")).level == logging.NOTSET:
     _bitsandbytes.setLevel(logging.ERROR)

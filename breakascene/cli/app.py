@@ -3,6 +3,7 @@
 Command modules import nothing heavy at module level, so that `--help` and argument errors answer at once.
 """
 
+import errno
 import io
 import os
 import sys
@@ -41,7 +42,10 @@ def error_message(error: Exception) -> str:
         return str(error)
     if isinstance(error, TyperException):
         message = error.format_message().replace("Value error, ", "").rstrip(".")
-        return f"{message}: see --help."
+        return f"{shortened(message, 300)}: see --help."  # it may quote a long value
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EINVAL):
+        name = shortened(str(error.filename), 80)
+        return f'"{name}" cannot be the name of a file ({error.strerror.lower()}): choose another one.'
     file = getattr(error, "filename", None) or "a file"
     messages = {
         "disk": "The disk is full: free some space and run the command again.",
@@ -49,6 +53,11 @@ def error_message(error: Exception) -> str:
         "memory": "Memory ran out: close other programs, or use a smaller photo or base model.",
     }
     return messages.get(resource_error(error), "")
+
+
+def shortened(text: str, length: int) -> str:
+    """Cut the middle out of a text that is longer than `length` characters."""
+    return text if len(text) <= length else f"{text[: length // 2]} … {text[-length // 2 :]}"
 
 
 def configure(context: typer.Context) -> None:

@@ -109,12 +109,9 @@ def parse_lora(text: str) -> tuple[Path, float]:
 
 
 def open_base(name: str):
-    """Load a base model without progress bars for local files; a download still shows one."""
-    from transformers.utils.logging import disable_progress_bar
-
+    """Load a base model."""
     from breakascene.models.loading import load_base
 
-    disable_progress_bar()
     return load_base(name)
 
 

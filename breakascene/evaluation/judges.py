@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from huggingface_hub import HfApi
 from PIL import Image
 from torch.nn import functional as F
 
 from breakascene import hub
-from breakascene.errors import TranslatableMessage, UserError
+from breakascene.errors import TranslatableMessage, UserError, resource_error
 from breakascene.hub import DownloadFailed
+from breakascene.models.progress import without_progress_bars
 from breakascene.toybox.judge import IMAGE_SIZE, encode_images, encode_texts, load_judge
 
 TOYBOX = "toybox"
@@ -151,26 +151,34 @@ def load_feature_extractor(name: str = TOYBOX, device: torch.device | str = "cpu
         return FeatureExtractor(
             name, encode_with_judge, torch.no_grad()(lambda texts: encode_texts(judge.model, texts))
         )
-    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-
-    def load(**options) -> tuple:
-        model = AutoModel.from_pretrained(name, weights_only=True, **options)  # a pickle, if any, runs no code
-        tokenizer = AutoTokenizer.from_pretrained(name, **options) if hasattr(model, "text_model") else None
-        return model, AutoImageProcessor.from_pretrained(name, **options), tokenizer
-
     try:
-        try:
-            model, processor, tokenizer = load(local_files_only=True)
-        except (OSError, ValueError):
-            if Path(name).exists():
-                raise
-            HfApi().model_info(name, timeout=10)  # fails fast without a network, where a download retries for minutes
-            model, processor, tokenizer = load()
-        model = model.eval().to(device)
-    except Exception as error:  # the hub's client passes on the errors of several network libraries
+        # A folder, because transformers asks the hub for some files even if it may not.
+        folder = name if Path(name).exists() else hub.cached_model(name) or hub.download_model(name)
+        extractor = _load_folder(folder, device, label or name)
+        _try(extractor)
+    except Exception as error:  # a wrong configuration shows in any of the libraries
+        if resource_error(error):
+            raise
         raise UserError(
             f"The model {name} cannot be loaded: give the folder or hub id of a CLIP or DINO model."
         ) from error
+    return extractor
+
+
+def _load_folder(folder: Path | str, device: torch.device | str, label: str) -> FeatureExtractor:
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+    with without_progress_bars():
+        model, info = AutoModel.from_pretrained(
+            folder, weights_only=True, local_files_only=True, output_loading_info=True
+        )  # a pickle, if any, runs no code
+        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        has_text = hasattr(model, "text_model")
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True) if has_text else None
+    unset = [*info["missing_keys"], *info["mismatched_keys"]]  # they would be random
+    if unset := [key for key in unset if "pooler" not in str(key)]:  # DINO has none, and it is not used
+        raise ValueError(f"it has no {unset[0]}")
+    model = model.eval().to(device)
 
     @torch.no_grad()
     def encode_images_with_model(images: Sequence[Image.Image]) -> torch.Tensor:
@@ -184,4 +192,13 @@ def load_feature_extractor(name: str = TOYBOX, device: torch.device | str = "cpu
         batch = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(device)
         return F.normalize(model.text_projection(model.text_model(**batch).pooler_output), dim=-1)
 
-    return FeatureExtractor(label or name, encode_images_with_model, encode_texts_with_model if tokenizer else None)
+    return FeatureExtractor(label, encode_images_with_model, encode_texts_with_model if tokenizer else None)
+
+
+def _try(extractor: FeatureExtractor) -> None:
+    """Encode an image and a text, so that files that do not fit together show at once; raises what the model raises."""
+    features = [extractor.encode_images([Image.new("RGB", (64, 64))])]
+    if extractor.encode_texts:
+        features.append(extractor.encode_texts(["a photo"]))
+    if any(len(one) != 1 or one.ndim != 2 or not one.isfinite().all() for one in features):
+        raise ValueError("its features have the wrong shape or are not finite")

@@ -57,7 +57,8 @@ def load_lora(file: Path | str, base: Base, scale: float = 1.0) -> ExternalLora:
         name = f"{component}.{layer}"
         if {"down", "up", "alpha"} & parts.keys():
             scalar = "alpha" not in parts or parts["alpha"].numel() == 1
-            if not {"down", "up"} <= parts.keys() or "diff" in parts or not scalar:
+            matrices = {"down", "up"} <= parts.keys() and min(parts["down"].ndim, parts["up"].ndim) >= 2
+            if not matrices or "diff" in parts or not scalar:
                 raise UserError("{file} is incomplete at {name}: download it again.", file=file.name, name=name)
             a, b = parts["down"].flatten(1), parts["up"].flatten(1)
             alpha = parts["alpha"].item() if "alpha" in parts else len(a)

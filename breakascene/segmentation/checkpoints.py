@@ -1,19 +1,18 @@
 """Loading SAM: Meta's checkpoint files, local or from the hub, and the embedded small model."""
 
-import json
 import os
 import pickle
 from pathlib import Path
 
 import torch
 from huggingface_hub import constants
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 from breakascene import hub
-from breakascene.errors import TranslatableMessage, UserError
+from breakascene.data import validation
+from breakascene.errors import TranslatableMessage, UserError, resource_error
 from breakascene.hub import DownloadFailed, HubFile, Progress
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.small_sam import build_sam
@@ -129,10 +128,17 @@ def _local_file() -> Path | None:
 def _read_folder(folder: Path) -> Sam:
     """Build a SAM of the embedded architecture from config.json and model.safetensors."""
     try:
-        sam = build_sam(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        config = validation.checked_dict(validation.read_json(folder / "config.json"), "its configuration")
         state_dict = load_file(folder / "model.safetensors")
+        with torch.device("meta"):  # takes no memory, whatever sizes the configuration has
+            shapes = {name: value.shape for name, value in build_sam(config).state_dict().items()}
+        if shapes != {name: value.shape for name, value in state_dict.items()}:
+            raise ValueError("its configuration does not match its weights")
+        sam = build_sam(config)
         sam.load_state_dict({name: value.float() for name, value in state_dict.items()})
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # a wrong configuration shows anywhere in SAM's code
+        if resource_error(error):
+            raise
         raise UserError(
             f"The segmenter in {folder} cannot be read: it needs a config.json and a matching model.safetensors."
         ) from error

@@ -2,7 +2,11 @@
 
 import os
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: no usage is reported
+from breakascene.studio.folders import upload_settings
+
+# Before gradio is imported: no usage is reported, and uploads go to a folder that can be written
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.update(upload_settings())
 
 from breakascene.studio.app import build, launch
 

@@ -1,11 +1,11 @@
 """Four named endpoints for programs (gradio_client): /segment, /extract, /generate and /export.
 
-Each client has a session of its own, or reopens one with the token that /extract returns, or that the address of a page
-contains. Runs of other sessions are not found, even by their ids.
+mcp_server.py offers them as tools too. Each client has a session of its own, or reopens one with the token that
+/extract returns, or that the address of a page contains. Runs of other sessions are not found, even by their ids.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import gradio as gr
@@ -19,7 +19,7 @@ from breakascene.files import atomic_file
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, Job, JobQueue
 from breakascene.studio.screens import export, extraction_job, generation_job
-from breakascene.studio.screens.events import log
+from breakascene.studio.screens.events import log, show_notice
 from breakascene.studio.screens.generation_job import SQUARE
 from breakascene.studio.screens.select_sections import photo_input
 from breakascene.studio.state.session import Session, SessionStore
@@ -27,9 +27,11 @@ from breakascene.studio.state.session import Session, SessionStore
 TOKEN_HEADERS = ("x-session", "x-desk")  # the second is that of earlier versions
 OPTIONS = {"show_progress": "hidden", "concurrency_limit": None}
 POLL_SECONDS = 0.5  # between two progress events of a job
+MAX_PHOTOS = 4  # segmented at the same time
+MAX_CLIENTS = 10_000  # whose sessions are found again without their tokens
 
 
-def build(sessions: SessionStore, queue: JobQueue) -> None:
+def build(sessions: SessionStore, queue: JobQueue) -> "Endpoints":
     """Add the endpoints to the app that is being built.
 
     Gradio needs components for their inputs and outputs; these are never rendered.
@@ -39,6 +41,7 @@ def build(sessions: SessionStore, queue: JobQueue) -> None:
         button = gr.Button()
         for build_endpoint in (build_segment, build_extract, build_generate, build_export):
             build_endpoint(button, endpoints)
+    return endpoints
 
 
 class Endpoints:
@@ -46,12 +49,20 @@ class Endpoints:
 
     def __init__(self, sessions: SessionStore, queue: JobQueue):
         self.sessions, self.queue = sessions, queue
-        self._tokens: dict[str, str] = {}  # session hash of gradio_client -> token
+        self._tokens: dict[str, str] = {}  # id of a client -> token
 
-    def session_of(self, request: gr.Request) -> Session:
-        tokens = [request.headers.get(name) for name in TOKEN_HEADERS]
-        session = self.sessions.open(next(filter(None, tokens), self._tokens.get(request.session_hash)))
-        self._tokens[request.session_hash] = session.token
+    def session_for(self, headers: Mapping[str, str], client: str | None) -> Session:
+        """The session of the token in the headers, else the client's own, else a new one.
+
+        Args:
+            client: What the protocol identifies the client by, unguessable; None if it does not.
+        """
+        tokens = [headers.get(name) for name in TOKEN_HEADERS]
+        session = self.sessions.open(next(filter(None, tokens), self._tokens.get(client) if client else None))
+        if client:
+            self._tokens[client] = session.token
+        while len(self._tokens) > MAX_CLIENTS:
+            self._tokens.pop(next(iter(self._tokens)), None)
         return session
 
     def segment(self, session, photo, points=None, box=None):
@@ -67,15 +78,8 @@ class Endpoints:
 
     def extract(self, session, photo, masks, names=None, background=False, preset="quick", steps=None, seed=0):
         """Extract the objects under the masks. Yields the progress, and at last the id of the run."""
-        image = read_photo(_require_photo(photo))
-        arrays = [read_mask(path, image.size, photo=image) for path in masks or []]
-        names = [str(name) for name in names or []]
-        if len(names) > len(arrays) > 0:
-            raise UserError(strings.API_NAMES)
-        scene = make_scene(image, arrays, names[: len(arrays)], bool(background))
-        steps_1, steps_2 = _parse_ints(steps, 2, strings.API_STEPS) or (None, None)
-        settings = extraction_job.make_settings(scene, preset, steps_1, steps_2, seed)
-        job = extraction_job.submit(session, self.queue, scene, settings)
+        job = self.submit_extraction(session, photo, masks, names, background, preset, steps, seed)
+        total = job.details.settings.total
         for events in _watch(job):
             if events:
                 event = events[-1]
@@ -84,9 +88,21 @@ class Endpoints:
             else:
                 position = self.queue.position(job)
                 # "place", like "desk" below, is the name that clients of earlier versions read
-                yield {"step": 0, "total": settings.total, "position": position, "place": position}
-        yield {"step": len(job.events), "total": settings.total, "run": job.result, "state": job.state,
-               "handles": list(scene.handles), "session": session.token, "desk": session.token}  # fmt: skip
+                yield {"step": 0, "total": total, "position": position, "place": position}
+        yield {"step": len(job.events), "total": total, "run": job.result, "state": job.state,
+               "handles": list(job.details.names), "session": session.token, "desk": session.token}  # fmt: skip
+
+    def submit_extraction(self, session: Session, photo, masks, names, background, preset, steps, seed) -> Job:
+        """Queue an extraction; photo and masks are paths of files."""
+        image = read_photo(_require_photo(photo))
+        arrays = [read_mask(path, image.size, photo=image) for path in masks or []]
+        names = [str(name) for name in names or []]
+        if len(names) > len(arrays) > 0:
+            raise UserError(strings.API_NAMES)
+        scene = make_scene(image, arrays, names[: len(arrays)], bool(background))
+        steps_1, steps_2 = _parse_ints(steps, 2, strings.API_STEPS) or (None, None)
+        settings = extraction_job.make_settings(scene, preset, steps_1, steps_2, seed)
+        return extraction_job.submit(session, self.queue, scene, settings)
 
     def generate(
         self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE, lora=None,
@@ -97,17 +113,26 @@ class Endpoints:
         With several runs, separated by commas, <teapot> is the object named teapot.
         """
         options = (steps, guidance, negative, shape, lora, lora_scale)
-        runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
-        job = generation_job.submit(session, self.queue, runs, prompt, count, seed, *options)
+        job = self.submit_generation(session, run, prompt, count, seed, *options)
+        for note in job.details.notes:
+            show_notice(note)
         for events in _watch(job):
             yield [str(path) for path in events]
 
+    def submit_generation(self, session: Session, run, prompt, count, seed, *options) -> Job:
+        """Queue images of runs of this session; see generation_job.submit."""
+        runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
+        return generation_job.submit(session, self.queue, runs, prompt, count, seed, *options)
+
     def export(self, session, run, program="diffusers"):
         """Export a run to diffusers, comfyui, a1111 or kohya: a zip with a LoRA, embeddings, images and a README."""
-        job = export.submit(session, self.queue, session.runs.find([run]).runs[0], program)
+        job = self.submit_export(session, run, program)
         for _ in _watch(job):
             pass
         return str(job.result.path)
+
+    def submit_export(self, session: Session, run, program) -> Job:
+        return export.submit(session, self.queue, session.runs.find([run]).runs[0], program)
 
     def handler(self, act: Callable) -> Callable:
         """Turn act(session, …) into a Gradio handler(request, …) with the argument names of act."""
@@ -115,18 +140,18 @@ class Endpoints:
 
             def handler(request, *values):
                 with errors_as_sentences():
-                    yield from act(self.session_of(request), *values)
+                    yield from act(self.session_for(request.headers, request.session_hash), *values)
         else:
 
             def handler(request, *values):
                 with errors_as_sentences():
-                    return act(self.session_of(request), *values)
+                    return act(self.session_for(request.headers, request.session_hash), *values)
 
         signature = inspect.signature(act)
         request = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         handler.__signature__ = signature.replace(parameters=[request, *list(signature.parameters.values())[1:]])
         handler.__annotations__ = {"request": gr.Request}
-        handler.__name__, handler.__doc__ = act.__name__, act.__doc__  # name and description of the MCP tool
+        handler.__name__, handler.__doc__ = act.__name__, act.__doc__
         return handler
 
 
@@ -138,7 +163,8 @@ def build_segment(button: gr.Button, endpoints: Endpoints) -> None:
         json_input("box", "[x0, y0, x1, y1] in pixels of the photo", {"type": "number"}),
     ]
     outputs = [gr.File(label="mask"), gr.JSON(label="scores")]
-    button.click(endpoints.handler(endpoints.segment), inputs, outputs, api_name="segment", **OPTIONS)
+    options = {**OPTIONS, "concurrency_limit": MAX_PHOTOS}
+    button.click(endpoints.handler(endpoints.segment), inputs, outputs, api_name="segment", **options)
 
 
 def build_extract(button: gr.Button, endpoints: Endpoints) -> None:
@@ -178,7 +204,7 @@ def build_export(button: gr.Button, endpoints: Endpoints) -> None:
 
 
 def json_input(label: str, description: str, items: dict) -> gr.JSON:
-    """A list input with a schema: Gradio's own allows any JSON, which MCP clients cannot use."""
+    """A list input with a schema, which clients can see: Gradio's own allows any JSON."""
     schema = {"type": "array", "items": items, "description": description}
     component = gr.JSON(label=label)
     component.api_info = lambda: schema
@@ -196,15 +222,19 @@ def _watch(job: Job) -> Iterator[list]:
     yield list(job.events)
 
 
+def _gradio_error(sentence: str) -> gr.Error:
+    return gr.Error(sentence, print_exception=False)
+
+
 @contextmanager
-def errors_as_sentences():
-    """Raise every error as a gr.Error with one sentence; the details of an unexpected one go to the log."""
+def errors_as_sentences(error_type: Callable[[str], Exception] = _gradio_error):
+    """Raise every error as error_type(one sentence); the details of an unexpected one go to the log."""
     try:
         yield
     except Exception as error:
         if not isinstance(error, UserError):
             log.exception("an API call failed")
-        raise gr.Error(strings.message_for(error), print_exception=False) from error
+        raise error_type(strings.message_for(error)) from error
 
 
 def _require_photo(photo: str | None) -> str:

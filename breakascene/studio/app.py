@@ -1,25 +1,36 @@
 """Build the studio's app and serve it: safe settings, one queue of jobs, one session for each visitor."""
 
+import asyncio
 import gc
 import logging
 import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from breakascene.errors import UserError
-from breakascene.studio import api, engine, page, strings
+from breakascene.studio import api, engine, environment, page, strings
+from breakascene.studio.folders import require_data_folder
 from breakascene.studio.jobs import JobQueue
 from breakascene.studio.language import language_middleware
-from breakascene.studio.state.session import SessionStore
+from breakascene.studio.login import Login, Throttle
+from breakascene.studio.protection import AtPath, Protection, refuse_outside_files
+from breakascene.studio.state.session import DEFAULT_ALL_BYTES, DEFAULT_VISITOR_BYTES, SessionStore
 from breakascene.studio.theme import CSS, THEME
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING_EVENTS = 100  # of all pages, waiting for their handlers; jobs have their own queue
 DAY_SECONDS = 24 * 3600
+SWEEP_SECONDS = 600
+MCP_PATH = "/gradio_api/mcp"
+MAX_MCP_BODY = 60 * 2**20  # bytes of a message: a photo of page.MAX_UPLOAD in base64, and its masks
 
 
 def launch(
@@ -29,6 +40,8 @@ def launch(
     *,
     login: str = "",
     mcp: bool = False,
+    trusted_hosts: str = "",
+    root_path: str = "",
     wait: bool = True,
 ) -> gr.Blocks:
     """Load the models and serve the studio.
@@ -38,35 +51,41 @@ def launch(
         base: As for load_base.
         login: "name:password" that visitors have to enter; none if empty.
         mcp: Offer the endpoints of api.py as tools of the Model Context Protocol too.
+        trusted_hosts: Names by which visitors reach the studio, separated by commas; see protection.Protection.
+        root_path: Path under which a reverse proxy serves the studio, such as "/studio", if not at its root.
         wait: Return when the studio is stopped, not at once.
 
     Returns:
         The app. Close its `job_queue` after it.
 
     Raises:
-        UserError: If the base is not available, `login` lacks a part, or the package for `mcp` is not installed.
+        UserError: If the base is not available, `login` lacks a part, the package for `mcp` is not installed, or the
+            data folder cannot be written.
     """
-    name, _, password = login.partition(":")
-    if login and not (name and password):
-        raise UserError(strings.INVALID_LOGIN)
+    credentials, limits = parse_login(login), read_limits()
     if mcp and find_spec("mcp") is None:
         raise UserError(strings.MCP_MISSING.format(version=gr.__version__))
+    folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
+    require_data_folder(folder)
     engine.open_models(base)
     if host not in ("127.0.0.1", "localhost", "::1") and not login and not on_space():
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
-    folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
-    sessions = SessionStore(folder, keep_seconds=DAY_SECONDS if on_space() else None)
+    sessions = SessionStore(folder, **limits)
     job_queue = JobQueue(idle_work=engine.generate_prior_images)
     demo = build(sessions, job_queue)
     engine.start_downloads(sessions.open_photos)
     demo.job_queue = job_queue
+    refuse_outside_files(demo)
+    hosts = [host.strip() for host in trusted_hosts.split(",") if host.strip()]
+    tools = build_tools(demo, sessions, job_queue) if mcp else None
+    lifespan = server_lifespan(sessions, hosts, credentials, tools)
     demo.queue(max_size=MAX_WAITING_EVENTS, default_concurrency_limit=4)
     _, address, _ = demo.launch(
         server_name=host, server_port=port, share=False, ssr_mode=False, quiet=True, prevent_thread_lock=True,
         theme=THEME, css=CSS, footer_links=[], max_file_size=f"{page.MAX_UPLOAD}mb", strict_cors=True, show_error=False,
         enable_monitoring=False, run_history=False, allowed_paths=[str(sessions.folder)],
-        auth=(name, password) if login else None, app_kwargs={"middleware": [Middleware(language_middleware)]},
-        mcp_server=mcp,
+        auth=credentials, mcp_server=False, root_path=root_path.rstrip("/") or None,
+        app_kwargs={"middleware": [Middleware(language_middleware)], "lifespan": lifespan},
     )  # fmt: skip
     if wait:
         gc.collect()
@@ -77,6 +96,63 @@ def launch(
         finally:
             job_queue.close()
     return demo
+
+
+def read_limits() -> dict[str, Any]:
+    """The limits of SessionStore."""
+    return {
+        "keep_seconds": environment.hours("BREAKASCENE_KEEP_HOURS") or (DAY_SECONDS if on_space() else None),
+        "visitor_bytes": environment.megabytes("BREAKASCENE_VISITOR_MEMORY", DEFAULT_VISITOR_BYTES),
+        "all_bytes": environment.megabytes("BREAKASCENE_ALL_MEMORY", DEFAULT_ALL_BYTES),
+    }
+
+
+def parse_login(login: str) -> tuple[str, str] | None:
+    """Name and password of "name:password"; None if it is empty."""
+    name, _, password = login.partition(":")
+    if login and not (name and password):
+        raise UserError(strings.INVALID_LOGIN)
+    return (name, password) if login else None
+
+
+def build_tools(demo: gr.Blocks, sessions: SessionStore, job_queue: JobQueue) -> Any:
+    """The MCP server; imported only here, because its package is optional."""
+    from breakascene.studio import mcp_server
+
+    return mcp_server.build(api.Endpoints(sessions, job_queue), demo.upload_file_set, MAX_MCP_BODY)
+
+
+def server_lifespan(
+    sessions: SessionStore, hosts: list[str], credentials: tuple[str, str] | None, tools: Any
+) -> Callable:
+    """A lifespan of the server in which unused sessions are deleted, and the app is protected.
+
+    Gradio puts its own middleware before any that is given to it, so the finished stack is wrapped.
+    """
+    limits = {"/gradio_api/upload": (page.MAX_UPLOAD + 1) * 2**20, MCP_PATH: MAX_MCP_BODY}
+    ancestors = "'self' https://huggingface.co https://*.hf.space" if on_space() else "'self'"
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette):
+        async with AsyncExitStack() as stack:
+            served = app.middleware_stack
+            if tools:
+                await stack.enter_async_context(tools.session_manager.run())
+                served = AtPath(served, MCP_PATH, tools.session_manager.handle_request)
+            if credentials:
+                served = Login(served, credentials, (MCP_PATH,), Throttle())
+            app.middleware_stack = Protection(served, ["*"] if on_space() else hosts, limits, ancestors)
+            sweep = asyncio.create_task(delete_unused_sessions(sessions))
+            stack.callback(sweep.cancel)
+            yield
+
+    return lifespan
+
+
+async def delete_unused_sessions(sessions: SessionStore) -> None:
+    while True:
+        await asyncio.to_thread(sessions.delete_unused)
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 def on_space() -> bool:

@@ -1,6 +1,6 @@
 """A queue of jobs for the one model: each waits its turn, runs in a worker thread, and keeps its events.
 
-A job is independent of the screens. Its events can be read by its id at any time, so that a closed tab, a reload or a
+A job is independent of the screens. Its session can read its events at any time, so that a closed tab, a reload or a
 second device changes nothing for the job.
 """
 
@@ -27,7 +27,7 @@ class Job:
     """One unit of work for the model.
 
     Attributes:
-        id: Unguessable, because it is also the address under which the job is followed.
+        id: Its name in the log.
         owner: Token of the session that submitted the job.
         kind: "extract", "generate" or "evaluate", for the log.
         stop_file: The job stops once this file exists; a GPU call in another process sees a file too.
@@ -94,20 +94,15 @@ class JobQueue:
     Args:
         limit: Maximum number of waiting jobs.
         per_owner: Maximum number of waiting jobs of one owner.
-        keep_ended: How many ended jobs can still be found by their ids.
         idle_work: Called in the worker thread while there are no jobs, again until it returns True. Its argument is a
             function that returns True once a job waits; the work then returns soon.
     """
 
     def __init__(
-        self,
-        limit: int = 20,
-        per_owner: int = 3,
-        keep_ended: int = 100,
-        idle_work: Callable[[Callable[[], bool]], bool] | None = None,
+        self, limit: int = 20, per_owner: int = 3, idle_work: Callable[[Callable[[], bool]], bool] | None = None
     ):
         self._idle_work = idle_work
-        self.limit, self.per_owner, self.keep_ended = limit, per_owner, keep_ended
+        self.limit, self.per_owner = limit, per_owner
         self._files = tempfile.TemporaryDirectory(prefix="breakascene-jobs-")
         self._changed = threading.Condition()
         self._jobs: dict[str, Job] = {}  # in order of arrival
@@ -130,10 +125,7 @@ class JobQueue:
                 raise UserError(strings.TOO_MANY_JOBS.format(n=self.per_owner))
             job = self._new_job(owner, kind, work)
             job.details, job.remaining = details, remaining  # before the worker can see the job
-            self._jobs[job.id] = job
-            ended = [old.id for old in self._jobs.values() if old.ended]
-            for old in ended[: max(0, len(ended) - self.keep_ended)]:
-                del self._jobs[old]
+            self._jobs = {other.id: other for other in [*self._jobs.values(), job] if not other.ended}
             self._changed.notify_all()
             return job
 
@@ -141,13 +133,6 @@ class JobQueue:
         """A failed job, in place of one that ran when the studio was killed."""
         job = self._new_job(owner, kind, lambda job: None)
         job.state, job.error = FAILED, error
-        return job
-
-    def get(self, job_id: str, owner: str | None = None) -> Job:
-        """The job with that id; raises UserError if it is unknown or belongs to somebody else."""
-        job = self._jobs.get(job_id)
-        if job is None or (owner is not None and job.owner != owner):
-            raise UserError(strings.JOB_UNKNOWN)
         return job
 
     def position(self, job: Job) -> int:
@@ -221,6 +206,7 @@ class JobQueue:
             state, error, result = self._run(job)
             with self._changed:
                 job.state, job.error, job.result = state, error, result
+                self._jobs.pop(job.id, None)  # only its session still needs it
                 job.stop_file.unlink(missing_ok=True)
                 job.preview_file.unlink(missing_ok=True)
                 job.live_image.unlink(missing_ok=True)

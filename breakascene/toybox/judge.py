@@ -15,6 +15,7 @@ from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 
 from breakascene.data.crop import masked_crop
+from breakascene.models.progress import without_progress_bars
 from breakascene.paths import TOYBOX
 from breakascene.toybox.vocabulary import ALL_NAMES, ALL_PLACES, STYLES, caption
 
@@ -106,7 +107,8 @@ class Judge:
 @torch.no_grad()
 def load_judge(device: torch.device | str | None = None) -> Judge:
     """Load the judge from assets/toybox; on CUDA if there is one, unless a device is given."""
-    model = CLIPModel.from_pretrained(TOYBOX / "judge", dtype=torch.float32).eval()
+    with without_progress_bars():
+        model = CLIPModel.from_pretrained(TOYBOX / "judge", dtype=torch.float32).eval()
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     object_prompts = [object_prompt(name) for name in ALL_NAMES]
     place_prompts = [place_prompt(place) for place in ALL_PLACES]

@@ -83,7 +83,8 @@ def _read(path: Path, base: Base) -> torch.Tensor:
         latents = load_file(path)["latents"]
     except (OSError, SafetensorError, KeyError):
         latents = torch.empty(0, *shape)
-    if latents.shape[1:] != shape or len(latents) % BATCH_SIZE:
+    fits = latents.shape[1:] == shape and latents.dtype == torch.float32 and len(latents) % BATCH_SIZE == 0
+    if not fits or not latents.isfinite().all():
         latents = torch.empty(0, *shape)
     return latents.to(base.device)
 

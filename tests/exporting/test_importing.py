@@ -105,6 +105,7 @@ def test_refused_loras(sd_base, sd2_base, sdxl_base, tmp_path):
     refused({f"lora_unet_{ATTENTION}.lora_down.weight": down}, "incomplete at unet")
     refused({f"lora_unet_{ATTENTION}.alpha": torch.tensor(1.0)}, "incomplete at unet")
     refused({**good, f"lora_unet_{ATTENTION}.alpha": torch.ones(3)}, "incomplete at unet")
+    refused({**good, f"lora_unet_{ATTENTION}.lora_up.weight": torch.tensor(1.0)}, "incomplete at unet")
     refused({**good, f"unet.{LAYER}.lora_A.weight": down}, "two values for")
     refused({key: value / 0 for key, value in good.items()}, "not finite")
     refused({f"lora_unet_{ATTENTION}.hada_w1_a": down}, "is a LoHa, which is not supported")

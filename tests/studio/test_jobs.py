@@ -1,6 +1,7 @@
 """The job queue: one job at a time, owners in turn, errors that do not stop it; and the session store."""
 
 import threading
+import weakref
 
 import pytest
 from helpers.jobs import follow, wait
@@ -14,7 +15,7 @@ from breakascene.studio.state.session import SessionStore
 
 @pytest.fixture
 def queue():
-    queue = JobQueue(limit=4, per_owner=2, keep_ended=3)
+    queue = JobQueue(limit=4, per_owner=2)
     yield queue
     queue.close()
 
@@ -41,7 +42,7 @@ def test_one_job_runs_at_a_time_and_its_events_are_kept(queue):
     gate.go.set()
     assert wait(second).state == DONE and order == [DONE]
     assert first.result == "result"
-    assert list(follow(first)) == ["through"] == list(follow(queue.get(first.id, "a")))
+    assert list(follow(first)) == ["through"]
     assert list(follow(first, since=1)) == []
 
 
@@ -139,14 +140,20 @@ def test_a_waiting_job_that_is_stopped_never_starts(queue):
     assert not ran
 
 
-def test_jobs_of_others_and_old_jobs_are_not_found(queue):
-    job = wait(queue.submit("a", "work", str))
-    with pytest.raises(UserError, match="not found"):
-        queue.get(job.id, "b")
-    for _ in range(5):
-        wait(queue.submit("a", "work", str))
-    with pytest.raises(UserError, match="not found"):
-        queue.get(job.id, "a")
+def test_an_ended_job_is_kept_by_its_session_only(queue):
+    """What a job holds, such as its previews, is free once the session has another."""
+    gate, held = Gate(), []
+    queue.submit("a", "work", gate)
+    for stop in (False, True):
+        job = queue.submit("b", "work", str)
+        if stop:
+            job.request_stop()
+        held.append(weakref.ref(job))
+    del job
+    gate.go.set()
+    wait(queue.submit("c", "work", str))
+    wait(queue.submit("c", "work", str))
+    assert [job() for job in held] == [None, None]
 
 
 def test_sessions_are_separate_and_reopened_by_their_token_only(tmp_path):

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from breakascene.training.prior import prior_latents
 
@@ -29,3 +29,16 @@ def test_prior_images_that_were_interrupted_go_on_where_they_stopped(tiny_base, 
     (*kept,) = (len(load_file(file)["latents"]) for file in tmp_path.glob("prior-*"))
     assert kept == ([8] if calls >= 13 else [])
     assert torch.equal(prior_latents(tiny_base, 10, prompts).latents, complete.latents)
+
+
+@pytest.mark.parametrize("damage", ["shape", "values", "type", "file"])
+def test_a_damaged_cache_of_prior_images_is_made_again(tiny_base, tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("BREAKASCENE_CACHE", str(tmp_path))
+    good = prior_latents(tiny_base, 2).latents
+    (path,) = tmp_path.iterdir()
+    whole = load_file(path)["latents"]
+    bad = {"shape": whole[:1].clone(), "values": whole * float("nan"), "type": whole.half()}
+    save_file({"latents": bad.get(damage, whole)}, path)
+    if damage == "file":
+        path.write_bytes(path.read_bytes()[:-4])
+    assert prior_latents(tiny_base, 2).latents.equal(good)

@@ -148,5 +148,5 @@ def test_the_studio_says_that_memory_ran_out(tiny_base, scene, monkeypatch):
     events = list(extract(scene, tiny_base, short(tiny_base, steps=(3, 0)), memory="fast"))
     for event in events:
         job = Job("id", "owner", "extract", None, None, None, None, RUNNING, events=[event])
-        job.details = ExtractionDetails({}, None, scene, short(tiny_base), None)
+        job.details = ExtractionDetails({}, None, short(tiny_base), None)
         assert (strings.MEMORY_MODE_CHANGED in describe(job)) == (event.step > 1)

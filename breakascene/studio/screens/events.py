@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,11 @@ class PageContext:
         return button
 
 
+def show_notice(text: str, kind: Callable = gr.Info) -> None:
+    """Show a notice over the page. Gradio takes its text for HTML, so names and handles in it are escaped."""
+    kind(escape(text), title="")
+
+
 def timer_of(session: Session) -> gr.Timer:
     """The timer of a page: quick while a job of the session waits or runs."""
     return gr.Timer(REFRESH_SECONDS if session.busy() else IDLE_SECONDS, active=True)
@@ -106,7 +112,7 @@ def with_session(sessions: SessionStore, act: Callable, lock: bool = True) -> Ca
             except Exception as error:
                 if not isinstance(error, UserError):
                     log.exception("%s failed", act.__name__)
-                gr.Warning(strings.message_for(error), title="")
+                show_notice(strings.message_for(error), gr.Warning)
             return gr.skip()
 
     # functools.wraps would make Gradio take the signature of act for the handler's

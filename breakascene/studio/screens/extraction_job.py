@@ -1,6 +1,8 @@
 """Extraction as a job: submit it, resume one that was stopped, restore one of a studio that was killed."""
 
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,15 +31,15 @@ MAX_STEPS = 5000  # a phase; far above what the paper needs, and a limit for a s
 
 @dataclass(frozen=True)
 class ExtractionDetails:
-    """What the screen needs to describe an extraction, besides its events."""
+    """What the screen needs to describe an extraction, besides its events. The scene is on disk, see pending_runs."""
 
     names: dict[str, str]  # handle -> name
     crop: np.ndarray  # (size, size, 3) uint8, the square that the model is trained on
-    scene: Scene
     settings: Settings
     run: Path
     advice: tuple[str, ...] = ()  # once the run has ended
     verdicts: tuple[Verdict, ...] = ()  # likewise
+    familiar: bool = True  # whether the base knows photos like this one
 
 
 def make_settings(scene: Scene, name: str, first: float | None, second: float | None, seed: float | None) -> Settings:
@@ -67,21 +69,33 @@ def resume(session: Session, queue: JobQueue) -> Job:
     previous = session.extraction
     if not can_resume(previous):
         raise UserError(strings.NOTHING_TO_RESUME)
-    return submit(session, queue, previous.details.scene, previous.details.settings, previous)
+    session.extraction = queue.submit(
+        session.token, "extract", work_for(session, previous.details, previous), previous.details, seconds_left
+    )
+    return session.extraction
 
 
-def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings, previous: Job | None = None) -> Job:
-    """Queue an extraction, or the rest of a previous one.
-
-    Its run appears in the session when it ends, or when it is stopped after a step.
-    """
+def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings) -> Job:
+    """Queue an extraction. Its run appears in the session when it ends, or when it is stopped after a step."""
     if session.extraction and not session.extraction.ended:
         raise UserError(strings.ALREADY_EXTRACTING)
-    run = previous.details.run if previous else session.runs.new_folder()
-    pending = PendingRun(run, scene, settings)
+    pending = PendingRun(session.runs.new_folder(), scene, settings)
     pending_runs.save(pending)
+    details = details_of(pending)
+    try:
+        session.extraction = queue.submit(session.token, "extract", work_for(session, details), details, seconds_left)
+    except UserError:
+        pending_runs.delete(pending.run)
+        raise
+    return session.extraction
+
+
+def work_for(session: Session, details: ExtractionDetails, previous: Job | None = None) -> Callable[[Job], str | None]:
+    """The work of an extraction job, or of one that continues the previous job."""
+    run, settings = details.run, details.settings
 
     def work(job: Job) -> str | None:
+        scene = pending_runs.load(run).scene  # a waiting job does not hold it in memory
         timer = RunTimer(settings, len(scene.concepts))
         for event in engine.extract(scene, settings, run, job.stop_file, job.preview_file, previous is not None):
             if previous and not job.events:  # the curves continue those of the previous job
@@ -94,7 +108,8 @@ def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings, 
             return None
         job.details = replace(job.details, advice=tuple(run_advice(Concepts.load(run))))
         session.runs.current_id = run.name
-        job.details = replace(job.details, verdicts=compare(run, scene))
+        verdicts = compare(run, scene)
+        job.details = replace(job.details, verdicts=verdicts, familiar=not verdicts or engine.is_familiar(scene))
         timer.finish()
         if previous is None:  # a resumed run has only the time of its rest
             engine.record_run(timer)
@@ -102,14 +117,7 @@ def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings, 
             pending_runs.delete(run)
         return run.name
 
-    try:
-        job = queue.submit(session.token, "extract", work, details_of(pending), seconds_left)
-    except UserError:
-        if not previous:
-            pending_runs.delete(run)
-        raise
-    session.extraction = job
-    return job
+    return work
 
 
 def seconds_left(job: Job) -> float | None:
@@ -130,7 +138,7 @@ def details_of(pending: PendingRun) -> ExtractionDetails:
     scene = pending.scene
     names = dict(zip(scene.handles, scene.names, strict=True))
     crop = scene.square_crop(engine.base().image_size).pixels
-    return ExtractionDetails(names, crop, scene, pending.settings, pending.run)
+    return ExtractionDetails(names, crop, pending.settings, pending.run)
 
 
 def restore_pending(session: Session, queue: JobQueue) -> bool:
@@ -142,7 +150,8 @@ def restore_pending(session: Session, queue: JobQueue) -> bool:
         return False
     if (pending := pending_runs.latest(session.runs.runs_folder)) is None:
         return False
-    session.history.selection = selections.from_scene(pending.scene)
+    with suppress(UserError):  # without memory for it, the photo is left out
+        session.history.start_over(selections.from_scene(pending.scene))
     has_checkpoint = checkpoint.path_for(pending.run).exists()
     error = strings.INTERRUPTED_RESUMABLE if has_checkpoint else strings.INTERRUPTED
     session.extraction = queue.interrupted(session.token, "extract", error)

@@ -19,7 +19,7 @@ from breakascene.studio.screens import (
     prompt_builder,
     prompt_hints,
 )
-from breakascene.studio.screens.events import PageContext, Updates
+from breakascene.studio.screens.events import PageContext, Updates, show_notice
 from breakascene.studio.screens.gallery import GalleryPanel
 from breakascene.studio.screens.generate_sections import ImageSettings, PromptSection, RunSection, SheetSection
 from breakascene.studio.screens.job_panel import JobPanel
@@ -145,14 +145,14 @@ def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
 
     def generate(session: Session, text, count, seed, keep_seed, *options) -> Updates:
         seed = generation_job.choose_seed(seed, keep_seed)
-        generation_job.submit(session, page.queue, require_runs(session), text, count, seed, *options)
+        show_notes(generation_job.submit(session, page.queue, require_runs(session), text, count, seed, *options))
         return {settings.seed: seed}
 
     def generate_sheet(session: Session, text, objects, places, tries, seed, keep_seed, *options) -> Updates:
         runs, seed = require_runs(session), generation_job.choose_seed(seed, keep_seed)
         text = parse_prompt(text or "", runs.handles, runs.names).text
         rows = prompt_builder.prompt_grid(text, objects, places, runs.handles)
-        generation_job.submit_sheet(session, page.queue, runs, rows, tries, seed, *options)
+        show_notes(generation_job.submit_sheet(session, page.queue, runs, rows, tries, seed, *options))
         return {settings.seed: seed}
 
     def show(session: Session) -> Updates:
@@ -170,7 +170,7 @@ def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
 
     def keep_seed(session: Session) -> Updates:
         seed = image_seed(read_metadata(session.gallery.chosen_image()))
-        gr.Info(strings.SEED_KEPT.format(seed=seed), title="")
+        show_notice(strings.SEED_KEPT.format(seed=seed))
         return {
             settings.count: 1,
             settings.seed: seed,
@@ -193,7 +193,7 @@ def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
             raise UserError(strings.OBJECT_SET_DELETED)
         session.runs.current_id, *added = (runs[concepts_id] for concepts_id in wanted)
         session.runs.added_ids = tuple(added)
-        gr.Info(strings.SETTINGS_USED, title="")
+        show_notice(strings.SETTINGS_USED)
         return {**screen.show(session, metadata["prompt"]), **settings.of(metadata)}
 
     page.on(
@@ -247,6 +247,12 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
 def is_choice(runs: Sequence[Run]) -> bool:
     """Whether the runs are listed: there is something to choose, or a name of the visitor's own to show."""
     return len(runs) > 1 or any(run.details.name for run in runs)
+
+
+def show_notes(job: Job) -> None:
+    """Say how the prompts were understood."""
+    for note in job.details.notes:
+        show_notice(note)
 
 
 def checked_metadata(file: str) -> dict:

@@ -2,10 +2,8 @@
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import gradio as gr
 
 from breakascene.errors import UserError
 from breakascene.exporting.importing import load_lora
@@ -29,6 +27,7 @@ class GenerationDetails:
 
     count: int
     columns: int = 0  # of the contact sheet; 0 if there is none
+    notes: tuple[str, ...] = ()  # on how the prompts were understood
 
 
 def submit(session: Session, queue: JobQueue, runs: ChosenRuns, prompt, count, seed, *options) -> Job:
@@ -70,8 +69,8 @@ def _submit(
     parsed = [parse_prompt(prompt, handles, names, engine.base()) for prompt in prompts]
     parsed.append(parse_prompt(negative_prompt, handles, names, engine.base(), plain_names=False))
     *prompts, negative_prompt = (one.text for one in parsed)
-    for note in dict.fromkeys(note for one in parsed for note in one.notes):
-        gr.Info(strings.translate(note), title="")
+    notes = dict.fromkeys(strings.translate(note) for one in parsed for note in one.notes)
+    details = replace(details, notes=tuple(notes))
     if (size := image_shapes(engine.base()).get(shape or SQUARE)) is None:
         raise UserError(strings.UNKNOWN_SHAPE.format(known=", ".join(image_shapes(engine.base()))))
     if session.generation and not session.generation.ended:

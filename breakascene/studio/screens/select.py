@@ -11,7 +11,7 @@ from breakascene.data.scene import MAX_CONCEPTS
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.studio import strings
-from breakascene.studio.screens import canvas
+from breakascene.studio.screens import canvas, charts
 from breakascene.studio.screens import select_actions as actions
 from breakascene.studio.screens.events import (
     EVENT_OPTIONS,
@@ -20,6 +20,7 @@ from breakascene.studio.screens.events import (
     SENT_JS,
     PageContext,
     Updates,
+    show_notice,
     with_session,
 )
 from breakascene.studio.screens.select_actions import samples
@@ -108,7 +109,7 @@ class SelectScreen:
         selection = session.history.selection
         return {
             self.canvas.image: write_canvas(session) if selection.photo else None,
-            self.objects.hint: hint(selection, tool),
+            self.objects.hint: f"<p>{charts.escape(hint(selection, tool))}</p>",
             self.objects.about: about(selection),
         }
 
@@ -156,7 +157,7 @@ class SelectEvents:
             names, tool, values = values[:MAX_CONCEPTS], values[MAX_CONCEPTS], values[MAX_CONCEPTS + 1 :]
             history.update_names(names, sent)
             if check and not history.enter(page, whole=not live):
-                gr.Warning(strings.SELECTION_CHANGED, title="")
+                show_notice(strings.SELECTION_CHANGED, gr.Warning)
                 return screen.show(session, page, tool=tool)
             photo = history.selection.photo
             action(session, *values)
@@ -181,7 +182,7 @@ class SelectEvents:
                 try:
                     action(session, message)
                 except UserError as error:
-                    gr.Warning(strings.message_for(error), title="")
+                    show_notice(strings.message_for(error), gr.Warning)
 
         js = MESSAGES_JS.replace("NAME", button.elem_id)
         handled = self.on(button.click, for_each, [self.screen.canvas.messages], live=True, js=js)
@@ -225,7 +226,7 @@ def connect_canvas(events: SelectEvents) -> None:
     events.page.on(
         section.tool.change,
         lambda session, tool: {
-            events.screen.objects.hint: hint(session.history.selection, tool),
+            events.screen.objects.hint: f"<p>{charts.escape(hint(session.history.selection, tool))}</p>",
             section.brush_width: gr.Slider(visible=tool in BRUSHES),
         },
         [section.tool],

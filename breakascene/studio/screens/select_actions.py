@@ -179,6 +179,6 @@ def find_objects(session: Session) -> None:
 
 
 def accept_proposal(session: Session, index: int) -> None:
-    mask = session.history.proposals[index]
+    mask = session.history.proposal(index)
     proposed = SelectedObject(initial_mask=mask, mask=mask)
     session.history.change(selections.add_object(session.history.selection, proposed))

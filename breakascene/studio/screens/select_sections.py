@@ -127,7 +127,7 @@ class ObjectSection:
         rows, numbers, names, removes: One for each of at most MAX_CONCEPTS objects.
     """
 
-    hint: gr.Markdown
+    hint: gr.HTML
     rows: Sequence[gr.Row]
     numbers: Sequence[gr.Button]
     names: Sequence[gr.Textbox]
@@ -144,7 +144,7 @@ class ObjectSection:
 
 
 def build_objects(page: PageContext) -> ObjectSection:
-    hint = gr.Markdown(elem_id="hint", elem_classes="hint")
+    hint = gr.HTML(elem_id="hint", elem_classes="hint")
     gr.Markdown(f"### {strings.SELECTED_OBJECTS}")
     rows = [build_object(i) for i in range(MAX_CONCEPTS)]
     with gr.Row(elem_classes="tools"):

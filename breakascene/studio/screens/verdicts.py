@@ -3,7 +3,7 @@
 from html import escape
 
 from breakascene.evaluation.verdict import PARTLY, RIGHT, UNRECOGNIZABLE, Verdict
-from breakascene.studio import engine, strings
+from breakascene.studio import strings
 from breakascene.studio.screens import charts
 from breakascene.studio.screens.extraction_job import ExtractionDetails
 
@@ -43,7 +43,7 @@ def _advice(details: ExtractionDetails) -> str:
     ways = [strings.HELP_MASK]
     if details.settings.preset != "light":
         ways.append(strings.HELP_LIGHT)
-    if not engine.is_familiar(details.scene):
+    if not details.familiar:
         ways.insert(0, strings.HELP_BASE)
     items = "".join(f"<li>{way}</li>" for way in ways)
     return f'<div class="notice"><p>{escape(strings.HELP_TITLE)}</p><ul>{items}</ul></div>'

@@ -2,7 +2,7 @@
 
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from breakascene.data.scene import cutout
 from breakascene.errors import UserError
 from breakascene.files import atomic_file, file_stem
 from breakascene.studio import strings
+from breakascene.studio.state import packed_mask
 from breakascene.studio.state import selection as selections
+from breakascene.studio.state.packed_mask import PackedMask
 from breakascene.studio.state.selection import SelectedObject, Selection
 
 UNDO_DEPTH = 100
@@ -40,16 +42,19 @@ class PageView:
 
 @dataclass(eq=False)
 class SelectionHistory:
-    """The current selection, and those before and after it.
+    """The current selection, and those before and after it, whose masks are packed.
 
     Attributes:
         folder: Cut-outs are written here.
+        past, future: Selections of the same photo, perhaps cropped or rotated, with a PackedMask in place of each mask.
         ready_made: The selection that comes with a sample.
-        replaced: The photo before this one with its selection, but without undo; `restore` brings it back.
+        replaced: The selection on the photo before this one, packed, and its ready_made; `restore` brings them back.
         views: What each page shows, by its time origin.
         page_names: Names of the objects as the page last sent them.
         names_sent: When it sent them: the time origin of the page and the milliseconds since then.
-        proposals: Masks found automatically, each (H, W) bool.
+        proposals: Masks found automatically.
+        make_room: Called after each change; raises UserError if the selection takes more memory than there is.
+        nbytes: Memory that all of it takes.
     """
 
     folder: Path
@@ -57,37 +62,38 @@ class SelectionHistory:
     past: list[Selection] = field(default_factory=list)
     future: list[Selection] = field(default_factory=list)
     ready_made: Selection | None = None
-    replaced: "SelectionHistory | None" = None
+    replaced: tuple[Selection, Selection | None] | None = None
     views: dict[float, PageView] = field(default_factory=dict)
     page_names: Sequence[str] = ()
     names_sent: tuple[float, float] = (0, 0)
-    proposals: list[np.ndarray] = field(default_factory=list)
+    proposals: list[PackedMask] = field(default_factory=list)
+    make_room: Callable[[], None] = lambda: None
+    nbytes: int = 0
+    _packed: dict[int, tuple[np.ndarray, PackedMask]] = field(default_factory=dict)  # by id of the selection's masks
 
     def change(self, selection: Selection) -> None:
         """Replace the selection; undo brings the old one back."""
-        self.past = [*self.past[-UNDO_DEPTH:], self.selection]
-        self.future = []
-        self.selection = selection
+        past = [*self.past, self._pack(self.selection)][-UNDO_DEPTH:]
+        self._set(selection, past, [], self.ready_made, self.proposals)
 
     def start_over(self, selection: Selection, ready_made: Selection | None = None) -> None:
         """Begin with another photo; `restore` brings back the one before."""
+        before = self.replaced
         if self.selection.photo is not None:
-            self.replaced = self._without_undo()
-        self.past, self.future, self.selection = [], [], selection
-        self.ready_made, self.proposals = ready_made, []
+            self.replaced = self._pack(self.selection), self.ready_made
+        try:
+            self._set(selection, [], [], ready_made, [])
+        except UserError:
+            self.replaced = before
+            raise
 
     def restore(self) -> None:
         """Go back to the photo before this one, with its selection."""
         if self.replaced is None:
             raise UserError(strings.NO_PHOTO)
-        before = self.replaced
-        self.replaced = self._without_undo() if self.selection.photo is not None else None
-        self.past, self.future, self.selection = [], [], before.selection
-        self.ready_made = before.ready_made
-        self.propose(before.proposals)
-
-    def _without_undo(self) -> "SelectionHistory":
-        return replace(self, past=[], future=[], replaced=None)
+        selection, ready_made = self.replaced
+        self.replaced = (self._pack(self.selection), self.ready_made) if self.selection.photo is not None else None
+        self._set(self._unpack(selection), [], [], ready_made, [])
 
     def has_ready_made(self) -> bool:
         """Whether masks come with the photo as it is, neither cropped nor rotated."""
@@ -133,14 +139,68 @@ class SelectionHistory:
     def undo(self) -> None:
         if not self.past:
             raise UserError(strings.NOTHING_TO_UNDO)
-        self.future.append(self.selection)
-        self.selection = selections.keep_names(self.selection, self.past.pop())
+        selection = selections.keep_names(self.selection, self._unpack(self.past[-1]))
+        future = [*self.future, self._pack(self.selection)]
+        self._set(selection, self.past[:-1], future, self.ready_made, self.proposals)
 
     def redo(self) -> None:
         if not self.future:
             raise UserError(strings.NOTHING_TO_REDO)
-        self.past.append(self.selection)
-        self.selection = selections.keep_names(self.selection, self.future.pop())
+        selection = selections.keep_names(self.selection, self._unpack(self.future[-1]))
+        past = [*self.past, self._pack(self.selection)]
+        self._set(selection, past, self.future[:-1], self.ready_made, self.proposals)
+
+    def drop_oldest(self) -> bool:
+        """Forget the oldest step that can be undone, else the last that can be redone; return whether there was one."""
+        if not (steps := self.past or self.future):
+            return False
+        del steps[0]
+        self._measure()
+        return True
+
+    def _set(self, selection, past, future, ready_made, proposals) -> None:
+        """Replace everything at once, or nothing if there is no room."""
+        before = self.selection, self.past, self.future, self.ready_made, self.proposals
+        self.selection, self.past, self.future, self.ready_made, self.proposals = (
+            selection, past, future, ready_made, proposals,
+        )  # fmt: skip
+        self._measure()
+        try:
+            self.make_room()
+        except UserError:
+            self.selection, self.past, self.future, self.ready_made, self.proposals = before
+            self._measure()
+            raise
+        live = {id(mask) for mask in selections.masks_of(selection)}
+        self._packed = {key: entry for key, entry in self._packed.items() if key in live}
+
+    def _pack(self, selection: Selection) -> Selection:
+        def pack(mask: np.ndarray) -> PackedMask:
+            if id(mask) not in self._packed:
+                self._packed[id(mask)] = mask, packed_mask.pack(mask)
+            return self._packed[id(mask)][1]
+
+        return selections.map_masks(selection, pack)
+
+    def _unpack(self, selection: Selection) -> Selection:
+        masks = {id(packed): mask for mask, packed in self._packed.values()}
+
+        def unpack(packed: PackedMask) -> np.ndarray:
+            if id(packed) not in masks:
+                masks[id(packed)] = mask = packed_mask.unpack(packed)
+                self._packed[id(mask)] = mask, packed
+            return masks[id(packed)]
+
+        return selections.map_masks(selection, unpack)
+
+    def _measure(self) -> None:
+        """Count each photo and mask once."""
+        others = [self.ready_made, *(self.replaced or ())]
+        everything = [self.selection, *self.past, *self.future, *filter(None, others)]
+        masks = {id(mask): mask for selection in everything for mask in selections.masks_of(selection)}
+        photos = {id(selection.photo): selection.photo for selection in everything if selection.photo}
+        pixels = sum(photo.width * photo.height for photo in photos.values())
+        self.nbytes = 3 * pixels + sum(mask.nbytes for mask in [*masks.values(), *self.proposals])
 
     def update_names(self, names: Sequence[str | None], sent: tuple[float, float]) -> None:
         """Name the objects as the page does, unless the page has sent newer names already.
@@ -166,12 +226,17 @@ class SelectionHistory:
 
     def propose(self, masks: list[np.ndarray]) -> None:
         """Keep masks found automatically, with a small cut-out of each on disk."""
-        self.proposals = masks
+        packed = [packed_mask.pack(mask) for mask in masks]
+        self._set(self.selection, [*self.past], [*self.future], self.ready_made, packed)
         for mask, path in zip(masks, self.proposal_images(), strict=True):
             image = transparent_crop(self.selection.photo, mask)
             image.thumbnail((PROPOSAL_SIZE, PROPOSAL_SIZE))
             with atomic_file(path) as draft:
                 image.save(draft)
+
+    def proposal(self, index: int) -> np.ndarray:
+        """A mask found automatically, (H, W) bool."""
+        return packed_mask.unpack(self.proposals[index])
 
     def proposal_images(self) -> list[Path]:
         return [self.folder / "found" / f"{i}.png" for i in range(len(self.proposals))]

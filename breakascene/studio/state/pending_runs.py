@@ -44,8 +44,14 @@ def latest(runs: Path) -> PendingRun | None:
     """The latest pending run in a folder of runs; unreadable ones are left out."""
     for folder in sorted(runs.glob(f"*{SUFFIX}"), key=lambda folder: folder.stat().st_mtime, reverse=True):
         try:
-            settings = Settings.from_json(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
-            return PendingRun(folder.with_name(folder.name.removesuffix(SUFFIX)), load_scene(folder), settings)
+            return load(folder.with_name(folder.name.removesuffix(SUFFIX)))
         except (OSError, ValueError, TypeError, UserError):
             continue
     return None
+
+
+def load(run: Path) -> PendingRun:
+    """The pending run that will be written to this folder."""
+    folder = path_for(run)
+    settings = Settings.from_json(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+    return PendingRun(run, load_scene(folder), settings)

@@ -1,6 +1,6 @@
 """A photo and the objects selected in it, as immutable values: every change makes a new selection."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -75,6 +75,21 @@ class Selection:
         """Replace the active object."""
         objects = self.objects[: self.active] + (obj,) + self.objects[self.active + 1 :]
         return replace(self, objects=objects, corner=None)
+
+
+def masks_of(selection: Selection) -> list:
+    """All masks of the objects; the same mask may come twice."""
+    return [mask for obj in selection.objects for mask in (obj.initial_mask, obj.mask) if mask is not None]
+
+
+def map_masks(selection: Selection, change: Callable) -> Selection:
+    """The selection with change(mask) in place of each mask."""
+
+    def changed(mask):
+        return None if mask is None else change(mask)
+
+    objects = (replace(o, initial_mask=changed(o.initial_mask), mask=changed(o.mask)) for o in selection.objects)
+    return replace(selection, objects=tuple(objects))
 
 
 def click(selection: Selection, segmenter, x: int, y: int, tool: str) -> Selection:

@@ -9,9 +9,12 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import psutil
 from PIL import Image
 
 from breakascene.data.scene import load_scene
@@ -24,6 +27,11 @@ from breakascene.studio.state.history import SelectionHistory
 from breakascene.studio.state.run_store import RunStore
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
+IDLE_SECONDS = 600  # without an event; a session that is idle is closed if memory is short
+MAX_OPEN = 10_000  # sessions in memory
+# A photo of 40 megapixels with eight painted and clicked masks takes 760 MB.
+DEFAULT_VISITOR_BYTES = 2**30
+DEFAULT_ALL_BYTES = psutil.virtual_memory().total // 4
 
 
 @dataclass(eq=False)
@@ -77,11 +85,20 @@ class SessionStore:
 
     Args:
         folder: Each session has a folder in it, named after its token.
-        keep_seconds: On a shared machine, how long an unused session is kept; None keeps all sessions.
+        keep_seconds: How long an unused session is kept; None keeps all sessions.
+        visitor_bytes: Memory for the photo, masks and undo steps of one visitor.
+        all_bytes: The same for all visitors.
     """
 
-    def __init__(self, folder: Path, keep_seconds: float | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        keep_seconds: float | None = None,
+        visitor_bytes: int = DEFAULT_VISITOR_BYTES,
+        all_bytes: int = DEFAULT_ALL_BYTES,
+    ):
         self.folder, self.keep_seconds = Path(folder).absolute(), keep_seconds
+        self.visitor_bytes, self.all_bytes = visitor_bytes, all_bytes
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
 
@@ -94,7 +111,10 @@ class SessionStore:
                 return self._sessions[token]
             if not (well_formed and (self.folder / token).is_dir()):
                 token = secrets.token_urlsafe(18)
+            if len(self._sessions) >= MAX_OPEN:
+                self._close_one()
             self._sessions[token] = session = Session(token, self.folder / token)
+            session.history.make_room = partial(self.make_room, session)
             return session
 
     def get(self, token: str | None) -> Session:
@@ -104,6 +124,55 @@ class SessionStore:
             raise UserError(strings.SESSION_UNKNOWN)
         session.last_used = time.time()
         return session
+
+    def make_room(self, session: Session) -> None:
+        """Keep a session, and all of them, within their memory.
+
+        The oldest undo steps go first: the visitor's own, then those of other sessions, the longest unused first. Then
+        sessions that have not been used for IDLE_SECONDS are closed; their runs and images stay on disk.
+
+        Raises:
+            UserError: If that is not enough.
+        """
+        while session.history.nbytes > self.visitor_bytes:
+            if not session.history.drop_oldest():
+                raise UserError(strings.VISITOR_MEMORY_FULL.format(most=round(self.visitor_bytes / 2**20)))
+        with self._lock:
+            others = sorted(self._sessions.values(), key=lambda other: other.last_used)
+            others = [other for other in others if other is not session]
+            for other in others:
+                self._if_unlocked(other, self._drop_steps)
+            self._drop_steps(session)
+            for other in others:
+                self._if_unlocked(other, self._close_if_idle)
+            if self._excess() > 0:
+                raise UserError(strings.STUDIO_MEMORY_FULL)
+
+    def _close_one(self) -> None:
+        """Close the session that was unused for longest; its runs and images stay on disk."""
+        idle = min((s for s in self._sessions.values() if not s.busy()), key=lambda s: s.last_used, default=None)
+        if idle:
+            del self._sessions[idle.token]
+
+    def _excess(self) -> int:
+        """Bytes above the memory for all visitors."""
+        return sum(session.history.nbytes for session in self._sessions.values()) - self.all_bytes
+
+    def _if_unlocked(self, session: Session, release: Callable[[Session], None]) -> None:
+        """Call release(session), unless an event of the session is being handled."""
+        if self._excess() > 0 and session.lock.acquire(blocking=False):
+            try:
+                release(session)
+            finally:
+                session.lock.release()
+
+    def _drop_steps(self, session: Session) -> None:
+        while self._excess() > 0 and session.history.drop_oldest():
+            pass
+
+    def _close_if_idle(self, session: Session) -> None:
+        if time.time() - session.last_used > IDLE_SECONDS and not session.busy():
+            del self._sessions[session.token]
 
     def open_photos(self) -> list[Image.Image]:
         """The photos in step 1 of the sessions, that of the session used last at the end."""

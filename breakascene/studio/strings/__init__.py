@@ -25,7 +25,19 @@ NO_PASSWORD_WARNING = (
     "The studio is open without a password to every machine that can reach {host}: "
     "add --login NAME:PASSWORD, or use --host 127.0.0.1 to restrict it to this machine."
 )
+DATA_FOLDER_UNWRITABLE = (
+    "The studio cannot write to its data folder {folder}: set BREAKASCENE_DATA to a folder that it can write to."
+)
 INVALID_LOGIN = "The login is invalid: write it as NAME:PASSWORD, with neither part empty."
+INVALID_LIMIT = "The variable {name} is {value}: set it to a number above 0, or remove it."
+HOST_NOT_TRUSTED = "This studio does not answer to the host name {host}: start it with --trusted-hosts and that name."
+OTHER_ORIGIN = "A page of another site cannot use this studio: open the studio's own address."
+OUTSIDE_FILE = "The studio does not fetch files from other servers: upload the file."
+BODY_TOO_LARGE = "The request is too large: send less data, and photos as uploads."
+TOO_MANY_LOGINS = "There were too many failed logins: wait a few minutes, then try again."
+LOGIN_REQUIRED = "A login is required: send the name and the password by HTTP Basic authentication."
+API_DATA_URL = "The file is not a valid data URL: send it as data:image/png;base64, followed by its bytes in base64."
+API_FILE = "The file is unknown: send a data URL, the address of an upload to this studio, or an id it returned before."
 API_PHOTO = "There is no photo: give an image file."
 API_POINTS = "Give the points as [[x, y, true], …], with true to include and false to exclude."
 API_NAMES = "There are more names than masks: give one name for each mask."

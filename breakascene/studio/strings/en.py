@@ -346,7 +346,6 @@ QUEUE_FULL = "The queue is full: try again in a few minutes."
 NO_RESPONSE = "The studio does not respond: check that it is running, then reload this page."
 FILE_TOO_LARGE = "The file has more than {most} MB: make it smaller first."
 TOO_MANY_JOBS = "You already have {n} jobs in the queue: wait until one is done."
-JOB_UNKNOWN = "The job was not found, perhaps because the studio was restarted: start it again."
 OBJECT_SET_UNKNOWN = "The object set was not found: finish step 2 first, or choose another object set."
 SESSION_UNKNOWN = "The session has expired: reload this page to continue."
 NO_PHOTO = "There is no photo yet: choose a sample or upload a photo."
@@ -389,6 +388,12 @@ OBJECT_SET_DELETED = "The object set of this image was deleted: import it again 
 NO_IMAGES = "There are no images to download yet: generate some first."
 OUT_OF_MEMORY = "Memory ran out: choose “Quick” or “Light”, or fewer images, and try again."
 DISK_FULL = "The disk is full: free some space and try again; your photo and masks are kept."
+VISITOR_MEMORY_FULL = (
+    "This takes more memory than each visitor may use here ({most} MB): use a smaller photo, or select fewer objects."
+)
+STUDIO_MEMORY_FULL = (
+    "The studio has no memory left for another photo, because many visitors use it: try again in a few minutes."
+)
 UNEXPECTED = "Something went wrong in the studio, and its log has the details: try again; your work is kept."
 
 # Messages of the other packages, by their templates (strings.translate); those left out stay as they are

@@ -1,0 +1,110 @@
+"""The login beyond Gradio's own: it slows down guessing, and asks MCP clients by HTTP Basic."""
+
+import base64
+import binascii
+import ipaddress
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from breakascene.studio import strings
+from breakascene.studio.protection import path_of
+
+MAX_FAILURES = 10  # of one network in WINDOW_SECONDS
+WINDOW_SECONDS = 300
+
+
+class Throttle:
+    """Counts failed logins of the last WINDOW_SECONDS by the client's network.
+
+    Args:
+        now: Returns a time in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic):
+        self.now, self._lock = now, threading.Lock()
+        self._failures: deque[tuple[float, str]] = deque()  # time and network, oldest first
+
+    def wait_seconds(self, address: str) -> int:
+        """How long an address has to wait before its next attempt; 0 if it need not."""
+        network = network_of(address)
+        with self._lock:
+            while self._failures and self._failures[0][0] <= self.now() - WINDOW_SECONDS:
+                self._failures.popleft()
+            own = [at for at, other in self._failures if other == network]
+            return 0 if len(own) < MAX_FAILURES else max(1, round(own[-MAX_FAILURES] + WINDOW_SECONDS - self.now()))
+
+    def add_failure(self, address: str) -> None:
+        with self._lock:
+            self._failures.append((self.now(), network_of(address)))
+
+    def forget(self, address: str) -> None:
+        """Forget the failures of an address, after it has logged in."""
+        network = network_of(address)
+        with self._lock:
+            self._failures = deque(entry for entry in self._failures if entry[1] != network)
+
+
+def network_of(address: str) -> str:
+    """The address, or the /64 network of an IPv6 address: a single client has as many of these as it likes."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return address if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
+
+
+class Login:
+    """ASGI middleware before Gradio's login page, and the only login of the paths in `basic_paths`.
+
+    Args:
+        credentials: Name and password.
+        basic_paths: Asked for by HTTP Basic, since their clients have no page to log in on.
+    """
+
+    def __init__(self, app: ASGIApp, credentials: tuple[str, str], basic_paths: tuple[str, ...], throttle: Throttle):
+        self.app, self.credentials, self.basic_paths, self.throttle = app, credentials, basic_paths, throttle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = path_of(scope).rstrip("/") if scope["type"] == "http" else ""
+        form, basic = path == "/login" and scope["method"] == "POST", path in self.basic_paths
+        if not (form or basic):
+            return await self.app(scope, receive, send)
+        address = scope["client"][0] if scope.get("client") else ""
+        if seconds := self.throttle.wait_seconds(address):
+            response = PlainTextResponse(strings.TOO_MANY_LOGINS, 429, {"Retry-After": str(seconds)})
+            return await response(scope, receive, send)
+        if basic:
+            given = basic_credentials(Headers(scope=scope).get("authorization", ""))
+            if given and all(map(secrets.compare_digest, given, (part.encode() for part in self.credentials))):
+                return await self.app(scope, receive, send)
+            if given:
+                self.throttle.add_failure(address)
+            response = PlainTextResponse(strings.LOGIN_REQUIRED, 401, {"WWW-Authenticate": 'Basic realm="studio"'})
+            return await response(scope, receive, send)
+        self.throttle.add_failure(address)  # at once, so that attempts at the same time count too
+
+        async def send_counted(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                self.throttle.forget(address)
+            await send(message)
+
+        await self.app(scope, receive, send_counted)
+
+
+def basic_credentials(header: str) -> tuple[bytes, bytes] | None:
+    """Name and password of an Authorization header of HTTP Basic; None if there are none."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return None
+    return (name, password) if colon else None
