@@ -18,6 +18,8 @@ RATES = Path(__file__).with_name("rates.json")  # {method: factor of its learnin
 # On Stable Diffusion a handle starts at the name of a known kind of object. The toybox has no embedding for an object
 # that it has never seen; the image code of the cut-out comes closest, and is the same start for all methods.
 START = {"init_from_image": True}
+# The other methods as they were measured: `paper` has clipped gradients and shrunk masks by nearest pixel only since.
+MEASURED = {"max_grad_norm": 0.0, "mask_resize": "area"}
 CUT_OUTS = {"composition_prob": 1.0, "flip_compositions": True, "masked_loss": False, "attention_loss_weight": 0.0}
 
 
@@ -76,7 +78,7 @@ def method_settings(name: str, base: Base, share: float = 1.0, lr_factor: float 
         lr_factor: Factor of all learning rates; by default the one in RATES, for an ablation that of its preset.
     """
     method = METHODS[name]
-    settings = preset(method.preset, base, **START)
+    settings = preset(method.preset, base, **START, **(MEASURED if name != "paper" else {}))
     settings = replace(settings, **method.change(settings))
     if lr_factor is None:
         factors = json.loads(RATES.read_text(encoding="utf-8")) if RATES.is_file() else {}

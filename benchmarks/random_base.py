@@ -3,6 +3,8 @@
 "sd15", "sd21" and "sdxl"; with "-tiny" the same architectures with few channels, to rehearse a benchmark on a CPU.
 """
 
+from collections.abc import Sequence
+
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from tokenizers.pre_tokenizers import ByteLevel
@@ -107,18 +109,24 @@ def random_components(name: str, device: torch.device) -> dict[str, object]:
     return components
 
 
-def clip_tokenizer(pad: str = "<|endoftext|>") -> CLIPTokenizer:
-    """Return a tokenizer with as many tokens as CLIP's, of which only letters and WORDS are in use."""
+def pieces_of(words: Sequence[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Return the vocabulary and the merges of a tokenizer with a token for each letter and each of the words."""
     letters = sorted(ByteLevel.alphabet())
     vocabulary = {piece: i for i, piece in enumerate(letters + [f"{letter}</w>" for letter in letters])}
     merges = []
-    for word in WORDS:
+    for word in words:
         pieces = [*word[:-1], f"{word[-1]}</w>"]
         while len(pieces) > 1:
             if tuple(pieces[:2]) not in merges:
                 merges.append(tuple(pieces[:2]))
             pieces = [pieces[0] + pieces[1], *pieces[2:]]
             vocabulary.setdefault(pieces[0], len(vocabulary))
+    return vocabulary, merges
+
+
+def clip_tokenizer(pad: str = "<|endoftext|>") -> CLIPTokenizer:
+    """Return a tokenizer with as many tokens as CLIP's, of which only letters and WORDS are in use."""
+    vocabulary, merges = pieces_of(WORDS)
     for i in range(len(vocabulary), VOCABULARY - 2):
         vocabulary[f"unused{i}"] = i
     vocabulary |= {"<|startoftext|>": VOCABULARY - 2, "<|endoftext|>": VOCABULARY - 1}

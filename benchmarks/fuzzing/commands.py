@@ -82,7 +82,7 @@ def changed(rng: Random, name: str, arguments: list[str]) -> list[str]:
         arguments[position] = value(rng, parameters.get(option))
     elif action == 3 and position < len(arguments):
         del arguments[position]
-    else:
+    elif parameters:
         option = rng.choice(sorted(parameters))
         arguments += [option] if parameters[option].is_flag else [option, value(rng, parameters[option])]
     return arguments

@@ -23,6 +23,7 @@ from breakascene.training.settings import Settings
 
 ENTRIES = re.compile(r"manifest\.json|concepts\.safetensors|losses\.json|scene/(img\.png|names\.txt|mask[0-7]\.png)")
 ENTRY_LIMITS = {"json": validation.MAX_JSON_BYTES, "txt": validation.MAX_TEXT_BYTES}  # bytes, by suffix
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the errors of the others are many
 MAX_BYTES = 400_000_000  # uncompressed; a run takes 13 to 50 MB on Stable Diffusion and 60 to 260 MB on SDXL
 MAX_DIRECTORY_BYTES = 64_000  # of the list of entries; a run has at most 13
 TYPE_ERRORS = (AttributeError, TypeError, ValueError, OverflowError)  # raised on values of unexpected types
@@ -56,6 +57,8 @@ def unpack(file: Path | str, base: Base, run: Path | str) -> Concepts:
                 raise _invalid("it holds files that do not belong to a run")
             if sum(entry.file_size for entry in entries) > MAX_BYTES:
                 raise _invalid(f"it is larger than {MAX_BYTES // 1_000_000} MB")
+            if any(entry.compress_type not in COMPRESSIONS for entry in entries):
+                raise _invalid("it is compressed in a way that run files are not")
             for entry in entries:
                 limit = ENTRY_LIMITS.get(entry.filename.rpartition(".")[2], MAX_BYTES)
                 if entry.file_size > limit:
@@ -63,7 +66,7 @@ def unpack(file: Path | str, base: Base, run: Path | str) -> Concepts:
             archive.extractall(folder)  # safe: ENTRIES allows no path outside the folder
             scene = load_scene(Path(folder) / "scene")
             concepts = _validate(_load(folder), scene, base)
-    except (OSError, zipfile.BadZipFile, RuntimeError, zlib.error, *TYPE_ERRORS) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, RuntimeError, zlib.error, *TYPE_ERRORS) as error:
         raise _invalid("it is damaged or not a run file") from error
     concepts.save(run, scene)
     return concepts

@@ -86,7 +86,10 @@ class Library:
         found = [entry for entry in entries if entry.id == key]
         found = found or [entry for entry in entries if entry.name.casefold() == key.strip().casefold()]
         if not found:
-            raise UserError('There is no run "{key}" in the library {folder}.', key=key, folder=str(self.folder))
+            raise UserError(
+                'There is no run "{key}" in the library {folder}: give a run folder, or the name or id of a run there.',
+                key=key[:80], folder=str(self.folder),
+            )  # fmt: skip
         if len(found) > 1:
             raise UserError(
                 'Several runs are named "{key}": use an id, {ids}.', key=key, ids=" or ".join(one.id for one in found)

@@ -82,7 +82,7 @@ EXTRACT = {
     "half steps": ("photo.png|--mask|ball.png|--steps|1.5,2", '--steps "1.5,2" is not valid'),
     "negative steps": ("photo.png|--mask|ball.png|--steps|-1,5", "not both 0"),
     "no steps": ("photo.png|--mask|ball.png|--steps|0,0", "not both 0"),
-    "unknown preset": ("photo.png|--mask|ball.png|--preset|best", "'best' is not one of 'quick', 'light', 'paper'"),
+    "unknown preset": ("photo.png|--mask|ball.png|--preset|best", "'best' is not one of 'light', 'quick', 'paper'"),
     "seed below zero": ("photo.png|--mask|ball.png|--seed|-3", "--seed"),
 }
 
@@ -155,7 +155,7 @@ def test_generate(files, monkeypatch):
         "run|a photo|--guidance|inf": "The guidance scale inf cannot be used",
         "run|a photo|--guidance|nan": "The guidance scale nan cannot be used",
         "no_run|a photo": "no_run is not a run folder",
-        "gone|a photo": "gone is not a run folder",
+        "gone|a photo": 'There is no run "gone" in the library',
         "photo.png|a photo": "photo.png is not a run folder",
         "run|a photo|--base|./nowhere": "There is no base ./nowhere",
         "run| ": "The prompt is empty",

@@ -54,13 +54,14 @@ def test_a_run_without_account_home_and_unicode_in_a_read_only_folder(photo, tin
     cwd.mkdir()
     os.chown(target, NOBODY, NOBODY)
     out = target / "a b#c?d%e"
+    photo, mask = (shutil.copy(path, target) for path in (photo, photo.with_name("ball.png")))
     # The capability to read everything, because the test's Python may lie in root's home
     user = f"{setpriv} --reuid={NOBODY} --regid={NOBODY} --clear-groups --inh-caps=+dac_read_search "
     user += "--ambient-caps=+dac_read_search"
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
     environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     arguments = [
-        "extract", photo, "--mask", f"{photo.with_name('ball.png')}:Bälle", "--steps", "1,0", "--base", tiny_folder,
+        "extract", photo, "--mask", f"{mask}:Bälle", "--steps", "1,0", "--base", tiny_folder,
     ]  # fmt: skip
     try:
         result = subprocess.run(

@@ -75,6 +75,18 @@ def test_other_folders_are_not_packed(tmp_path):
     assert listing(tmp_path) == {}
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_other_compressions_are_refused_before_they_are_read(packed, tiny_base, tmp_path, compression):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", compression) as archive:
+        archive.writestr("manifest.json", "{}" * 100)
+    content = bytearray(data.getvalue())
+    content[40:60] = bytes(20)  # damaged: each compression has errors of its own
+    with pytest.raises(UserError, match="compressed"):
+        unpack(io.BytesIO(content), tiny_base, tmp_path / "run")
+    assert listing(tmp_path) == {}
+
+
 def with_nan(tensors):
     tensors["handles"][0, 0] = float("nan")
     return tensors

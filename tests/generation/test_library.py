@@ -98,10 +98,10 @@ def test_the_command_line_keeps_and_uses_runs(run, tmp_path, monkeypatch):
     assert status == 0 and call("library", "list", "blue ball")[1] == (
         f"{entry_id}\tshelf\t<ball> <mug> <background>\tblue\n"
     )
-    assert call("library", "edit", "shelf", "--name", "desk", "--tag", "new", "--untag", "blue")[0] == 0
-    assert call("library", "list")[1].split("\t")[1::2] == ["desk", "new\n"]
-    status, stdout, _ = call("generate", "desk", "a photo of <mug>", "--steps", "1", "--out", tmp_path / "images")
+    assert call("library", "edit", "shelf", "--name", "cupboard", "--tag", "new", "--untag", "blue")[0] == 0
+    assert call("library", "list")[1].split("\t")[1::2] == ["cupboard", "new\n"]
+    status, stdout, _ = call("generate", "cupboard", "a photo of <mug>", "--steps", "1", "--out", tmp_path / "images")
     assert status == 0 and read_metadata(stdout.strip())["run"] == entry_id
     status, _, stderr = call("generate", "shelf", "a photo of <mug>", "--out", tmp_path / "images")
     assert status == 2 and stderr.startswith('There is no run "shelf" in the library') and stderr.count("\n") == 1
-    assert call("library", "remove", "desk")[0] == 0 and call("library", "list")[1] == ""
+    assert call("library", "remove", "cupboard")[0] == 0 and call("library", "list")[1] == ""

@@ -13,7 +13,6 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPConfig,
     CLIPImageProcessorPil,
@@ -27,6 +26,7 @@ from transformers import (
     ViTModel,
 )
 
+from benchmarks.random_base import pieces_of
 from breakascene.models.base import Base
 from breakascene.toybox.pretraining.text import tokenizer
 
@@ -35,16 +35,7 @@ WORDS = "a photo of and at in on the dog cat car ball mug beach snow grass objec
 
 def small_tokenizer(length: int, pad: str = "<|endoftext|>") -> CLIPTokenizer:
     """Return a CLIP tokenizer that has a token for each of WORDS and spells all other words."""
-    letters = sorted(ByteLevel.alphabet())
-    vocab = {piece: i for i, piece in enumerate(letters + [f"{letter}</w>" for letter in letters])}
-    merges = []
-    for word in WORDS:
-        pieces = [*word[:-1], f"{word[-1]}</w>"]
-        while len(pieces) > 1:
-            if tuple(pieces[:2]) not in merges:
-                merges.append(tuple(pieces[:2]))
-            pieces = [pieces[0] + pieces[1], *pieces[2:]]
-            vocab.setdefault(pieces[0], len(vocab))
+    vocab, merges = pieces_of(WORDS)
     for special in ("<|startoftext|>", "<|endoftext|>"):
         vocab[special] = len(vocab)
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=length, pad_token=pad)

@@ -17,7 +17,10 @@ from breakascene.provenance.certificates import create_identity, load_identity
 from breakascene.provenance.credentials import GENERATED, png_bytes, verify
 
 PHOTO = "0" * 63 + "f"
-METADATA = {"index": 0, "prompt": "a photo of <asset0>", "photo": PHOTO}
+METADATA = {
+    "index": 0, "prompt": "a photo of <asset0>", "negative_prompt": "", "seed": 1, "num_inference_steps": 20,
+    "guidance_scale": 3.0, "handles": {"<asset0>": "ball"}, "photo": PHOTO,
+}  # fmt: skip
 
 
 def image(seed=0):

@@ -102,6 +102,7 @@ def test_contact_sheet_comparison_favorites_and_reused_settings(page):
     expect(page.locator("#generate-sheet")).to_have_text("Generate sheet (4 in total)")
     page.locator("#generate-sheet").click()
     expect(page.locator("#generation-status")).to_contain_text("4 of 4 generated", timeout=LONG)
+    page.locator("#contact-sheet").scroll_into_view_if_needed()  # the image loads once it is near
     expect(page.locator("#contact-sheet img")).to_be_visible()
     with page.expect_download() as download:
         page.locator("#download-sheet").click()

@@ -29,8 +29,7 @@ PHOTO = SAMPLES / "teapot-and-owl" / "img.png"
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    for name in ("_loaded", "_forward_seconds", "_step_seconds"):
-        monkeypatch.setattr(engine, name, {})
+    monkeypatch.setattr(engine, "_loaded", {})
     monkeypatch.setattr(real_models, "_missing", {})
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     for name in ("BREAKASCENE_SAM", "BREAKASCENE_CLIP", "BREAKASCENE_DINO"):
@@ -122,7 +121,14 @@ def test_the_toybox_on_a_cpu_needs_nothing_else(tiny_folder, monkeypatch):
     ],
 )
 def test_the_table_names_the_model_of_each_figure(recorded, expected):
-    scores = {**dict.fromkeys(strings.METRICS), "identity": 0.5, "prompt": 0.25, "confusion": None, **recorded}
+    scores = {
+        **dict.fromkeys(strings.METRICS),
+        "identity": 0.5,
+        "prompt": 0.25,
+        "confusion": None,
+        "scores": [],
+        **recorded,
+    }
     table = html.unescape(evaluate.score_table(scores))
     for (label, model), figure in zip(
         (("likeness", expected[0]), ("match", expected[1])), ("0.50", "0.25"), strict=True

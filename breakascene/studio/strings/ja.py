@@ -410,7 +410,10 @@ UNEXPECTED = "スタジオで問題が発生しました（詳細はログにあ
 
 # Messages of the other packages, by their templates (strings.translate); those left out stay as they are
 MESSAGES = {
-    'There is no run "{key}" in the library {folder}.': "ライブラリー {folder} に「{key}」はありません。",
+    'There is no run "{key}" in the library {folder}: give a run folder, or the name or id of a run there.': (
+        "ライブラリー {folder} に「{key}」はありません。"
+        "実行フォルダーか、ライブラリーにある名前または ID を指定してください。"
+    ),
     'Several runs are named "{key}": use an id, {ids}.': (
         "「{key}」という名前のものが複数あります。ID（{ids}）を指定してください。"
     ),
