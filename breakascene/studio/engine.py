@@ -63,9 +63,6 @@ _embedder = ThreadPoolExecutor(1, "embedding")
 _loaded: dict[str, Base | Segmenter | Times | Judge] = {}
 
 
-_denoising_seconds: dict[str, float] = {}  # "average": per pixel and inference step
-
-
 def zero_gpu() -> bool:
     """Whether the studio runs on a ZeroGPU Space, by the variable that the package `spaces` reads."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
@@ -283,6 +280,13 @@ def record_run(timer: RunTimer) -> None:
     timing.save(times, base())
 
 
+def record_images(pixel_steps: float, seconds: float) -> None:
+    """Learn from the time of generated images; `pixel_steps` counts their pixels times their inference steps."""
+    times = _loaded.setdefault("times", Times())
+    times.learn_images(pixel_steps, seconds)
+    timing.save(times, base())
+
+
 @on_gpu(EXPORT_SECONDS)
 def export(run: Path, to: str, out: Path) -> Exported:
     """Export a run folder to another program, into the new folder `out`."""
@@ -294,18 +298,6 @@ def export_programs() -> list[str]:
     return [to for to in TARGETS if can_open(to, base())]
 
 
-def record_denoising_time(work: float, seconds: float) -> None:
-    """Update the running average of the seconds that generating takes; `work` counts pixels times inference steps."""
-    if work:
-        _denoising_seconds["average"] = 0.5 * _denoising_seconds.get("average", seconds / work) + 0.5 * seconds / work
-
-
-def expected_denoising_seconds(work: float) -> float | None:
-    """How long generating takes on this machine, by the images before; None if there were none."""
-    average = _denoising_seconds.get("average")
-    return None if average is None else average * work
-
-
 def settings_of(name: str) -> Settings | None:
     """A preset for the base in use; None before open_models has run."""
     return preset(name, base()) if "base" in _loaded else None
@@ -314,6 +306,12 @@ def settings_of(name: str) -> Settings | None:
 def expected_seconds(settings: Settings, objects: int = 2) -> float | None:
     """How long a run takes on this machine, or None if that is not known."""
     return _loaded.get("times", Times()).expected(settings, objects)
+
+
+def expected_image_seconds(pixel_steps: float) -> float | None:
+    """How long images take on this machine (see record_images), or None before the first one."""
+    pixel = _loaded.get("times", Times()).pixel
+    return None if pixel is None else pixel * pixel_steps
 
 
 def expected_memory(settings: Settings) -> int:

@@ -1,6 +1,7 @@
 """The page: its three steps, how a session is opened on it, and how it follows the running jobs."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -31,6 +32,7 @@ from breakascene.studio.screens.extraction_job import restore_pending
 from breakascene.studio.screens.generate import GenerateScreen
 from breakascene.studio.screens.queue_panel import QueuePanel
 from breakascene.studio.screens.select import SelectScreen
+from breakascene.studio.state import selection as selections
 from breakascene.studio.state.session import Session, SessionStore
 
 MAX_UPLOAD = 40  # MB
@@ -38,8 +40,10 @@ TOKEN_PARAMETERS = ("session", "desk")  # of the page's address; the second is t
 STATIC = Path(__file__).with_name("static")
 NOTICES_JS = STATIC.joinpath("notices.js").read_text(encoding="utf-8")
 MESSAGES_JS = STATIC.joinpath("messages.js").read_text(encoding="utf-8")
-# The notice that nothing is selected may be old when step 2 is opened again: it gives way until the studio answers.
+# What step 2 says of the selection may be old when it is opened again. The notice that there is none goes already when
+# step 1 is opened, where it is out of sight.
 NO_OLD_NOTICE_JS = "(html) => html?.includes('nothing-selected') ? SKELETON : html"
+FOCUS_JS = STATIC.joinpath("focus.js").read_text(encoding="utf-8")
 SHORTCUTS_JS = STATIC.joinpath("shortcuts.js").read_text(encoding="utf-8")
 NAVIGATION_JS = STATIC.joinpath("navigation.js").read_text(encoding="utf-8")
 
@@ -90,7 +94,7 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
     models.build(demo)
     queue_panel = queue_panels.build(page)
     with gr.Tabs(elem_id="steps") as tabs:
-        with gr.Tab(strings.TAB_SELECT, id="select"):
+        with gr.Tab(strings.TAB_SELECT, id="select") as select_tab:
             select_screen = select.build(page)
         with gr.Tab(strings.TAB_EXTRACT, id="extract") as extract_tab:
             extract_screen = extract.build(page)
@@ -102,13 +106,13 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
     load_scripts(demo)
     connect_arrival(demo, page, screens, tabs, browser)
     connect_progress(page, screens, last_progress)
-    connect_tabs(page, screens, tabs, extract_tab, generate_tab)
+    connect_tabs(page, screens, tabs, [select_tab, extract_tab, generate_tab])
 
 
 def load_scripts(demo: gr.Blocks) -> None:
     set_language = LANGUAGE_JS.replace("LANGUAGE", strings.language.get())
     notices = NOTICES_JS.replace("WORDS", json.dumps(gradio_notices()))
-    for script in (MESSAGES_JS, select.canvas_js(), notices, NAVIGATION_JS, SHORTCUTS_JS, set_language):
+    for script in (MESSAGES_JS, select.canvas_js(), notices, NAVIGATION_JS, FOCUS_JS, SHORTCUTS_JS, set_language):
         demo.load(None, js=script, api_visibility="private")
 
 
@@ -125,6 +129,8 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
         session.gallery.choose(None)
         restored = restore_pending(session, page.queue)
         updates = {**screens.show(session, sent[0]), page.timer: timer_of(session)}
+        if not selections.masks_of(session.history.selection):  # step 2 says so once it is opened
+            del updates[screens.extract.summary]
         if screens.generate.panel.running(session):
             updates[tabs] = gr.Tabs(selected="generate")
         elif restored or screens.extract.panel.running(session):
@@ -160,7 +166,7 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
             updates |= evaluate_screen.show(session)
         if changed & {"export", "extracted"}:
             updates |= screens.export.show(session)
-        return updates
+        return updates | timer
 
     outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, *screens.export.outputs]
     outputs += [*screens.queue.outputs, last_progress, page.timer]
@@ -177,8 +183,9 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
     page.timer.tick(tick, [page.token, last_progress], outputs, **options)
 
 
-def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab: gr.Tab, generate_tab: gr.Tab) -> None:
+def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, steps: Sequence[gr.Tab]) -> None:
     """Update a step when its tab is opened, and open the tabs from the buttons that lead to them."""
+    select_tab, extract_tab, generate_tab = steps
 
     def reopen_run(session: Session, sent) -> Updates:
         session.reopen_run()
@@ -186,7 +193,7 @@ def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab
 
     summary = [screens.extract.summary]
     no_old_notice = NO_OLD_NOTICE_JS.replace("SKELETON", json.dumps(charts.skeleton()))
-    extract_tab.select(None, summary, summary, js=no_old_notice, api_visibility="private")
+    select_tab.select(None, summary, summary, js=no_old_notice, api_visibility="private")
     page.on(extract_tab.select, screens.extract.show, (), screens.extract.outputs)
     opened = page.on(generate_tab.select, screens.generate.show, (), screens.generate.outputs)
     for event in (opened, *screens.generate.run_changes):

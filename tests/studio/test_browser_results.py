@@ -1,5 +1,9 @@
-"""What a visitor sees of their jobs and results: in view, live, in the queue panel; and how they delete them."""
+"""What a visitor sees of their jobs and results, on screens that everybody can use; and how they delete them."""
 
+import itertools
+from pathlib import Path
+
+import axe_playwright_python
 import pytest
 from helpers.browser import (
     LONG,
@@ -14,10 +18,13 @@ from helpers.browser import (
     visitor,
 )
 from helpers.studio import add_session
+from PIL import Image
 
 from breakascene.data.scene import load_scene
+from breakascene.evaluation.verdict import Verdict
 from breakascene.generation import previews
 from breakascene.studio import engine
+from breakascene.studio.screens import extraction_job
 from breakascene.studio.screens.select_actions import samples
 from breakascene.training.loop import run_extraction
 from breakascene.training.settings import preset
@@ -54,7 +61,7 @@ def test_generate_stands_under_the_prompt_and_results_stay_in_view(browser, addr
     with visitor(browser, address, width, start=start) as page:
         open_step_3(page)
         prompt, button = (page.locator(name).bounding_box() for name in ("#prompt", "#generate"))
-        assert 0 <= button["y"] - prompt["y"] - prompt["height"] < 40
+        assert 0 <= button["y"] - prompt["y"] - prompt["height"] < 100  # the handles that are understood stand between
         if width == 1440:
             assert page.evaluate("scrollY") == 0 and button["y"] + button["height"] <= 900
         generate(page, 2, 2)
@@ -67,15 +74,36 @@ def test_generate_stands_under_the_prompt_and_results_stay_in_view(browser, addr
             expect(page.locator("#gallery img").first).to_be_in_viewport()
 
 
-def test_a_page_shows_skeletons_until_it_has_its_session(browser, address):
+# Whether step 2 has shown that nothing is selected, in any frame since.
+RECORD_NOTICE_JS = """() => {
+  const look = () => {
+    const summary = document.querySelector("#selected-objects");
+    window.sawNotice ||= Boolean(summary?.checkVisibility() && summary.querySelector(".nothing-selected"));
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
+
+
+def test_a_page_shows_skeletons_and_no_old_notice_until_it_is_answered(browser, address):
     with visitor(browser, address) as page:
+        step_1, step_2 = page.get_by_role("tab").nth(0), page.get_by_role("tab").nth(1)
+        expect(page.locator("#samples button").first).to_be_visible()
+        step_2.click()
+        expect(page.locator("#selected-objects .nothing-selected")).to_be_visible()
+        step_1.click()
+        page.evaluate(RECORD_NOTICE_JS)
         open_sample(page)
-        slow, held = page.context.new_page(), []
-        slow.route("**/queue/join*", held.append)
+        use_sample_masks(page)
+        step_2.click()
+        expect(page.locator("#selected-objects .thumbs img").first).to_be_visible()
+        assert not page.evaluate("window.sawNotice")
+        slow, held, answered = page.context.new_page(), [], []
+        slow.route("**/queue/join*", lambda route: route.continue_() if answered else held.append(route))
         slow.goto("/")
         expect(slow.locator(".skeleton").first).to_be_visible()
         shot(slow, "loading")
-        slow.unroute("**/queue/join*")
+        answered.append(True)
         for route in held:
             route.continue_()
         expect(slow.locator("#canvas img")).to_be_visible()
@@ -117,7 +145,7 @@ def test_a_set_is_renamed_for_all_to_see_and_deleted_with_its_names(browser, add
         page.locator("#object-sets > button").click()
         name = page.locator("#run-name :is(input, textarea)")
         type_in(name, "My <b>toys</b>")
-        page.locator("#rename-run").click()
+        page.locator("#save-details").click()
         expect(page.locator("#runs")).to_be_visible()
         page.locator("#delete-run").click()
         expect(page.locator("#confirm-delete-run")).to_contain_text("Delete the object set “My <b>toys</b>”?")
@@ -145,35 +173,62 @@ def test_the_image_is_seen_while_it_is_generated(browser, address, start, monkey
         expect(live).to_have_count(0)
 
 
-def test_every_device_sees_the_jobs_and_can_cancel_them(browser, address):
-    with visitor(browser, address) as page:
-        open_sample(page)
-        use_sample_masks(page)
-        phone = page.context.new_page()
-        phone.set_viewport_size({"width": 390, "height": 844})
-        phone.goto("/")
-        expect(phone.locator("#canvas img")).to_be_visible()
-        expect(phone.locator("#queue")).to_be_hidden()
-        start_extraction(page, 5000, 0)
-        expect(phone.locator("#queue-extraction")).to_contain_text("left", timeout=LONG)
-        expect(page.locator("#queue-extraction")).to_contain_text("Extraction")
-        shot(phone, "queue")
-        phone.locator("#cancel-extraction").click()
-        expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
-        for device in (page, phone):
-            expect(device.locator("#queue")).to_be_hidden()
+AXE_JS = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+OPEN_ALL_JS = """() => {
+  const titles = [...document.querySelectorAll("button.label-wrap:not(.open)")];
+  titles.filter((title) => title.checkVisibility()).forEach((title) => title.click());
+  document.querySelectorAll("details").forEach((details) => { details.open = true; });
+}"""
+# Rule, impact and place of each violation, with the first line of what is wrong.
+RUN_AXE_JS = """async () => (await axe.run()).violations.flatMap(({ id, impact, nodes }) =>
+  nodes.map(({ target, failureSummary }) => [id, impact, target.join(" "), failureSummary.split("\\n")[1].trim()]))"""
+SMALL_TARGETS_JS = """() => [...document.querySelectorAll(
+    "button, select, textarea, summary, [role=tab], label:has(input), input:not(label input), .language a")]
+  .filter((target) => target.checkVisibility({ visibilityProperty: true, opacityProperty: true }))
+  .map((target) => [target, target.getBoundingClientRect()])
+  .filter(([, { width, height }]) => width > 2 && Math.round(Math.min(width, height)) < 44)
+  .map(([target, { width, height }]) => `${width} x ${height}: ${target.outerHTML.slice(0, 120)}`)"""
 
 
-def test_a_waiting_job_tells_its_place_and_time(browser, address):
-    with visitor(browser, address) as first, visitor(browser, address) as second:
-        for page, number in ((first, 0), (second, 1)):
-            open_sample(page, number)
-            use_sample_masks(page)
-        start_extraction(first, 5000, 0)
-        expect(first.locator("#queue-extraction")).to_contain_text("left", timeout=LONG)
-        start_extraction(second, 1, 0)
-        expect(second.locator("#queue-extraction")).to_contain_text("number 1 in the queue · starts in about")
-        second.locator("#cancel-extraction").click()
-        expect(second.locator("#status")).to_contain_text("Stopped before the first step")
-        first.locator("#stop").click()
-        expect(first.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+def test_every_screen_is_accessible(browser, address, start, monkeypatch):
+    """axe-core finds nothing to criticize, in any language, theme and size; on touch screens targets have 44 px."""
+    image = Image.new("RGB", (64, 64), "teal")
+    verdicts = [
+        Verdict(level or "unknown", image, [image] * 2, level) for level in ("right", "partly", "unrecognizable")
+    ]
+    monkeypatch.setattr(extraction_job, "compare", lambda run, scene: tuple(verdicts))
+    found = set()
+
+    def check(page, screen, language):
+        page.evaluate(OPEN_ALL_JS)
+        for width, theme in itertools.product((1440, 390), ("light", "dark")):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme=theme)
+            expect(page.locator("body.dark")).to_have_count(int(theme == "dark"))
+            found.update((screen, language, width, theme, *violation) for violation in page.evaluate(RUN_AXE_JS))
+        found.update((screen, language, "small target", target) for target in page.evaluate(SMALL_TARGETS_JS))
+
+    for language in ("en-GB", "ja-JP"):
+        with visitor(browser, address, 1440, locale=language, start=start, touch=True) as page:
+            page.evaluate(AXE_JS)
+            if language == "en-GB":
+                expect(page.locator("#samples img").first).to_be_visible()
+                check(page, "start", language)
+                open_sample(page)
+                use_sample_masks(page)
+            expect(page.locator("#canvas img")).to_be_visible()
+            check(page, "select", language)
+            if language == "en-GB":
+                start_extraction(page, 3, 0)
+            page.get_by_role("tab").nth(1).click()
+            expect(page.locator("#status .verdict")).to_have_count(3, timeout=LONG)
+            check(page, "extract", language)
+            page.get_by_role("tab").nth(2).click()
+            expect(page.locator("#prompt")).to_be_visible()
+            if language == "en-GB":
+                generate(page, 1, 1)
+            page.locator("#gallery .grid-container img").first.click()
+            expect(page.locator("#chosen-image")).to_be_visible()
+            check(page, "generate", language)
+    print(*sorted(map(str, found)), sep="\n")
+    assert not found

@@ -11,7 +11,7 @@ from PIL import Image
 from breakascene.data.mask_files import FORMATS
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
-from breakascene.segmentation.segmenter import Segmenter
+from breakascene.segmentation.segmenter import Candidates, Segmenter
 from breakascene.studio import strings
 from breakascene.studio.screens import select
 from breakascene.studio.screens.events import PageContext
@@ -87,6 +87,39 @@ def test_eight_objects_fit_and_a_ninth_is_refused(sample):
         assert len(selection.objects) == 8 and selection.active == i
     with pytest.raises(UserError, match="already selected: choose another"):
         selections.add_object(selection, SelectedObject(mask=sample.concepts[0].mask))
+
+
+class Sized:
+    """A sure segmenter whose masks are discs of these radii around the first click, one after the other."""
+
+    def __init__(self, *radii):
+        self.radii = list(radii)
+
+    def predict(self, points, labels, box, photo):
+        y, x = np.mgrid[: photo.height, : photo.width]
+        (cx, cy), *_ = points
+        mask = (x - cx) ** 2 + (y - cy) ** 2 < self.radii.pop(0) ** 2
+        return Candidates(np.stack([mask - 0.5] * 3), np.full(3, 0.9), photo.size)
+
+
+@pytest.mark.parametrize(
+    ("radii", "tool", "struggles"),
+    [
+        ((30, 31, 32, 33, 34), "include", False),
+        ((30, 31, 32, 33, 30), "include", True),  # the fifth click was to add and took away
+        ((30, 31, 32, 33, 40), "exclude", True),  # and the other way round
+        ((30, 31, 32, 33, 20), "exclude", False),
+        ((40, 20, 40, 20), "include", False),  # a few clicks are no struggle
+        ((30, 30, 30, 30, 30), "exclude", True),  # nor has the last one any effect
+    ],
+)
+def test_after_five_clicks_the_studio_sees_when_they_make_the_mask_worse(sample, radii, tool, struggles):
+    segmenter, selection = Sized(*radii), Selection(sample.photo)
+    for i in range(len(radii)):
+        last = i == len(radii) - 1
+        x = 100 + (25 if last and tool == "exclude" else i)
+        selection = selections.click(selection, segmenter, x, 100, tool if last else "include")
+    assert selection.active_object.struggles == struggles
 
 
 def test_the_text_about_the_selection(sample):

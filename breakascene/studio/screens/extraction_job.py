@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.data.scene import Scene
 from breakascene.errors import UserError
 from breakascene.evaluation.advice import run_advice
@@ -122,7 +123,10 @@ def work_for(session: Session, details: ExtractionDetails, previous: Job | None 
 
 def seconds_left(job: Job) -> float | None:
     """Expected seconds until an extraction is done; that it takes, before its first step."""
-    return job.events[-1].seconds_left if job.events else engine.expected_seconds(job.details.settings)
+    if job.events:
+        return job.events[-1].seconds_left
+    objects = len([handle for handle in job.details.names if handle != BACKGROUND])
+    return engine.expected_seconds(job.details.settings, objects)
 
 
 def compare(run: Path, scene: Scene) -> tuple[Verdict, ...]:

@@ -37,7 +37,7 @@ class ChosenImage:
 
     @property
     def outputs(self) -> list:
-        return [self.panel, self.about, self.favorite, self.compare, self.confirmation.panel]
+        return [self.panel, self.about, self.favorite, self.compare]
 
     def show(self, gallery: Gallery) -> Updates:
         if gallery.chosen is None:
@@ -49,7 +49,6 @@ class ChosenImage:
             self.about: description(read_metadata(gallery.chosen_image())),
             self.favorite: gr.Button(strings.REMOVE_FAVORITE if is_favorite else strings.ADD_FAVORITE),
             self.compare: gr.Button(strings.COMPARE_REMOVE if name in gallery.compared else strings.COMPARE),
-            self.confirmation.panel: gr.Column(visible=False),
         }
 
 
@@ -176,26 +175,33 @@ def build_comparison() -> Comparison:
 
 
 def connect(page: PageContext, panel: GalleryPanel) -> None:
+    questions = [panel.chosen.confirmation.panel, panel.selection.confirmation.panel]
+    no_questions = {question: gr.Column(visible=False) for question in questions}  # about images chosen before
+
     def choose(session: Session, value: dict | None) -> Updates:
         gallery, name = session.gallery, Path(value["image"]["path"]).name if value else None
         if gallery.selecting:
             gallery.toggle_marked(name)
-            return panel.show(session)
+            return {**panel.show(session), **no_questions}
         gallery.choose(name)
         # Select it again: a new image may have moved it just now
-        return {panel.images: gr.Gallery(selected_index=index_of_chosen(gallery)), **panel.chosen.show(gallery)}
+        return {
+            panel.images: gr.Gallery(selected_index=index_of_chosen(gallery)),
+            **panel.chosen.show(gallery),
+            **no_questions,
+        }
 
     def filter_images(session: Session, value: str) -> Updates:
         session.gallery.only_favorites = value == FAVORITES
         session.gallery.choose(None)
         return panel.show(session)
 
-    def on(event, change) -> None:
+    def on(event, change):
         def act(session: Session) -> Updates:
             change(session.gallery)
             return panel.show(session)
 
-        page.on(event, act, (), panel.outputs)
+        return page.on(event, act, (), panel.outputs)
 
     choose_image = with_session(page.sessions, choose)
 
@@ -214,13 +220,14 @@ def connect(page: PageContext, panel: GalleryPanel) -> None:
 
         return act
 
-    panel.images.select(select, [page.token], panel.outputs, **EVENT_OPTIONS)
-    page.on(panel.images.preview_close, close, (), [panel.images, *panel.chosen.outputs])
+    panel.images.select(select, [page.token], [*panel.outputs, *questions], **EVENT_OPTIONS)
+    page.on(panel.images.preview_close, close, (), [panel.images, *panel.chosen.outputs, *questions])
     page.on(panel.filter.input, filter_images, [panel.filter], panel.outputs)
     on(panel.chosen.favorite.click, Gallery.toggle_favorite)
     on(panel.chosen.compare.click, Gallery.toggle_compared)
     on(panel.comparison.clear.click, lambda gallery: gallery.compared.clear())
-    on(panel.selection.toggle.click, Gallery.toggle_selecting)
+    toggled = on(panel.selection.toggle.click, Gallery.toggle_selecting)
+    toggled.then(lambda: [gr.Column(visible=False)] * 2, None, questions, **EVENT_OPTIONS)
     confirmation.connect(
         page, panel.chosen.delete, panel.chosen.confirmation, lambda session: strings.CONFIRM_DELETE_IMAGE,
         delete(lambda session: [session.gallery.chosen_image()]), panel.outputs,

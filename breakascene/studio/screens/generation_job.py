@@ -87,17 +87,17 @@ def _submit(
         "batch_size": BATCH if details.columns else 1,  # single images appear one by one, a sheet is ready sooner
     }
 
-    work_per_image = options["num_inference_steps"] * size[0] * size[1]
+    pixel_steps = options["num_inference_steps"] * size[0] * size[1]
 
     def seconds_left(job: Job) -> float | None:
-        return engine.expected_denoising_seconds(work_per_image * (details.count - len(job.events)))
+        return engine.expected_image_seconds(pixel_steps * (details.count - len(job.events)))
 
     def work(job: Job) -> list[Path]:
         before = time.perf_counter()
         for image in engine.generate(runs.folders, prompts, job.stop_file, job.live_image, **options):
             job.live_image.unlink(missing_ok=True)
             job.emit(save_image(image, session.gallery.images_folder))
-        engine.record_denoising_time(work_per_image * len(job.events), time.perf_counter() - before)
+        engine.record_images(pixel_steps * len(job.events), time.perf_counter() - before)
         if details.columns and job.events:
             session.gallery.save_sheet(job.events, details.columns)
         return list(job.events)

@@ -23,7 +23,7 @@ class ImageSelection:
 
     @property
     def outputs(self) -> list:
-        return [self.toggle, self.tools, self.download, self.delete, self.confirmation.panel]
+        return [self.toggle, self.tools, self.download, self.delete]
 
     def show(self, gallery: Gallery) -> Updates:
         count = len(gallery.marked)
@@ -34,7 +34,6 @@ class ImageSelection:
             self.tools: gr.Row(visible=gallery.selecting),
             self.download: gr.Button(strings.DOWNLOAD_SELECTED.format(n=count), interactive=count > 0),
             self.delete: gr.Button(strings.DELETE_SELECTED.format(n=count), interactive=count > 0),
-            self.confirmation.panel: gr.Column(visible=False),
         }
 
 

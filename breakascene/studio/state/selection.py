@@ -20,6 +20,7 @@ MAX_NAME = 40  # characters
 COUNTED_SIZE = 1024  # pixels of the longer side that are counted to measure the masks
 STRUGGLE_CLICKS = 5  # on one object
 STRUGGLE_SCORE = 0.7  # predicted IoU; of the sample objects, whose masks fit, all have more after one click
+STRUGGLE_SETBACK = 0.1
 MIN_SIZE_CHANGE = 0.02  # candidates whose areas differ by a smaller share look the same
 Point = tuple[int, int, bool]  # x, y in pixels of the photo; True to include, False to leave out
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the photo
@@ -35,6 +36,8 @@ class SelectedObject:
         initial_mask: (H, W) bool; set if the mask was proposed or painted, not clicked.
         mask: (H, W) bool.
         score: The IoU that the segmenter predicts for the mask.
+        setback: Share of the mask that the last click changed against its meaning: what "include" took away, or what
+            "exclude" added.
         key: Stays with the object through all its changes.
     """
 
@@ -45,6 +48,7 @@ class SelectedObject:
     initial_mask: np.ndarray | None = None
     mask: np.ndarray | None = None
     score: float = 1.0
+    setback: float = 0.0
     key: int = field(default_factory=lambda: next(_keys))
 
     @property
@@ -53,10 +57,13 @@ class SelectedObject:
 
     @property
     def struggles(self) -> bool:
-        """Whether the mask is doubtful after many clicks: its predicted IoU is low, or it contradicts a click."""
+        """Whether many clicks gave a doubtful mask: its predicted IoU is low, or the last of them had no effect or made
+        it worse.
+        """
         if len(self.points) < STRUGGLE_CLICKS or self.mask is None:
             return False
-        return self.score < STRUGGLE_SCORE or any(self.mask[y, x] != include for x, y, include in self.points)
+        x, y, include = self.points[-1]
+        return self.score < STRUGGLE_SCORE or self.setback > STRUGGLE_SETBACK or self.mask[y, x] != include
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,12 @@ def click(selection: Selection, segmenter, x: int, y: int, tool: str) -> Selecti
     obj, include = selection.active_object, tool == "include"
     if not include and obj.empty:
         raise UserError(strings.INCLUDE_FIRST)
-    return segment(selection, segmenter, with_point(obj, (x, y, include)))
+    clicked = segment(selection, segmenter, with_point(obj, (x, y, include)))
+    if obj.empty:
+        return clicked
+    new = clicked.active_object
+    lost = obj.mask & ~new.mask if include else new.mask & ~obj.mask
+    return clicked.with_active(replace(new, setback=float(lost.sum() / obj.mask.sum())))
 
 
 def with_point(obj: SelectedObject, point: Point) -> SelectedObject:
@@ -144,7 +156,8 @@ def segment(selection: Selection, segmenter, obj: SelectedObject) -> Selection:
     mask = _combined(obj, candidates)
     if obj.initial_mask is None and not mask.any():
         raise UserError(strings.NO_OBJECT_FOUND)
-    return selection.with_active(replace(obj, mask=mask, score=float(candidates.scores[obj.candidate])))
+    score = float(candidates.scores[obj.candidate])
+    return selection.with_active(replace(obj, mask=mask, score=score, setback=0.0))
 
 
 def preview_click(selection: Selection, segmenter, x: int, y: int, tool: str) -> np.ndarray:
