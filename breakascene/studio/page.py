@@ -43,6 +43,7 @@ MESSAGES_JS = STATIC.joinpath("messages.js").read_text(encoding="utf-8")
 # What step 2 says of the selection may be old when it is opened again. The notice that there is none goes already when
 # step 1 is opened, where it is out of sight.
 NO_OLD_NOTICE_JS = "(html) => html?.includes('nothing-selected') ? SKELETON : html"
+NAMES_JS = STATIC.joinpath("names.js").read_text(encoding="utf-8")
 FOCUS_JS = STATIC.joinpath("focus.js").read_text(encoding="utf-8")
 SHORTCUTS_JS = STATIC.joinpath("shortcuts.js").read_text(encoding="utf-8")
 NAVIGATION_JS = STATIC.joinpath("navigation.js").read_text(encoding="utf-8")
@@ -112,7 +113,9 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
 def load_scripts(demo: gr.Blocks) -> None:
     set_language = LANGUAGE_JS.replace("LANGUAGE", strings.language.get())
     notices = NOTICES_JS.replace("WORDS", json.dumps(gradio_notices()))
-    for script in (MESSAGES_JS, select.canvas_js(), notices, NAVIGATION_JS, FOCUS_JS, SHORTCUTS_JS, set_language):
+    names = NAMES_JS.replace("PHOTO", json.dumps(strings.CANVAS))
+    own = (MESSAGES_JS, select.canvas_js(), notices, names, NAVIGATION_JS, FOCUS_JS, SHORTCUTS_JS, set_language)
+    for script in own:
         demo.load(None, js=script, api_visibility="private")
 
 

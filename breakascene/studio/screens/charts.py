@@ -29,7 +29,8 @@ def bar(share: float, text: str, note: str = "") -> str:
     return (
         f'<div class="progress"><div class="progress-line"><span>{escape(text)}</span>'
         f"<span>{escape(note)}</span></div>"
-        f'<div class="track" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" aria-valuemax="100">'
+        f'<div class="track" role="progressbar" aria-label="{escape(text)}" aria-valuenow="{percent}" '
+        'aria-valuemin="0" aria-valuemax="100">'
         f'<div class="fill" style="width:{percent}%"></div></div></div>'
     )
 
@@ -67,7 +68,8 @@ def curves(events: Sequence[StepEvent]) -> str:
     )
     return (
         f'<div class="curves"><div class="caption">{escape(strings.LOSS_CURVES)}</div>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(strings.LOSS_CURVES)}">'
         f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HEIGHT}" y2="{HEIGHT}"/>{phase}{"".join(paths)}</svg>'
         f'<div class="legend">{"".join(legend)}</div></div>'
     )

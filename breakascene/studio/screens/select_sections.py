@@ -43,13 +43,13 @@ def build_photo() -> PhotoSection:
     with gr.Column(visible=False) as panel:  # visible once the page has its session
         restore = gr.Button(strings.RESTORE_PHOTO, size="sm", visible=False, elem_id="restore-photo")
         if folders:
-            gr.Markdown(f"### {strings.SAMPLES}")
+            gr.Markdown(f"## {strings.SAMPLES}")
             gallery = gr.Gallery(
                 [(str(next(f.glob("img.*"))), strings.SAMPLE_NAMES[f.name]) for f in folders],
                 show_label=False, columns=6, height="auto", allow_preview=False, object_fit="cover",
                 buttons=[], interactive=False, elem_id="samples",
             )  # fmt: skip
-        gr.Markdown(f"### {strings.UPLOAD}")
+        gr.Markdown(f"## {strings.UPLOAD}")
         upload = photo_input(
             sources=["upload", "webcam", "clipboard"], show_label=False,
             placeholder=strings.UPLOAD_HINT, height=220, elem_id="upload", buttons=[],
@@ -145,7 +145,7 @@ class ObjectSection:
 
 def build_objects(page: PageContext) -> ObjectSection:
     hint = gr.HTML(elem_id="hint", elem_classes="hint")
-    gr.Markdown(f"### {strings.SELECTED_OBJECTS}")
+    gr.Markdown(f"## {strings.SELECTED_OBJECTS}")
     rows = [build_object(i) for i in range(MAX_CONCEPTS)]
     with gr.Row(elem_classes="tools"):
         add = gr.Button(strings.ADD_OBJECT, size="sm", min_width=120, elem_id="add-object")

@@ -60,6 +60,7 @@ MASK_FORMATS = {  # of data.mask_files.FORMATS
 DOWNLOAD_MASKS, IMPORT_MASKS = "Download masks (zip)", "Import masks"
 SMALLER_AREA, LARGER_AREA = "Smaller area", "Larger area"
 ROTATE = "Rotate photo"
+CANVAS = "Photo with the masks"
 ZOOM = {"+": "Zoom in", "−": "Zoom out", "⤢": "Fit photo"}
 COORDINATES = "Click by coordinates"
 COORDINATES_X, COORDINATES_Y = "Pixels from the left", "Pixels from the top"

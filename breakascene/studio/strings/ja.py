@@ -59,6 +59,7 @@ MASK_FORMATS = {
 }
 DOWNLOAD_MASKS, IMPORT_MASKS = "マスクを保存（zip）", "マスクを読み込み"
 ROTATE = "写真を回転"
+CANVAS = "写真とマスク"
 ZOOM = {"+": "拡大", "−": "縮小", "⤢": "全体を表示"}
 SMALLER_AREA, LARGER_AREA = "範囲を狭める", "範囲を広げる"
 COORDINATES = "座標で指定する"
