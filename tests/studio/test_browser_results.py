@@ -183,7 +183,7 @@ OPEN_ALL_JS = """() => {
 RUN_AXE_JS = """async () => (await axe.run()).violations.flatMap(({ id, impact, nodes }) =>
   nodes.map(({ target, failureSummary }) => [id, impact, target.join(" "), failureSummary.split("\\n")[1].trim()]))"""
 SMALL_TARGETS_JS = """() => [...document.querySelectorAll(
-    "button:not([tabindex='-1']), select, textarea, summary, label:has(> input), input:not(label > input), #languages a")]
+    "button:not([tabindex='-1']), select, textarea, summary, label:has(> input), input:not(label > *), #languages a")]
   .filter((target) => target.checkVisibility({ visibilityProperty: true, opacityProperty: true }))
   .filter((target) => target.type !== "range") // its number field does the same
   .map((target) => [target, target.getBoundingClientRect()])
