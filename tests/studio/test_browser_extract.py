@@ -58,8 +58,8 @@ def test_a_job_is_seen_after_a_reload_and_on_every_device(browser, address):
             expect(phone.locator("#queue-extraction")).to_contain_text("残り", timeout=LONG)
             shot(phone, "queue")
             phone.locator("#cancel-extraction").click()
-            for device in (page, idle):
-                expect(device.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+            expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+            for device in (page, idle, phone):
                 expect(device.locator("#queue")).to_be_hidden()
         with visitor(browser, address, start=here.replace("session=", "desk=")) as old:  # a link of an earlier version
             old.get_by_role("tab").nth(1).click()

@@ -5,7 +5,7 @@
     if (photo) photo.ariaLabel = PHOTO; // filled in by page.py
     document.querySelectorAll(":is(#samples, #comparison) .thumbnail-item:has(.caption-label) img").forEach((image) => { image.alt = ""; });
     document.querySelectorAll(".results").forEach((region) => {
-      if (region.scrollHeight > region.clientHeight) region.tabIndex = 0;
+      if (getComputedStyle(region).overflowY === "auto") region.tabIndex = 0; // see studio.css
       else region.removeAttribute("tabindex");
     });
   };
