@@ -133,10 +133,10 @@ def test_images_verify_as_ours_wherever_they_leave_and_the_log_shows_any_change(
 
         # Nothing is left of the visitor but hashes
         page.locator("#delete-data").click()
-        page.locator("#cancel-delete-data").click()
+        page.locator("#confirm-delete-data .cancel").click()
         page.locator("#delete-data").click()
         shot(page, "provenance-delete")
-        page.locator("#confirm-delete-data").click()
+        page.locator("#confirm-delete-data .confirm").click()
         page.get_by_role("tab", name="3 · Generate").click()
         expect(page.get_by_text(en.GENERATE_EMPTY)).to_be_visible()
         assert not (studio_data / token).exists()

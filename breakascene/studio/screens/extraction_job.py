@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.data.scene import Scene
 from breakascene.errors import UserError
 from breakascene.evaluation.advice import run_advice
@@ -71,7 +72,7 @@ def resume(session: Session, queue: JobQueue) -> Job:
     if not can_resume(previous):
         raise UserError(strings.NOTHING_TO_RESUME)
     session.extraction = queue.submit(
-        session.token, "extract", work_for(session, previous.details, previous), previous.details
+        session.token, "extract", work_for(session, previous.details, previous), previous.details, seconds_left
     )
     return session.extraction
 
@@ -85,7 +86,7 @@ def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings) 
     pending_runs.save(pending)
     details = details_of(pending)
     try:
-        session.extraction = queue.submit(session.token, "extract", work_for(session, details), details)
+        session.extraction = queue.submit(session.token, "extract", work_for(session, details), details, seconds_left)
     except UserError:
         pending_runs.delete(pending.run)
         raise
@@ -120,6 +121,14 @@ def work_for(session: Session, details: ExtractionDetails, previous: Job | None 
         return run.name
 
     return work
+
+
+def seconds_left(job: Job) -> float | None:
+    """Expected seconds until an extraction is done; that it takes, before its first step."""
+    if job.events:
+        return job.events[-1].seconds_left
+    objects = len([handle for handle in job.details.names if handle != BACKGROUND])
+    return engine.expected_seconds(job.details.settings, objects)
 
 
 def compare(run: Path, scene: Scene) -> tuple[Verdict, ...]:

@@ -8,7 +8,7 @@ from breakascene.errors import UserError
 from breakascene.provenance import audit
 from breakascene.provenance.credentials import credentials_folder, open_identity, verify
 from breakascene.studio import strings
-from breakascene.studio.screens import charts
+from breakascene.studio.screens import charts, confirmation
 from breakascene.studio.screens.events import PageContext, Updates
 from breakascene.studio.state.session import Session
 
@@ -52,20 +52,14 @@ def describe(path: str) -> str:
 def build_deletion(page: PageContext) -> None:
     """A button that deletes everything of the visitor, once it was confirmed."""
     ask = gr.Button(strings.DELETE_DATA, size="sm", elem_id="delete-data")
-    with gr.Column(visible=False) as confirmation:
-        gr.HTML(f'<p class="notice">{charts.escape(strings.DELETE_DATA_HINT)}</p>')
-        with gr.Row(elem_classes="tools"):
-            confirm = gr.Button(strings.DELETE_DATA_CONFIRM, size="sm", variant="stop", elem_id="confirm-delete-data")
-            cancel = gr.Button(strings.CANCEL, size="sm", elem_id="cancel-delete-data")
+    parts = confirmation.build("confirm-delete-data")
     deleted = gr.Textbox(elem_classes="data-field", show_label=False)
 
     def delete(session: Session) -> Updates:
         page.sessions.delete(session)
         return {deleted: "deleted"}
 
-    page.on(ask.click, lambda session: {confirmation: gr.Column(visible=True)}, (), [confirmation])
-    page.on(cancel.click, lambda session: {confirmation: gr.Column(visible=False)}, (), [confirmation])
-    done = page.on(confirm.click, delete, (), [deleted])
+    done = confirmation.connect(page, ask, parts, lambda session: strings.DELETE_DATA_QUESTION, delete, [deleted])
     done.then(None, [deleted], None, js=LEAVE_JS, api_visibility="private")
 
 

@@ -82,6 +82,8 @@ class Session:
         if self.busy():
             raise UserError(strings.JOB_RUNNING)
         deletion.delete_run(self.runs, folder)
+        if self.extraction and self.extraction.details.run == folder:
+            self.extraction = None  # its names and previews are gone too
 
     def stop_jobs(self) -> None:
         for job in (self.extraction, self.generation, self.evaluation, self.export):
