@@ -13,7 +13,7 @@ from breakascene.models.base import Base
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.language import language_links
-from breakascene.studio.screens import evaluate, export, extract, generate, models, select
+from breakascene.studio.screens import evaluate, export, extract, generate, library, models, select
 from breakascene.studio.screens.evaluate import EvaluateScreen
 from breakascene.studio.screens.events import EVENT_OPTIONS, IDLE_SECONDS, PageContext, Updates, timer_of, with_session
 from breakascene.studio.screens.export import ExportScreen
@@ -81,6 +81,7 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
             extract_screen = extract.build(page)
         with gr.Tab(strings.TAB_GENERATE, id="generate") as generate_tab:
             generate_screen = generate.build(page)
+            library.build(page, generate_screen)
             evaluate_screen = evaluate.build(page)
             export_screen = export.build(page)
     screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen, export_screen)
