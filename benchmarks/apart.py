@@ -102,7 +102,7 @@ def measure(
                 image = next(generate(base, concepts, [prompt], seed=7)).image
                 regions = [np.asarray(region.resize((IMAGE_SIZE,) * 2)) for region in object_regions(image, segmenter)]
                 found = judge.classify_objects(regions) if regions else []
-                with atomic_file(file.with_suffix(".png")) as draft:
+                with atomic_file(file.with_suffix(".webp")) as draft:
                     image.save(draft)
                 wanted = [names[one], names[other]]
                 values = {
@@ -123,8 +123,8 @@ def measure(
     if set(table) == set(METHODS):
         shown = [row for kind in METHODS for row in results[kind][:: 2 * len(PLACES)][:6]]
         captions = [f"{row['file'].parent.name}: {row['key']}" for row in shown]
-        contact_sheet([Image.open(row["file"].with_suffix(".png")) for row in shown], captions, 6, 160).save(
-            out / "grid.png"
+        contact_sheet([Image.open(row["file"].with_suffix(".webp")) for row in shown], captions, 6, 160).save(
+            out / "grid.jpg", quality=88
         )
 
 
