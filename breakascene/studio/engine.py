@@ -22,6 +22,7 @@ from breakascene.evaluation.verdict import Verdict
 from breakascene.exporting.export import TARGETS, Exported, can_open
 from breakascene.exporting.export import export as export_concepts
 from breakascene.exporting.importing import load_lora
+from breakascene.files import atomic_file
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
 from breakascene.models.base import Base
@@ -92,7 +93,7 @@ def _extraction_lease(scene: Scene, settings: Settings, *_) -> int:
 
 
 def _generation_lease(
-    runs: Sequence[Path], prompts: Sequence[str], stop_file: Path, count: int = 1, num_inference_steps: int = 20, **_
+    runs: Sequence[Path], prompts: Sequence[str], *_, count: int = 1, num_inference_steps: int = 20, **__
 ) -> int:
     seconds = DEFAULT_DENOISING_SECONDS * len(prompts) * count * num_inference_steps
     return min(MAX_SECONDS, round(TRANSFER_SECONDS + seconds))
@@ -213,6 +214,7 @@ def generate(
     runs: Sequence[Path],
     prompts: Sequence[str],
     stop_file: Path,
+    live_image: Path | None = None,
     loras: Sequence[tuple[Path, float]] = (),
     **options,
 ) -> Iterator[GeneratedImage]:
@@ -220,8 +222,15 @@ def generate(
 
     Args:
         runs: With several, the handles are those of `combine`.
+        live_image: File for previews of the image that is being generated.
         loras: Files of other programs' LoRAs with their strengths.
     """
+
+    def save_preview(image: Image.Image) -> None:
+        with atomic_file(live_image) as draft:
+            image.save(draft, "WEBP", quality=80)
+
+    options["on_preview"] = save_preview if live_image else None
     options["loras"] = [load_lora(file, base(), scale) for file, scale in loras]
     loaded = [load_run(run) for run in runs]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0]
@@ -273,6 +282,13 @@ def record_run(timer: RunTimer) -> None:
     timing.save(times, base())
 
 
+def record_images(pixel_steps: float, seconds: float) -> None:
+    """Learn from the time of generated images; `pixel_steps` counts their pixels times their inference steps."""
+    times = _loaded.setdefault("times", Times())
+    times.learn_images(pixel_steps, seconds)
+    timing.save(times, base())
+
+
 @on_gpu(EXPORT_SECONDS)
 def export(run: Path, to: str, out: Path) -> Exported:
     """Export a run folder to another program, into the new folder `out`."""
@@ -292,6 +308,12 @@ def settings_of(name: str) -> Settings | None:
 def expected_seconds(settings: Settings, objects: int = 2) -> float | None:
     """How long a run takes on this machine, or None if that is not known."""
     return _loaded.get("times", Times()).expected(settings, objects)
+
+
+def expected_image_seconds(pixel_steps: float) -> float | None:
+    """How long images take on this machine (see record_images), or None before the first one."""
+    pixel = _loaded.get("times", Times()).pixel
+    return None if pixel is None else pixel * pixel_steps
 
 
 def expected_memory(settings: Settings) -> int:

@@ -8,6 +8,7 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -28,9 +29,15 @@ def bar(share: float, text: str, note: str = "") -> str:
     return (
         f'<div class="progress"><div class="progress-line"><span>{escape(text)}</span>'
         f"<span>{escape(note)}</span></div>"
-        f'<div class="track" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" aria-valuemax="100">'
+        f'<div class="track" role="progressbar" aria-label="{escape(text)}" aria-valuenow="{percent}" '
+        'aria-valuemin="0" aria-valuemax="100">'
         f'<div class="fill" style="width:{percent}%"></div></div></div>'
     )
+
+
+def skeleton() -> str:
+    """Gray bars in place of what is still on its way."""
+    return f'<div class="skeleton" role="status" aria-label="{escape(strings.LOADING)}"><i></i><i></i><i></i></div>'
 
 
 def notices(messages: Iterable[str]) -> str:
@@ -60,7 +67,8 @@ def curves(events: Sequence[StepEvent]) -> str:
     )
     return (
         f'<div class="curves"><div class="caption">{escape(strings.LOSS_CURVES)}</div>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(strings.LOSS_CURVES)}">'
         f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HEIGHT}" y2="{HEIGHT}"/>{phase}{"".join(paths)}</svg>'
         f'<div class="legend">{"".join(legend)}</div></div>'
     )
@@ -94,6 +102,16 @@ def evenly_spaced(items: Sequence, count: int) -> list:
     if len(items) <= count:
         return list(items)
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def live_image(path: Path) -> str:
+    """The preview of the image that is being generated; an empty frame until there is one."""
+    try:
+        source = base64.b64encode(path.read_bytes()).decode()
+    except FileNotFoundError:
+        return '<div class="live-image"></div>'
+    image = f'<img alt="{escape(strings.PREVIEW)}" src="data:image/webp;base64,{source}">'
+    return f'<div class="live-image">{image}</div>'
 
 
 def thumbnails(images: Sequence[Image.Image], names: Sequence[str]) -> str:

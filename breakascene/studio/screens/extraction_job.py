@@ -84,7 +84,7 @@ def resume(session: Session, queue: JobQueue) -> Job:
     if not can_resume(previous):
         raise UserError(strings.NOTHING_TO_RESUME)
     session.extraction = queue.submit(
-        session.token, "extract", work_for(session, previous.details, previous), previous.details
+        session.token, "extract", work_for(session, previous.details, previous), previous.details, seconds_left
     )
     return session.extraction
 
@@ -97,7 +97,7 @@ def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings) 
     pending_runs.save(pending)
     details = details_of(pending)
     try:
-        session.extraction = queue.submit(session.token, "extract", work_for(session, details), details)
+        session.extraction = queue.submit(session.token, "extract", work_for(session, details), details, seconds_left)
     except UserError:
         pending_runs.delete(pending.run)
         raise
@@ -132,6 +132,14 @@ def work_for(session: Session, details: ExtractionDetails, previous: Job | None 
         return run.name
 
     return work
+
+
+def seconds_left(job: Job) -> float | None:
+    """Expected seconds until an extraction is done; that it takes, before its first step."""
+    if job.events:
+        return job.events[-1].seconds_left
+    objects = len([handle for handle in job.details.names if handle != BACKGROUND])
+    return engine.expected_seconds(job.details.settings, objects)
 
 
 def compare(run: Path, scene: Scene) -> tuple[Verdict, ...]:

@@ -77,6 +77,8 @@ class Session:
         if self.busy():
             raise UserError(strings.JOB_RUNNING)
         self.runs.delete(folder)
+        if self.extraction and self.extraction.details.run == folder:
+            self.extraction = None  # its names and previews are gone too
 
 
 class SessionStore:
