@@ -3,7 +3,7 @@
 import json
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,6 +15,7 @@ from PIL import Image
 from breakascene.data import validation
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
+from breakascene.generation.previews import LivePreview
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.graphs import graphed_forward
@@ -60,6 +61,7 @@ def generate(
     size: tuple[int, int] | None = None,
     batch_size: int = BATCH,
     loras: Sequence[ExternalLora] = (),
+    on_preview: Callable[[Image.Image], None] | None = None,
 ) -> Iterator[GeneratedImage]:
     """Generate `count` images for each prompt with DPM-Solver++.
 
@@ -79,6 +81,7 @@ def generate(
             by default it counts over all prompts.
         size: Width and height in pixels; by default the base's native square.
         batch_size: Images generated at once.
+        on_preview: Called now and then with a small preview of the image that is being generated.
         loras: LoRAs from other programs, added to the base; prompts may use their bundled embeddings as <name>.
 
     Yields:
@@ -157,7 +160,7 @@ def generate(
         for start in range(0, len(metadata), batch_size):
             batch = metadata[start : start + batch_size]
             with applied():
-                images = _run_pipeline(base, batch)
+                images = _run_pipeline(base, batch, on_preview)
             for image, values in zip(images, batch, strict=True):
                 yield GeneratedImage(image, values)
 
@@ -183,7 +186,9 @@ def check_size(base: Base, width: int, height: int) -> None:
 
 
 @torch.no_grad()
-def _run_pipeline(base: Base, batch: Sequence[dict]) -> list[Image.Image]:
+def _run_pipeline(
+    base: Base, batch: Sequence[dict], on_preview: Callable[[Image.Image], None] | None = None
+) -> list[Image.Image]:
     first = batch[0]
     pipeline = base.pipeline()
     images_per_call = len(batch) * (2 if first["guidance_scale"] > 1 else 1)  # guidance doubles the batch
@@ -198,6 +203,7 @@ def _run_pipeline(base: Base, batch: Sequence[dict]) -> list[Image.Image]:
             height=first["height"],
             generator=[torch.Generator().manual_seed(values["seed"] + values["index"]) for values in batch],
             output_type="pt",
+            callback_on_step_end=LivePreview(base, on_preview) if on_preview else None,
         )
     if not output.images.isfinite().all():  # they would become black
         raise UserError(

@@ -79,7 +79,7 @@ class Endpoints:
     def extract(self, session, photo, masks, names=None, background=False, preset="quick", steps=None, seed=0):
         """Extract the objects under the masks. Yields the progress, and at last the id of the run."""
         job = self.submit_extraction(session, photo, masks, names, background, preset, steps, seed)
-        total = job.details.settings.total
+        total = job.details.total
         for events in _watch(job):
             if events:
                 event = events[-1]

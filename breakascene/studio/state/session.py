@@ -19,6 +19,7 @@ from PIL import Image
 
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
+from breakascene.generation.library import Library
 from breakascene.studio import strings
 from breakascene.studio.jobs import Job
 from breakascene.studio.state import selection as selections
@@ -76,6 +77,8 @@ class Session:
         if self.busy():
             raise UserError(strings.JOB_RUNNING)
         self.runs.delete(folder)
+        if self.extraction and self.extraction.details.run == folder:
+            self.extraction = None  # its names and previews are gone too
 
 
 class SessionStore:
@@ -86,6 +89,7 @@ class SessionStore:
         keep_seconds: How long an unused session is kept; None keeps all sessions.
         visitor_bytes: Memory for the photo, masks and undo steps of one visitor.
         all_bytes: The same for all visitors.
+        library: The library that all visitors share; None for none.
     """
 
     def __init__(
@@ -94,9 +98,10 @@ class SessionStore:
         keep_seconds: float | None = None,
         visitor_bytes: int = DEFAULT_VISITOR_BYTES,
         all_bytes: int = DEFAULT_ALL_BYTES,
+        library: Library | None = None,
     ):
         self.folder, self.keep_seconds = Path(folder).absolute(), keep_seconds
-        self.visitor_bytes, self.all_bytes = visitor_bytes, all_bytes
+        self.visitor_bytes, self.all_bytes, self.library = visitor_bytes, all_bytes, library
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
 

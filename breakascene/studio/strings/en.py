@@ -28,6 +28,8 @@ JUDGE_DOWNLOADING = (
     "studio switches over by itself."
 )
 
+LOADING = "Loading…"
+
 # 1 Select
 TAB_SELECT = "1 · Select"
 SAMPLES = "Try a sample"
@@ -42,6 +44,7 @@ UPLOAD_HINT = "Drop a photo here, paste one, or click to upload"
 TOOL = "Tool"
 TOOLS = [
     ("Include", "include"), ("Exclude", "exclude"), ("Box", "box"), ("Brush", "paint"), ("Eraser", "erase"),
+    ("Crop", "crop"),
 ]  # fmt: skip
 STROKE_WIDTH = "Stroke width (% of the photo)"
 UNDO, REDO, CLEAR = "Undo", "Redo", "Clear"
@@ -56,6 +59,9 @@ MASK_FORMATS = {  # of data.mask_files.FORMATS
 }
 DOWNLOAD_MASKS, IMPORT_MASKS = "Download masks (zip)", "Import masks"
 SMALLER_AREA, LARGER_AREA = "Smaller area", "Larger area"
+ROTATE = "Rotate photo"
+CANVAS = "Photo with the masks"
+ZOOM = {"+": "Zoom in", "−": "Zoom out", "⤢": "Fit photo"}
 COORDINATES = "Click by coordinates"
 COORDINATES_X, COORDINATES_Y = "Pixels from the left", "Pixels from the top"
 COORDINATES_APPLY = "Apply the tool"
@@ -70,14 +76,34 @@ NAME_HINT = "Name, for example: fox"
 BACKGROUND = "Extract the background too"
 BACKGROUND_INFO = "Adds a handle for the scene around the objects."
 OTHER_PHOTO = "Choose another photo"
+RESTORE_PHOTO = "←  Back to the previous photo"
 TO_EXTRACT = "Next: Extract  →"
 DOWNLOAD_CUTOUTS = "Download cut-outs"
 
 HINT_START = "Choose a sample or upload a photo."
-HINT_CLICK = "Click {object} in the photo."
-HINT_CORNER = "Click the opposite corner of the box."
+HINTS = {  # of the tools
+    "include": "Click {object} in the photo.",
+    "exclude": "Click a part of the mask that does not belong to {object}.",
+    "box": "Drag a box around {object}.",
+    "paint": "Drag over {object} to add to its mask.",
+    "erase": "Drag over the parts to remove from the mask of {object}.",
+    "crop": "Drag a rectangle around the part of the photo to keep.",
+}
+HINT_CORNER = "Click the opposite corner."
+HINT_STRUGGLES = (
+    "The segmenter struggles with this object. What helps: a box around it, the brush and the eraser, or a photo that "
+    "is cropped closer or shows the object more clearly."
+)
+HINT_LARGER_SEGMENTER = "The embedded segmenter is small; one of Meta’s SAM models (BREAKASCENE_SAM) does better."
 HINT_SELECTED = "Click again to add a missing part. Then name the object, add another one, or continue."
 OBJECT_NUMBER = "object {n}"
+
+# Before something is deleted
+DELETE, CANCEL = "Delete", "Cancel"
+CONFIRM_DELETE_SET = "Delete the object set “{name}”? Its images stay in the gallery. This cannot be undone."
+CONFIRM_DELETE_EXTRACTION = "Delete this extraction and its progress? This cannot be undone."
+CONFIRM_DELETE_IMAGE = "Delete this image? This cannot be undone."
+CONFIRM_DELETE_IMAGES = "Delete the selected images ({n})? This cannot be undone."
 
 # 2 Extract
 TAB_EXTRACT = "2 · Extract"
@@ -127,7 +153,15 @@ TO_GENERATE = "Next: Generate  →"
 
 WAITING = "You are number {n} in the queue. The job starts automatically; you can close this page and come back."
 STARTING = "Starting…"
+JOB_KINDS = {"extract": "Extraction", "generate": "Images", "evaluate": "Evaluation"}
+QUEUE_POSITION = "number {n} in the queue"
+STARTS_IN = "starts in {time}"
 PHASE = {1: "Phase 1: training the handles", 2: "Phase 2: training the handles and the model"}
+GROUP = "Group {n} of {count}. {phase}"
+GROUPS_INFO = (
+    "More than {most} objects are extracted in groups of neighbors, here {count}, one after the other, "
+    "and are then used as one object set."
+)
 GENERATING_PRIOR = "Preparing phase 2: generating reference images…"
 TIME_LEFT = "{left} left"
 MINUTES, SECONDS = "about {n} min", "about {n} s"
@@ -256,6 +290,16 @@ USE_SEED = "Use this seed"
 USE_SETTINGS = "Use all settings"
 DOWNLOAD_FAVORITES = "Download favorites (zip)"
 DOWNLOAD_ALL = "Download all (zip)"
+LIBRARY = "Library of this machine"
+LIBRARY_INFO = (
+    "Object sets that are kept for all sessions, and for the command line. Select one to use it here. "
+    "Name and tags are those given below, under “Object sets”."
+)
+LIBRARY_SEARCH = "Search names, objects and tags"
+LIBRARY_ADD = "Add this object set"
+LIBRARY_ADDED = "“{name}” is in the library."
+LIBRARY_EMPTY = "The library is empty: add an object set."
+LIBRARY_NOTHING = "No object set has all of these words."
 OBJECT_SETS = "Object sets: name, export, import, delete"
 OPEN_PHOTO = "Open photo in step 1"
 SET_NAME = "Name"
@@ -263,7 +307,10 @@ SET_TAGS = "Tags, separated by commas"
 SET_SAVE = "Save"
 SET_EXPORT = "Export"
 SET_IMPORT = "Import"
-SET_DELETE = "Delete"
+SELECT_IMAGES, SELECT_DONE = "Select images", "End selection"
+DOWNLOAD_SELECTED = "Download selected ({n})"
+DELETE_SELECTED = "Delete selected ({n})"
+DELETE_IMAGE = "Delete image"
 EMPTY_GALLERY = "Images appear here one by one."
 
 # Evaluate
@@ -324,8 +371,10 @@ NO_SMALLER = "There is no smaller area to select: choose “Exclude” and click
 NO_LARGER = "There is no larger area to select: choose “Include” and click the missing part."
 POINT_OUTSIDE = "This point lies outside the photo ({width} × {height} pixels): enter smaller coordinates."
 INCLUDE_FIRST = "There is nothing to remove yet: choose “Include” and click the object first."
-NO_OBJECT_FOUND = "No separate object was found here: click closer to its center, or choose “Box” and mark two corners."
-BOX_TOO_SMALL = "The box is too small: click two corners that are farther apart."
+NO_OBJECT_FOUND = "No separate object was found here: click closer to its center, or drag a box around it."
+BOX_TOO_SMALL = "The box is too small: drag a larger one."
+CROP_TOO_SMALL = "This part is too small or too narrow for a photo: drag a larger rectangle."
+SELECTION_CHANGED = "The selection was changed meanwhile, and this tab shows it now: click once more."
 ALREADY_SELECTED = "This object is already selected: choose another one."
 TOO_MANY_OBJECTS = "You can select up to {n} objects: remove one first."
 NOTHING_TO_UNDO = "There is nothing to undo: click an object in the photo first."

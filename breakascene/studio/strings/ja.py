@@ -28,6 +28,8 @@ JUDGE_DOWNLOADING = (
     "完了するまではトイボックスの判定モデルを使い、完了すると自動で切り替わります。"
 )
 
+LOADING = "読み込んでいます…"
+
 # 1 Select
 TAB_SELECT = "1 · 選択"
 SAMPLES = "サンプルで試す"
@@ -42,6 +44,7 @@ UPLOAD_HINT = "ここに写真をドロップ、貼り付け、またはクリ�
 TOOL = "ツール"
 TOOLS = [
     ("含める", "include"), ("除外", "exclude"), ("ボックス", "box"), ("ブラシ", "paint"), ("消しゴム", "erase"),
+    ("トリミング", "crop"),
 ]  # fmt: skip
 STROKE_WIDTH = "線の太さ（写真に対する %）"
 UNDO, REDO, CLEAR = "元に戻す", "やり直す", "クリア"
@@ -55,6 +58,9 @@ MASK_FORMATS = {
     "coco": "COCO（JSON）",
 }
 DOWNLOAD_MASKS, IMPORT_MASKS = "マスクを保存（zip）", "マスクを読み込み"
+ROTATE = "写真を回転"
+CANVAS = "写真とマスク"
+ZOOM = {"+": "拡大", "−": "縮小", "⤢": "全体を表示"}
 SMALLER_AREA, LARGER_AREA = "範囲を狭める", "範囲を広げる"
 COORDINATES = "座標で指定する"
 COORDINATES_X, COORDINATES_Y = "左からのピクセル数", "上からのピクセル数"
@@ -70,14 +76,34 @@ NAME_HINT = "名前（英語、例：fox）"
 BACKGROUND = "背景も抽出する"
 BACKGROUND_INFO = "オブジェクトの周囲の背景にもハンドルを割り当てます。"
 OTHER_PHOTO = "別の写真を選ぶ"
+RESTORE_PHOTO = "←  前の写真に戻る"
 TO_EXTRACT = "次へ：抽出  →"
 DOWNLOAD_CUTOUTS = "切り抜きを保存"
 
 HINT_START = "サンプルを選ぶか、写真をアップロードしてください。"
-HINT_CLICK = "写真の中の「{object}」をクリックしてください。"
-HINT_CORNER = "ボックスの反対側の角をクリックしてください。"
+HINTS = {
+    "include": "写真の中の「{object}」をクリックしてください。",
+    "exclude": "マスクのうち「{object}」ではない部分をクリックしてください。",
+    "box": "「{object}」を囲むようにドラッグしてください。",
+    "paint": "「{object}」の上をドラッグすると、マスクに追加されます。",
+    "erase": "「{object}」のマスクから除く部分をドラッグしてください。",
+    "crop": "写真の残したい部分を囲むようにドラッグしてください。",
+}
+HINT_CORNER = "反対側の角をクリックしてください。"
+HINT_STRUGGLES = (
+    "このオブジェクトはうまく選択できないようです。ボックスで囲む、ブラシと消しゴムで直す、写真を近くでトリミングする、"
+    "よりはっきり写った写真を使う、などをお試しください。"
+)
+HINT_LARGER_SEGMENTER = "内蔵のセグメンターは小型です。Meta の SAM モデル（BREAKASCENE_SAM）を使うと精度が上がります。"
 HINT_SELECTED = "足りない部分はもう一度クリックします。よければ名前を付け、オブジェクトを追加するか、次に進みます。"
 OBJECT_NUMBER = "オブジェクト {n}"
+
+# Before something is deleted
+DELETE, CANCEL = "削除", "キャンセル"
+CONFIRM_DELETE_SET = "オブジェクトセット「{name}」を削除しますか？ 画像は残ります。この操作は元に戻せません。"
+CONFIRM_DELETE_EXTRACTION = "この抽出と途中までの結果を削除しますか？ この操作は元に戻せません。"
+CONFIRM_DELETE_IMAGE = "この画像を削除しますか？ この操作は元に戻せません。"
+CONFIRM_DELETE_IMAGES = "選択した {n} 枚の画像を削除しますか？ この操作は元に戻せません。"
 
 # 2 Extract
 TAB_EXTRACT = "2 · 抽出"
@@ -125,7 +151,15 @@ TO_GENERATE = "次へ：生成  →"
 
 WAITING = "待ち順は {n} 番目です。ジョブは自動で始まります。ページを閉じて、あとで戻ることもできます。"
 STARTING = "準備しています…"
+JOB_KINDS = {"extract": "抽出", "generate": "画像", "evaluate": "評価"}
+QUEUE_POSITION = "待ち順 {n} 番目"
+STARTS_IN = "開始まで{time}"
 PHASE = {1: "第 1 段階：ハンドルを学習しています", 2: "第 2 段階：ハンドルとモデルを学習しています"}
+GROUP = "グループ {n} / {count}、{phase}"
+GROUPS_INFO = (
+    "オブジェクトが {most} 個を超えるため、近くにあるもの同士 {count} グループに分けて順に抽出し、"
+    "1 つのオブジェクトセットとして使えるようにします。"
+)
 GENERATING_PRIOR = "第 2 段階の準備：参照画像を生成しています…"
 TIME_LEFT = "残り{left}"
 MINUTES, SECONDS = "約 {n} 分", "約 {n} 秒"
@@ -265,6 +299,16 @@ USE_SEED = "このシードを使う"
 USE_SETTINGS = "すべての設定を使う"
 DOWNLOAD_FAVORITES = "お気に入りを保存（zip）"
 DOWNLOAD_ALL = "すべて保存（zip）"
+LIBRARY = "このマシンのライブラリ"
+LIBRARY_INFO = (
+    "どのセッションからも、コマンドラインからも使えるオブジェクトセットです。選択すると、ここで使えるようになります。"
+    "名前とタグは下の「オブジェクトセット」で付けられます。"
+)
+LIBRARY_SEARCH = "名前・オブジェクト・タグで検索"
+LIBRARY_ADD = "このセットを追加"
+LIBRARY_ADDED = "「{name}」をライブラリに追加しました。"
+LIBRARY_EMPTY = "ライブラリは空です。オブジェクトセットを追加してください。"
+LIBRARY_NOTHING = "すべての語に一致するオブジェクトセットはありません。"
 OBJECT_SETS = "オブジェクトセット：名前・書き出し・読み込み・削除"
 OPEN_PHOTO = "写真を 1 で開く"
 SET_NAME = "名前"
@@ -272,7 +316,10 @@ SET_TAGS = "タグ（読点またはカンマ区切り）"
 SET_SAVE = "保存"
 SET_EXPORT = "書き出し"
 SET_IMPORT = "読み込み"
-SET_DELETE = "削除"
+SELECT_IMAGES, SELECT_DONE = "画像を選択", "選択を終了"
+DOWNLOAD_SELECTED = "選択した画像を保存（{n} 枚）"
+DELETE_SELECTED = "選択した画像を削除（{n} 枚）"
+DELETE_IMAGE = "画像を削除"
 EMPTY_GALLERY = "生成した画像は、ここに 1 枚ずつ表示されます。"
 
 # Evaluate
@@ -333,10 +380,10 @@ NO_SMALLER = "これより狭い範囲はありません。「除外」で不要
 NO_LARGER = "これより広い範囲はありません。「含める」で足りない部分をクリックしてください。"
 POINT_OUTSIDE = "写真の外の座標です（写真は {width} × {height} ピクセル）。より小さい値を入力してください。"
 INCLUDE_FIRST = "除外するものがありません。先に「含める」でオブジェクトをクリックしてください。"
-NO_OBJECT_FOUND = (
-    "ここにはオブジェクトが見つかりません。中心の近くをクリックするか、「ボックス」で 2 つの角を指定してください。"
-)
-BOX_TOO_SMALL = "ボックスが小さすぎます。より離れた 2 つの角をクリックしてください。"
+NO_OBJECT_FOUND = "ここにはオブジェクトが見つかりません。中心の近くをクリックするか、「ボックス」で囲んでください。"
+BOX_TOO_SMALL = "ボックスが小さすぎます。より大きく囲んでください。"
+CROP_TOO_SMALL = "選んだ部分が小さすぎるか、細長すぎます。より大きく囲んでください。"
+SELECTION_CHANGED = "選択が変更されていたため、このタブを更新しました。もう一度クリックしてください。"
 ALREADY_SELECTED = "このオブジェクトはすでに選択されています。別のオブジェクトを選んでください。"
 TOO_MANY_OBJECTS = "選択できるオブジェクトは {n} 個までです。先にどれかを削除してください。"
 NOTHING_TO_UNDO = "元に戻す操作がありません。先に写真の中のオブジェクトをクリックしてください。"
@@ -403,6 +450,16 @@ MESSAGES = {
     ),
     "These runs cannot be combined, they were learned on {one} and on {other}: choose runs of one base.": (
         "異なるベースモデル（{one} と {other}）で抽出したオブジェクトは組み合わせられません。"
+    ),
+    "With more than {most} objects the background cannot be extracted: switch it off, or mark fewer objects.": (
+        "オブジェクトが {most} 個を超えると背景は抽出できません。背景をオフにするか、オブジェクトを減らしてください。"
+    ),
+    (
+        "Objects that were learned in groups cannot be exported, because other programs apply a LoRA to the whole "
+        "image: extract those that you need, at most eight, in a run of their own."
+    ): (
+        "グループに分けて抽出したオブジェクトは書き出せません（ほかのソフトでは LoRA が画像全体に適用されるためです）。"
+        "必要なオブジェクトを 8 個以内で選び、あらためて抽出してください。"
     ),
     "The same run is given twice: name each run once.": "同じオブジェクトセットが 2 回指定されています。",
     "{folder} is not an exported folder: give a LoRA file, or a folder that export wrote.": (
