@@ -36,6 +36,7 @@ _EXPORTS = {  # name: module that defines it
     "run_extraction": "breakascene.training.loop",
     "Concepts": "breakascene.models.concepts",
     "combine": "breakascene.models.combined",
+    "load_run": "breakascene.models.grouped",
     # Generation
     "GeneratedImage": "breakascene.generation.generate",
     "generate": "breakascene.generation.generate",

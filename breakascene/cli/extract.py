@@ -75,10 +75,9 @@ def extract(
         raise UserError(f"{out} already contains a run: choose another --out, or continue it with --resume.")
     from breakascene.training import checkpoint
 
-    if checkpoint.path_for(out).is_file() and not resume:
-        raise UserError(
-            f"A stopped run lies at {checkpoint.path_for(out)}: continue it with --resume, or delete that file."
-        )
+    if not resume:
+        for stopped in filter(Path.exists, (checkpoint.path_for(out), checkpoint.groups_folder(out))):
+            raise UserError(f"A stopped run lies at {stopped}: continue it with --resume, or delete it.")
     from breakascene.data.image_io import read_photo
     from breakascene.data.mask_files import read_named_mask
     from breakascene.data.scene import load_scene, make_scene
@@ -93,19 +92,23 @@ def extract(
     for sentence in (*check_scene(scene), *scene_advice(scene)):
         print(sentence)
     from breakascene.models.concepts import check_run_folder
+    from breakascene.training.groups import count_groups, groups_of
     from breakascene.training.loop import run_extraction
     from breakascene.training.settings import adapted
     from breakascene.training.settings import preset as preset_settings
 
     check_run_folder(out)
+    if (groups := count_groups(len(scene.concepts))) > 1:
+        groups_of(scene)  # raises UserError before the base loads
     model = open_base(base)
     settings = replace(adapted(preset_settings(preset, model, seed=seed), scene), **changes)
     first, second = settings.steps
-    print(f"Extracting {', '.join(scene.handles)} on {model.name}: {first} + {second} steps.", flush=True)
+    each = f" in each of {groups} groups" if groups > 1 else ""
+    print(f"Extracting {', '.join(scene.handles)} on {model.name}: {first} + {second} steps{each}.", flush=True)
     with stop_on_interrupt() as stopped, step_progress() as report:
         concepts = run_extraction(scene, model, settings, out, report, memory=memory, resume=resume, stop=stopped)
-    if concepts.steps < settings.total:
-        print(f"Stopped after {concepts.steps} of {settings.total} steps. The run is usable; --resume continues it.")
+    if concepts.steps < (total := groups * settings.total):
+        print(f"Stopped after {concepts.steps} of {total} steps. The run is usable; --resume continues it.")
     for sentence in run_advice(concepts):
         print(sentence)
     print(f"{out}: " + ", ".join(f"{h} ({n})" for h, n in zip(concepts.handles, concepts.names, strict=True)))

@@ -83,13 +83,14 @@ def delete_data(
 
     A running studio closes the visitor's sessions too.
     """
+    from breakascene.generation.library import Library
     from breakascene.studio.state import deletion
 
     folders = _sessions_of(visitor, data)
     if not folders:
         raise UserError(f'There are no data of "{visitor[:80]}" in {data}: check the name, or give --data.')
     for folder in folders:
-        deletion.delete_all(folder, "operator")
+        deletion.delete_all(folder, "operator", Library())
     print(f"Deleted the data of {len(folders)} session{'s' * (len(folders) != 1)}.")
 
 

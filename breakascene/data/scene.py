@@ -12,13 +12,13 @@ from PIL import Image
 
 from breakascene.data.consent import Consent
 from breakascene.data.crop import SquareCrop, crop_box, square_box, transparent_crop
-from breakascene.data.handle_names import handles_of
+from breakascene.data.handle_names import MAX_CONCEPTS, handles_of
 from breakascene.data.image_io import Source, read_mask, read_photo
 from breakascene.data.validation import read_json, read_text
 from breakascene.errors import UserError
 from breakascene.files import atomic_folder
 
-MAX_CONCEPTS = 8
+MAX_TOGETHER = 8  # concepts that are extracted together; more are extracted in groups
 MIN_AREA = 0.0005  # fraction of the photo; a smaller mask is less than one cell of the attention maps
 MAX_NAME_LENGTH = 60  # characters
 CONSENT = "consent.json"  # in the folder of a scene
@@ -34,7 +34,7 @@ class Concept:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """An upright RGB photo with one to eight concepts and, optionally, the rest of the photo as the background.
+    """An upright RGB photo with one to sixteen concepts and, optionally, the rest of the photo as the background.
 
     `other_photos` holds further photos of some of the same concepts, which have the same names there. Create scenes
     with make_scene, read_scene or load_scene, which validate them.

@@ -15,6 +15,7 @@ from breakascene.generation.generate import generate
 from breakascene.models import lora
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
+from breakascene.models.grouped import GroupedConcepts
 from breakascene.provenance import audit
 from breakascene.provenance.credentials import png_bytes
 
@@ -122,7 +123,12 @@ def can_open(to: str, base: Base) -> bool:
     return base.family != "toybox" or to in ("kohya", "diffusers")
 
 
-def _check(concepts: Concepts, base: Base, to: str, out: Path) -> None:
+def _check(concepts: Concepts | GroupedConcepts, base: Base, to: str, out: Path) -> None:
+    if isinstance(concepts, GroupedConcepts):
+        raise UserError(
+            "Objects that were learned in groups cannot be exported, because other programs apply a LoRA to the whole "
+            "image: extract those that you need, at most eight, in a run of their own."
+        )
     if to not in TARGETS:
         raise UserError(f'There is no export to "{to}": choose {", ".join(TARGETS[:-1])} or {TARGETS[-1]}.')
     if not can_open(to, base):

@@ -96,6 +96,8 @@ class Concepts:
             raise UserError(f"{folder} is not a run folder: give the folder that extract wrote.")
         try:
             manifest = validation.checked_dict(validation.read_json(folder / "manifest.json"), "its manifest")
+            if "groups" in manifest:
+                raise UserError(f"{folder} has objects that were learned in groups: load it with load_run.")
             if manifest["format"] != FORMAT:
                 raise UserError(f"{folder} was written by another version: update this package, or extract again.")
             handles, names = validation.checked_handles(manifest["handles"], manifest["names"])

@@ -89,7 +89,7 @@ class Endpoints:
     ):
         """Extract the objects under the masks. Yields the progress, and at last the id of the run."""
         job = self.submit_extraction(session, photo, masks, names, background, preset, steps, seed, consent)
-        total = job.details.settings.total
+        total = job.details.total
         for events in _watch(job):
             if events:
                 event = events[-1]

@@ -5,7 +5,7 @@ import gc
 import logging
 import os
 from collections.abc import Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from breakascene.errors import UserError
+from breakascene.generation.library import Library
 from breakascene.studio import api, engine, environment, page, strings
 from breakascene.studio.accounts import Accounts
 from breakascene.studio.folders import require_data_folder
@@ -29,6 +30,7 @@ from breakascene.studio.theme import CSS, THEME
 log = logging.getLogger(__name__)
 
 MAX_WAITING_EVENTS = 100  # of all pages, waiting for their handlers; jobs have their own queue
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 DAY_SECONDS = 24 * 3600
 SWEEP_SECONDS = 600
 MCP_PATH = "/gradio_api/mcp"
@@ -72,9 +74,9 @@ def launch(
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     require_data_folder(folder)
     engine.open_models(base)
-    if host not in ("127.0.0.1", "localhost", "::1") and not accounts and not on_space():
+    if host not in LOCAL_HOSTS and not accounts and not on_space():
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
-    sessions = SessionStore(folder, **limits)
+    sessions = SessionStore(folder, **limits, library=open_library(host))
     job_queue = JobQueue(idle_work=engine.generate_prior_images, quotas=read_quotas(sessions))
     demo = build(sessions, job_queue, accounts)
     engine.start_downloads(sessions.open_photos)
@@ -100,6 +102,14 @@ def launch(
         finally:
             job_queue.close()
     return demo
+
+
+def open_library(host: str) -> Library | None:
+    """The library that visitors share: where the studio serves this machine only, or the folder was chosen for it."""
+    if host in LOCAL_HOSTS and not on_space() or os.environ.get("BREAKASCENE_LIBRARY"):
+        with suppress(UserError):  # no home folder
+            return Library()
+    return None
 
 
 def read_limits() -> dict[str, Any]:

@@ -116,11 +116,11 @@ class Tools:
             return self.endpoints.submit_extraction(session, self.file_of(session, photo), files, *options)
 
         job = await self.call(context, submit)
-        settings, handles = job.details.settings, job.details.names
-        await self.follow(context, job, settings.total)
+        total, handles = job.details.total, job.details.names
+        await self.follow(context, job, total)
         return result({
             "run": job.result, "handles": list(handles), "state": job.state, "step": len(job.events),
-            "total": settings.total, "session": job.owner,
+            "total": total, "session": job.owner,
         })  # fmt: skip
 
     async def generate(

@@ -22,6 +22,7 @@ from breakascene.studio.screens import (
     export,
     extract,
     generate,
+    library,
     models,
     provenance,
     select,
@@ -112,6 +113,7 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue, accounts: Ac
             extract_screen = extract.build(page)
         with gr.Tab(strings.TAB_GENERATE, id="generate") as generate_tab:
             generate_screen = generate.build(page)
+            library.build(page, generate_screen)
             evaluate_screen = evaluate.build(page)
             export_screen = export.build(page)
     provenance.build(page)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import gradio as gr
 
-from breakascene.data.scene import Scene, cutout
+from breakascene.data.scene import MAX_TOGETHER, Scene, cutout
 from breakascene.errors import UserError
 from breakascene.evaluation.advice import scene_advice
 from breakascene.studio import engine, strings
@@ -18,6 +18,7 @@ from breakascene.studio.screens.extraction_job import MAX_STEPS, can_resume, mak
 from breakascene.studio.screens.job_panel import JobPanel
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.session import Session
+from breakascene.training.groups import count_groups
 from breakascene.training.loop import StepEvent
 from breakascene.training.modes import DEFAULT_PRESET
 
@@ -179,7 +180,10 @@ def summary(session: Session) -> str:
         return f'<p class="notice nothing-selected">{text}</p>'
     objects = charts.thumbnails([cutout(scene, i) for i in range(len(scene.handles))], scene.names)
     unfamiliar = "" if engine.is_familiar(scene) else f'<p class="notice">{strings.UNFAMILIAR_PHOTO}</p>'
-    return f'<p class="hint">{strings.EXTRACT_INFO}</p>{objects}{unfamiliar}{charts.notices(scene_advice(scene))}'
+    count = count_groups(len(scene.concepts))
+    groups = strings.GROUPS_INFO.format(most=MAX_TOGETHER, count=count) if count > 1 else ""
+    info = f'<p class="hint">{" ".join([strings.EXTRACT_INFO, groups]).strip()}</p>'
+    return f"{info}{objects}{unfamiliar}{charts.notices(scene_advice(scene))}"
 
 
 def scene_of(session: Session) -> Scene | None:
@@ -208,5 +212,9 @@ def describe(job: Job) -> str:
     if last.step == job.details.settings.steps[0] < last.total:
         return charts.bar(share, strings.GENERATING_PRIOR)
     note = f'<p class="notice">{strings.MEMORY_MODE_CHANGED}</p>' if last.memory and last.memory.after else ""
+    text = strings.PHASE[last.phase]
+    if (groups := job.details.groups) > 1:
+        number = (last.step - 1) // job.details.settings.total + 1
+        text = strings.GROUP.format(n=number, count=groups, phase=text)
     time_left = strings.TIME_LEFT.format(left=strings.format_duration(last.seconds_left))
-    return charts.bar(share, strings.PHASE[last.phase], time_left) + note
+    return charts.bar(share, text, time_left) + note

@@ -15,11 +15,13 @@ from gradio.utils import get_upload_folder
 
 from breakascene.data import validation
 from breakascene.files import atomic_file
+from breakascene.generation.library import Library
 from breakascene.provenance import audit
 from breakascene.studio.state.run_store import RunStore
 
 MARK = ".deleted"  # suffix of the file beside the folder of a session
 UPLOADS = "uploads.txt"  # paths of the files that the visitor uploaded, one a line
+SHARED = "shared.txt"  # ids of the runs that the visitor added to the library, one a line
 DERIVED = ("*.zip", "contact-sheet.png", "mask.png", "view.jpg", "found/*", "mcp/*")  # made of photos and images
 
 
@@ -47,18 +49,23 @@ def unmark(folder: Path) -> None:
     _mark_of(folder).unlink(missing_ok=True)
 
 
-def delete_all(folder: Path, reason: str) -> None:
+def delete_all(folder: Path, reason: str, library: Library | None = None) -> None:
     """Delete the folder of a session with all copies of its files, and log the hashes of what was in it.
 
     Args:
         folder: The session's.
         reason: "visitor", "unused", "operator" and the like, for the log.
+        library: The runs that the visitor added to it are removed from it; None leaves them there.
     """
     runs, images = RunStore(folder).list(), sorted(folder.glob("pictures/*.png"))
     contents = _hashes([run.folder for run in runs], images)
     if folder.is_dir() and (any(contents.values()) or _uploads(folder)):
         audit.record("delete", session=session_id(folder.name), reason=reason, **contents)
     mark(folder)
+    shared = _lines(folder / SHARED)
+    for entry in library.entries() if library and shared else []:
+        if entry.id in shared:
+            library.remove(entry)
     _delete_copies([path for path in folder.rglob("*") if path.is_file()], _uploads(folder))
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -98,17 +105,31 @@ def note_uploads(folder: Path, values: Iterable) -> None:
     paths = {value for value in values if isinstance(value, str) and value.startswith(uploads)}
     if not paths:
         return
-    if new := sorted(paths - set(map(str, _uploads(folder)))):
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / UPLOADS, "a", encoding="utf-8") as file:
-            file.writelines(f"{path}\n" for path in new)
+    _add_lines(folder / UPLOADS, sorted(paths))
+
+
+def note_shared(folder: Path, run_id: str) -> None:
+    """Note a run that the visitor added to the library, so that it can be deleted."""
+    _add_lines(folder / SHARED, [run_id])
+
+
+def _add_lines(file: Path, lines: Iterable[str]) -> None:
+    known = _lines(file)
+    if new := [line for line in lines if line not in known]:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(file, "a", encoding="utf-8") as out:
+            out.writelines(f"{line}\n" for line in new)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
 
 
 def _uploads(folder: Path) -> list[Path]:
-    try:
-        return [Path(line) for line in (folder / UPLOADS).read_text(encoding="utf-8").splitlines()]
-    except OSError:
-        return []
+    return list(map(Path, _lines(folder / UPLOADS)))
 
 
 def _delete_copies(files: Iterable[Path], uploads: Iterable[Path] = ()) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
+from breakascene.generation.library import Library
 from breakascene.studio import strings
 from breakascene.studio.jobs import Job
 from breakascene.studio.state import deletion
@@ -108,6 +109,7 @@ class SessionStore:
         keep_data_seconds: How long runs and images are kept, also those of sessions in use; None keeps them.
         visitor_bytes: Memory for the photo, masks and undo steps of one visitor.
         all_bytes: The same for all visitors.
+        library: The library that all visitors share; None for none.
     """
 
     def __init__(
@@ -117,10 +119,11 @@ class SessionStore:
         keep_data_seconds: float | None = None,
         visitor_bytes: int = DEFAULT_VISITOR_BYTES,
         all_bytes: int = DEFAULT_ALL_BYTES,
+        library: Library | None = None,
     ):
         self.folder = Path(folder).absolute()
         self.keep_seconds, self.keep_data_seconds = keep_seconds, keep_data_seconds
-        self.visitor_bytes, self.all_bytes = visitor_bytes, all_bytes
+        self.visitor_bytes, self.all_bytes, self.library = visitor_bytes, all_bytes, library
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
 
@@ -223,7 +226,7 @@ class SessionStore:
             if job is not None:
                 with job.changed:
                     job.changed.wait_for(lambda job=job: job.ended, timeout)
-        deletion.delete_all(session.folder, "visitor")
+        deletion.delete_all(session.folder, "visitor", self.library)
         self.finish_deletions()
 
     def finish_deletions(self) -> None:
@@ -234,7 +237,7 @@ class SessionStore:
                 session.stop_jobs()
             if session is None or not session.busy():
                 if folder.is_dir():
-                    deletion.delete_all(folder, "visitor")
+                    deletion.delete_all(folder, "visitor", self.library)
                 with self._lock:
                     self._sessions.pop(folder.name, None)
                 deletion.unmark(folder)

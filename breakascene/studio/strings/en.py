@@ -157,6 +157,11 @@ JOB_KINDS = {"extract": "Extraction", "generate": "Images", "evaluate": "Evaluat
 QUEUE_POSITION = "number {n} in the queue"
 STARTS_IN = "starts in {time}"
 PHASE = {1: "Phase 1: training the handles", 2: "Phase 2: training the handles and the model"}
+GROUP = "Group {n} of {count}. {phase}"
+GROUPS_INFO = (
+    "More than {most} objects are extracted in groups of neighbors, here {count}, one after the other, "
+    "and are then used as one object set."
+)
 GENERATING_PRIOR = "Preparing phase 2: generating reference images…"
 TIME_LEFT = "{left} left"
 MINUTES, SECONDS = "about {n} min", "about {n} s"
@@ -304,6 +309,16 @@ USE_SEED = "Use this seed"
 USE_SETTINGS = "Use all settings"
 DOWNLOAD_FAVORITES = "Download favorites (zip)"
 DOWNLOAD_ALL = "Download all (zip)"
+LIBRARY = "Library of this machine"
+LIBRARY_INFO = (
+    "Object sets that are kept for all sessions, and for the command line. Select one to use it here. "
+    "Name and tags are those given below, under “Object sets”."
+)
+LIBRARY_SEARCH = "Search names, objects and tags"
+LIBRARY_ADD = "Add this object set"
+LIBRARY_ADDED = "“{name}” is in the library."
+LIBRARY_EMPTY = "The library is empty: add an object set."
+LIBRARY_NOTHING = "No object set has all of these words."
 OBJECT_SETS = "Object sets: name, export, import, delete"
 OPEN_PHOTO = "Open photo in step 1"
 SET_NAME = "Name"

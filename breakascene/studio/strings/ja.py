@@ -155,6 +155,11 @@ JOB_KINDS = {"extract": "抽出", "generate": "画像", "evaluate": "評価"}
 QUEUE_POSITION = "待ち順 {n} 番目"
 STARTS_IN = "開始まで{time}"
 PHASE = {1: "第 1 段階：ハンドルを学習しています", 2: "第 2 段階：ハンドルとモデルを学習しています"}
+GROUP = "グループ {n} / {count}、{phase}"
+GROUPS_INFO = (
+    "オブジェクトが {most} 個を超えるため、近くにあるもの同士 {count} グループに分けて順に抽出し、"
+    "1 つのオブジェクトセットとして使えるようにします。"
+)
 GENERATING_PRIOR = "第 2 段階の準備：参照画像を生成しています…"
 TIME_LEFT = "残り{left}"
 MINUTES, SECONDS = "約 {n} 分", "約 {n} 秒"
@@ -313,6 +318,16 @@ USE_SEED = "このシードを使う"
 USE_SETTINGS = "すべての設定を使う"
 DOWNLOAD_FAVORITES = "お気に入りを保存（zip）"
 DOWNLOAD_ALL = "すべて保存（zip）"
+LIBRARY = "このマシンのライブラリ"
+LIBRARY_INFO = (
+    "どのセッションからも、コマンドラインからも使えるオブジェクトセットです。選択すると、ここで使えるようになります。"
+    "名前とタグは下の「オブジェクトセット」で付けられます。"
+)
+LIBRARY_SEARCH = "名前・オブジェクト・タグで検索"
+LIBRARY_ADD = "このセットを追加"
+LIBRARY_ADDED = "「{name}」をライブラリに追加しました。"
+LIBRARY_EMPTY = "ライブラリは空です。オブジェクトセットを追加してください。"
+LIBRARY_NOTHING = "すべての語に一致するオブジェクトセットはありません。"
 OBJECT_SETS = "オブジェクトセット：名前・書き出し・読み込み・削除"
 OPEN_PHOTO = "写真を 1 で開く"
 SET_NAME = "名前"
@@ -545,6 +560,16 @@ MESSAGES = {
     ),
     "These runs cannot be combined, they were learned on {one} and on {other}: choose runs of one base.": (
         "異なるベースモデル（{one} と {other}）で抽出したオブジェクトは組み合わせられません。"
+    ),
+    "With more than {most} objects the background cannot be extracted: switch it off, or mark fewer objects.": (
+        "オブジェクトが {most} 個を超えると背景は抽出できません。背景をオフにするか、オブジェクトを減らしてください。"
+    ),
+    (
+        "Objects that were learned in groups cannot be exported, because other programs apply a LoRA to the whole "
+        "image: extract those that you need, at most eight, in a run of their own."
+    ): (
+        "グループに分けて抽出したオブジェクトは書き出せません（ほかのソフトでは LoRA が画像全体に適用されるためです）。"
+        "必要なオブジェクトを 8 個以内で選び、あらためて抽出してください。"
     ),
     "The same run is given twice: name each run once.": "同じオブジェクトセットが 2 回指定されています。",
     "{folder} is not an exported folder: give a LoRA file, or a folder that export wrote.": (
