@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from breakascene.cli.app import app
 from breakascene.errors import UserError
 from breakascene.generation.generate import GeneratedImage, save_image
+from breakascene.generation.library import Library
 from breakascene.models.concepts import Concepts
 from breakascene.provenance import audit
 from breakascene.provenance.audit_check import entries, verify
@@ -58,7 +59,7 @@ def sessions(tmp_path):
 def fill(session, run, scene, cache):
     """Give a session what a visitor leaves: an upload, a run, an image, its copies, a zip, a waiting run."""
     upload = cache / ("0" * 64) / "me.jpg"
-    upload.parent.mkdir(parents=True)
+    upload.parent.mkdir(parents=True, exist_ok=True)
     upload.write_bytes(b"a photo")
     with acting(session, [str(upload), "a prompt"]):
         copy = shutil.copytree(run, session.runs.runs_folder / "run-id")
@@ -91,6 +92,20 @@ def test_deleting_a_session_removes_everything_and_leaves_hashes(sessions, run, 
     assert deleted["photos"] == [scene.photo_hash] and deleted["runs"] == [Concepts.load(run).id]
     assert {entry["session"] for entry in entries(log)} == {deletion.session_id(session.token)}
     assert session.token not in (log / audit.LOG).read_text() and verify(log).faults == ()
+
+
+def test_runs_that_the_visitor_shared_are_deleted_from_the_library(tmp_path, run, scene, cache):
+    library = Library(tmp_path / "library")
+    sessions = SessionStore(tmp_path / "data", library=library)
+    session, other = sessions.open(None), sessions.open(None)
+    fill(session, run, scene, cache)
+    library.add(run)
+    fill(other, run, scene, cache)
+    sessions.delete(other)  # which has not shared it
+    assert len(library.entries()) == 1
+    deletion.note_shared(session.folder, library.entries()[0].id)
+    sessions.delete(session)
+    assert not library.entries()
 
 
 def test_a_job_that_runs_on_leaves_nothing_behind(sessions, run, scene, cache, log):
