@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from breakascene.errors import UserError
-from breakascene.studio import api, engine, environment, page, strings
+from breakascene.studio import api, bases, engine, environment, page, strings
 from breakascene.studio.folders import require_data_folder
 from breakascene.studio.jobs import JobQueue
 from breakascene.studio.language import language_middleware
@@ -27,6 +27,7 @@ from breakascene.studio.theme import CSS, THEME
 log = logging.getLogger(__name__)
 
 MAX_WAITING_EVENTS = 100  # of all pages, waiting for their handlers; jobs have their own queue
+LOCAL = ("127.0.0.1", "localhost", "::1")
 DAY_SECONDS = 24 * 3600
 SWEEP_SECONDS = 600
 MCP_PATH = "/gradio_api/mcp"
@@ -68,7 +69,9 @@ def launch(
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     require_data_folder(folder)
     engine.open_models(base)
-    if host not in ("127.0.0.1", "localhost", "::1") and not login and not on_space():
+    own_machine = host in LOCAL and not login and not on_space()
+    bases.configure(own_machine)
+    if host not in LOCAL and not login and not on_space():
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
     sessions = SessionStore(folder, **limits)
     job_queue = JobQueue(idle_work=engine.generate_prior_images)
