@@ -37,11 +37,13 @@ from breakascene.training.prior import prior_latents
 from breakascene.training.settings import preset
 
 ROOT = Path(__file__).parents[2]
-# app.py with frequent checkpoints, so that a short extraction has one
+# app.py with frequent checkpoints, so that a short extraction has one, and a short comparison after it
 START = """
 import runpy
+from breakascene.evaluation import verdict
 from breakascene.studio import engine
 engine.SAVE_EVERY = 10
+verdict.IMAGES, verdict.NUM_INFERENCE_STEPS = 1, 2
 runpy.run_path("app.py", run_name="__main__")
 """
 
