@@ -32,7 +32,7 @@ from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
-from breakascene.studio import real_models, timing
+from breakascene.studio import real_models, strings, timing
 from breakascene.studio.timing import RunTimer, Times
 from breakascene.toybox.judge import Judge, load_judge
 from breakascene.training import memory
@@ -257,7 +257,7 @@ def generate(
 
 
 @on_gpu(EVALUATION_SECONDS)
-def evaluate(run: Path, title: str, out: Path, stop_file: Path) -> Iterator[tuple[int, int, str]]:
+def evaluate(run: Path, title: str, out: Path, stop_file: Path, language: str = "en") -> Iterator[tuple[int, int, str]]:
     """Evaluate a run folder into the folder `out`; nothing is written if `stop_file` exists before the end."""
     toybox = base().family == "toybox"
     judges = load_judges(base().family, base().device, download=False)
@@ -267,7 +267,10 @@ def evaluate(run: Path, title: str, out: Path, stop_file: Path) -> Iterator[tupl
     # The figures of the toybox are those of its own segmenter
     finder = Segmenter.load("toybox") if toybox else segmenter()
     finder.sam.to(base().device)  # on a ZeroGPU Space only this process has the GPU
-    for event in report.write([run], base(), out, judges, finder, titles=[title]):
+    with strings.use_language(language):
+        texts = {"texts": strings.REPORT, "language": language}
+        judges = replace(judges, notes=tuple(map(strings.translate, judges.notes)))
+    for event in report.write([run], base(), out, judges, finder, titles=[title], **texts):
         yield event
         if stop_file.exists():
             return

@@ -225,6 +225,7 @@ def gradio_notices() -> dict[str, str]:
         "This application is currently busy": strings.QUEUE_FULL,
         "Connection": strings.NO_RESPONSE,  # to the server was lost, or errored out
         "File(s) exceed": strings.FILE_TOO_LARGE.format(most=MAX_UPLOAD),
+        "Invalid file type": strings.WRONG_FILE_TYPE,
     }
 
 

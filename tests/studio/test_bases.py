@@ -91,7 +91,8 @@ def test_a_base_of_the_hub_is_downloaded_with_progress_and_then_used(opened, que
         thread.join(120)
     assert job.result == opened.name
     assert bases.change().state == bases.DONE and bases.change().done == 1 and switched.is_set()
-    assert engine.base().name == "someone/model" and bases.choices()[0].name == opened.name  # the way back
+    assert [choice.name for choice in bases.choices()] == ["someone/model", opened.name]  # and there is a way back
+    assert engine.base().name == "someone/model"
     assert bases.is_here("someone/model") and not base_chooser.status()
 
 

@@ -1,5 +1,7 @@
 """UI texts in English, one name for each: plain product words, and errors that say what to do."""
 
+from breakascene.evaluation.report_texts import TEXTS as REPORT  # noqa: F401, the report is part of the studio
+
 TAGLINE = "Select objects in one photo, extract them, and generate images of them in new scenes."
 
 # Base model
@@ -373,6 +375,7 @@ NO_SELECTION = "No object is selected yet: click one in the photo first."
 NO_MASK = "There is no mask to change yet: click the object first."
 NO_SMALLER = "There is no smaller area to select: choose “Exclude” and click the part to remove."
 NO_LARGER = "There is no larger area to select: choose “Include” and click the missing part."
+WRONG_FILE_TYPE = "This kind of file cannot be opened here: choose one of the kinds that the field names."
 BASE_NOT_ALLOWED = "The base model {name} cannot be chosen here: choose one of the list."
 BASE_IN_USE = "The base model {name} is in use already: choose another one."
 BASE_CHANGING = "The base model is being changed: try again in a minute."

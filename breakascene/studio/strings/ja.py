@@ -347,6 +347,30 @@ METRICS = {
     "prompt": ("プロンプトとの一致度（最大 1）", False),
 }
 TABLE_METRIC, TABLE_RESULT = "指標", "結果"
+REPORT = {  # the page of a report that is downloaded
+    "title": "評価",
+    "models": "各値には、測定に使ったモデルを添えています。",
+    "run": "オブジェクトセット",
+    "judge": "トイボックスの判定モデル",
+    "metrics": {
+        "prompt": "プロンプトとの一致度",
+        "identity": "写真との類似度",
+        "right": "正しく認識された割合（1 個）",
+        "together_right": "すべて正しく認識された割合（複数）",
+        "place": "正しい場所と認識された割合",
+        "mixed": "別のオブジェクトと混同された割合",
+    },
+    "confusion": "認識結果の表",
+    "concept": "オブジェクト",
+    "photo": "マスクを重ねた写真",
+    "losses": "学習の損失",
+    "steps": "{base} で {steps} ステップ。{settings}",
+    "prompt": "プロンプトとの一致度 {value:.2f}",
+    "identity": "{handle} の類似度 {value:.2f}",
+    "recognized": "{handle} の類似度 {value:.2f}、認識結果：{name}",
+    "place": "正しい場所と認識されました",
+    "no place": "正しい場所と認識されませんでした",
+}
 MEASURED_BY, TOYBOX_JUDGE = "{metric}（測定：{model}）", "トイボックスの判定モデル"
 CONFUSION = "各オブジェクトの認識結果："
 CONFUSION_REQUESTED = "指定"
@@ -385,6 +409,7 @@ NO_SELECTION = "オブジェクトが選択されていません。先に写真�
 NO_MASK = "変更するマスクがありません。先にオブジェクトをクリックしてください。"
 NO_SMALLER = "これより狭い範囲はありません。「除外」で不要な部分をクリックしてください。"
 NO_LARGER = "これより広い範囲はありません。「含める」で足りない部分をクリックしてください。"
+WRONG_FILE_TYPE = "この種類のファイルはここでは開けません。対応する種類のファイルを選んでください。"
 BASE_NOT_ALLOWED = "ベースモデル {name} はここでは選べません。一覧から選んでください。"
 BASE_IN_USE = "ベースモデル {name} はすでに使用中です。別のモデルを選んでください。"
 BASE_CHANGING = "ベースモデルを変更しています。しばらくしてからもう一度お試しください。"
