@@ -29,11 +29,12 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_cache(tmp_path_factory):
-    """One cache folder for all workers, so that the prior images of a base are generated once."""
+    """One cache folder for all workers, so that prior images are made once, and a library apart from the user's."""
     base_temp = tmp_path_factory.getbasetemp()
     folder = (base_temp.parent if "PYTEST_XDIST_WORKER" in os.environ else base_temp) / "cache"
     folder.mkdir(exist_ok=True)
     os.environ["BREAKASCENE_CACHE"] = str(folder)
+    os.environ["BREAKASCENE_LIBRARY"] = str(tmp_path_factory.mktemp("library"))
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
 from breakascene.models.base import Base
 from breakascene.models.combined import combine
-from breakascene.models.concepts import Concepts
+from breakascene.models.grouped import load_run
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
@@ -36,6 +36,7 @@ from breakascene.studio import real_models, strings, timing
 from breakascene.studio.timing import RunTimer, Times
 from breakascene.toybox.judge import Judge, load_judge
 from breakascene.training import memory
+from breakascene.training.groups import count_groups
 from breakascene.training.loop import StepEvent
 from breakascene.training.loop import extract as train
 from breakascene.training.modes import PRESET_NAMES
@@ -69,26 +70,27 @@ def zero_gpu() -> bool:
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
-def extraction_seconds(settings: Settings) -> int:
+def extraction_seconds(settings: Settings, objects: int = 2) -> int:
     """How long a run needs the GPU, with a reserve of a third."""
-    return round(TRANSFER_SECONDS + 4 / 3 * (expected_seconds(settings) or _default_seconds(settings)))
+    seconds = expected_seconds(settings, objects) or _default_seconds(settings, objects)
+    return round(TRANSFER_SECONDS + 4 / 3 * seconds)
 
 
-def _default_seconds(settings: Settings) -> float:
+def _default_seconds(settings: Settings, objects: int) -> float:
     image_seconds = DEFAULT_IMAGE_SECONDS[base().family]
-    return sum(
+    return count_groups(objects) * sum(
         steps * (DEFAULT_STEP_SECONDS + image_seconds * timing.images_per_step(settings, phase))
         for phase, steps in enumerate(settings.steps, 1)
     )
 
 
-def fits(settings: Settings) -> bool:
+def fits(settings: Settings, objects: int = 2) -> bool:
     """Whether the GPU is available for as long as the run takes; only a ZeroGPU Space has a limit."""
-    return not zero_gpu() or extraction_seconds(settings) <= MAX_SECONDS
+    return not zero_gpu() or extraction_seconds(settings, objects) <= MAX_SECONDS
 
 
 def _extraction_lease(scene: Scene, settings: Settings, *_) -> int:
-    return min(MAX_SECONDS, extraction_seconds(settings))
+    return min(MAX_SECONDS, extraction_seconds(settings, len(scene.concepts)))
 
 
 def _generation_lease(
@@ -248,7 +250,7 @@ def generate(
 
     options["on_preview"] = save_preview if live_image else None
     options["loras"] = [load_lora(file, base(), scale) for file, scale in loras]
-    loaded = [Concepts.load(run) for run in runs]
+    loaded = [load_run(run) for run in runs]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0]
     for image in generate_images(base(), concepts, prompts, **options):
         yield image
@@ -280,9 +282,9 @@ def evaluate(run: Path, title: str, out: Path, stop_file: Path, language: str = 
 def compare(run: Path, scene: Scene) -> list[Verdict]:
     """Compare images of the run's objects with the photo. Only on the toybox are the verdicts calibrated."""
     if not is_toybox():
-        return verdict.compare(base(), Concepts.load(run), scene, None, segmenter())
+        return verdict.compare(base(), load_run(run), scene, None, segmenter())
     extractor, finder = load_feature_extractor(device=base().device), Segmenter.load("toybox")
-    return verdict.compare(base(), Concepts.load(run), scene, extractor, finder, is_familiar(scene))
+    return verdict.compare(base(), load_run(run), scene, extractor, finder, is_familiar(scene))
 
 
 def is_familiar(scene: Scene) -> bool:
@@ -311,7 +313,7 @@ def record_images(pixel_steps: float, seconds: float) -> None:
 @on_gpu(EXPORT_SECONDS)
 def export(run: Path, to: str, out: Path) -> Exported:
     """Export a run folder to another program, into the new folder `out`."""
-    return export_concepts(Concepts.load(run), base(), to, out)
+    return export_concepts(load_run(run), base(), to, out)
 
 
 def export_programs() -> list[str]:

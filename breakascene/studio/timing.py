@@ -12,6 +12,7 @@ import torch
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.paths import cache_folder
+from breakascene.training.groups import count_groups
 from breakascene.training.loop import StepEvent
 from breakascene.training.settings import Settings
 
@@ -50,7 +51,7 @@ class Times:
                 if forward is None:
                     return None
                 step_seconds = STEP_COST[settings.train_all_weights and phase == 2] * forward
-            seconds += steps * step_seconds
+            seconds += count_groups(objects) * steps * step_seconds
         return seconds
 
     def learn(self, run: "RunTimer") -> None:
@@ -93,7 +94,7 @@ class RunTimer:
 
     @property
     def complete(self) -> bool:
-        return sum(map(len, self.steps.values())) == self.settings.total
+        return sum(map(len, self.steps.values())) == count_groups(self.objects) * self.settings.total
 
 
 def images_per_step(settings: Settings, phase: int) -> int:

@@ -76,15 +76,15 @@ def test_brush_and_eraser_edit_a_mask_that_clicks_then_extend(clicked, segmenter
         selections.paint(Selection(clicked.photo), [(5, 5)], 8, "erase")
 
 
-def test_eight_objects_fit_and_a_ninth_is_refused(sample):
+def test_sixteen_objects_fit_and_one_more_is_refused(sample):
     selection = Selection(sample.photo)
-    for _ in range(7):
+    for _ in range(15):
         selection = selections.add_object(selection)
-    with pytest.raises(UserError, match="up to 8 objects: remove one first"):
+    with pytest.raises(UserError, match="up to 16 objects: remove one first"):
         selections.add_object(selection)
     for i, concept in enumerate(sample.concepts):  # proposals go to the objects without a mask
         selection = selections.add_object(selection, SelectedObject(mask=concept.mask))
-        assert len(selection.objects) == 8 and selection.active == i
+        assert len(selection.objects) == 16 and selection.active == i
     with pytest.raises(UserError, match="already selected: choose another"):
         selections.add_object(selection, SelectedObject(mask=sample.concepts[0].mask))
 

@@ -52,17 +52,16 @@ def curves(events: Sequence[StepEvent]) -> str:
     names = [name for name in strings.LOSSES if any(event.losses.get(name) for event in events)]
     total = events[-1].total
     lines = {name: _smooth([event.losses[name] for event in events if name in event.losses]) for name in names}
-    xs = [event.step / total * WIDTH for event in events]
+    xs = {name: [event.step / total * WIDTH for event in events if name in event.losses] for name in names}
     paths, legend = [], []
     for i, name in enumerate(names):
-        start = len(events) - len(lines[name])  # the prior loss begins with phase 2
         sampled = np.unique(np.linspace(0, len(lines[name]) - 1, MAX_POINTS).round().astype(int))
         heights = [HEIGHT - value / max(lines[name]) * (HEIGHT - 6) for value in lines[name]]
-        points = " ".join(f"{xs[start + j]:.1f},{heights[j]:.1f}" for j in sampled)
+        points = " ".join(f"{xs[name][j]:.1f},{heights[j]:.1f}" for j in sampled)
         paths.append(f'<polyline class="curve curve-{i}" points="{points}"/>')
         value = lines[name][-1]
         legend.append(f'<span class="key key-{i}">{escape(strings.LOSSES[name])} <b>{value:.3f}</b></span>')
-    phase_2 = next((x for x, event in zip(xs, events, strict=True) if event.phase == 2), None)
+    phase_2 = next((event.step / total * WIDTH for event in events if event.phase == 2), None)
     phase = (
         "" if phase_2 is None else f'<line class="phase" x1="{phase_2:.1f}" x2="{phase_2:.1f}" y1="0" y2="{HEIGHT}"/>'
     )
@@ -82,7 +81,9 @@ def strips(names: dict[str, str], square: np.ndarray, events: Sequence[StepEvent
         names: Handle -> name.
         square: (size, size, 3) uint8, the crop that the model is trained on.
     """
-    maps = next((event.maps for event in reversed(events) if event.maps), None) or {}
+    maps = {}  # the latest of each handle; those of a group show its own only
+    for event in events:
+        maps |= event.maps or {}
     rows = []
     for handle, name in names.items():
         previews = [event.previews[handle] for event in events if event.previews and handle in event.previews]

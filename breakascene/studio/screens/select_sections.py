@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from breakascene.data.scene import MAX_CONCEPTS
+from breakascene.rendering.palette import PALETTE
 from breakascene.studio import strings
 from breakascene.studio.screens import charts
 from breakascene.studio.screens.events import PageContext
@@ -189,7 +190,8 @@ def build_mask_exchange(page: PageContext) -> gr.UploadButton:
 def build_object(index: int) -> tuple[gr.Row, gr.Button, gr.Textbox, gr.Button]:
     """One row of the list: the object's number, its name, and a button that removes it."""
     with gr.Row(visible=index == 0, elem_classes="object-row", equal_height=True) as row:
-        number = gr.Button(f"{index + 1}", min_width=44, scale=0, elem_classes=["number", f"number-{index}"])
+        color = f"number-{index % len(PALETTE)}"
+        number = gr.Button(f"{index + 1}", min_width=44, scale=0, elem_classes=["number", color])
         name = gr.Textbox(
             placeholder=strings.NAME_HINT if index == 0 else "", show_label=False, container=False,
             min_width=120, max_lines=1, max_length=MAX_NAME, elem_id=f"name-{index}", scale=5,
