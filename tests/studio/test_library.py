@@ -54,7 +54,7 @@ def test_runs_are_shown_with_their_objects_and_found_by_words(library, tmp_path)
         if hasattr(updates[screen.runs].value, "root")
         else [(item["image"]["path"], item["caption"]) for item in updates[screen.runs].value]
     )
-    assert caption == "Shelf · blue" and Image.open(image).size == (3 * 96, 96)
+    assert caption == "Shelf · blue" and Image.open(image).size == (2 * 96, 2 * 96)
     assert Path(image).stem == library.entries()[0].id and not updates[screen.note].visible
     updates = screen.show(session, "teapot")
     assert not updates[screen.runs].visible and updates[screen.note].value == strings.LIBRARY_NOTHING

@@ -1,5 +1,6 @@
 """In step 3: the library of this machine, from which object sets are opened, and to which they are added."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from breakascene.studio.screens.generate import GenerateScreen
 from breakascene.studio.state.session import Session
 
 MAX_SHOWN = 60  # runs; more are found by searching
-COLUMNS = 4  # of the cut-outs in the image of a run
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,13 @@ def build(page: PageContext, generate: GenerateScreen) -> LibraryScreen | None:
         return None
     with gr.Accordion(strings.LIBRARY, open=False, elem_id="library") as section:
         gr.Markdown(strings.LIBRARY_INFO, elem_classes="hint")
-        with gr.Row(equal_height=True):
-            search = gr.Textbox(label=strings.LIBRARY_SEARCH, max_lines=1, scale=3, elem_id="library-search")
-            add = gr.Button(strings.LIBRARY_ADD, size="sm", scale=1, min_width=160, elem_id="library-add")
+        search = gr.Textbox(label=strings.LIBRARY_SEARCH, max_lines=1, elem_id="library-search")
         note = gr.Markdown(visible=False, elem_classes="hint", elem_id="library-note")
         runs = gr.Gallery(
-            columns=[2, 3, 4], show_label=False, height="auto", object_fit="contain", interactive=False,
+            columns=4, show_label=False, height="auto", object_fit="contain", interactive=False,
             allow_preview=False, buttons=[], elem_id="library-runs",
         )  # fmt: skip
+        add = gr.Button(strings.LIBRARY_ADD, size="sm", elem_id="library-add")
     screen = LibraryScreen(library, search, runs, note)
 
     def add_run(session: Session, text: str) -> Updates:
@@ -88,8 +87,8 @@ def caption(entry: Entry) -> str:
 
 
 def collage(files: list[Path]) -> Image.Image:
-    """The cut-outs of a run in rows."""
-    columns = min(COLUMNS, len(files))
+    """The cut-outs of a run in a grid."""
+    columns = math.ceil(math.sqrt(len(files)))
     image = Image.new("RGBA", (columns * THUMBNAIL_SIZE, -(-len(files) // columns) * THUMBNAIL_SIZE))
     for i, file in enumerate(files):
         with Image.open(file) as cutout:
