@@ -1,12 +1,14 @@
 """In step 3: the library of this machine, from which object sets are opened, and to which they are added."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 from PIL import Image
 
+from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation.library import THUMBNAIL_SIZE, Entry, Library
 from breakascene.studio import engine, strings
@@ -30,7 +32,10 @@ class LibraryScreen:
 
     def show(self, session: Session, search: str = "") -> Updates:
         entries = self.library.entries(search or "")
-        images = [(str(self._image(session, entry)), caption(entry)) for entry in entries[:MAX_SHOWN]]
+        images = []
+        for entry in entries[:MAX_SHOWN]:
+            with suppress(UserError):  # a run whose photo is damaged, or which was removed meanwhile
+                images.append((str(self._image(session, entry)), caption(entry)))
         text = strings.LIBRARY_NOTHING if search else strings.LIBRARY_EMPTY
         return {
             self.runs: gr.Gallery(images, visible=bool(images), selected_index=None),
