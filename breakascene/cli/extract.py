@@ -45,6 +45,19 @@ def extract(
         ),
     ] = "auto",
     seed: SeedOption = 0,
+    person: Annotated[
+        bool | None,
+        typer.Option(
+            "--person/--no-person",
+            help="Whether the photo shows a person or a brand; else faces are looked for.",
+            show_default=False,
+        ),
+    ] = None,
+    agreed_by: Annotated[str, typer.Option(help="Who agreed, if a person or a brand is shown.")] = "",
+    agreed_to: Annotated[str, typer.Option(help="To what they agreed, such as advertising.")] = "",
+    agreed_until: Annotated[
+        str, typer.Option(metavar="YYYY-MM-DD", help="The last day on which they agree; then nothing is drawn.")
+    ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
 ):
     """Extract the objects of a photo: each gets a handle (<asset0>, …) for prompts. Ctrl-C keeps the progress."""
@@ -54,6 +67,9 @@ def extract(
         if first < 0 or second < 0 or first + second == 0:
             raise UserError("--steps needs two numbers of at least 0 that are not both 0, such as 400,400.")
         changes["steps"] = (first, second)
+    from breakascene.data.consent import declare_consent
+
+    consent = declare_consent(person, agreed_by, agreed_to, agreed_until)
     require_writable(out, "folder")
     if (out / "manifest.json").is_file() and not resume:
         raise UserError(f"{out} already contains a run: choose another --out, or continue it with --resume.")
@@ -66,13 +82,14 @@ def extract(
     from breakascene.data.mask_files import read_named_mask
     from breakascene.data.scene import load_scene, make_scene
     from breakascene.evaluation.advice import run_advice, scene_advice
+    from breakascene.provenance.consent import check_scene
 
     other_photos = [load_scene(folder) for folder in also or []]
     image = read_photo(photo)
     named = [pair for text in mask or [] for pair in read_named_mask(*parse_mask(text), image, photo.name)]
     names, masks = [name for name, _ in named], [array for _, array in named]
-    scene = make_scene(image, masks, names, background, other_photos)
-    for sentence in scene_advice(scene):
+    scene = make_scene(image, masks, names, background, other_photos, consent)
+    for sentence in (*check_scene(scene), *scene_advice(scene)):
         print(sentence)
     from breakascene.models.concepts import check_run_folder
     from breakascene.training.groups import count_groups, groups_of

@@ -16,6 +16,7 @@ from breakascene.models import lora
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.grouped import GroupedConcepts
+from breakascene.provenance import audit
 from breakascene.provenance.credentials import png_bytes
 
 TARGETS = tuple(readme.PROGRAMS)
@@ -81,6 +82,9 @@ def export(
     metadata = {"format": "pt"}
     if to != "diffusers":
         metadata |= kohya.metadata(base, concepts, title, tensors, images[0].image)
+    pictures = [png_bytes(image.image, photo=concepts.photo) for image in images]
+    hashes = [audit.hash_of_bytes(picture) for picture in pictures]
+    audit.record("export", run=concepts.id, photo=concepts.photo, program=to, images=hashes)
     try:
         with atomic_folder(out) as draft:
             save_file(tensors, draft / f"{title}.safetensors", metadata)
@@ -92,8 +96,8 @@ def export(
                 values = embeddings.state_dict(base, embedding, key)
                 save_file(values, draft / "embeddings" / f"{name}.safetensors", {"format": "pt"})
             (draft / "images").mkdir()
-            for i, image in enumerate(images):
-                (draft / "images" / f"{i}.png").write_bytes(png_bytes(image.image, photo=concepts.photo))
+            for i, picture in enumerate(pictures):
+                (draft / "images" / f"{i}.png").write_bytes(picture)
             text = readme.text(to, base, concepts, names, title, images, left_out, bool(differences))
             (draft / "README.md").write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:

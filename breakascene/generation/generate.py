@@ -22,6 +22,7 @@ from breakascene.models.graphs import graphed_forward
 from breakascene.models.handles import token_positions, with_handles
 from breakascene.models.lora import ExternalLora, apply_delta
 from breakascene.models.prompts import parse_prompt
+from breakascene.provenance import audit, consent
 from breakascene.provenance.credentials import png_bytes
 
 # Metadata keys up to November 2026 → today's
@@ -40,7 +41,8 @@ class GeneratedImage:
         image: The image.
         metadata: JSON values under the keys prompt, negative_prompt, seed, index, num_inference_steps,
             guidance_scale, width, height, base (its name), fingerprint (of the base), run (id of the concepts or
-            None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale).
+            None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale)
+            and consents (what was declared about the photos, Consent.to_json()).
     """
 
     image: Image.Image
@@ -89,7 +91,8 @@ def generate(
 
     Raises:
         UserError: For an empty prompt, an unknown handle or one that is cut off, a size that the base cannot
-            generate, or concepts of another base. Raised by the call itself, before the first image.
+            generate, concepts of another base, or a consent that has expired. Raised by the call itself, before the
+            first image.
     """
     # 1. Check the inputs
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -113,6 +116,8 @@ def generate(
             "The guidance scale {value} cannot be used: choose a number from 0 to {most}.",
             value=guidance_scale, most=MAX_GUIDANCE_SCALE,
         )  # fmt: skip
+    consents = concepts.consents if concepts else ()
+    consent.check_valid(consents)
     width, height = size or image_shapes(base)["square"]
     check_size(base, width, height)
 
@@ -147,6 +152,8 @@ def generate(
         "handles": dict(zip(concepts.handles, concepts.names, strict=True)) if concepts else {},
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
+    if consents:
+        common["consents"] = [declared.to_json() for declared in consents]
     if loras:
         common["loras"] = {lora.name: lora.scale for lora in loras}
     metadata = [
@@ -230,6 +237,8 @@ def save_image(generated: GeneratedImage, folder: Path | str) -> Path:
         path = folder / f"{stem}-{number}.png"
     text = {KEY: json.dumps(metadata, allow_nan=False)}
     png = png_bytes(generated.image, text, photo=metadata.get("photo", ""))
+    names = ("run", "photo", "base", "fingerprint")
+    audit.record("generate", image=audit.hash_of_bytes(png), **{name: metadata.get(name) for name in names})
     try:
         with atomic_file(path) as draft:
             draft.write_bytes(png)

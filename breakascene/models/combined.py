@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import torch
 
+from breakascene.data.consent import Consent
 from breakascene.data.handle_names import name_handles
 from breakascene.errors import UserError
 from breakascene.models import handles
@@ -56,6 +57,10 @@ class CombinedConcepts:
     def embeddings(self) -> torch.Tensor:
         """Token embeddings of all handles, (K, D)."""
         return torch.stack([self.runs[run].embeddings[index] for run, index in self.members])
+
+    @property
+    def consents(self) -> tuple[Consent, ...]:
+        return tuple(dict.fromkeys(consent for run in self.runs for consent in run.consents))
 
     def check(self, base: Base) -> None:
         """Raise UserError if a run was extracted on another base, or does not fit it."""

@@ -9,6 +9,8 @@ import logging
 import secrets
 import tempfile
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,8 @@ from breakascene.errors import UserError
 from breakascene.studio import strings
 
 log = logging.getLogger(__name__)
+
+MAX_FAILURES = 50  # kept for the operator
 
 WAITING, RUNNING, DONE, STOPPED, FAILED = "waiting", "running", "done", "stopped", "failed"
 
@@ -88,6 +92,16 @@ class Job:
         return self.remaining(self)
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed, for the operator."""
+
+    time: float  # seconds since the epoch
+    kind: str
+    owner: str
+    error: str  # the exception in one line
+
+
 class JobQueue:
     """Runs jobs one after another. Owners take turns: the one served longest ago comes first.
 
@@ -96,11 +110,17 @@ class JobQueue:
         per_owner: Maximum number of waiting jobs of one owner.
         idle_work: Called in the worker thread while there are no jobs, again until it returns True. Its argument is a
             function that returns True once a job waits; the work then returns soon.
+        quotas: What each owner may use, see quotas.Quotas.
     """
 
     def __init__(
-        self, limit: int = 20, per_owner: int = 3, idle_work: Callable[[Callable[[], bool]], bool] | None = None
+        self,
+        limit: int = 20,
+        per_owner: int = 3,
+        idle_work: Callable[[Callable[[], bool]], bool] | None = None,
+        quotas: Any = None,
     ):
+        self._quotas, self._failures = quotas, deque(maxlen=MAX_FAILURES)
         self._idle_work = idle_work
         self.limit, self.per_owner = limit, per_owner
         self._files = tempfile.TemporaryDirectory(prefix="breakascene-jobs-")
@@ -117,6 +137,8 @@ class JobQueue:
         remaining: Callable[[Job], float | None] = lambda job: None,
     ) -> Job:  # fmt: skip
         """Append a job with its details; raises UserError if the queue, or the owner's share of it, is full."""
+        if self._quotas:
+            self._quotas.check(owner)
         with self._changed:
             waiting = self._waiting()
             if len(waiting) >= self.limit:
@@ -127,7 +149,19 @@ class JobQueue:
             job.details, job.remaining = details, remaining  # before the worker can see the job
             self._jobs = {other.id: other for other in [*self._jobs.values(), job] if not other.ended}
             self._changed.notify_all()
-            return job
+        if self._quotas:
+            self._quotas.count(owner)
+        return job
+
+    def jobs(self) -> list[tuple[Job, int]]:
+        """The jobs that run and wait with their positions, in the order in which they will run."""
+        with self._changed:
+            jobs = [(job, self.position(job)) for job in self._jobs.values() if not job.ended]
+        return sorted(jobs, key=lambda pair: pair[1])
+
+    def failures(self) -> list[Failure]:
+        """The jobs that failed since the studio was started, the last first, at most MAX_FAILURES."""
+        return list(self._failures)[::-1]
 
     def interrupted(self, owner: str, kind: str, error: str) -> Job:
         """A failed job, in place of one that ran when the studio was killed."""
@@ -219,6 +253,8 @@ class JobQueue:
         except BaseException as error:
             if not isinstance(error, UserError) or error.__cause__:
                 log.exception("job %s (%s) failed", job.id, job.kind)
+            text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            self._failures.append(Failure(time.time(), job.kind, job.owner, text))
             return FAILED, strings.message_for(error), None
         return (STOPPED if job.stop_requested() else DONE), "", result
 

@@ -12,9 +12,21 @@ import gradio as gr
 from breakascene.errors import UserError
 from breakascene.models.base import Base
 from breakascene.studio import engine, strings
+from breakascene.studio.accounts import Accounts
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.language import language_links
-from breakascene.studio.screens import charts, evaluate, export, extract, generate, library, models, select
+from breakascene.studio.screens import (
+    administration,
+    charts,
+    evaluate,
+    export,
+    extract,
+    generate,
+    library,
+    models,
+    provenance,
+    select,
+)
 from breakascene.studio.screens import queue_panel as queue_panels
 from breakascene.studio.screens.evaluate import EvaluateScreen
 from breakascene.studio.screens.events import (
@@ -85,7 +97,7 @@ class Screens:
         return updates
 
 
-def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
+def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue, accounts: Accounts | None = None) -> None:
     """Build the page in the active language (strings.use_language)."""
     browser = gr.BrowserState("", storage_key="breakascene-session", secret="kept-by-the-browser-only")
     page = PageContext(sessions, queue, gr.State(""), gr.Timer(IDLE_SECONDS, active=False))
@@ -104,6 +116,9 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
             library.build(page, generate_screen)
             evaluate_screen = evaluate.build(page)
             export_screen = export.build(page)
+    provenance.build(page)
+    if accounts and accounts.file:
+        administration.build(demo, page, accounts)
     screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen, export_screen, queue_panel)
     load_scripts(demo)
     connect_arrival(demo, page, screens, tabs, browser)
@@ -126,7 +141,7 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
     def open_session(kept_token, request: gr.Request):
         tokens = [request.query_params.get(name) for name in TOKEN_PARAMETERS]
         token = next(filter(None, tokens), kept_token)
-        return [page.sessions.open(token).token] * 3
+        return [page.sessions.open(token, request.username or "").token] * 3
 
     def show(session: Session, sent) -> Updates:
         session.suggested_runs = None  # a new page gets a suggested prompt

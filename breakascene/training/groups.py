@@ -23,6 +23,7 @@ from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.grouped import GroupedConcepts, join_groups
+from breakascene.provenance import audit
 from breakascene.training import checkpoint
 from breakascene.training.events import ReportOptions, StepEvent
 from breakascene.training.settings import FEW_CONCEPTS, Settings
@@ -134,6 +135,7 @@ def extract_groups(
         runs.append((yield from _events_of_group(steps, scene, part, base, group, number, len(groups))))
     concepts = join_groups(runs, groups, scene.photo_hash)
     if out is not None:
+        audit.record("extracted", run=concepts.id, photo=concepts.photo, steps=concepts.steps)
         concepts.save(out, scene)
         if not stopped:
             shutil.rmtree(folder)

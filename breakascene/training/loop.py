@@ -16,6 +16,7 @@ from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts, check_run_folder
 from breakascene.models.grouped import GroupedConcepts
 from breakascene.models.handles import initial_embeddings, token_positions, training_prompt, with_handles
+from breakascene.provenance import audit, consent
 from breakascene.training import checkpoint, optim
 from breakascene.training.augment import TrainingData
 from breakascene.training.checkpoint import Checkpoint, Checkpointer
@@ -67,10 +68,17 @@ def extract(
         maps_every: Steps between two events with attention maps, 0 for none.
 
     Raises:
-        UserError: If `out` cannot be written, the checkpoint is of another run, the prompt of all handles is too long,
-            or memory ran out in the most economical mode too.
+        UserError: If the photo must not be learned (see provenance.consent), `out` cannot be written, the checkpoint
+            is of another run, the prompt of all handles is too long, or memory ran out in the most economical mode too.
     """
     options = ReportOptions(stop, preview_requested, preview_every, maps_every)
+    consent.check_scene(scene)
+    about = {
+        "photos": [photo.photo_hash for photo, _ in scene.photos()],
+        "objects": list(scene.names),
+        "consents": [declared.to_json() for declared in scene.consents],
+    }
+    audit.record("extract", **about, base=base.name, fingerprint=base.fingerprint, settings=settings.to_json())
     with nullcontext() if out is None else _run_folder(out, resume):
         if len(scene.concepts) <= MAX_TOGETHER:
             return (yield from _extract(scene, base, settings, out, memory, resume, save_every, options))
@@ -194,6 +202,7 @@ def _train(
             leak=attention_leak(base, data, handles),
             memory=plan.mode.name,
             photo=scene.photo_hash,
+            consents=scene.consents,
         )
         if out is not None:
             _save_run(concepts, scene, out, state, recovery, stopped)
@@ -224,6 +233,7 @@ def _save_run(
     if stopped and state.optimizer:
         recovery.save_checkpoint(state)
     try:
+        audit.record("extracted", run=concepts.id, photo=concepts.photo, steps=concepts.steps)
         concepts.save(out, scene)
     except UserError as error:
         if stopped or not state.optimizer or not recovery.checkpointer.enabled:

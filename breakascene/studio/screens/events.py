@@ -17,6 +17,7 @@ from breakascene.errors import UserError
 from breakascene.studio import strings
 from breakascene.studio.jobs import JobQueue
 from breakascene.studio.state.session import Session, SessionStore
+from breakascene.studio.visitor import acting, record_download
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,11 @@ class PageContext:
         """
         button = gr.Button(label, size="sm", min_width=150, visible=visible, elem_id=elem_id)
         file = gr.File(elem_classes="data-field")  # only its link is used
-        made = self.on(button.click, lambda session, *values: {file: str(make(session, *values))}, inputs, [file])
+
+        def download(session: Session, *values) -> Updates:
+            return {file: str(record_download(make(session, *values)))}
+
+        made = self.on(button.click, download, inputs, [file])
         made.success(None, [file], None, js=DOWNLOAD_JS, api_visibility="private")
         return button
 
@@ -106,7 +111,7 @@ def with_session(sessions: SessionStore, act: Callable, lock: bool = True) -> Ca
         with strings.use_language(language):
             try:
                 session = sessions.get(token)
-                with session.lock if lock else nullcontext():
+                with session.lock if lock else nullcontext(), acting(session, values):
                     updates = act(session, *values)
                     return gr.skip() if updates == {} else updates  # Gradio takes {} for the value of a single output
             except Exception as error:

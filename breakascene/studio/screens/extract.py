@@ -1,7 +1,7 @@
 """Step 2, Extract: fine-tune on the selected objects, and watch the progress."""
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gradio as gr
 
@@ -10,8 +10,9 @@ from breakascene.errors import UserError
 from breakascene.evaluation.advice import scene_advice
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import STOPPED, Job
-from breakascene.studio.screens import charts, confirmation, presets, verdicts
+from breakascene.studio.screens import charts, confirmation, consent, presets, verdicts
 from breakascene.studio.screens.confirmation import Confirmation
+from breakascene.studio.screens.consent import ConsentSection
 from breakascene.studio.screens.events import PageContext, Updates
 from breakascene.studio.screens.extraction_job import MAX_STEPS, can_resume, make_settings, resume, submit
 from breakascene.studio.screens.job_panel import JobPanel
@@ -37,6 +38,7 @@ class ExtractScreen:
     discard: gr.Button
     next: gr.Button
     address: gr.Textbox
+    consent: ConsentSection
 
     @property
     def live(self) -> list:
@@ -45,12 +47,14 @@ class ExtractScreen:
 
     @property
     def outputs(self) -> list:
-        return [self.summary, self.preset, *self.live]
+        return [self.summary, self.preset, *self.consent.outputs, *self.live]
 
     def show(self, session: Session) -> Updates:
+        scene = scene_of(session)
         return {
             self.summary: summary(session),
-            self.preset: gr.Radio(choices=presets.cards(scene_of(session))),
+            self.preset: gr.Radio(choices=presets.cards(scene)),
+            **self.consent.show(session, scene),
             **self.progress(session),
         }
 
@@ -81,6 +85,7 @@ def build(page: PageContext) -> ExtractScreen:
         with gr.Column(scale=2, min_width=300):
             objects = gr.HTML(charts.skeleton(), elem_id="selected-objects")
             preset, *settings = build_settings()
+            consent_section = consent.build()
             start = gr.Button(strings.EXTRACT, variant="primary", elem_id="extract")
             stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop")
             preview = gr.Button(strings.PREVIEW_NOW, visible=False, elem_id="preview-now")
@@ -93,8 +98,10 @@ def build(page: PageContext) -> ExtractScreen:
             panel = JobPanel("extraction", page, [start], stop, gr.HTML(elem_id="status"), describe)
             curves = gr.HTML(elem_id="curves")
             strips = gr.HTML(elem_id="strips")
-    screen = ExtractScreen(panel, objects, preset, curves, strips, preview, resume_button, discard, next_step, address)
-    connect(page, screen, [preset, *settings], confirm)
+    screen = ExtractScreen(
+        panel, objects, preset, curves, strips, preview, resume_button, discard, next_step, address, consent_section
+    )
+    connect(page, screen, [preset, *settings, *consent_section.inputs], confirm)
     return screen
 
 
@@ -126,8 +133,8 @@ def build_address() -> gr.Textbox:
 def connect(page: PageContext, screen: ExtractScreen, settings: list, confirm: Confirmation) -> None:
     panel = screen.panel
 
-    def start(session: Session, preset: str, first: str, second: str, seed: float | None) -> None:
-        scene = selections.to_scene(session.history.selection)
+    def start(session: Session, preset: str, first: str, second: str, seed: float | None, *declared) -> None:
+        scene = replace(selections.to_scene(session.history.selection), consent=consent.declared(*declared))
         settings = make_settings(scene, preset, parse_steps(first), parse_steps(second), seed)
         submit(session, page.queue, scene, settings)
 

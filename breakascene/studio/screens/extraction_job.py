@@ -14,6 +14,7 @@ from breakascene.errors import UserError
 from breakascene.evaluation.advice import run_advice
 from breakascene.evaluation.verdict import Verdict
 from breakascene.models.grouped import load_run
+from breakascene.provenance.consent import check_scene
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, STOPPED, Job, JobQueue
 from breakascene.studio.screens import presets
@@ -93,6 +94,7 @@ def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings) 
     """Queue an extraction. Its run appears in the session when it ends, or when it is stopped after a step."""
     if session.extraction and not session.extraction.ended:
         raise UserError(strings.ALREADY_EXTRACTING)
+    check_scene(scene)
     pending = PendingRun(session.runs.new_folder(), scene, settings)
     pending_runs.save(pending)
     details = details_of(pending)

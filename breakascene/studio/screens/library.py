@@ -14,6 +14,7 @@ from breakascene.generation.library import THUMBNAIL_SIZE, Entry, Library
 from breakascene.studio import engine, strings
 from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates, show_notice, with_session
 from breakascene.studio.screens.generate import GenerateScreen
+from breakascene.studio.state import deletion
 from breakascene.studio.state.session import Session
 
 MAX_SHOWN = 60  # runs; more are found by searching
@@ -68,7 +69,9 @@ def build(page: PageContext, generate: GenerateScreen) -> LibraryScreen | None:
 
     def add_run(session: Session, text: str) -> Updates:
         run = session.runs.require_current()
-        show_notice(strings.LIBRARY_ADDED.format(name=library.add(run.folder, run.details).name))
+        entry = library.add(run.folder, run.details)
+        deletion.note_shared(session.folder, entry.id)
+        show_notice(strings.LIBRARY_ADDED.format(name=entry.name))
         return screen.show(session, text)
 
     def open_run(session: Session, run_id: str) -> Updates:

@@ -196,6 +196,25 @@ ATTENTION_MAP = "アテンションマップ"
 PREVIEW = "プレビュー"
 PREVIEW_STRIP = "左：アテンションマップ。右：学習中のプレビュー。"
 
+# Consent
+CONSENT_TITLE = "写真に写る人物とブランド"
+CONSENT_QUESTION = "人物またはブランドが写っていますか？"
+CONSENT_SHOWN, CONSENT_NOBODY = "はい", "いいえ"
+CONSENT_WHO = "同意した人"
+CONSENT_SCOPE = "同意の範囲"
+CONSENT_SCOPE_HINT = "例：春のカタログの画像"
+CONSENT_UNTIL = "期限（最終日）"
+CONSENT_INFO = (
+    "回答はオブジェクトセットと各画像に記録されます。期限を過ぎると画像は生成できません。"
+    "子どもや著名人の写真は使わないでください。"
+)
+FACE_FOUND = "写真に顔が見つかりました。抽出する前に、下の「写真に写る人物とブランド」に回答してください。"
+FACE_FOUND_REQUIRED = (
+    "写真に顔が見つかりました。下の「写真に写る人物とブランド」に同意した人を入力してください。"
+    "回答がないと抽出できません。"
+)
+FACE_REFUSED = "写真に顔が見つかりました。このスタジオでは人物の写真を使えません。別の写真を選んでください。"
+
 # 3 Generate
 TAB_GENERATE = "3 · 生成"
 GENERATE_EMPTY = "抽出したオブジェクトがありません。先に 2 を完了してください。"
@@ -366,6 +385,63 @@ EXPORT_LEFT_OUT = "{n} 個の重みはこのプログラムでは使えません
 EXPORT_STOPPED = "停止しました。何も書き出されていません。"
 EXPORT_DOWNLOAD = "書き出したファイルを保存（zip）"
 
+# Provenance
+PROVENANCE_TITLE = "画像の来歴とデータの管理"
+ORIGIN_TITLE = "画像の来歴"
+SIGNED = "画像には {organization} の署名が付きます。作成元と、変更されていないことを誰でも確認できます。"
+NOT_SIGNED = "画像には AI による生成であることが記録されますが、署名はないため、変更の有無は確認できません。"
+VERIFY_FILE = "来歴を確認する画像をここにドロップ"
+VERIFICATION = {
+    "ours": "このスタジオの鍵で {signer} が署名しており、その後変更されていません。",
+    "foreign": "このスタジオとは別の鍵で {signer} が署名しており、その後変更されていません。",
+    "changed": "署名後に変更されています。",
+    "expired": "{signer} が署名しており、その後変更されていませんが、証明書の有効期限が切れています。",
+    "unsigned": "署名がないため、変更の有無は確認できません。",
+    "unknown": "来歴の情報がないため、作成元はわかりません。",
+}
+SOURCES = {
+    "trainedAlgorithmicMedia": "AI モデルで生成された画像です。",
+    "compositeWithTrainedAlgorithmicMedia": "AI モデルで編集された画像です。",
+}
+UNNAMED_SIGNER = "名前のない署名者"
+DATA_TITLE = "データの管理"
+DATA_KEPT = "写真、マスク、オブジェクトセット、画像は、削除するまでこのスタジオのディスクに保存されます。"
+DATA_KEPT_DAYS = "写真、マスク、オブジェクトセット、画像は {n} 日後に削除されます。"
+DATA_KEPT_HOURS = "{n} 時間使われなかったセッションは削除されます。"
+ACTIONS_LOGGED = "操作はログに記録されます。写真と画像はハッシュ値のみで、内容は記録されません。"
+DELETE_DATA = "自分のデータを削除…"
+DELETE_DATA_QUESTION = (
+    "写真、マスク、オブジェクトセット、画像をこのスタジオから完全に削除し、実行中のジョブを停止します。よろしいですか？"
+    "必要なものは先に保存してください。"
+)
+
+# Administration
+QUEUE_TITLE = "運用：待ち行列とエラー"
+REFRESH = "更新"
+JOBS_TITLE, FAILURES_TITLE = "ジョブ", "最近のエラー"
+JOB_KINDS = {"extract": "抽出", "generate": "生成", "evaluate": "評価", "export": "書き出し"}
+JOB_STATES = {"running": "実行中", "waiting": "待機中"}
+JOB_COLUMNS = ["ジョブ", "利用者", "状態", "前のジョブ数"]
+FAILURE_COLUMNS = ["日時", "ジョブ", "利用者", "エラー"]
+NO_JOBS, NO_FAILURES = "実行中または待機中のジョブはありません。", "スタジオの起動後に失敗したジョブはありません。"
+LOG_TITLE = "監査ログ"
+LOG_FIRST, LOG_LAST = "開始日（UTC）", "終了日（UTC）"
+LOG_SHOW, LOG_DOWNLOAD = "記録を表示", "記録を保存（CSV）"
+LOG_COLUMNS = ["番号", "日時（UTC）", "利用者", "操作", "詳細"]
+LOG_ACTIONS = {
+    "extract": "抽出の開始", "extracted": "抽出の終了", "generate": "画像の生成", "download": "保存",
+    "export": "書き出し", "delete": "削除", "login": "ログイン", "repair": "ログの修復",
+}  # fmt: skip
+LOG_COUNT = "この期間の {count} 件のうち最新の {n} 件："
+LOG_COMPLETE = "ログは {n} 件です。欠落も変更もありません。"
+LOG_FAULTS = {
+    "changed": "記録 {entries} が変更されています。",
+    "removed": "記録 {entries} が削除されています。",
+    "added": "{entries} 行目が追加されています。本来の記録ではありません。",
+    "cut": "末尾が切り取られています。記録 {entries} がありません。",
+    "headless": "head.json がないか壊れているため、末尾の欠落を否定できません。",
+}
+
 # Errors: one sentence each, with what to do
 QUEUE_FULL = "待ち行列がいっぱいです。数分後にもう一度お試しください。"
 NO_RESPONSE = "スタジオが応答しません。動作を確認してから、このページを再読み込みしてください。"
@@ -415,6 +491,15 @@ SHEET_SEVERAL_OBJECTS = (
 SHEET_TOO_LARGE = "{n} 枚になりますが、シートは {most} 枚までです。オブジェクトか場所を減らしてください。"
 NO_IMAGE_SELECTED = "画像が選択されていません。先に画像をクリックしてください。"
 OBJECT_SET_DELETED = "この画像のオブジェクトセットは削除されています。先に読み込んでください。"
+QUOTA_JOBS = "本日のジョブ数が上限（1 人 {n} 件）に達しました。明日またご利用ください。"
+QUOTA_DISK = (
+    "保存データが {used} MB になり、1 人あたりの上限（{most} MB）に達しています。"
+    "先にオブジェクトセット、またはすべてのデータを削除してください。"
+)
+ROLE_REQUIRED = "このアカウントには必要な役割がありません。管理者にお問い合わせください。"
+NO_LOG = "監査ログがありません。BREAKASCENE_AUDIT にフォルダーを設定してスタジオを起動してください。"
+INVALID_DAY = "日付として読み取れません。YYYY-MM-DD の形で入力するか、空欄にしてください。"
+VERIFY_NO_IMAGE = "画像として読み込めないファイルです。PNG、JPEG、WebP のファイルをドロップしてください。"
 NO_IMAGES = "保存できる画像がありません。先に生成してください。"
 OUT_OF_MEMORY = "メモリが不足しました。「クイック」か「ライト」を選ぶか、画像の枚数を減らして、もう一度お試しください。"
 DISK_FULL = "ディスクがいっぱいです。空き容量を増やして、もう一度お試しください。写真とマスクは残っています。"
@@ -426,6 +511,31 @@ UNEXPECTED = "スタジオで問題が発生しました（詳細はログにあ
 
 # Messages of the other packages, by their templates (strings.translate); those left out stay as they are
 MESSAGES = {
+    "The consent of {who} ended on {until}: ask them again, then extract again with the new day.": (
+        "{who} の同意は {until} で終了しました。あらためて同意を得てから、新しい期限でもう一度抽出してください。"
+    ),
+    "A face was found, and photos with people are not taken here: use another photo.": (
+        "顔が見つかりました。ここでは人物の写真を使えません。別の写真を選んでください。"
+    ),
+    "A person may be shown: say who agreed, to what and until when, or that nobody is shown.": (
+        "人物が写っている可能性があります。「写真に写る人物とブランド」で、同意した人・範囲・期限、"
+        "または写っていないことを回答してください。"
+    ),
+    "Nobody is said to be shown, but somebody to have agreed: give one or the other.": (
+        "写っていないという回答と同意の内容が矛盾しています。どちらかにしてください。"
+    ),
+    "A part of the consent is missing: say who agreed, to what, and until when.": (
+        "同意の内容が不足しています。同意した人・範囲・期限をすべて入力してください。"
+    ),
+    "The consent is too long: use up to {most} characters for each part.": (
+        "同意の内容が長すぎます。各項目は {most} 文字以内にしてください。"
+    ),
+    '"{until}" is not a day: write it as YYYY-MM-DD.': (
+        "「{until}」は日付ではありません。YYYY-MM-DD の形で入力してください。"
+    ),
+    "The audit log in {folder} cannot be written ({reason}): free some space, or change the folder's permissions.": (
+        "{folder} の監査ログに書き込めません。空き容量を増やすか、フォルダーの権限を変更してください。"
+    ),
     'There is no run "{key}" in the library {folder}: give a run folder, or the name or id of a run there.': (
         "ライブラリー {folder} に「{key}」はありません。"
         "実行フォルダーか、ライブラリーにある名前または ID を指定してください。"
