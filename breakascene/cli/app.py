@@ -22,6 +22,7 @@ from breakascene.cli import (
     generate,
     library,
     masks,
+    pilot,
     segment,
     studio,
     users,
@@ -105,5 +106,6 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(library.app, name="library")
+app.add_typer(pilot.app, name="pilot")
 app.add_typer(audit.app, name="audit")
 app.add_typer(users.app, name="users")

@@ -16,6 +16,8 @@ from starlette.middleware import Middleware
 
 from breakascene.errors import UserError
 from breakascene.generation.library import Library
+from breakascene.provenance.audit import folder_from_settings
+from breakascene.provenance.credentials import credentials_folder
 from breakascene.studio import api, bases, engine, environment, page, strings
 from breakascene.studio.accounts import Accounts
 from breakascene.studio.folders import require_data_folder
@@ -23,7 +25,7 @@ from breakascene.studio.jobs import JobQueue
 from breakascene.studio.language import language_middleware
 from breakascene.studio.login import Login, Throttle
 from breakascene.studio.protection import AtPath, Protection, refuse_outside_files
-from breakascene.studio.quotas import Quotas
+from breakascene.studio.quotas import COUNTS, Quotas
 from breakascene.studio.state.session import DEFAULT_ALL_BYTES, DEFAULT_VISITOR_BYTES, SessionStore
 from breakascene.studio.theme import CSS, THEME
 
@@ -92,6 +94,7 @@ def launch(
         server_name=host, server_port=port, share=False, ssr_mode=False, quiet=True, prevent_thread_lock=True,
         theme=THEME, css=CSS, footer_links=[], max_file_size=f"{page.MAX_UPLOAD}mb", strict_cors=True, show_error=False,
         enable_monitoring=False, run_history=False, allowed_paths=[str(sessions.folder)],
+        blocked_paths=private_paths(sessions, users),
         auth=accounts.log_in if accounts else None, mcp_server=False, root_path=root_path.rstrip("/") or None,
         app_kwargs={"middleware": [Middleware(language_middleware)], "lifespan": lifespan},
     )  # fmt: skip
@@ -104,6 +107,13 @@ def launch(
         finally:
             job_queue.close()
     return demo
+
+
+def private_paths(sessions: SessionStore, users: str) -> list[str]:
+    """What no visitor may fetch, even where it lies in the data folder: counts, audit log, keys and accounts."""
+    log, keys = folder_from_settings(), credentials_folder()
+    paths = [sessions.folder / COUNTS, log, keys, Path(users) if users else None]
+    return [str(path.absolute()) for path in paths if path is not None]
 
 
 def open_library(host: str) -> Library | None:

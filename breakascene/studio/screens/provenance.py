@@ -29,7 +29,7 @@ def build(page: PageContext) -> None:
 
 def build_check(page: PageContext) -> None:
     """A field for an image, and what it says about its origin."""
-    file = gr.File(label=strings.VERIFY_FILE, file_types=["image"], height=120, elem_id="verify-file")
+    file = gr.File(label=strings.VERIFY_FILE, file_types=["image"], height=150, elem_id="verify-file")
     result = gr.HTML(elem_id="verify-result")
 
     def check(session: Session, path: str | None) -> Updates:
