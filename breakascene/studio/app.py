@@ -68,6 +68,7 @@ def launch(
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     require_data_folder(folder)
     engine.open_models(base)
+    folder.mkdir(parents=True, exist_ok=True)
     if host not in ("127.0.0.1", "localhost", "::1") and not login and not on_space():
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
     sessions = SessionStore(folder, **limits)
