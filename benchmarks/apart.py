@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 from PIL import Image
 
@@ -31,6 +30,7 @@ from breakascene.models.lora import apply_delta
 from breakascene.rendering.sheets import contact_sheet
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox.judge import IMAGE_SIZE, load_judge
+from breakascene.training import checkpoint
 from breakascene.training.loop import run_extraction
 from breakascene.training.settings import adapted, preset
 
@@ -43,9 +43,8 @@ class SummedConcepts(CombinedConcepts):
 
     @contextmanager
     def applied(self, base: Base, others=None) -> Iterator[Base]:
-        embeddings = torch.cat([run.embeddings for run in self.runs])
         with ExitStack() as stack:
-            stack.enter_context(with_handles(base, self.handles, embeddings))
+            stack.enter_context(with_handles(base, self.handles, self.embeddings))
             for run in self.runs:
                 stack.enter_context(apply_delta(base, run.delta))
             yield base
@@ -55,7 +54,8 @@ def extracted(base: Base, folder: Path, index: int, name: str) -> Concepts:
     """Return the run of a scene of ToyBench, extracted if it is not there."""
     run, scene = folder / f"{name}-{index}", TOYBENCH.scene(index)
     if not (run / "manifest.json").is_file():
-        run_extraction(scene, base, adapted(preset(name, base), scene), run)
+        resume = checkpoint.path_for(run).is_file()
+        run_extraction(scene, base, adapted(preset(name, base), scene), run, save_every=20, resume=resume)
     return Concepts.load(run)
 
 
@@ -72,7 +72,7 @@ def trials(base: Base, runs: Path, scenes: int, most: int, name: str) -> Iterato
         both = combine([first, second])
         count = len(first.handles)
         apart = pairs_of(both.handles[:count], both.handles[count:], most, index)
-        yield "plain sum", SummedConcepts(both.runs, both.handles, both.names), apart
+        yield "plain sum", SummedConcepts(**vars(both)), apart
         yield "combined", both, apart
         for i, run in ((index, first), (index + 1, second)):
             yield "together", run, pairs_of(run.handles, run.handles, max(1, most // 2), i)
@@ -102,7 +102,7 @@ def measure(
                 image = next(generate(base, concepts, [prompt], seed=7)).image
                 regions = [np.asarray(region.resize((IMAGE_SIZE,) * 2)) for region in object_regions(image, segmenter)]
                 found = judge.classify_objects(regions) if regions else []
-                with atomic_file(file.with_suffix(".png")) as draft:
+                with atomic_file(file.with_suffix(".webp")) as draft:
                     image.save(draft)
                 wanted = [names[one], names[other]]
                 values = {
@@ -123,8 +123,8 @@ def measure(
     if set(table) == set(METHODS):
         shown = [row for kind in METHODS for row in results[kind][:: 2 * len(PLACES)][:6]]
         captions = [f"{row['file'].parent.name}: {row['key']}" for row in shown]
-        contact_sheet([Image.open(row["file"].with_suffix(".png")) for row in shown], captions, 6, 160).save(
-            out / "grid.png"
+        contact_sheet([Image.open(row["file"].with_suffix(".webp")) for row in shown], captions, 6, 160).save(
+            out / "grid.jpg", quality=88
         )
 
 

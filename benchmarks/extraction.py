@@ -169,9 +169,9 @@ def measure(
         for name in presets:
             settings = preset(name, base)
             row = {"prior": prior_seconds(base, settings)}
+            if count:  # neither changes the time of a step
+                settings = replace(settings, steps=(count, count), num_prior_images=BATCH_SIZE)
             prior_latents(base, settings.num_prior_images, settings.prior_prompts)
-            if count:
-                settings = replace(settings, steps=(count, count))
             with _PeakMemory(base.device) as peak:
                 row |= stage_seconds(base, scene, settings, Path(folder) / name, memory)
             disk = sum(file.stat().st_size for file in (Path(folder) / name).rglob("*") if file.is_file())

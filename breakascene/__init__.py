@@ -17,6 +17,8 @@ if (_bitsandbytes := logging.getLogger("bitsandbytes")).level == logging.NOTSET:
 _EXPORTS = {  # name: module that defines it
     # Scenes and masks
     "Scene": "breakascene.data.scene",
+    "Consent": "breakascene.data.consent",
+    "declare_consent": "breakascene.data.consent",
     "make_scene": "breakascene.data.scene",
     "read_scene": "breakascene.data.scene",
     "load_scene": "breakascene.data.scene",
@@ -34,6 +36,7 @@ _EXPORTS = {  # name: module that defines it
     "run_extraction": "breakascene.training.loop",
     "Concepts": "breakascene.models.concepts",
     "combine": "breakascene.models.combined",
+    "load_run": "breakascene.models.grouped",
     # Generation
     "GeneratedImage": "breakascene.generation.generate",
     "generate": "breakascene.generation.generate",

@@ -29,11 +29,12 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_cache(tmp_path_factory):
-    """One cache folder for all workers, so that the prior images of a base are generated once."""
+    """One cache folder for all workers, so that prior images are made once, and a library apart from the user's."""
     base_temp = tmp_path_factory.getbasetemp()
     folder = (base_temp.parent if "PYTEST_XDIST_WORKER" in os.environ else base_temp) / "cache"
     folder.mkdir(exist_ok=True)
     os.environ["BREAKASCENE_CACHE"] = str(folder)
+    os.environ["BREAKASCENE_LIBRARY"] = str(tmp_path_factory.mktemp("library"))
 
 
 @pytest.fixture(scope="session")
@@ -58,11 +59,11 @@ def tiny_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def sd_folder(tmp_path_factory) -> Path:
-    """Stable Diffusion 1's architecture: four levels, latents 64 × 64, epsilon; its VAE downsamples only twice."""
+    """Stable Diffusion 1's architecture: four levels, epsilon; latents 32 × 32, and its VAE downsamples only twice."""
     return save_base(
         tmp_path_factory.mktemp("sd"),
         length=77,
-        latent=64,
+        latent=32,
         vae=3,
         scheduler={"prediction_type": "epsilon"},
         unet={
@@ -161,7 +162,18 @@ def studio_data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(studio_data):
+def short_comparisons():
+    """After an extraction, compare one rough image of each object; test_browser_verdict.py has the whole comparison."""
+    from breakascene.evaluation import verdict
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verdict, "IMAGES", 1)
+        patch.setattr(verdict, "NUM_INFERENCE_STEPS", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def address(studio_data, short_comparisons):
     """The address of a studio that serves the tests of one module."""
     from helpers.studio import running_studio
 

@@ -62,6 +62,7 @@ def test_settings_of_the_method_exist():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_exist(page):
     known = {command.callback.__name__ for command in app.registered_commands}
+    known |= {group.name for group in app.registered_groups}
     text = page.read_text(encoding="utf-8")
     assert set(re.findall(r"python -m breakascene ([a-z]+)", text)) <= known
     for module in re.findall(r"python -m ((?:benchmarks|breakascene)\.[\w.]+)", text):

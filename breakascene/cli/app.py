@@ -13,7 +13,21 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from breakascene.cli import demo, evaluate, export, extract, generate, library, masks, segment, studio, verify
+from breakascene.cli import (
+    audit,
+    demo,
+    evaluate,
+    export,
+    extract,
+    generate,
+    library,
+    masks,
+    pilot,
+    segment,
+    studio,
+    users,
+    verify,
+)
 from breakascene.errors import UserError, resource_error
 
 USER_ERROR = 2  # exit status
@@ -92,3 +106,6 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(library.app, name="library")
+app.add_typer(pilot.app, name="pilot")
+app.add_typer(audit.app, name="audit")
+app.add_typer(users.app, name="users")

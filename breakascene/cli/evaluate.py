@@ -47,13 +47,13 @@ def evaluate(
     require_empty(out)
     from breakascene.evaluation import report
     from breakascene.evaluation.judges import TOYBOX, load_judges
-    from breakascene.models.concepts import Concepts
+    from breakascene.models.grouped import load_run
     from breakascene.models.prompts import parse_prompt
     from breakascene.segmentation.segmenter import Segmenter
     from breakascene.training.loop import exhaust
 
     texts = read_prompts(prompts) if prompts else []
-    first = Concepts.load(runs[0])
+    first = load_run(runs[0])
     model = open_base(base or first.base)
     print_notes(*(parse_prompt(text, first.handles, base=model) for text in texts))
     judges = load_judges(model.family, model.device, clip, dino)

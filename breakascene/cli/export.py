@@ -22,9 +22,9 @@ def export(
     """Export a run to another program: a LoRA file, embeddings, and a README with prompts to paste."""
     require_writable(out, "folder")
     from breakascene.exporting.export import export as export_concepts
-    from breakascene.models.concepts import Concepts
+    from breakascene.models.grouped import load_run
 
-    concepts = Concepts.load(run_folder(run))
+    concepts = load_run(run_folder(run))
     exported = export_concepts(concepts, open_base(base or concepts.base), to, out)
     for handle, token in exported.tokens.items():
         print(f"{handle} is {token}")

@@ -45,6 +45,19 @@ def extract(
         ),
     ] = "auto",
     seed: SeedOption = 0,
+    person: Annotated[
+        bool | None,
+        typer.Option(
+            "--person/--no-person",
+            help="Whether the photo shows a person or a brand; else faces are looked for.",
+            show_default=False,
+        ),
+    ] = None,
+    agreed_by: Annotated[str, typer.Option(help="Who agreed, if a person or a brand is shown.")] = "",
+    agreed_to: Annotated[str, typer.Option(help="To what they agreed, such as advertising.")] = "",
+    agreed_until: Annotated[
+        str, typer.Option(metavar="YYYY-MM-DD", help="The last day on which they agree; then nothing is drawn.")
+    ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
 ):
     """Extract the objects of a photo: each gets a handle (<asset0>, …) for prompts. Ctrl-C keeps the progress."""
@@ -54,41 +67,48 @@ def extract(
         if first < 0 or second < 0 or first + second == 0:
             raise UserError("--steps needs two numbers of at least 0 that are not both 0, such as 400,400.")
         changes["steps"] = (first, second)
+    from breakascene.data.consent import declare_consent
+
+    consent = declare_consent(person, agreed_by, agreed_to, agreed_until)
     require_writable(out, "folder")
     if (out / "manifest.json").is_file() and not resume:
         raise UserError(f"{out} already contains a run: choose another --out, or continue it with --resume.")
     from breakascene.training import checkpoint
 
-    if checkpoint.path_for(out).is_file() and not resume:
-        raise UserError(
-            f"A stopped run lies at {checkpoint.path_for(out)}: continue it with --resume, or delete that file."
-        )
+    if not resume:
+        for stopped in filter(Path.exists, (checkpoint.path_for(out), checkpoint.groups_folder(out))):
+            raise UserError(f"A stopped run lies at {stopped}: continue it with --resume, or delete it.")
     from breakascene.data.image_io import read_photo
     from breakascene.data.mask_files import read_named_mask
     from breakascene.data.scene import load_scene, make_scene
     from breakascene.evaluation.advice import run_advice, scene_advice
+    from breakascene.provenance.consent import check_scene
 
     other_photos = [load_scene(folder) for folder in also or []]
     image = read_photo(photo)
     named = [pair for text in mask or [] for pair in read_named_mask(*parse_mask(text), image, photo.name)]
     names, masks = [name for name, _ in named], [array for _, array in named]
-    scene = make_scene(image, masks, names, background, other_photos)
-    for sentence in scene_advice(scene):
+    scene = make_scene(image, masks, names, background, other_photos, consent)
+    for sentence in (*check_scene(scene), *scene_advice(scene)):
         print(sentence)
     from breakascene.models.concepts import check_run_folder
+    from breakascene.training.groups import count_groups, groups_of
     from breakascene.training.loop import run_extraction
     from breakascene.training.settings import adapted
     from breakascene.training.settings import preset as preset_settings
 
     check_run_folder(out)
+    if (groups := count_groups(len(scene.concepts))) > 1:
+        groups_of(scene)  # raises UserError before the base loads
     model = open_base(base)
     settings = replace(adapted(preset_settings(preset, model, seed=seed), scene), **changes)
     first, second = settings.steps
-    print(f"Extracting {', '.join(scene.handles)} on {model.name}: {first} + {second} steps.", flush=True)
+    each = f" in each of {groups} groups" if groups > 1 else ""
+    print(f"Extracting {', '.join(scene.handles)} on {model.name}: {first} + {second} steps{each}.", flush=True)
     with stop_on_interrupt() as stopped, step_progress() as report:
         concepts = run_extraction(scene, model, settings, out, report, memory=memory, resume=resume, stop=stopped)
-    if concepts.steps < settings.total:
-        print(f"Stopped after {concepts.steps} of {settings.total} steps. The run is usable; --resume continues it.")
+    if concepts.steps < (total := groups * settings.total):
+        print(f"Stopped after {concepts.steps} of {total} steps. The run is usable; --resume continues it.")
     for sentence in run_advice(concepts):
         print(sentence)
     print(f"{out}: " + ", ".join(f"{h} ({n})" for h, n in zip(concepts.handles, concepts.names, strict=True)))

@@ -50,10 +50,10 @@ def generate(
         raise UserError("There is no run folder: write it before the prompt, or give --lora and --base.")
     require_writable(out, "folder")
     from breakascene.models.combined import combine
-    from breakascene.models.concepts import Concepts
+    from breakascene.models.grouped import load_run
     from breakascene.models.prompts import parse_prompt
 
-    loaded = [Concepts.load(run_folder(run)) for run in runs]
+    loaded = [load_run(run_folder(run)) for run in runs]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0] if loaded else None
     handles, names = (concepts.handles, concepts.names) if concepts else ((), ())
     width_height = parse_size(size)

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from breakascene.rendering.durations import format_duration
+
 LINES_EVERY = 50  # steps between lines where the output is not a terminal
 
 
@@ -70,11 +72,3 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         yield lambda: requested
     finally:
         restore()
-
-
-def format_duration(seconds: float) -> str:
-    """Format seconds as "8 s", "2 min 05 s" or "1 h 10 min"."""
-    minutes, seconds = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

@@ -21,6 +21,15 @@ def studio(
         str,
         typer.Option(envvar="BREAKASCENE_LOGIN", help="NAME:PASSWORD that visitors must enter.", show_default=False),
     ] = "",
+    users: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            envvar="BREAKASCENE_USERS",
+            help="File of the accounts that visitors log in with, as users add writes it.",
+            show_default=False,
+        ),
+    ] = "",
     mcp: Annotated[bool, typer.Option("--mcp", help="Also offer the endpoints as MCP tools.")] = False,
     trusted_hosts: Annotated[
         str,
@@ -41,7 +50,7 @@ def studio(
         require_free_port(host, port)
     from breakascene.studio.app import launch
 
-    launch(host, port, base, login=login, mcp=mcp, trusted_hosts=trusted_hosts, root_path=root_path)
+    launch(host, port, base, login=login, users=users, mcp=mcp, trusted_hosts=trusted_hosts, root_path=root_path)
 
 
 def require_host(host: str) -> None:

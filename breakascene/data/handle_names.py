@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 BACKGROUND = "<background>"
+MAX_CONCEPTS = 16  # objects of a scene
 
 
 def handle_of(index: int) -> str:

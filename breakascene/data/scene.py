@@ -1,6 +1,7 @@
 """Scenes: a photo and the named masks of the objects in it. Validation, cropping, loading and saving."""
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,16 +10,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from breakascene.data.consent import Consent
 from breakascene.data.crop import SquareCrop, crop_box, square_box, transparent_crop
-from breakascene.data.handle_names import handles_of
+from breakascene.data.handle_names import MAX_CONCEPTS, handles_of
 from breakascene.data.image_io import Source, read_mask, read_photo
-from breakascene.data.validation import read_text
+from breakascene.data.validation import read_json, read_text
 from breakascene.errors import UserError
 from breakascene.files import atomic_folder
 
-MAX_CONCEPTS = 8
+MAX_TOGETHER = 8  # concepts that are extracted together; more are extracted in groups
 MIN_AREA = 0.0005  # fraction of the photo; a smaller mask is less than one cell of the attention maps
 MAX_NAME_LENGTH = 60  # characters
+CONSENT = "consent.json"  # in the folder of a scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +34,7 @@ class Concept:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """An upright RGB photo with one to eight concepts and, optionally, the rest of the photo as the background.
+    """An upright RGB photo with one to sixteen concepts and, optionally, the rest of the photo as the background.
 
     `other_photos` holds further photos of some of the same concepts, which have the same names there. Create scenes
     with make_scene, read_scene or load_scene, which validate them.
@@ -41,6 +44,7 @@ class Scene:
     concepts: tuple[Concept, ...]
     background: bool = False
     other_photos: tuple["Scene", ...] = ()
+    consent: Consent | None = None  # what was declared about people and brands in the photo
 
     @property
     def handles(self) -> tuple[str, ...]:
@@ -57,6 +61,11 @@ class Scene:
         """SHA-256, as hex digits, of the photo's size as "WIDTHxHEIGHT" followed by its RGB bytes."""
         width, height = self.photo.size
         return hashlib.sha256(f"{width}x{height}".encode() + self.photo.tobytes()).hexdigest()
+
+    @property
+    def consents(self) -> tuple[Consent, ...]:
+        """What was declared about the photos, as far as it was."""
+        return tuple(photo.consent for photo, _ in self.photos() if photo.consent)
 
     def photos(self) -> list[tuple["Scene", list[int]]]:
         """Return each photo as a scene, this one first, with the indices of its concepts among this scene's handles."""
@@ -142,6 +151,7 @@ def make_scene(
     names: list[str] | None = None,
     background: bool = False,
     other_photos: Sequence[Scene] = (),
+    consent: Consent | None = None,
 ) -> Scene:
     """Create a validated scene.
 
@@ -151,6 +161,7 @@ def make_scene(
         names: Plain names of the objects; a missing or empty name becomes "object".
         background: Whether the rest of the photo is a concept too.
         other_photos: Further photos of objects with the same names.
+        consent: What was declared about people and brands in the photo.
 
     Raises:
         UserError: As read_photo and Scene.check do.
@@ -161,7 +172,7 @@ def make_scene(
         for mask, name in zip(masks, names, strict=True)
     )
     flat = tuple(replace(photo, other_photos=()) for other in other_photos for photo, _ in other.photos())
-    scene = Scene(read_photo(photo), tuple(concepts), background, flat)
+    scene = Scene(read_photo(photo), tuple(concepts), background, flat, consent)
     scene.check()
     return scene
 
@@ -179,7 +190,7 @@ def load_scene(folder: Path | str) -> Scene:
     """Load a scene folder: img.jpg or img.png, mask0.png, mask1.png, … and optionally names.txt, one name a line.
 
     A last line "background", one line more than there are masks, switches the background on. Subfolders also00,
-    also01, … of the same layout hold the further photos. Raises UserError.
+    also01, … of the same layout hold the further photos. consent.json holds Consent.to_json(). Raises UserError.
     """
     folder = Path(folder)
     photos = [path for suffix in ("jpg", "jpeg", "png") if (path := folder / f"img.{suffix}").is_file()]
@@ -203,7 +214,14 @@ def load_scene(folder: Path | str) -> Scene:
         read_mask(folder / f"mask{number}.png", photo.size, photo=photo, allow_inverted=True) for number in numbers
     ]
     other_photos = [load_scene(other) for other in sorted(folder.glob("also[0-9][0-9]"))]
-    return make_scene(photo, masks, names, background, other_photos)
+    return make_scene(photo, masks, names, background, other_photos, _read_consent(folder / CONSENT))
+
+
+def _read_consent(file: Path) -> Consent | None:
+    try:
+        return Consent.from_json(read_json(file)) if file.is_file() else None
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{file} is not a declaration of consent: delete it, and declare it again.") from error
 
 
 def save_scene(scene: Scene, folder: Path | str) -> None:
@@ -214,6 +232,8 @@ def save_scene(scene: Scene, folder: Path | str) -> None:
             Image.fromarray(concept.mask.astype(np.uint8) * 255).save(draft / f"mask{i}.png")
         for i, other in enumerate(scene.other_photos):
             save_scene(other, draft / f"also{i:02}")
+        if scene.consent is not None:
+            (draft / CONSENT).write_text(json.dumps(scene.consent.to_json(), ensure_ascii=False), encoding="utf-8")
         (draft / "names.txt").write_text("".join(f"{name}\n" for name in scene.names), encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from breakascene.data.handle_names import handles_of
+from breakascene.data.handle_names import MAX_CONCEPTS, handles_of
 
 MAX_JSON_BYTES = 32_000_000
 MAX_JSON_CONTAINERS = 110_000  # lists and objects; the losses of a long run are an object for each step
@@ -119,7 +119,8 @@ def checked_losses(value: object) -> list[dict[str, float]]:
 
 def checked_handles(handles: object, names: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Validate the handles of a run, <asset0>, <asset1>, …, <background>, and their names."""
-    names = tuple(checked_text(name, 60, "a name") for name in checked_list(names, 9, "its list of names"))
+    names = checked_list(names, MAX_CONCEPTS + 1, "its list of names")
+    names = tuple(checked_text(name, 60, "a name") for name in names)
     expected = [list(handles_of(len(names))), list(handles_of(len(names) - 1, background=True))]
     if not names or handles not in expected:
         raise ValueError("its handles do not match its names")

@@ -21,6 +21,7 @@ from breakascene.files import atomic_folder
 from breakascene.generation.generate import save_image
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
+from breakascene.models.grouped import load_run
 from breakascene.rendering import html
 from breakascene.rendering.curves import loss_curves
 from breakascene.rendering.overlay import scene_overlay
@@ -74,7 +75,7 @@ def write(
         raise UserError(
             "Two of the runs have the same folder name: rename one, so that the report can tell them apart."
         )
-    loaded = [(run.resolve().name, Concepts.load(run), load_run_scene(run)) for run in runs]
+    loaded = [(run.resolve().name, load_run(run), load_run_scene(run)) for run in runs]
     shown_names = dict(zip((name for name, *_ in loaded), titles or [name for name, *_ in loaded], strict=True))
     text_extractor, image_extractor = judges.text, judges.image
     judge = load_judge() if base.family == TOYBOX else None  # it knows no other pictures

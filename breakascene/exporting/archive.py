@@ -18,21 +18,28 @@ from breakascene.files import atomic_file
 from breakascene.models import lora
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
+from breakascene.models.grouped import GroupedConcepts, join_groups, load_run
+from breakascene.training.groups import group_scene
 from breakascene.training.memory import MEMORY_MODE_NAMES
 from breakascene.training.settings import Settings
 
-ENTRIES = re.compile(r"manifest\.json|concepts\.safetensors|losses\.json|scene/(img\.png|names\.txt|mask[0-7]\.png)")
+ENTRIES = re.compile(
+    r"(group[0-3]/)?(manifest\.json|concepts\.safetensors|losses\.json)|"
+    r"scene/(img\.png|names\.txt|consent\.json|mask1?[0-9]\.png)"
+)
 ENTRY_LIMITS = {"json": validation.MAX_JSON_BYTES, "txt": validation.MAX_TEXT_BYTES}  # bytes, by suffix
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the errors of the others are many
-MAX_BYTES = 400_000_000  # uncompressed; a run takes 13 to 50 MB on Stable Diffusion and 60 to 260 MB on SDXL
-MAX_DIRECTORY_BYTES = 64_000  # of the list of entries; a run has at most 13
+MAX_BYTES = (
+    400_000_000  # uncompressed, of each group; a run takes 13 to 50 MB on Stable Diffusion, 60 to 260 MB on SDXL
+)
+MAX_DIRECTORY_BYTES = 64_000  # of the list of entries; a run has at most 32
 TYPE_ERRORS = (AttributeError, TypeError, ValueError, OverflowError)  # raised on values of unexpected types
 
 
 def pack(run: Path | str, file: Path | str) -> None:
     """Pack a run folder into a run file, written atomically. Raises UserError if it is not a run folder."""
     run = Path(run)
-    Concepts.load(run)
+    load_run(run)
     with atomic_file(file) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(run.rglob("*")):
             name = path.relative_to(run).as_posix()
@@ -40,7 +47,7 @@ def pack(run: Path | str, file: Path | str) -> None:
                 archive.write(path, name)
 
 
-def unpack(file: Path | str, base: Base, run: Path | str) -> Concepts:
+def unpack(file: Path | str, base: Base, run: Path | str) -> Concepts | GroupedConcepts:
     """Validate a run file and save its content as the run folder `run`.
 
     The folder is written from the validated values; nothing is copied from the file.
@@ -55,8 +62,9 @@ def unpack(file: Path | str, base: Base, run: Path | str) -> Concepts:
             names = [entry.filename for entry in entries]
             if len(set(names)) < len(names) or not all(map(ENTRIES.fullmatch, names)):
                 raise _invalid("it holds files that do not belong to a run")
-            if sum(entry.file_size for entry in entries) > MAX_BYTES:
-                raise _invalid(f"it is larger than {MAX_BYTES // 1_000_000} MB")
+            limit = MAX_BYTES * max(1, len({name[: len("group0")] for name in names if name.startswith("group")}))
+            if sum(entry.file_size for entry in entries) > limit:
+                raise _invalid(f"it is larger than {limit // 1_000_000} MB")
             if any(entry.compress_type not in COMPRESSIONS for entry in entries):
                 raise _invalid("it is compressed in a way that run files are not")
             for entry in entries:
@@ -72,9 +80,9 @@ def unpack(file: Path | str, base: Base, run: Path | str) -> Concepts:
     return concepts
 
 
-def _load(folder: str) -> Concepts:
+def _load(folder: str) -> Concepts | GroupedConcepts:
     try:
-        return Concepts.load(folder)
+        return load_run(folder)
     except UserError as error:
         if error.__cause__ is None:
             raise _invalid("it was written by another version, or has no manifest") from error
@@ -82,8 +90,15 @@ def _load(folder: str) -> Concepts:
         raise _invalid(reason) from error
 
 
-def _validate(concepts: Concepts, scene: Scene, base: Base) -> Concepts:
+def _validate(concepts: Concepts | GroupedConcepts, scene: Scene, base: Base) -> Concepts | GroupedConcepts:
     """Return the same concepts if every value has the type and shape that extract writes. Raises UserError."""
+    if isinstance(concepts, GroupedConcepts):
+        if concepts.names != scene.names:
+            raise _invalid("its handles and masks do not match")
+        pairs = zip(concepts.runs, concepts.groups, strict=True)
+        return join_groups(
+            [_validate(run, group_scene(scene, group), base) for run, group in pairs], concepts.groups, scene.photo_hash
+        )
     if concepts.fingerprint != base.fingerprint:
         raise UserError(
             "These objects were learned on another model ({base}): open the studio with that one.",

@@ -15,6 +15,8 @@ from breakascene.generation.generate import generate
 from breakascene.models import lora
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
+from breakascene.models.grouped import GroupedConcepts
+from breakascene.provenance import audit
 from breakascene.provenance.credentials import png_bytes
 
 TARGETS = tuple(readme.PROGRAMS)
@@ -80,6 +82,9 @@ def export(
     metadata = {"format": "pt"}
     if to != "diffusers":
         metadata |= kohya.metadata(base, concepts, title, tensors, images[0].image)
+    pictures = [png_bytes(image.image, photo=concepts.photo) for image in images]
+    hashes = [audit.hash_of_bytes(picture) for picture in pictures]
+    audit.record("export", run=concepts.id, photo=concepts.photo, program=to, images=hashes)
     try:
         with atomic_folder(out) as draft:
             save_file(tensors, draft / f"{title}.safetensors", metadata)
@@ -91,8 +96,8 @@ def export(
                 values = embeddings.state_dict(base, embedding, key)
                 save_file(values, draft / "embeddings" / f"{name}.safetensors", {"format": "pt"})
             (draft / "images").mkdir()
-            for i, image in enumerate(images):
-                (draft / "images" / f"{i}.png").write_bytes(png_bytes(image.image, photo=concepts.photo))
+            for i, picture in enumerate(pictures):
+                (draft / "images" / f"{i}.png").write_bytes(picture)
             text = readme.text(to, base, concepts, names, title, images, left_out, bool(differences))
             (draft / "README.md").write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
@@ -118,7 +123,12 @@ def can_open(to: str, base: Base) -> bool:
     return base.family != "toybox" or to in ("kohya", "diffusers")
 
 
-def _check(concepts: Concepts, base: Base, to: str, out: Path) -> None:
+def _check(concepts: Concepts | GroupedConcepts, base: Base, to: str, out: Path) -> None:
+    if isinstance(concepts, GroupedConcepts):
+        raise UserError(
+            "Objects that were learned in groups cannot be exported, because other programs apply a LoRA to the whole "
+            "image: extract those that you need, at most eight, in a run of their own."
+        )
     if to not in TARGETS:
         raise UserError(f'There is no export to "{to}": choose {", ".join(TARGETS[:-1])} or {TARGETS[-1]}.')
     if not can_open(to, base):

@@ -3,7 +3,7 @@
 import json
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,12 +15,14 @@ from PIL import Image
 from breakascene.data import validation
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
+from breakascene.generation.previews import LivePreview
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.graphs import graphed_forward
 from breakascene.models.handles import token_positions, with_handles
 from breakascene.models.lora import ExternalLora, apply_delta
 from breakascene.models.prompts import parse_prompt
+from breakascene.provenance import audit, consent
 from breakascene.provenance.credentials import png_bytes
 
 # Metadata keys up to November 2026 → today's
@@ -39,7 +41,8 @@ class GeneratedImage:
         image: The image.
         metadata: JSON values under the keys prompt, negative_prompt, seed, index, num_inference_steps,
             guidance_scale, width, height, base (its name), fingerprint (of the base), run (id of the concepts or
-            None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale).
+            None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale)
+            and consents (what was declared about the photos, Consent.to_json()).
     """
 
     image: Image.Image
@@ -60,6 +63,7 @@ def generate(
     size: tuple[int, int] | None = None,
     batch_size: int = BATCH,
     loras: Sequence[ExternalLora] = (),
+    on_preview: Callable[[Image.Image], None] | None = None,
 ) -> Iterator[GeneratedImage]:
     """Generate `count` images for each prompt with DPM-Solver++.
 
@@ -79,6 +83,7 @@ def generate(
             by default it counts over all prompts.
         size: Width and height in pixels; by default the base's native square.
         batch_size: Images generated at once.
+        on_preview: Called now and then with a small preview of the image that is being generated.
         loras: LoRAs from other programs, added to the base; prompts may use their bundled embeddings as <name>.
 
     Yields:
@@ -86,7 +91,8 @@ def generate(
 
     Raises:
         UserError: For an empty prompt, an unknown handle or one that is cut off, a size that the base cannot
-            generate, or concepts of another base. Raised by the call itself, before the first image.
+            generate, concepts of another base, or a consent that has expired. Raised by the call itself, before the
+            first image.
     """
     # 1. Check the inputs
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -110,6 +116,8 @@ def generate(
             "The guidance scale {value} cannot be used: choose a number from 0 to {most}.",
             value=guidance_scale, most=MAX_GUIDANCE_SCALE,
         )  # fmt: skip
+    consents = concepts.consents if concepts else ()
+    consent.check_valid(consents)
     width, height = size or image_shapes(base)["square"]
     check_size(base, width, height)
 
@@ -144,6 +152,8 @@ def generate(
         "handles": dict(zip(concepts.handles, concepts.names, strict=True)) if concepts else {},
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
+    if consents:
+        common["consents"] = [declared.to_json() for declared in consents]
     if loras:
         common["loras"] = {lora.name: lora.scale for lora in loras}
     metadata = [
@@ -157,7 +167,7 @@ def generate(
         for start in range(0, len(metadata), batch_size):
             batch = metadata[start : start + batch_size]
             with applied():
-                images = _run_pipeline(base, batch)
+                images = _run_pipeline(base, batch, on_preview)
             for image, values in zip(images, batch, strict=True):
                 yield GeneratedImage(image, values)
 
@@ -183,7 +193,9 @@ def check_size(base: Base, width: int, height: int) -> None:
 
 
 @torch.no_grad()
-def _run_pipeline(base: Base, batch: Sequence[dict]) -> list[Image.Image]:
+def _run_pipeline(
+    base: Base, batch: Sequence[dict], on_preview: Callable[[Image.Image], None] | None = None
+) -> list[Image.Image]:
     first = batch[0]
     pipeline = base.pipeline()
     images_per_call = len(batch) * (2 if first["guidance_scale"] > 1 else 1)  # guidance doubles the batch
@@ -198,6 +210,7 @@ def _run_pipeline(base: Base, batch: Sequence[dict]) -> list[Image.Image]:
             height=first["height"],
             generator=[torch.Generator().manual_seed(values["seed"] + values["index"]) for values in batch],
             output_type="pt",
+            callback_on_step_end=LivePreview(base, on_preview) if on_preview else None,
         )
     if not output.images.isfinite().all():  # they would become black
         raise UserError(
@@ -224,6 +237,8 @@ def save_image(generated: GeneratedImage, folder: Path | str) -> Path:
         path = folder / f"{stem}-{number}.png"
     text = {KEY: json.dumps(metadata, allow_nan=False)}
     png = png_bytes(generated.image, text, photo=metadata.get("photo", ""))
+    names = ("run", "photo", "base", "fingerprint")
+    audit.record("generate", image=audit.hash_of_bytes(png), **{name: metadata.get(name) for name in names})
     try:
         with atomic_file(path) as draft:
             draft.write_bytes(png)

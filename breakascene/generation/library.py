@@ -22,7 +22,7 @@ from breakascene.data import validation
 from breakascene.data.scene import cutout, load_scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_file, atomic_folder
-from breakascene.models.concepts import Concepts
+from breakascene.models.grouped import load_run
 
 MAX_NAME, MAX_TAG, MAX_TAGS = 60, 30, 20  # characters, and tags of a run
 THUMBNAIL_SIZE = 96  # pixels
@@ -71,7 +71,7 @@ class Library:
         for manifest in self.folder.glob("*/manifest.json"):
             folder = manifest.parent
             try:
-                concepts, time = Concepts.load(folder), manifest.stat().st_mtime
+                concepts, time = load_run(folder), manifest.stat().st_mtime
             except (UserError, OSError):
                 continue
             entry = Entry(folder.name, folder, concepts.handles, concepts.names, read_details(folder))
@@ -98,7 +98,7 @@ class Library:
 
     def add(self, run: Path | str, details: Details = Details()) -> Entry:
         """Copy a run folder into the library; the same run is kept once. Raises UserError if it is not a run folder."""
-        run, concepts = Path(run), Concepts.load(run)
+        run, concepts = Path(run), load_run(run)
         target = self.folder / concepts.id
         if not (target / "manifest.json").is_file():
             try:

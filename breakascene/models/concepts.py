@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save, save_file
 
 from breakascene.data import validation
+from breakascene.data.consent import Consent
 from breakascene.data.scene import Scene, save_scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_folder, require_empty
@@ -19,6 +20,7 @@ from breakascene.models import handles, lora
 from breakascene.models.base import Base
 
 FORMAT = 1
+MAX_CONSENTS = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,7 @@ class Concepts:
     leak: dict[str, float] = field(default_factory=dict)  # handle → share of its attention outside its mask, 0..1
     memory: str = ""  # the memory mode at the end of the run, see training.modes.MEMORY_MODES
     photo: str = ""  # Scene.photo_hash of the first photo; empty in early runs
+    consents: tuple[Consent, ...] = ()  # what was declared about the photos, as far as it was
 
     @property
     def id(self) -> str:
@@ -69,6 +72,7 @@ class Concepts:
             "leak": self.leak,
             "memory": self.memory,
             "photo": self.photo,
+            "consents": [consent.to_json() for consent in self.consents],
         }
         try:
             with atomic_folder(folder) as draft:
@@ -92,6 +96,8 @@ class Concepts:
             raise UserError(f"{folder} is not a run folder: give the folder that extract wrote.")
         try:
             manifest = validation.checked_dict(validation.read_json(folder / "manifest.json"), "its manifest")
+            if "groups" in manifest:
+                raise UserError(f"{folder} has objects that were learned in groups: load it with load_run.")
             if manifest["format"] != FORMAT:
                 raise UserError(f"{folder} was written by another version: update this package, or extract again.")
             handles, names = validation.checked_handles(manifest["handles"], manifest["names"])
@@ -100,6 +106,7 @@ class Concepts:
             embeddings = tensors.pop("handles")
             if embeddings.ndim != 2 or len(embeddings) != len(handles) or not embeddings.is_floating_point():
                 raise ValueError("its embeddings do not match its handles")
+            consents = validation.checked_list(manifest.get("consents", []), MAX_CONSENTS, "its consents")
             leak = validation.checked_dict(manifest.get("leak", {}), "leak")  # early runs lack leak, memory and photo
             return cls(
                 handles=handles,
@@ -114,6 +121,7 @@ class Concepts:
                 leak={h: validation.checked_float(leak[h], -0.1, 1.1, "a leak") for h in handles if h in leak},
                 memory=validation.checked_text(manifest.get("memory", ""), 64, "its memory mode"),
                 photo=validation.checked_text(manifest.get("photo", ""), 64, "the hash of its photo"),
+                consents=tuple(map(Consent.from_json, consents)),
             )
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{folder} is not a run folder or is damaged: extract again.") from error

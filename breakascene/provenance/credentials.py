@@ -16,13 +16,16 @@ from PIL import Image, ImageDraw, PngImagePlugin
 from breakascene.errors import UserError
 from breakascene.provenance.certificates import (
     DEFAULT_ORGANIZATION,
+    SigningIdentity,
     load_identity,
     trusted_certificates,
 )
 from breakascene.rendering.fonts import font_for
 
 PROGRAM = "Break-A-Scene Studio"
-GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+GENERATED = f"{SOURCE_TYPES}trainedAlgorithmicMedia"
+EDITED = f"{SOURCE_TYPES}compositeWithTrainedAlgorithmicMedia"  # parts of a photo remain
 XMP_KEY = "XML:com.adobe.xmp"
 XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -35,7 +38,9 @@ EXPIRED, UNTRUSTED = {"signingCredential.expired", "claimSignature.outsideValidi
 OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
 
 
-def png_bytes(image: Image.Image, text: Mapping[str, str] | None = None, photo: str = "") -> bytes:
+def png_bytes(
+    image: Image.Image, text: Mapping[str, str] | None = None, photo: str = "", source: str = GENERATED
+) -> bytes:
     """Encode a generated image as a PNG with XMP and, if a key is set up, a signed C2PA manifest.
 
     Args:
@@ -43,6 +48,7 @@ def png_bytes(image: Image.Image, text: Mapping[str, str] | None = None, photo: 
         text: Further text chunks of the PNG, key → value.
         photo: SHA-256 of the photo that the image's objects come from, as hex digits, named as an ingredient; those of
             several photos are joined by "+".
+        source: GENERATED, or EDITED for a photo in which a model has replaced a part.
 
     Raises:
         UserError: If the image cannot be signed.
@@ -50,17 +56,22 @@ def png_bytes(image: Image.Image, text: Mapping[str, str] | None = None, photo: 
     chunks = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
         chunks.add_text(key, value)
-    chunks.add_itxt(XMP_KEY, XMP.format(program=PROGRAM, source=GENERATED))
+    chunks.add_itxt(XMP_KEY, XMP.format(program=PROGRAM, source=source))
     stream = io.BytesIO()
     _marked(image, os.environ.get("BREAKASCENE_MARK", "")).save(stream, "PNG", pnginfo=chunks)
     folder = credentials_folder()
-    return _signed(stream.getvalue(), folder, photo) if folder else stream.getvalue()
+    return _signed(stream.getvalue(), folder, photo, source) if folder else stream.getvalue()
 
 
 def credentials_folder() -> Path | None:
     """The folder of the signing key, BREAKASCENE_CREDENTIALS; None if images are not signed."""
     folder = os.environ.get("BREAKASCENE_CREDENTIALS")
     return Path(folder) if folder else None
+
+
+def open_identity(folder: Path) -> SigningIdentity:
+    """Load the signing identity of a folder; one that is made names BREAKASCENE_ORGANIZATION. Raises UserError."""
+    return load_identity(folder, os.environ.get("BREAKASCENE_ORGANIZATION") or DEFAULT_ORGANIZATION)
 
 
 def _marked(image: Image.Image, mark: str) -> Image.Image:
@@ -76,10 +87,10 @@ def _marked(image: Image.Image, mark: str) -> Image.Image:
     return image
 
 
-def _signed(png: bytes, folder: Path, photo: str) -> bytes:
+def _signed(png: bytes, folder: Path, photo: str, source: str) -> bytes:
     c2pa = _import_c2pa()
-    identity = load_identity(folder, os.environ.get("BREAKASCENE_ORGANIZATION") or DEFAULT_ORGANIZATION)
-    action = {"action": "c2pa.created", "digitalSourceType": GENERATED, "softwareAgent": {"name": PROGRAM}}
+    identity = open_identity(folder)
+    action = {"action": "c2pa.created", "digitalSourceType": source, "softwareAgent": {"name": PROGRAM}}
     manifest = {
         "claim_generator_info": [{"name": PROGRAM}],
         "format": "image/png",
@@ -141,9 +152,8 @@ def verify(file: Path | str, folder: Path | str | None = None) -> Verification:
             xmp = str(image.info.get("xmp") or image.info.get(XMP_KEY) or "")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{file} is not an image that can be read: give a PNG, JPEG or WebP file.") from error
-    if GENERATED not in xmp:
-        return Verification("unknown")
-    return Verification("unsigned", source=GENERATED.rpartition("/")[2])
+    found = next((source for source in (GENERATED, EDITED) if source in xmp), None)
+    return Verification("unsigned", source=found.rpartition("/")[2]) if found else Verification("unknown")
 
 
 def _verify_manifest(file: Path, folder: Path | None) -> Verification | None:

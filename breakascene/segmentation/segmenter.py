@@ -1,8 +1,10 @@
 """Masks from clicks: Segment Anything, with any model that the segment-anything package can run."""
 
 import hashlib
+import math
 import threading
 import warnings
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,25 +24,29 @@ from breakascene.segmentation.crf import click_logits, drop_small_components, re
 
 SAM_IMAGE_SIZE = 1024  # pixels of the longer side in Meta's models; a model below this size has its masks refined
 CACHED_EMBEDDINGS = 4  # 4 MB each for Meta's models
+OUTSIDE_LOGIT = -1.0  # at most, of a pixel outside the box
 AUTOMATIC_LOGIT = 4.0  # of a pixel inside an automatic mask, before refinement
 DUPLICATE_IOU = 0.9  # two masks with at least this overlap are one object
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
+Embedding = tuple[torch.Tensor, tuple[int, int], weakref.ref[Image.Image]]  # features, input size, photo
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Three interpretations of the same clicks (part, object, group), best first."""
+    """Three interpretations of the same clicks (part, object, group), best first. With a box, they stay inside it."""
 
     logits: np.ndarray  # (3, h, w) float32, above 0 inside the mask, at the size that the model works at
     scores: np.ndarray  # (3,) float, the IoU with the true mask that the model predicts, about 0..1
     size: tuple[int, int]  # width and height of the photo
     device: torch.device = torch.device("cpu")  # on which masks are computed
+    box: Box | None = None  # in pixels of the photo
 
     def mask(self, index: int = 0) -> np.ndarray:
         """Return one mask, (H, W) bool in pixels of the photo; computed on demand, as photos may be large."""
-        return _resize_to_mask(self.logits[index], self.size, self.device)
+        mask = _resize_to_mask(self.logits[index], self.size, self.device)
+        return mask if self.box is None else mask & _inside(self.box, mask.shape)
 
     @property
     def masks(self) -> np.ndarray:
@@ -65,7 +71,7 @@ class Segmenter:
         self.image_size = sam.image_encoder.img_size  # of the longer side, in pixels
         self.refines = self.image_size < SAM_IMAGE_SIZE
         self._predictor = SamPredictor(sam)
-        self._embeddings: OrderedDict[str, tuple[torch.Tensor, tuple[int, int]]] = OrderedDict()
+        self._embeddings: OrderedDict[str, Embedding] = OrderedDict()  # by the content of the photo
         self._photo: Image.Image | None = None
         self._lock = threading.RLock()
 
@@ -113,11 +119,13 @@ class Segmenter:
                 with self._autocast():
                     predictor.set_image(pixels)
                 # The mask decoder runs in float32, which it takes little time for
-                self._embeddings[key] = (predictor.features.float(), predictor.input_size)
+                self._embeddings[key] = (predictor.features.float(), predictor.input_size, weakref.ref(photo))
+            features, input_size, _ = self._embeddings[key]
+            self._embeddings[key] = (features, input_size, weakref.ref(photo))  # of equal photos, the last
             self._embeddings.move_to_end(key)
             if len(self._embeddings) > CACHED_EMBEDDINGS:
                 self._embeddings.popitem(last=False)
-            predictor.features, predictor.input_size = self._embeddings[key]
+            predictor.features, predictor.input_size = features, input_size
             predictor.original_size = pixels.shape[:2]
             predictor.is_image_set = True
             self._photo, self._pixels = photo, pixels
@@ -164,8 +172,20 @@ class Segmenter:
             )
             if self.refines:
                 logits = refine_logits(self._pixels, logits + click_logits(self._pixels, scaled_points, labels))
+            if box:  # the candidates are told apart by what they have inside it
+                inside = _inside(tuple(scale * edge for edge in box), self._predictor.original_size)
+                logits = np.where(inside, logits, np.minimum(logits, OUTSIDE_LOGIT))
         order = np.argsort(-scores, kind="stable")
-        return Candidates(logits[order], scores[order].astype(np.float64), size, self.sam.device)
+        return Candidates(logits[order], scores[order].astype(np.float64), size, self.sam.device, box)
+
+    def is_ready_for(self, photo: Image.Image) -> bool:
+        """Whether the model is idle and has embedded the photo, so that a prediction is quick and disturbs nobody."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            return any(embedded() is photo for *_, embedded in self._embeddings.values())
+        finally:
+            self._lock.release()
 
     def auto(self, photo: Image.Image | None = None) -> list[np.ndarray]:
         """Find the objects in the photo: (H, W) bool masks, largest first and without duplicates; may be empty."""
@@ -215,6 +235,14 @@ def validate_clicks(size: tuple[int, int], points: list[Point], labels: list[boo
             f"{width} × {height} pixels: give its left, top, right and bottom edge."
         )
     return x0, y0, x1, y1
+
+
+def _inside(box: Box, shape: tuple[int, int]) -> np.ndarray:
+    """The pixels that a box touches, (H, W) bool."""
+    inside = np.zeros(shape, bool)
+    x0, y0, x1, y1 = box
+    inside[math.floor(y0) : math.ceil(y1), math.floor(x0) : math.ceil(x1)] = True
+    return inside
 
 
 def _fit_within(photo: Image.Image, longest: int) -> Image.Image:

@@ -5,13 +5,14 @@ mcp_server.py offers them as tools too. Each client has a session of its own, or
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
+from breakascene.data.consent import Consent, declare_consent
 from breakascene.data.image_io import read_mask, read_photo, scaled_clicks
 from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
@@ -23,9 +24,14 @@ from breakascene.studio.screens.events import log, show_notice
 from breakascene.studio.screens.generation_job import SQUARE
 from breakascene.studio.screens.select_sections import photo_input
 from breakascene.studio.state.session import Session, SessionStore
+from breakascene.studio.visitor import acting, login_name, record_download
 
 TOKEN_HEADERS = ("x-session", "x-desk")  # the second is that of earlier versions
 OPTIONS = {"show_progress": "hidden", "concurrency_limit": None}
+CONSENT = (
+    'Whether a person or a brand is shown, and if so who agreed, to what, until when: {"shown": true, "who": "Anna", '
+    '"scope": "advertising", "until": "2027-12-31"}'
+)
 POLL_SECONDS = 0.5  # between two progress events of a job
 MAX_PHOTOS = 4  # segmented at the same time
 MAX_CLIENTS = 10_000  # whose sessions are found again without their tokens
@@ -51,14 +57,16 @@ class Endpoints:
         self.sessions, self.queue = sessions, queue
         self._tokens: dict[str, str] = {}  # id of a client -> token
 
-    def session_for(self, headers: Mapping[str, str], client: str | None) -> Session:
+    def session_for(self, headers: Mapping[str, str], client: str | None, login: str = "") -> Session:
         """The session of the token in the headers, else the client's own, else a new one.
 
         Args:
             client: What the protocol identifies the client by, unguessable; None if it does not.
+            login: Name of the login, if Gradio does not know it.
         """
         tokens = [headers.get(name) for name in TOKEN_HEADERS]
-        session = self.sessions.open(next(filter(None, tokens), self._tokens.get(client) if client else None))
+        token = next(filter(None, tokens), self._tokens.get(client) if client else None)
+        session = self.sessions.open(token, login or login_name())
         if client:
             self._tokens[client] = session.token
         while len(self._tokens) > MAX_CLIENTS:
@@ -76,10 +84,12 @@ class Endpoints:
             Image.fromarray(candidates.mask().astype(np.uint8) * 255).save(draft)
         return str(path), [round(float(score), 4) for score in candidates.scores]
 
-    def extract(self, session, photo, masks, names=None, background=False, preset="quick", steps=None, seed=0):
+    def extract(
+        self, session, photo, masks, names=None, background=False, preset="quick", steps=None, seed=0, consent=None
+    ):
         """Extract the objects under the masks. Yields the progress, and at last the id of the run."""
-        job = self.submit_extraction(session, photo, masks, names, background, preset, steps, seed)
-        total = job.details.settings.total
+        job = self.submit_extraction(session, photo, masks, names, background, preset, steps, seed, consent)
+        total = job.details.total
         for events in _watch(job):
             if events:
                 event = events[-1]
@@ -92,14 +102,16 @@ class Endpoints:
         yield {"step": len(job.events), "total": total, "run": job.result, "state": job.state,
                "handles": list(job.details.names), "session": session.token, "desk": session.token}  # fmt: skip
 
-    def submit_extraction(self, session: Session, photo, masks, names, background, preset, steps, seed) -> Job:
-        """Queue an extraction; photo and masks are paths of files."""
+    def submit_extraction(
+        self, session: Session, photo, masks, names, background, preset, steps, seed, consent=None
+    ) -> Job:
+        """Queue an extraction; photo and masks are paths of files, consent is that of parse_consent."""
         image = read_photo(_require_photo(photo))
         arrays = [read_mask(path, image.size, photo=image) for path in masks or []]
         names = [str(name) for name in names or []]
         if len(names) > len(arrays) > 0:
             raise UserError(strings.API_NAMES)
-        scene = make_scene(image, arrays, names[: len(arrays)], bool(background))
+        scene = make_scene(image, arrays, names[: len(arrays)], bool(background), consent=parse_consent(consent))
         steps_1, steps_2 = _parse_ints(steps, 2, strings.API_STEPS) or (None, None)
         settings = extraction_job.make_settings(scene, preset, steps_1, steps_2, seed)
         return extraction_job.submit(session, self.queue, scene, settings)
@@ -116,7 +128,11 @@ class Endpoints:
         job = self.submit_generation(session, run, prompt, count, seed, *options)
         for note in job.details.notes:
             show_notice(note)
+        sent = 0
         for events in _watch(job):
+            for path in events[sent:]:
+                record_download(path)
+            sent = len(events)
             yield [str(path) for path in events]
 
     def submit_generation(self, session: Session, run, prompt, count, seed, *options) -> Job:
@@ -129,7 +145,7 @@ class Endpoints:
         job = self.submit_export(session, run, program)
         for _ in _watch(job):
             pass
-        return str(job.result.path)
+        return str(record_download(job.result.path))
 
     def submit_export(self, session: Session, run, program) -> Job:
         return export.submit(session, self.queue, session.runs.find([run]).runs[0], program)
@@ -140,12 +156,22 @@ class Endpoints:
 
             def handler(request, *values):
                 with errors_as_sentences():
-                    yield from act(self.session_for(request.headers, request.session_hash), *values)
+                    session = self.session_for(request.headers, request.session_hash)
+                    results = act(session, *values)
+                    while True:
+                        with acting(session, flat(values)):  # Gradio may continue in another context
+                            try:
+                                result = next(results)
+                            except StopIteration:
+                                return
+                        yield result
         else:
 
             def handler(request, *values):
                 with errors_as_sentences():
-                    return act(self.session_for(request.headers, request.session_hash), *values)
+                    session = self.session_for(request.headers, request.session_hash)
+                    with acting(session, flat(values)):
+                        return act(session, *values)
 
         signature = inspect.signature(act)
         request = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -176,6 +202,7 @@ def build_extract(button: gr.Button, endpoints: Endpoints) -> None:
         gr.Textbox("quick", label="preset"),
         json_input("steps", "[phase 1, phase 2]; by default the preset's", {"type": "integer"}),
         gr.Number(0, label="seed", precision=0),
+        consent_input(),
     ]
     progress = gr.JSON(label="progress")
     button.click(endpoints.handler(endpoints.extract), inputs, progress, api_name="extract", **OPTIONS)
@@ -203,12 +230,35 @@ def build_export(button: gr.Button, endpoints: Endpoints) -> None:
     button.click(endpoints.handler(endpoints.export), inputs, gr.File(label="zip"), api_name="export", **OPTIONS)
 
 
+def consent_input() -> gr.JSON:
+    component = gr.JSON(label="consent")
+    component.api_info = lambda: {"type": "object", "description": CONSENT}
+    return component
+
+
+def parse_consent(values) -> Consent | None:
+    """What {"shown": true, "who": …, "scope": …, "until": …} declares; None declares nothing. Raises UserError."""
+    if values is None:
+        return None
+    if not isinstance(values, dict) or not set(values) <= {"shown", "who", "scope", "until"}:
+        raise UserError(strings.API_CONSENT)
+    shown, texts = values.get("shown"), {key: text for key, text in values.items() if key != "shown"}
+    if not (shown is None or isinstance(shown, bool)) or not all(isinstance(text, str) for text in texts.values()):
+        raise UserError(strings.API_CONSENT)
+    return declare_consent(shown, **texts)
+
+
 def json_input(label: str, description: str, items: dict) -> gr.JSON:
     """A list input with a schema, which clients can see: Gradio's own allows any JSON."""
     schema = {"type": "array", "items": items, "description": description}
     component = gr.JSON(label=label)
     component.api_info = lambda: schema
     return component
+
+
+def flat(values: Iterable) -> list:
+    """The values, with those of lists in their places."""
+    return [one for value in values for one in (value if isinstance(value, list) else [value])]
 
 
 def _watch(job: Job) -> Iterator[list]:

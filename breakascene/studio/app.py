@@ -5,7 +5,7 @@ import gc
 import logging
 import os
 from collections.abc import Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,24 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from breakascene.errors import UserError
+from breakascene.generation.library import Library
+from breakascene.provenance.audit import folder_from_settings
+from breakascene.provenance.credentials import credentials_folder
 from breakascene.studio import api, engine, environment, page, strings
+from breakascene.studio.accounts import Accounts
 from breakascene.studio.folders import require_data_folder
 from breakascene.studio.jobs import JobQueue
 from breakascene.studio.language import language_middleware
 from breakascene.studio.login import Login, Throttle
 from breakascene.studio.protection import AtPath, Protection, refuse_outside_files
+from breakascene.studio.quotas import COUNTS, Quotas
 from breakascene.studio.state.session import DEFAULT_ALL_BYTES, DEFAULT_VISITOR_BYTES, SessionStore
 from breakascene.studio.theme import CSS, THEME
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING_EVENTS = 100  # of all pages, waiting for their handlers; jobs have their own queue
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 DAY_SECONDS = 24 * 3600
 SWEEP_SECONDS = 600
 MCP_PATH = "/gradio_api/mcp"
@@ -39,6 +45,7 @@ def launch(
     base: str = "auto",
     *,
     login: str = "",
+    users: str = "",
     mcp: bool = False,
     trusted_hosts: str = "",
     root_path: str = "",
@@ -50,6 +57,7 @@ def launch(
         host, port: Where it listens; without a port, the first free one from 7860 on.
         base: As for load_base.
         login: "name:password" that visitors have to enter; none if empty.
+        users: File of accounts that visitors log in with, as the command `users add` writes it; none if empty.
         mcp: Offer the endpoints of api.py as tools of the Model Context Protocol too.
         trusted_hosts: Names by which visitors reach the studio, separated by commas; see protection.Protection.
         root_path: Path under which a reverse proxy serves the studio, such as "/studio", if not at its root.
@@ -59,33 +67,34 @@ def launch(
         The app. Close its `job_queue` after it.
 
     Raises:
-        UserError: If the base is not available, `login` lacks a part, the package for `mcp` is not installed, or the
-            data folder cannot be written.
+        UserError: If the base is not available, `login` or `users` cannot be used, the package for `mcp` is not
+            installed, or the data folder cannot be written.
     """
-    credentials, limits = parse_login(login), read_limits()
+    accounts, limits = open_accounts(login, users), read_limits()
     if mcp and find_spec("mcp") is None:
         raise UserError(strings.MCP_MISSING.format(version=gr.__version__))
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     require_data_folder(folder)
     engine.open_models(base)
     folder.mkdir(parents=True, exist_ok=True)
-    if host not in ("127.0.0.1", "localhost", "::1") and not login and not on_space():
+    if host not in LOCAL_HOSTS and not accounts and not on_space():
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
-    sessions = SessionStore(folder, **limits)
-    job_queue = JobQueue(idle_work=engine.generate_prior_images)
-    demo = build(sessions, job_queue)
+    sessions = SessionStore(folder, **limits, library=open_library(host))
+    job_queue = JobQueue(idle_work=engine.generate_prior_images, quotas=read_quotas(sessions))
+    demo = build(sessions, job_queue, accounts)
     engine.start_downloads(sessions.open_photos)
     demo.job_queue = job_queue
     refuse_outside_files(demo)
     hosts = [host.strip() for host in trusted_hosts.split(",") if host.strip()]
     tools = build_tools(demo, sessions, job_queue) if mcp else None
-    lifespan = server_lifespan(sessions, hosts, credentials, tools)
+    lifespan = server_lifespan(sessions, hosts, accounts, tools)
     demo.queue(max_size=MAX_WAITING_EVENTS, default_concurrency_limit=4)
     _, address, _ = demo.launch(
         server_name=host, server_port=port, share=False, ssr_mode=False, quiet=True, prevent_thread_lock=True,
         theme=THEME, css=CSS, footer_links=[], max_file_size=f"{page.MAX_UPLOAD}mb", strict_cors=True, show_error=False,
         enable_monitoring=False, run_history=False, allowed_paths=[str(sessions.folder)],
-        auth=credentials, mcp_server=False, root_path=root_path.rstrip("/") or None,
+        blocked_paths=private_paths(sessions, users),
+        auth=accounts.log_in if accounts else None, mcp_server=False, root_path=root_path.rstrip("/") or None,
         app_kwargs={"middleware": [Middleware(language_middleware)], "lifespan": lifespan},
     )  # fmt: skip
     if wait:
@@ -99,13 +108,36 @@ def launch(
     return demo
 
 
+def private_paths(sessions: SessionStore, users: str) -> list[str]:
+    """What no visitor may fetch, even where it lies in the data folder: counts, audit log, keys and accounts."""
+    log, keys = folder_from_settings(), credentials_folder()
+    paths = [sessions.folder / COUNTS, log, keys, Path(users) if users else None]
+    return [str(path.absolute()) for path in paths if path is not None]
+
+
+def open_library(host: str) -> Library | None:
+    """The library that visitors share: where the studio serves this machine only, or the folder was chosen for it."""
+    if host in LOCAL_HOSTS and not on_space() or os.environ.get("BREAKASCENE_LIBRARY"):
+        with suppress(UserError):  # no home folder
+            return Library()
+    return None
+
+
 def read_limits() -> dict[str, Any]:
     """The limits of SessionStore."""
+    keep_data = environment.positive_number("BREAKASCENE_KEEP_DAYS")
     return {
+        "keep_data_seconds": None if keep_data is None else keep_data * DAY_SECONDS,
         "keep_seconds": environment.hours("BREAKASCENE_KEEP_HOURS") or (DAY_SECONDS if on_space() else None),
         "visitor_bytes": environment.megabytes("BREAKASCENE_VISITOR_MEMORY", DEFAULT_VISITOR_BYTES),
         "all_bytes": environment.megabytes("BREAKASCENE_ALL_MEMORY", DEFAULT_ALL_BYTES),
     }
+
+
+def read_quotas(sessions: SessionStore) -> Quotas:
+    """What each visitor may use."""
+    jobs, megabytes = map(environment.positive_number, ("BREAKASCENE_JOBS_PER_DAY", "BREAKASCENE_VISITOR_DISK"))
+    return Quotas(sessions, None if jobs is None else int(jobs), None if megabytes is None else int(megabytes * 2**20))
 
 
 def parse_login(login: str) -> tuple[str, str] | None:
@@ -116,6 +148,15 @@ def parse_login(login: str) -> tuple[str, str] | None:
     return (name, password) if login else None
 
 
+def open_accounts(login: str, users: str) -> Accounts | None:
+    """The accounts of a login or of a file; None if there are none. Raises UserError."""
+    if login and users:
+        raise UserError(strings.LOGIN_AND_USERS)
+    if users:
+        return Accounts(file=Path(users))
+    return Accounts(parse_login(login)) if login else None
+
+
 def build_tools(demo: gr.Blocks, sessions: SessionStore, job_queue: JobQueue) -> Any:
     """The MCP server; imported only here, because its package is optional."""
     from breakascene.studio import mcp_server
@@ -123,9 +164,7 @@ def build_tools(demo: gr.Blocks, sessions: SessionStore, job_queue: JobQueue) ->
     return mcp_server.build(api.Endpoints(sessions, job_queue), demo.upload_file_set, MAX_MCP_BODY)
 
 
-def server_lifespan(
-    sessions: SessionStore, hosts: list[str], credentials: tuple[str, str] | None, tools: Any
-) -> Callable:
+def server_lifespan(sessions: SessionStore, hosts: list[str], accounts: Accounts | None, tools: Any) -> Callable:
     """A lifespan of the server in which unused sessions are deleted, and the app is protected.
 
     Gradio puts its own middleware before any that is given to it, so the finished stack is wrapped.
@@ -140,19 +179,24 @@ def server_lifespan(
             if tools:
                 await stack.enter_async_context(tools.session_manager.run())
                 served = AtPath(served, MCP_PATH, tools.session_manager.handle_request)
-            if credentials:
-                served = Login(served, credentials, (MCP_PATH,), Throttle())
+            if accounts:
+                served = Login(served, accounts, (MCP_PATH,), Throttle())
             app.middleware_stack = Protection(served, ["*"] if on_space() else hosts, limits, ancestors)
-            sweep = asyncio.create_task(delete_unused_sessions(sessions))
+            sweep = asyncio.create_task(delete_regularly(sessions))
             stack.callback(sweep.cancel)
             yield
 
     return lifespan
 
 
-async def delete_unused_sessions(sessions: SessionStore) -> None:
+async def delete_regularly(sessions: SessionStore) -> None:
+    """Delete unused sessions, old data, and what is left of deleted sessions."""
     while True:
-        await asyncio.to_thread(sessions.delete_unused)
+        for delete in (sessions.finish_deletions, sessions.delete_unused, sessions.delete_old_data):
+            try:
+                await asyncio.to_thread(delete)
+            except Exception:  # such as a log that cannot be written; the next time may succeed
+                log.exception("%s failed", delete.__name__)
         await asyncio.sleep(SWEEP_SECONDS)
 
 
@@ -161,15 +205,15 @@ def on_space() -> bool:
     return "SPACE_ID" in os.environ
 
 
-def build(sessions: SessionStore, queue: JobQueue) -> gr.Blocks:
+def build(sessions: SessionStore, queue: JobQueue, accounts: Accounts | None = None) -> gr.Blocks:
     """Build the app with a page in each language; engine.open_models must have run."""
     with gr.Blocks(
         title=strings.TITLE, analytics_enabled=False, delete_cache=(3600, DAY_SECONDS), fill_width=False
     ) as demo:
-        page.build(demo, sessions, queue)
+        page.build(demo, sessions, queue, accounts)
         api.build(sessions, queue)
     for code, name in strings.LANGUAGES.items():
         if code != "en":
             with strings.use_language(code), demo.route(name, code):
-                page.build(demo, sessions, queue)
+                page.build(demo, sessions, queue, accounts)
     return demo

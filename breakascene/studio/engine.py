@@ -22,11 +22,12 @@ from breakascene.evaluation.verdict import Verdict
 from breakascene.exporting.export import TARGETS, Exported, can_open
 from breakascene.exporting.export import export as export_concepts
 from breakascene.exporting.importing import load_lora
+from breakascene.files import atomic_file
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
 from breakascene.models.base import Base
 from breakascene.models.combined import combine
-from breakascene.models.concepts import Concepts
+from breakascene.models.grouped import load_run
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
@@ -34,6 +35,7 @@ from breakascene.studio import real_models, timing
 from breakascene.studio.timing import RunTimer, Times
 from breakascene.toybox.judge import Judge, load_judge
 from breakascene.training import memory
+from breakascene.training.groups import count_groups
 from breakascene.training.loop import StepEvent
 from breakascene.training.loop import extract as train
 from breakascene.training.modes import PRESET_NAMES
@@ -67,30 +69,31 @@ def zero_gpu() -> bool:
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
-def extraction_seconds(settings: Settings) -> int:
+def extraction_seconds(settings: Settings, objects: int = 2) -> int:
     """How long a run needs the GPU, with a reserve of a third."""
-    return round(TRANSFER_SECONDS + 4 / 3 * (expected_seconds(settings) or _default_seconds(settings)))
+    seconds = expected_seconds(settings, objects) or _default_seconds(settings, objects)
+    return round(TRANSFER_SECONDS + 4 / 3 * seconds)
 
 
-def _default_seconds(settings: Settings) -> float:
+def _default_seconds(settings: Settings, objects: int) -> float:
     image_seconds = DEFAULT_IMAGE_SECONDS[base().family]
-    return sum(
+    return count_groups(objects) * sum(
         steps * (DEFAULT_STEP_SECONDS + image_seconds * timing.images_per_step(settings, phase))
         for phase, steps in enumerate(settings.steps, 1)
     )
 
 
-def fits(settings: Settings) -> bool:
+def fits(settings: Settings, objects: int = 2) -> bool:
     """Whether the GPU is available for as long as the run takes; only a ZeroGPU Space has a limit."""
-    return not zero_gpu() or extraction_seconds(settings) <= MAX_SECONDS
+    return not zero_gpu() or extraction_seconds(settings, objects) <= MAX_SECONDS
 
 
 def _extraction_lease(scene: Scene, settings: Settings, *_) -> int:
-    return min(MAX_SECONDS, extraction_seconds(settings))
+    return min(MAX_SECONDS, extraction_seconds(settings, len(scene.concepts)))
 
 
 def _generation_lease(
-    runs: Sequence[Path], prompts: Sequence[str], stop_file: Path, count: int = 1, num_inference_steps: int = 20, **_
+    runs: Sequence[Path], prompts: Sequence[str], *_, count: int = 1, num_inference_steps: int = 20, **__
 ) -> int:
     seconds = DEFAULT_DENOISING_SECONDS * len(prompts) * count * num_inference_steps
     return min(MAX_SECONDS, round(TRANSFER_SECONDS + seconds))
@@ -211,6 +214,7 @@ def generate(
     runs: Sequence[Path],
     prompts: Sequence[str],
     stop_file: Path,
+    live_image: Path | None = None,
     loras: Sequence[tuple[Path, float]] = (),
     **options,
 ) -> Iterator[GeneratedImage]:
@@ -218,10 +222,17 @@ def generate(
 
     Args:
         runs: With several, the handles are those of `combine`.
+        live_image: File for previews of the image that is being generated.
         loras: Files of other programs' LoRAs with their strengths.
     """
+
+    def save_preview(image: Image.Image) -> None:
+        with atomic_file(live_image) as draft:
+            image.save(draft, "WEBP", quality=80)
+
+    options["on_preview"] = save_preview if live_image else None
     options["loras"] = [load_lora(file, base(), scale) for file, scale in loras]
-    loaded = [Concepts.load(run) for run in runs]
+    loaded = [load_run(run) for run in runs]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0]
     for image in generate_images(base(), concepts, prompts, **options):
         yield image
@@ -250,9 +261,9 @@ def evaluate(run: Path, title: str, out: Path, stop_file: Path) -> Iterator[tupl
 def compare(run: Path, scene: Scene) -> list[Verdict]:
     """Compare images of the run's objects with the photo. Only on the toybox are the verdicts calibrated."""
     if not is_toybox():
-        return verdict.compare(base(), Concepts.load(run), scene, None, segmenter())
+        return verdict.compare(base(), load_run(run), scene, None, segmenter())
     extractor, finder = load_feature_extractor(device=base().device), Segmenter.load("toybox")
-    return verdict.compare(base(), Concepts.load(run), scene, extractor, finder, is_familiar(scene))
+    return verdict.compare(base(), load_run(run), scene, extractor, finder, is_familiar(scene))
 
 
 def is_familiar(scene: Scene) -> bool:
@@ -271,10 +282,17 @@ def record_run(timer: RunTimer) -> None:
     timing.save(times, base())
 
 
+def record_images(pixel_steps: float, seconds: float) -> None:
+    """Learn from the time of generated images; `pixel_steps` counts their pixels times their inference steps."""
+    times = _loaded.setdefault("times", Times())
+    times.learn_images(pixel_steps, seconds)
+    timing.save(times, base())
+
+
 @on_gpu(EXPORT_SECONDS)
 def export(run: Path, to: str, out: Path) -> Exported:
     """Export a run folder to another program, into the new folder `out`."""
-    return export_concepts(Concepts.load(run), base(), to, out)
+    return export_concepts(load_run(run), base(), to, out)
 
 
 def export_programs() -> list[str]:
@@ -290,6 +308,12 @@ def settings_of(name: str) -> Settings | None:
 def expected_seconds(settings: Settings, objects: int = 2) -> float | None:
     """How long a run takes on this machine, or None if that is not known."""
     return _loaded.get("times", Times()).expected(settings, objects)
+
+
+def expected_image_seconds(pixel_steps: float) -> float | None:
+    """How long images take on this machine (see record_images), or None before the first one."""
+    pixel = _loaded.get("times", Times()).pixel
+    return None if pixel is None else pixel * pixel_steps
 
 
 def expected_memory(settings: Settings) -> int:

@@ -9,6 +9,8 @@ import logging
 import secrets
 import tempfile
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,8 @@ from breakascene.errors import UserError
 from breakascene.studio import strings
 
 log = logging.getLogger(__name__)
+
+MAX_FAILURES = 50  # kept for the operator
 
 WAITING, RUNNING, DONE, STOPPED, FAILED = "waiting", "running", "done", "stopped", "failed"
 
@@ -33,6 +37,7 @@ class Job:
         stop_file: The job stops once this file exists; a GPU call in another process sees a file too.
         changed: Notified of every change.
         context: Context of the request that submitted the job, so that a Space charges the right visitor.
+        remaining: Estimates the seconds until the job is done; None if that is unknown.
         error: A sentence for the visitor, if the job failed.
         details: What a screen needs to describe the job, besides its events.
     """
@@ -44,6 +49,7 @@ class Job:
     stop_file: Path
     changed: threading.Condition
     context: contextvars.Context
+    remaining: Callable[["Job"], float | None] = lambda job: None
     state: str = WAITING
     error: str = ""
     result: Any = None
@@ -76,6 +82,25 @@ class Job:
         """Once this file exists, the job's next event has previews; the job then deletes it."""
         return self.stop_file.with_name(f"{self.stop_file.name}-preview")
 
+    @property
+    def live_image(self) -> Path:
+        """File of a preview of the image that the job is generating; not always there."""
+        return self.stop_file.with_name(f"{self.stop_file.name}-live.webp")
+
+    def seconds_left(self) -> float | None:
+        """Expected seconds until a running job is done, or that a waiting one will take; None if unknown."""
+        return self.remaining(self)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed, for the operator."""
+
+    time: float  # seconds since the epoch
+    kind: str
+    owner: str
+    error: str  # the exception in one line
+
 
 class JobQueue:
     """Runs jobs one after another. Owners take turns: the one served longest ago comes first.
@@ -85,11 +110,17 @@ class JobQueue:
         per_owner: Maximum number of waiting jobs of one owner.
         idle_work: Called in the worker thread while there are no jobs, again until it returns True. Its argument is a
             function that returns True once a job waits; the work then returns soon.
+        quotas: What each owner may use, see quotas.Quotas.
     """
 
     def __init__(
-        self, limit: int = 20, per_owner: int = 3, idle_work: Callable[[Callable[[], bool]], bool] | None = None
+        self,
+        limit: int = 20,
+        per_owner: int = 3,
+        idle_work: Callable[[Callable[[], bool]], bool] | None = None,
+        quotas: Any = None,
     ):
+        self._quotas, self._failures = quotas, deque(maxlen=MAX_FAILURES)
         self._idle_work = idle_work
         self.limit, self.per_owner = limit, per_owner
         self._files = tempfile.TemporaryDirectory(prefix="breakascene-jobs-")
@@ -101,8 +132,13 @@ class JobQueue:
         self._worker = threading.Thread(target=self._serve, name="breakascene-jobs", daemon=True)
         self._worker.start()
 
-    def submit(self, owner: str, kind: str, work: Callable[[Job], Any], details: Any = None) -> Job:
+    def submit(
+        self, owner: str, kind: str, work: Callable[[Job], Any], details: Any = None,
+        remaining: Callable[[Job], float | None] = lambda job: None,
+    ) -> Job:  # fmt: skip
         """Append a job with its details; raises UserError if the queue, or the owner's share of it, is full."""
+        if self._quotas:
+            self._quotas.check(owner)
         with self._changed:
             waiting = self._waiting()
             if len(waiting) >= self.limit:
@@ -110,10 +146,22 @@ class JobQueue:
             if sum(job.owner == owner for job in waiting) >= self.per_owner:
                 raise UserError(strings.TOO_MANY_JOBS.format(n=self.per_owner))
             job = self._new_job(owner, kind, work)
-            job.details = details  # before the worker can see the job
+            job.details, job.remaining = details, remaining  # before the worker can see the job
             self._jobs = {other.id: other for other in [*self._jobs.values(), job] if not other.ended}
             self._changed.notify_all()
-            return job
+        if self._quotas:
+            self._quotas.count(owner)
+        return job
+
+    def jobs(self) -> list[tuple[Job, int]]:
+        """The jobs that run and wait with their positions, in the order in which they will run."""
+        with self._changed:
+            jobs = [(job, self.position(job)) for job in self._jobs.values() if not job.ended]
+        return sorted(jobs, key=lambda pair: pair[1])
+
+    def failures(self) -> list[Failure]:
+        """The jobs that failed since the studio was started, the last first, at most MAX_FAILURES."""
+        return list(self._failures)[::-1]
 
     def interrupted(self, owner: str, kind: str, error: str) -> Job:
         """A failed job, in place of one that ran when the studio was killed."""
@@ -123,16 +171,25 @@ class JobQueue:
 
     def position(self, job: Job) -> int:
         """How many jobs come before this one, including the running one; 0 if it runs or has ended."""
+        return len(self.before(job))
+
+    def seconds_until(self, job: Job) -> float | None:
+        """Expected seconds until a waiting job starts; None if that of a job before it is unknown."""
+        seconds = [other.seconds_left() for other in self.before(job)]
+        return None if None in seconds else sum(seconds)
+
+    def before(self, job: Job) -> list[Job]:
+        """The jobs that come before this one, the running one first; none if it runs or has ended."""
         with self._changed:
             if job.state != WAITING:
-                return 0
-            before = int(any(other.state == RUNNING for other in self._jobs.values()))
+                return []
+            before = [other for other in self._jobs.values() if other.state == RUNNING]
             waiting, served, turn = self._waiting(), dict(self._served), self._turn
             while (first := _next_job(waiting, served)) is not job:
                 waiting.remove(first)
                 turn += 1
                 served[first.owner] = turn
-                before += 1
+                before.append(first)
             return before
 
     def close(self) -> None:
@@ -186,6 +243,7 @@ class JobQueue:
                 self._jobs.pop(job.id, None)  # only its session still needs it
                 job.stop_file.unlink(missing_ok=True)
                 job.preview_file.unlink(missing_ok=True)
+                job.live_image.unlink(missing_ok=True)
                 self._changed.notify_all()
 
     def _run(self, job: Job) -> tuple[str, str, Any]:
@@ -195,6 +253,8 @@ class JobQueue:
         except BaseException as error:
             if not isinstance(error, UserError) or error.__cause__:
                 log.exception("job %s (%s) failed", job.id, job.kind)
+            text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            self._failures.append(Failure(time.time(), job.kind, job.owner, text))
             return FAILED, strings.message_for(error), None
         return (STOPPED if job.stop_requested() else DONE), "", result
 

@@ -1,9 +1,9 @@
 """The login beyond Gradio's own: it slows down guessing, and asks MCP clients by HTTP Basic."""
 
+import asyncio
 import base64
 import binascii
 import ipaddress
-import secrets
 import threading
 import time
 from collections import deque
@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from breakascene.studio import strings
+from breakascene.studio.accounts import Accounts
 from breakascene.studio.protection import path_of
 
 MAX_FAILURES = 10  # of one network in WINDOW_SECONDS
@@ -64,12 +65,12 @@ class Login:
     """ASGI middleware before Gradio's login page, and the only login of the paths in `basic_paths`.
 
     Args:
-        credentials: Name and password.
+        accounts: Names and passwords.
         basic_paths: Asked for by HTTP Basic, since their clients have no page to log in on.
     """
 
-    def __init__(self, app: ASGIApp, credentials: tuple[str, str], basic_paths: tuple[str, ...], throttle: Throttle):
-        self.app, self.credentials, self.basic_paths, self.throttle = app, credentials, basic_paths, throttle
+    def __init__(self, app: ASGIApp, accounts: Accounts, basic_paths: tuple[str, ...], throttle: Throttle):
+        self.app, self.accounts, self.basic_paths, self.throttle = app, accounts, basic_paths, throttle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = path_of(scope).rstrip("/") if scope["type"] == "http" else ""
@@ -81,8 +82,9 @@ class Login:
             response = PlainTextResponse(strings.TOO_MANY_LOGINS, 429, {"Retry-After": str(seconds)})
             return await response(scope, receive, send)
         if basic:
-            given = basic_credentials(Headers(scope=scope).get("authorization", ""))
-            if given and all(map(secrets.compare_digest, given, (part.encode() for part in self.credentials))):
+            headers = Headers(scope=scope)
+            given = basic_credentials(headers.get("authorization", ""))
+            if given and await self.basic_login(*given, known="mcp-session-id" in headers):
                 return await self.app(scope, receive, send)
             if given:
                 self.throttle.add_failure(address)
@@ -97,14 +99,20 @@ class Login:
 
         await self.app(scope, receive, send_counted)
 
+    async def basic_login(self, name: str, password: str, known: bool) -> bool:
+        """Whether the name and the password of a request are right; only the first request of a client is a login."""
+        if known and await asyncio.to_thread(self.accounts.check, name, password):
+            return True
+        return await self.accounts.log_in(name, password)
 
-def basic_credentials(header: str) -> tuple[bytes, bytes] | None:
+
+def basic_credentials(header: str) -> tuple[str, str] | None:
     """Name and password of an Authorization header of HTTP Basic; None if there are none."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         return None
     try:
-        name, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
         return None
     return (name, password) if colon else None

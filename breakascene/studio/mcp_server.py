@@ -23,9 +23,12 @@ from pydantic import Field
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.studio import strings
-from breakascene.studio.api import POLL_SECONDS, Endpoints, errors_as_sentences
+from breakascene.studio.api import CONSENT, POLL_SECONDS, Endpoints, errors_as_sentences
 from breakascene.studio.jobs import FAILED, Job
+from breakascene.studio.login import basic_credentials
+from breakascene.studio.state.deletion import note_uploads
 from breakascene.studio.state.session import Session
+from breakascene.studio.visitor import acting, record_download
 
 MAX_CLIENTS = 1000
 KEPT_FILES = 32  # photos and masks of a session that can be named by their ids
@@ -100,6 +103,7 @@ class Tools:
         preset: Annotated[str, Field(description="quick, light (better) or paper (slow)")] = "quick",
         steps: Annotated[list[int] | None, Field(description="[phase 1, phase 2]; by default the preset's")] = None,
         seed: int = 0,
+        consent: Annotated[dict | None, Field(description=CONSENT)] = None,
     ) -> CallToolResult:
         """Extract the objects under the masks: fine-tune the base model on them. Takes minutes, and reports progress.
 
@@ -108,15 +112,15 @@ class Tools:
 
         def submit(session: Session) -> Job:
             files = [self.file_of(session, mask) for mask in masks]
-            options = (names, background, preset, steps, seed)
+            options = (names, background, preset, steps, seed, consent)
             return self.endpoints.submit_extraction(session, self.file_of(session, photo), files, *options)
 
         job = await self.call(context, submit)
-        settings, handles = job.details.settings, job.details.names
-        await self.follow(context, job, settings.total)
+        total, handles = job.details.total, job.details.names
+        await self.follow(context, job, total)
         return result({
             "run": job.result, "handles": list(handles), "state": job.state, "step": len(job.events),
-            "total": settings.total, "session": job.owner,
+            "total": total, "session": job.owner,
         })  # fmt: skip
 
     async def generate(
@@ -136,6 +140,7 @@ class Tools:
         options = (run, prompt, count, seed, steps, guidance, negative, shape)
         job = await self.call(context, lambda session: self.endpoints.submit_generation(session, *options))
         await self.follow(context, job, job.details.count)
+        await self.call(context, lambda session: [record_download(path) for path in job.events])
         return result({"images": [path.name for path in job.events], "notes": list(job.details.notes)}, job.events)
 
     async def export(
@@ -147,7 +152,7 @@ class Tools:
         """Export a run for another program. Returns a zip with a LoRA, embeddings, images and a README."""
         job = await self.call(context, lambda session: self.endpoints.submit_export(session, run, program))
         await self.follow(context, job, 1)
-        path = job.result.path
+        path = await self.call(context, lambda session: record_download(job.result.path))
         answer = result({"file": path.name})
         blob = base64.b64encode(path.read_bytes()).decode()
         zip_file = BlobResourceContents(uri=f"file:///{quote(path.name)}", mimeType="application/zip", blob=blob)
@@ -159,7 +164,9 @@ class Tools:
 
         def run():
             with errors_as_sentences(ToolError):
-                return act(self.session_of(context))
+                session = self.session_of(context)
+                with acting(session, name=login_of(context)):
+                    return act(session)
 
         return await anyio.to_thread.run_sync(run)
 
@@ -179,7 +186,7 @@ class Tools:
 
     def session_of(self, context: Context) -> Session:
         headers = context.request_context.request.headers
-        return self.endpoints.session_for(headers, headers["mcp-session-id"])
+        return self.endpoints.session_for(headers, headers["mcp-session-id"], login_of(context))
 
     def file_of(self, session: Session, text: str) -> str:
         """The path of a file that a client sent or named; raises UserError if there is none."""
@@ -190,10 +197,17 @@ class Tools:
                 raise UserError(strings.API_DATA_URL) from error
             return str(keep(session, data))
         if (path := text.rpartition("/gradio_api/file=")[2]) in self.uploads:
+            note_uploads(session.folder, [path])
             return path
         if text in {path.name for path in kept_files(session)}:
             return str(files_folder(session) / text)
         raise UserError(strings.API_FILE)
+
+
+def login_of(context: Context) -> str:
+    """The name that the client has logged in with, which login.Login has checked, or ""."""
+    given = basic_credentials(context.request_context.request.headers.get("authorization", ""))
+    return given[0] if given else ""
 
 
 def files_folder(session: Session) -> Path:

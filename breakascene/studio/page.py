@@ -1,6 +1,7 @@
 """The page: its three steps, how a session is opened on it, and how it follows the running jobs."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -11,16 +12,39 @@ import gradio as gr
 from breakascene.errors import UserError
 from breakascene.models.base import Base
 from breakascene.studio import engine, strings
+from breakascene.studio.accounts import Accounts
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.language import language_links
-from breakascene.studio.screens import evaluate, export, extract, generate, models, select
+from breakascene.studio.screens import (
+    administration,
+    charts,
+    evaluate,
+    export,
+    extract,
+    generate,
+    library,
+    models,
+    provenance,
+    select,
+)
+from breakascene.studio.screens import queue_panel as queue_panels
 from breakascene.studio.screens.evaluate import EvaluateScreen
-from breakascene.studio.screens.events import EVENT_OPTIONS, IDLE_SECONDS, PageContext, Updates, timer_of, with_session
+from breakascene.studio.screens.events import (
+    EVENT_OPTIONS,
+    IDLE_SECONDS,
+    SENT_JS,
+    PageContext,
+    Updates,
+    timer_of,
+    with_session,
+)
 from breakascene.studio.screens.export import ExportScreen
 from breakascene.studio.screens.extract import ExtractScreen
 from breakascene.studio.screens.extraction_job import restore_pending
 from breakascene.studio.screens.generate import GenerateScreen
+from breakascene.studio.screens.queue_panel import QueuePanel
 from breakascene.studio.screens.select import SelectScreen
+from breakascene.studio.state import selection as selections
 from breakascene.studio.state.session import Session, SessionStore
 
 MAX_UPLOAD = 40  # MB
@@ -28,6 +52,11 @@ TOKEN_PARAMETERS = ("session", "desk")  # of the page's address; the second is t
 STATIC = Path(__file__).with_name("static")
 NOTICES_JS = STATIC.joinpath("notices.js").read_text(encoding="utf-8")
 MESSAGES_JS = STATIC.joinpath("messages.js").read_text(encoding="utf-8")
+# What step 2 says of the selection may be old when it is opened again. The notice that there is none goes already when
+# step 1 is opened, where it is out of sight.
+NO_OLD_NOTICE_JS = "(html) => html?.includes('nothing-selected') ? SKELETON : html"
+NAMES_JS = STATIC.joinpath("names.js").read_text(encoding="utf-8")
+FOCUS_JS = STATIC.joinpath("focus.js").read_text(encoding="utf-8")
 SHORTCUTS_JS = STATIC.joinpath("shortcuts.js").read_text(encoding="utf-8")
 NAVIGATION_JS = STATIC.joinpath("navigation.js").read_text(encoding="utf-8")
 
@@ -50,23 +79,25 @@ class Screens:
     generate: GenerateScreen
     evaluate: EvaluateScreen
     export: ExportScreen
+    queue: QueuePanel
 
     @property
     def all(self) -> list:
-        return [self.select, self.extract, self.generate, self.evaluate, self.export]
+        return [self.select, self.extract, self.generate, self.evaluate, self.export, self.queue]
 
     @property
     def outputs(self) -> list:
         return [component for screen in self.all for component in screen.outputs]
 
-    def show(self, session: Session) -> Updates:
-        updates = {}
-        for screen in self.all:
+    def show(self, session: Session, page: float) -> Updates:
+        """Updates of all outputs for the page with this time origin."""
+        updates = self.select.show(session, page)
+        for screen in self.all[1:]:
             updates |= screen.show(session)
         return updates
 
 
-def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
+def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue, accounts: Accounts | None = None) -> None:
     """Build the page in the active language (strings.use_language)."""
     browser = gr.BrowserState("", storage_key="breakascene-session", secret="kept-by-the-browser-only")
     page = PageContext(sessions, queue, gr.State(""), gr.Timer(IDLE_SECONDS, active=False))
@@ -74,26 +105,33 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue) -> None:
     gr.HTML(f'{language_links()}<h1>{strings.TITLE}</h1><p class="hint">{strings.TAGLINE}</p>', elem_id="head")
     build_banner(engine.base())
     models.build(demo)
+    queue_panel = queue_panels.build(page)
     with gr.Tabs(elem_id="steps") as tabs:
-        with gr.Tab(strings.TAB_SELECT, id="select"):
+        with gr.Tab(strings.TAB_SELECT, id="select") as select_tab:
             select_screen = select.build(page)
         with gr.Tab(strings.TAB_EXTRACT, id="extract") as extract_tab:
             extract_screen = extract.build(page)
         with gr.Tab(strings.TAB_GENERATE, id="generate") as generate_tab:
             generate_screen = generate.build(page)
+            library.build(page, generate_screen)
             evaluate_screen = evaluate.build(page)
             export_screen = export.build(page)
-    screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen, export_screen)
+    provenance.build(page)
+    if accounts and accounts.file:
+        administration.build(demo, page, accounts)
+    screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen, export_screen, queue_panel)
     load_scripts(demo)
     connect_arrival(demo, page, screens, tabs, browser)
     connect_progress(page, screens, last_progress)
-    connect_tabs(page, screens, tabs, extract_tab, generate_tab)
+    connect_tabs(page, screens, tabs, [select_tab, extract_tab, generate_tab])
 
 
 def load_scripts(demo: gr.Blocks) -> None:
     set_language = LANGUAGE_JS.replace("LANGUAGE", strings.language.get())
     notices = NOTICES_JS.replace("WORDS", json.dumps(gradio_notices()))
-    for script in (MESSAGES_JS, select.BRUSH_JS, notices, NAVIGATION_JS, SHORTCUTS_JS, set_language):
+    names = NAMES_JS.replace("PHOTO", json.dumps(strings.CANVAS))
+    own = (MESSAGES_JS, select.canvas_js(), notices, names, NAVIGATION_JS, FOCUS_JS, SHORTCUTS_JS, set_language)
+    for script in own:
         demo.load(None, js=script, api_visibility="private")
 
 
@@ -103,13 +141,15 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
     def open_session(kept_token, request: gr.Request):
         tokens = [request.query_params.get(name) for name in TOKEN_PARAMETERS]
         token = next(filter(None, tokens), kept_token)
-        return [page.sessions.open(token).token] * 3
+        return [page.sessions.open(token, request.username or "").token] * 3
 
-    def show(session: Session) -> Updates:
+    def show(session: Session, sent) -> Updates:
         session.suggested_runs = None  # a new page gets a suggested prompt
         session.gallery.choose(None)
         restored = restore_pending(session, page.queue)
-        updates = {**screens.show(session), page.timer: timer_of(session)}
+        updates = {**screens.show(session, sent[0]), page.timer: timer_of(session)}
+        if not selections.masks_of(session.history.selection):  # step 2 says so once it is opened
+            del updates[screens.extract.summary]
         if screens.generate.panel.running(session):
             updates[tabs] = gr.Tabs(selected="generate")
         elif restored or screens.extract.panel.running(session):
@@ -118,12 +158,13 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
 
     address = screens.extract.address
     opened = demo.load(open_session, [browser], [browser, page.token, address], **EVENT_OPTIONS)
-    page.on(opened.then, show, (), [*screens.outputs, page.timer, tabs])
+    outputs = [*screens.outputs, page.timer, tabs]
+    page.on(opened.then, show, [screens.select.canvas.sent], outputs, js=SENT_JS)
     opened.then(None, [address], [address], js=extract.ADDRESS_JS, api_visibility="private")
 
 
 def connect_progress(page: PageContext, screens: Screens, last_progress: gr.State) -> None:
-    """Update the screens while jobs run, but only what has changed."""
+    """Update the screens while jobs run, but only what has changed; find jobs that other pages start."""
     extract_screen, generate_screen, evaluate_screen = screens.extract, screens.generate, screens.evaluate
 
     def refresh(session: Session, last: dict) -> Updates:
@@ -133,6 +174,7 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
         if not changed and not timer:
             return {}
         updates = {last_progress: {**now, "busy": busy}}
+        updates |= screens.queue.show(session)
         if "extraction" in changed:
             updates |= extract_screen.progress(session, with_strips="strips" in changed)
         if "extracted" in changed:
@@ -146,7 +188,7 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
         return updates | timer
 
     outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, *screens.export.outputs]
-    outputs += [last_progress, page.timer]
+    outputs += [*screens.queue.outputs, last_progress, page.timer]
     refresh_page = with_session(page.sessions, refresh)
 
     def tick(token: str, last: dict) -> Updates:
@@ -160,13 +202,17 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
     page.timer.tick(tick, [page.token, last_progress], outputs, **options)
 
 
-def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab: gr.Tab, generate_tab: gr.Tab) -> None:
+def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, steps: Sequence[gr.Tab]) -> None:
     """Update a step when its tab is opened, and open the tabs from the buttons that lead to them."""
+    select_tab, extract_tab, generate_tab = steps
 
-    def reopen_run(session: Session) -> Updates:
+    def reopen_run(session: Session, sent) -> Updates:
         session.reopen_run()
-        return {**screens.select.show(session), tabs: gr.Tabs(selected="select")}
+        return {**screens.select.show(session, sent[0]), tabs: gr.Tabs(selected="select")}
 
+    summary = [screens.extract.summary]
+    no_old_notice = NO_OLD_NOTICE_JS.replace("SKELETON", json.dumps(charts.skeleton()))
+    select_tab.select(None, summary, summary, js=no_old_notice, api_visibility="private")
     page.on(extract_tab.select, screens.extract.show, (), screens.extract.outputs)
     opened = page.on(generate_tab.select, screens.generate.show, (), screens.generate.outputs)
     for event in (opened, *screens.generate.run_changes):
@@ -174,7 +220,8 @@ def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, extract_tab
         page.on(event.then, screens.export.show, (), screens.export.outputs)
     screens.select.next.click(lambda: gr.Tabs(selected="extract"), None, tabs, **EVENT_OPTIONS)
     screens.extract.next.click(lambda: gr.Tabs(selected="generate"), None, tabs, **EVENT_OPTIONS)
-    page.on(screens.generate.runs.reopen.click, reopen_run, (), [*screens.select.outputs, tabs])
+    outputs = [*screens.select.outputs, tabs]
+    page.on(screens.generate.runs.reopen.click, reopen_run, [screens.select.canvas.sent], outputs, js=SENT_JS)
 
 
 def gradio_notices() -> dict[str, str]:
@@ -207,7 +254,8 @@ def progress_of(session: Session, queue: JobQueue) -> dict[str, Any]:
     """
 
     def state(job: Job) -> tuple:
-        return job.id, job.state, len(job.events), queue.position(job), job.stop_requested()
+        live = job.live_image.stat().st_mtime_ns if job.live_image.exists() else 0
+        return job.id, job.state, len(job.events), queue.position(job), job.stop_requested(), live
 
     kinds = ("extraction", "generation", "evaluation", "export")
     progress = {kind: state(job) for kind in kinds if (job := getattr(session, kind))}

@@ -39,9 +39,9 @@ THEME = gr.themes.Base(
     block_border_width="1px",
     button_primary_background_fill="*primary_700",
     button_primary_background_fill_hover="*primary_800",
-    button_primary_background_fill_dark="*primary_600",
-    button_primary_background_fill_hover_dark="*primary_500",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_800",
     button_primary_text_color="white",
 )
 
-CSS = Path(__file__).with_name("static").joinpath("studio.css").read_text(encoding="utf-8")
+CSS = "".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).with_name("static").glob("*.css")))

@@ -1,6 +1,6 @@
-"""Expected times of extractions: from timed forward passes at first, then from the runs of this machine.
+"""Expected times of jobs: of extractions from timed forward passes at first, then from the jobs of this machine.
 
-What runs teach is kept in the cache folder, so that a studio started anew knows it.
+What jobs teach is kept in the cache folder, so that a studio started anew knows it.
 """
 
 import json
@@ -12,6 +12,7 @@ import torch
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.paths import cache_folder
+from breakascene.training.groups import count_groups
 from breakascene.training.loop import StepEvent
 from breakascene.training.settings import Settings
 
@@ -32,11 +33,13 @@ class Times:
         forward: By number of images, of a forward pass.
         step: By `step_kind`, of a training step.
         object: Outside the steps, for each object: encoding, previews and the comparison; None before the first run.
+        pixel: Of an image that is generated, for each inference step; None before the first image.
     """
 
     forward: dict[int, float] = field(default_factory=dict)
     step: dict[str, float] = field(default_factory=dict)
     object: float | None = None
+    pixel: float | None = None
 
     def expected(self, settings: Settings, objects: int) -> float | None:
         """The seconds that a run takes, or None if too little is known."""
@@ -48,7 +51,7 @@ class Times:
                 if forward is None:
                     return None
                 step_seconds = STEP_COST[settings.train_all_weights and phase == 2] * forward
-            seconds += steps * step_seconds
+            seconds += count_groups(objects) * steps * step_seconds
         return seconds
 
     def learn(self, run: "RunTimer") -> None:
@@ -59,6 +62,11 @@ class Times:
                 self.step[kind] = _average(self.step.get(kind), sum(seconds) / len(seconds))
         if run.complete and run.objects:
             self.object = _average(self.object, run.other_seconds / run.objects)
+
+    def learn_images(self, pixel_steps: float, seconds: float) -> None:
+        """Include generated images in the averages: their pixels times their inference steps, and what they took."""
+        if pixel_steps:
+            self.pixel = _average(self.pixel, seconds / pixel_steps)
 
 
 @dataclass
@@ -86,7 +94,7 @@ class RunTimer:
 
     @property
     def complete(self) -> bool:
-        return sum(map(len, self.steps.values())) == self.settings.total
+        return sum(map(len, self.steps.values())) == count_groups(self.objects) * self.settings.total
 
 
 def images_per_step(settings: Settings, phase: int) -> int:
@@ -101,11 +109,12 @@ def step_kind(settings: Settings, phase: int) -> str:
 
 
 def load(base: Base) -> Times:
-    """What earlier runs on this machine taught about a base."""
+    """What earlier jobs on this machine taught about a base."""
     try:
         saved = json.loads(_file().read_text(encoding="utf-8"))[_key(base)]
         step = {str(kind): float(seconds) for kind, seconds in saved["step"].items()}
-        return Times(step=step, object=None if saved["object"] is None else float(saved["object"]))
+        others = {name: float(saved[name]) for name in ("object", "pixel") if saved.get(name) is not None}
+        return Times(step=step, **others)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return Times()
 

@@ -5,6 +5,7 @@ One safetensors file holds the tensors and, in its header, the JSON part, so tha
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -73,6 +74,23 @@ def path_for(out: Path | str) -> Path:
     return out.parent / f"{out.name}.checkpoint.safetensors"
 
 
+def groups_folder(out: Path | str) -> Path:
+    """Folder of the runs of an extraction in groups with the folder `out`: beside it, and removed when it is done."""
+    out = real_path(out)
+    return out.parent / f"{out.name}.groups"
+
+
+def can_resume(out: Path | str) -> bool:
+    """Whether an extraction into the folder `out` has not ended and can be resumed."""
+    return path_for(out).is_file() or groups_folder(out).is_dir()
+
+
+def delete(out: Path | str) -> None:
+    """Delete what an extraction into the folder `out` would be resumed from."""
+    path_for(out).unlink(missing_ok=True)
+    shutil.rmtree(groups_folder(out), ignore_errors=True)
+
+
 def identity(scene: Scene, base: Base, settings: Settings) -> dict:
     """The values that define a run: two runs with the same identity have the same losses."""
     digest = hashlib.sha256(scene.photo.tobytes())
@@ -125,13 +143,18 @@ def load(path: Path, identity: dict) -> Checkpoint:
         saved = _upgrade(validation.checked_dict(header["identity"], "its identity"))
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise UserError(f"{path} is not a checkpoint or is damaged: delete it and start again.") from error
+    check_identity(saved, identity)
+    return Checkpoint(phase, losses, tensors, random)
+
+
+def check_identity(saved: dict, identity: dict) -> None:
+    """Raise UserError, with the names of the values that differ, if a saved run is another one."""
     different = [key for key in {**saved, **identity} if saved.get(key) != identity.get(key)]
     if different:
         raise UserError(
             "The saved run differs in {what}: resume with the same, or start a new run.",
             what=", ".join(different),
         )
-    return Checkpoint(phase, losses, tensors, random)
 
 
 def _upgrade(identity: dict) -> dict:

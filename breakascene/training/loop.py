@@ -8,18 +8,21 @@ from pathlib import Path
 
 import torch
 
-from breakascene.data.scene import Scene, cutout
+from breakascene.data.scene import MAX_TOGETHER, Scene, cutout
 from breakascene.errors import UserError
 from breakascene.files import locked, remove_partial_files, require_writable
 from breakascene.models.attention import AttentionStore
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts, check_run_folder
+from breakascene.models.grouped import GroupedConcepts
 from breakascene.models.handles import initial_embeddings, token_positions, training_prompt, with_handles
+from breakascene.provenance import audit, consent
 from breakascene.training import checkpoint, optim
 from breakascene.training.augment import TrainingData
 from breakascene.training.checkpoint import Checkpoint, Checkpointer
 from breakascene.training.events import Reporter, ReportOptions, StepEvent
 from breakascene.training.graphs import GraphedStep, can_capture
+from breakascene.training.groups import extract_groups
 from breakascene.training.memory import MemoryPlan, memory_mode, offload_vae, plan_memory
 from breakascene.training.monitor import attention_leak
 from breakascene.training.prior import Prior, prior_latents
@@ -42,12 +45,13 @@ def extract(
     preview_requested: Callable[[], bool] = lambda: False,
     preview_every: int = 0,
     maps_every: int = 0,
-) -> Generator[StepEvent, None, Concepts]:
+) -> Generator[StepEvent, None, Concepts | GroupedConcepts]:
     """Extract the concepts of a scene. Yields an event after each step; the generator's return value is the Concepts.
 
     The base is in use from the first step until the generator ends or is closed, and is then as it was: other threads
     wait, and the same thread must not use the base in between. Scene, base and settings decide the
     result (bit for bit on one CPU); no other argument changes it, except memory="least", which rounds Adam's state.
+    More than MAX_TOGETHER concepts are extracted in groups, with these settings each; see groups.py.
 
     Args:
         scene: The photo with its masks and names.
@@ -64,12 +68,25 @@ def extract(
         maps_every: Steps between two events with attention maps, 0 for none.
 
     Raises:
-        UserError: If `out` cannot be written, the checkpoint is of another run, the prompt of all handles is too long,
-            or memory ran out in the most economical mode too.
+        UserError: If the photo must not be learned (see provenance.consent), `out` cannot be written, the checkpoint
+            is of another run, the prompt of all handles is too long, or memory ran out in the most economical mode too.
     """
     options = ReportOptions(stop, preview_requested, preview_every, maps_every)
+    consent.check_scene(scene)
+    about = {
+        "photos": [photo.photo_hash for photo, _ in scene.photos()],
+        "objects": list(scene.names),
+        "consents": [declared.to_json() for declared in scene.consents],
+    }
+    audit.record("extract", **about, base=base.name, fingerprint=base.fingerprint, settings=settings.to_json())
     with nullcontext() if out is None else _run_folder(out, resume):
-        return (yield from _extract(scene, base, settings, out, memory, resume, save_every, options))
+        if len(scene.concepts) <= MAX_TOGETHER:
+            return (yield from _extract(scene, base, settings, out, memory, resume, save_every, options))
+
+        def extract_one(scene: Scene, out: Path | None, resume: bool, options: ReportOptions) -> Generator:
+            return _extract(scene, base, settings, out, memory, resume, save_every, options)
+
+        return (yield from extract_groups(extract_one, scene, base, settings, out, resume, options))
 
 
 @contextmanager
@@ -82,7 +99,7 @@ def _run_folder(out: Path | str, resume: bool) -> Iterator[None]:
         for written in (out, path):
             remove_partial_files(written)
         check_run_folder(out)
-        if resume and not path.exists() and (Path(out) / "manifest.json").is_file():
+        if resume and not checkpoint.can_resume(out) and (Path(out) / "manifest.json").is_file():
             raise UserError(f"The run in {out} is finished: generate from it, or extract to another folder.")
         yield
 
@@ -185,6 +202,7 @@ def _train(
             leak=attention_leak(base, data, handles),
             memory=plan.mode.name,
             photo=scene.photo_hash,
+            consents=scene.consents,
         )
         if out is not None:
             _save_run(concepts, scene, out, state, recovery, stopped)
@@ -215,6 +233,7 @@ def _save_run(
     if stopped and state.optimizer:
         recovery.save_checkpoint(state)
     try:
+        audit.record("extracted", run=concepts.id, photo=concepts.photo, steps=concepts.steps)
         concepts.save(out, scene)
     except UserError as error:
         if stopped or not state.optimizer or not recovery.checkpointer.enabled:
@@ -248,7 +267,7 @@ def run_extraction(
     out: Path | str | None = None,
     on_event: Callable[[StepEvent], None] = lambda event: None,
     **options,
-) -> Concepts:
+) -> Concepts | GroupedConcepts:
     """Run `extract` to its end and return the Concepts.
 
     Args:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields, replace
 
 from breakascene.data import validation
-from breakascene.data.scene import Scene
+from breakascene.data.scene import MAX_TOGETHER, Scene
 from breakascene.errors import UserError
 from breakascene.models.base import Base
 from breakascene.models.lora import UNET_ATTENTION, UNET_INNER
@@ -272,11 +272,11 @@ def preset(name: str, base: Base, **changes) -> Settings:
 def adapted(settings: Settings, scene: Scene) -> Settings:
     """Adapt a preset to a scene: more steps for many concepts, equal weights for concepts of very different areas.
 
-    The preset `paper` stays as published.
+    The preset `paper` stays as published. Where concepts are extracted in groups, each group takes the preset's steps.
     """
     if settings.preset == "paper":
         return settings
-    share = min(max(1, len(scene.handles) / FEW_CONCEPTS), 2)
+    share = min(max(1, len(scene.handles) / FEW_CONCEPTS), 2) if len(scene.concepts) <= MAX_TOGETHER else 1
     areas = [concept.mask.mean() for concept in scene.concepts]
     weighting = 1.0 if max(areas) > MAX_AREA_RATIO * min(areas) else settings.area_weighting
     return replace(settings, steps=tuple(round(share * steps) for steps in settings.steps), area_weighting=weighting)

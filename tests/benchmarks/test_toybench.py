@@ -19,6 +19,7 @@ from benchmarks.toybench import PHOTO_PLACES, PROMPT_PLACES, SMALL, TOYBENCH, TU
 from benchmarks.trials import METRICS, interval
 from breakascene.toybox.vocabulary import HELD_OUT
 from breakascene.training.augment import TrainingData
+from breakascene.training.groups import count_groups, groups_of
 from breakascene.training.loop import extract, run_extraction
 from breakascene.training.modes import PRESET_NAMES
 from breakascene.training.settings import Settings, preset
@@ -176,7 +177,8 @@ def test_comparison_repeats_trials_with_other_settings(small_run):
 
 
 def test_counts(tiny_folder, tmp_path):
-    options = ["--base", str(tiny_folder), "--scenes", "1", "--most", "2", "--share", "0.04", "--out", str(tmp_path)]
+    options = ["--base", str(tiny_folder), "--scenes", "1", "--count", "1", "--count", "2"]
+    options += ["--share", "0.04", "--out", str(tmp_path)]
     printed = run_command(counts.measure, *options)
     table = json.loads((tmp_path / "summary.json").read_text())["counts"]
     assert list(table) == ["1", "2"] and "| 2 " in printed
@@ -184,6 +186,16 @@ def test_counts(tiny_folder, tmp_path):
         done = json.loads((tmp_path / f"{count}-objects" / "scene-00.json").read_text())
         assert len(done["names"]) == int(count) and row["identity"][0] == done["identity"]
         assert done["pictures"] == 2 * int(count)  # each concept alone in two places
+
+
+@pytest.mark.parametrize("count", [9, 12, 16])
+def test_many_objects_are_tiles_and_these_are_the_groups(count):
+    bench = counts.bench_of(count)
+    scenes = [bench.scene(index) for index in range(2)]
+    sizes = [len(group) for group in groups_of(scenes[0])]
+    assert sizes == [len(part) for part in np.array_split(range(count), count_groups(count))]
+    assert groups_of(scenes[1]) == tuple(tuple(part) for part in np.array_split(range(count), len(sizes)))
+    assert len(set(scenes[0].names + scenes[1].names)) == 2 * count
 
 
 def test_eight_objects_fit_into_a_photo():

@@ -204,7 +204,7 @@ def test_demo_and_studio(files, monkeypatch):
 
 
 def test_an_unknown_command(files, monkeypatch):
-    assert "No such command 'paint': see --help." in refused(files, "paint", monkeypatch)
+    assert "No such command 'xyzzy': see --help." in refused(files, "xyzzy", monkeypatch)
     assert "see --help" in refused(files, "extract|photo.png", monkeypatch)
 
 

@@ -187,7 +187,7 @@ def test_check_names_the_faulty_mask():
         "<asset0> .* and <asset2> .* the same": ([good, other, good], False),
         "less than 0.05 %": ([blob(60, 40, (3, 3, 4, 4))], False),
         "60 × 30 pixels but the photo 60 × 40": ([blob(60, 30, (0, 0, 9, 9))], False),
-        "9 masks": ([blob(60, 40, (i, 0, i + 5, 9)) for i in range(9)], False),
+        "17 masks": ([blob(60, 40, (i, 0, i + 5, 9)) for i in range(17)], False),
         "leave no background": ([blob(60, 40, (0, 0, 60, 40))], True),
     }
     for message, (masks, background) in wrong.items():

@@ -28,14 +28,14 @@ def open_browser(playwright) -> sync_api.Browser:
 
 
 @contextmanager
-def visitor(browser, address, width=1280, theme="light", locale="en-GB", start="/"):
+def visitor(browser, address, width=1280, theme="light", locale="en-GB", start="/", touch=False):
     """Open the studio in a browser context of its own.
 
     Fails on requests to other hosts, on anything that the security policy forbids, and on errors in the page.
     """
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=theme, accept_downloads=True, base_url=address,
-        locale=locale,
+        locale=locale, has_touch=touch,
     )  # fmt: skip
     context.set_default_timeout(WAIT)
     requested, errors = [], []  # by all tabs
@@ -137,3 +137,9 @@ def share_of(page, number=1):
     share, about = re.compile(rf"{number}( [^:]*)?: ([\d.]+)%"), page.locator("#about")
     expect(about).to_contain_text(share)
     return float(share.search(about.inner_text())[2])
+
+
+def delete(page, name):
+    """Delete something with its button, and confirm it."""
+    page.locator(f"#delete-{name}").click()
+    page.locator(f"#confirm-delete-{name} .confirm").click()

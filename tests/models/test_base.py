@@ -13,7 +13,7 @@ from breakascene.models.loading import load_base
 
 def test_sizes_come_from_the_model(tiny_base, sd_base):
     assert (tiny_base.image_size, tiny_base.latent_size, tiny_base.attention_size) == (128, 16, 16)
-    assert (sd_base.image_size, sd_base.latent_size, sd_base.attention_size) == (256, 64, 16)
+    assert (sd_base.image_size, sd_base.latent_size, sd_base.attention_size) == (128, 32, 16)
     assert (tiny_base.prediction_type, sd_base.prediction_type) == ("v_prediction", "epsilon")
     assert not tiny_base.scheduler.config.clip_sample  # the folder leaves it at its default, True
 

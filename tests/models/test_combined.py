@@ -11,7 +11,7 @@ from helpers.runs import short
 from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
 from breakascene.generation.generate import generate
-from breakascene.models import combined
+from breakascene.models import routing
 from breakascene.models.combined import combine
 from breakascene.models.lora import apply_delta
 from breakascene.training.loop import run_extraction
@@ -58,9 +58,17 @@ def test_a_run_acts_only_for_its_own_handles(kind, preset, runs_on, request):
     plain, _ = image(base, None, "a photo of a mug at the beach")
     without_handles, _ = image(base, combine([first, second]), "a photo of a mug at the beach")
     assert abs(without_handles - plain).max() <= 1
-    alone, _ = image(base, combine([first]), "a photo of <mug>", negative_prompt="a ball")
-    beside, _ = image(base, combine([first, second]), "a photo of <mug>", negative_prompt="a ball")
-    silent, _ = image(base, combine([replace(first, delta={}), second]), "a photo of <mug>", negative_prompt="a ball")
+    own, _ = image(base, first, "a photo of <asset1>", negative_prompt="a ball", guidance_scale=2.0)
+    alone, _ = image(base, combine([first]), "a photo of <mug>", negative_prompt="a ball", guidance_scale=2.0)
+    assert abs(own - alone).max() <= 1
+    beside, _ = image(base, combine([first, second]), "a photo of <mug>", negative_prompt="a ball", guidance_scale=2.0)
+    silent, _ = image(
+        base,
+        combine([replace(first, delta={}), second]),
+        "a photo of <mug>",
+        negative_prompt="a ball",
+        guidance_scale=2.0,
+    )
     assert abs(beside - alone).max() <= 1 < abs(silent - alone).max()
     assert_same_base(base, before)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in base.unet.modules())
@@ -85,7 +93,7 @@ def test_the_change_of_a_layer_is_that_of_its_weights(kind, preset, runs_on, req
             case _:
                 x = torch.randn(2, 5, layer.weight.shape[-1], generator=generator)
         with torch.no_grad():
-            change, before = combined._change(delta, name, layer)(x), layer(x)
+            change, before = routing.layer_change(delta, name, layer)(x), layer(x)
             with apply_delta(base, {key: value for key, value in delta.items() if key.startswith(f"{name}.")}):
                 torch.testing.assert_close(before + change, layer(x), atol=1e-4, rtol=1e-3)
         seen.add(type(layer).__name__)
@@ -95,18 +103,18 @@ def test_the_change_of_a_layer_is_that_of_its_weights(kind, preset, runs_on, req
 @pytest.mark.parametrize("size", [(128, 128), (160, 96)])
 def test_regions_follow_the_attention_and_add_up_to_one(tiny_base, runs_on, size, monkeypatch):
     seen = []
-    measured = combined._Routing._regions
+    measured = routing.Routing._regions
 
     def regions(self, share, size):
         found = measured(self, share, size)
         seen.append((self.attention is None, found))
         return found
 
-    monkeypatch.setattr(combined._Routing, "_regions", regions)
+    monkeypatch.setattr(routing.Routing, "_regions", regions)
     image(tiny_base, combine(runs_on("tiny")), "a photo of <mug> and <ball-2>", size=size, guidance_scale=2.0)
     assert {start for start, _ in seen} == {True, False}
-    for start, found in seen:  # (R, B, h, w); the first of the batch is the negative prompt, without handles
-        assert torch.equal(found[:, 0], torch.zeros_like(found[:, 0]))
+    for start, found in seen:  # (R, B, h, w); the first of the batch is the negative prompt, which follows the prompt
+        torch.testing.assert_close(found[:, 0], found[:, 1])
         torch.testing.assert_close(found[:, 1].sum(0), torch.ones_like(found[0, 1]))
         assert not start or torch.equal(found[:, 1], torch.full_like(found[:, 1], 0.5))
     assert max(found[0, 1].std() for _, found in seen) > 0.01

@@ -14,7 +14,7 @@ from breakascene.errors import UserError
 from breakascene.generation.generate import GeneratedImage, read_metadata, save_image
 from breakascene.provenance import certificates
 from breakascene.provenance.certificates import create_identity, load_identity
-from breakascene.provenance.credentials import GENERATED, png_bytes, verify
+from breakascene.provenance.credentials import EDITED, GENERATED, png_bytes, verify
 
 PHOTO = "0" * 63 + "f"
 METADATA = {
@@ -55,6 +55,14 @@ def test_a_signed_image_verifies_as_ours_and_keeps_its_metadata(tmp_path, keys):
     key = (keys / certificates.PRIVATE_KEY).read_bytes()
     png_bytes(image(1))
     assert (keys / certificates.PRIVATE_KEY).read_bytes() == key  # made once
+
+
+def test_an_edited_photo_says_so(tmp_path, monkeypatch):
+    for folder, state in (("", "unsigned"), (str(tmp_path / "keys"), "ours")):
+        monkeypatch.setenv("BREAKASCENE_CREDENTIALS", folder)
+        (tmp_path / "edited.png").write_bytes(png_bytes(image(), photo=PHOTO, source=EDITED))
+        result = verify(tmp_path / "edited.png")
+        assert (result.state, result.source) == (state, "compositeWithTrainedAlgorithmicMedia")
 
 
 def test_a_changed_pixel_and_a_changed_text_are_noticed(tmp_path, keys):

@@ -4,7 +4,6 @@ import csv
 import re
 import zipfile
 
-import pytest
 from helpers.browser import (
     LONG,
     act_on_canvas,
@@ -101,9 +100,8 @@ def in_english(page):
     return {text for text in texts if re.search(r"[A-Za-z]{2,} [A-Za-z]{2,}", text)}
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(browser, address, width):
-    with visitor(browser, address, width, locale="ja-JP") as page:
+def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(browser, address):
+    with visitor(browser, address, 390, locale="ja-JP") as page:
         expect(page.get_by_role("tab", name="1 · 選択")).to_be_visible()
         expect(page.get_by_role("heading", name="サンプルで試す")).to_be_visible()
         expect(page.locator("html")).to_have_attribute("lang", "ja")
@@ -120,7 +118,6 @@ def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(bro
         expect(page.locator(".toast-body").last).not_to_contain_text("Warning", use_inner_text=True)
         expect(page.get_by_role("link", name="日本語")).to_have_count(1)
         click_on(page, scene, 0)
-        shot(page, f"japanese-select-{width}")
         for language, name, heading in (("en", "English", "Selected objects"), ("ja", "日本語", "選択した")):
             page.get_by_role("link", name=name).click()
             expect(page.get_by_role("heading", name=heading)).to_be_visible()
@@ -130,19 +127,15 @@ def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(bro
             page.locator("#to-extract").click()
             expect(page.locator("#selected-objects figcaption")).to_have_text(["first toy"])
             page.get_by_role("tab").first.click()
-        if width == 1280:  # the choice is remembered
-            other = page.context.new_page()
-            other.goto("/")
-            expect(other.get_by_role("heading", name="選択したオブジェクト")).to_be_visible()
-            other.close()
+        other = page.context.new_page()  # the choice is remembered
+        other.goto("/")
+        expect(other.get_by_role("heading", name="選択したオブジェクト")).to_be_visible()
+        other.close()
         start_extraction(page, 1, 0)
         expect(page.locator("#status")).to_contain_text("完了しました。", timeout=LONG)
-        shot(page, f"japanese-extract-{width}")
         page.locator("#to-generate").click()
         page.get_by_role("button", name="雪の中で").click()
         expect(page.locator("#prompt textarea")).to_have_value("a photo of <asset0> in the snow")
-        shot(page, f"japanese-generate-{width}")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_going_back_and_reloading_show_the_language_of_the_address(browser, address):
@@ -177,21 +170,19 @@ def test_a_reload_by_gradio_does_not_stop_the_visitor_from_leaving(browser, addr
         expect(page.locator("#samples button").first).to_be_attached()
 
 
-@pytest.mark.parametrize(("width", "theme"), [(390, "light"), (390, "dark"), (820, "dark"), (1440, "light")])
-def test_the_page_fits_phone_tablet_and_desktop_in_light_and_dark(browser, address, width, theme):
-    def screen(name):
-        shot(page, f"{width}-{theme}-{name}")
+def test_the_page_fits_phone_tablet_and_desktop_in_light_and_dark_and_both_languages(browser, address):
+    def screen(page, name):
+        width = page.viewport_size["width"]
+        shot(page, f"{name}-{width}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
-    with visitor(browser, address, width, theme) as page:
+    with visitor(browser, address, 390) as page:
         expect(page.locator("#samples img").first).to_be_visible()
-        screen("start")
+        screen(page, "start-light-en")
         open_sample(page)
         use_sample_masks(page)
-        screen("select")
         start_extraction(page, 1, 0)
         expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
-        screen("extract")
         page.locator("#to-generate").click()
         set_inference_steps(page, 2)
         page.get_by_label("Wide").check()
@@ -199,4 +190,20 @@ def test_the_page_fits_phone_tablet_and_desktop_in_light_and_dark(browser, addre
         expect(page.locator("#generation-status")).to_contain_text("4 of 4 generated", timeout=LONG)
         page.locator("#gallery .grid-container img").first.click()
         expect(page.locator("#chosen-image")).to_contain_text("320 × 192")
-        screen("generate")
+        screen(page, "generate-light-en")
+        page.get_by_role("tab").nth(1).click()
+        page.locator("#other-device > button").click()
+        start = page.locator("#address :is(input, textarea)").input_value()
+    for width, theme, locale in (
+        (390, "light", "en-GB"),
+        (390, "dark", "ja-JP"),
+        (820, "dark", "en-GB"),
+        (1440, "light", "ja-JP"),
+    ):
+        with visitor(browser, address, width, theme, locale, start) as page:
+            for i, (name, content) in enumerate(
+                (("select", "#canvas img"), ("extract", "#status .verdict img"), ("generate", "#gallery img"))
+            ):
+                page.get_by_role("tab").nth(i).click()
+                expect(page.locator(content).first).to_be_visible()
+                screen(page, f"{name}-{theme}-{locale[:2]}")

@@ -37,11 +37,13 @@ from breakascene.training.prior import prior_latents
 from breakascene.training.settings import preset
 
 ROOT = Path(__file__).parents[2]
-# app.py with frequent checkpoints, so that a short extraction has one
+# app.py with frequent checkpoints, so that a short extraction has one, and a short comparison after it
 START = """
 import runpy
+from breakascene.evaluation import verdict
 from breakascene.studio import engine
 engine.SAVE_EVERY = 10
+verdict.IMAGES, verdict.NUM_INFERENCE_STEPS = 1, 2
 runpy.run_path("app.py", run_name="__main__")
 """
 
@@ -108,7 +110,7 @@ def fill_queue(page, address):
     for _ in range(100):
         waiting = page.request.get(f"{address}/gradio_api/queue/status").json()["queue_size"]
         if waiting < app.MAX_WAITING_EVENTS:
-            flood(page, 2)
+            press(page, 2)
             page.wait_for_function("document.querySelectorAll('.toast-body').length > 0")
     assert waiting == app.MAX_WAITING_EVENTS
 
@@ -124,6 +126,13 @@ def flood(page, clicks):
           for (let i = 0; i < clicks; i++) image.dispatchEvent(new MouseEvent("click", where));
         }""",
         clicks,
+    )
+
+
+def press(page, times):
+    """Send so many events, each with the clicks that were made since the last."""
+    page.evaluate(
+        """(n) => { for (let i = 0; i < n; i++) document.getElementById("canvas-gestures").click(); }""", times
     )
 
 
@@ -156,7 +165,8 @@ def test_a_full_queue_is_reported_in_each_language_and_recovers(browser, tmp_pat
                 before, go, segmenter = canvas_source(page), threading.Event(), engine.segmenter()
                 with monkeypatch.context() as patch:
                     patch.setattr(engine, "segmenter", lambda go=go, segmenter=segmenter: go.wait(60) and segmenter)
-                    flood(page, 10)
+                    flood(page, 1)
+                    press(page, 9)
                     expect(page.locator(".toast-body").last).to_contain_text(words.QUEUE_FULL)
                     fill_queue(page, address)  # the clicks may have come before the first four had started
                     with pytest.raises(Exception, match="Queue is full"):

@@ -1,9 +1,11 @@
-"""Step 2 in a real browser: progress, reload, another device, stop, resume, delete, and the queue."""
+"""Step 2 in a real browser: progress, reload, other devices, the queue panel, stop, resume and delete."""
 
 import re
 
+import pytest
 from helpers.browser import (
     LONG,
+    delete,
     expect,
     expect_notice,
     open_sample,
@@ -15,39 +17,50 @@ from helpers.browser import (
 )
 
 from breakascene.data.scene import load_scene
+from breakascene.studio.screens import extraction_job
 from breakascene.studio.screens.select_actions import samples
 
 
-def test_a_reload_returns_to_the_running_job(browser, address):
+@pytest.fixture(autouse=True)
+def without_verdicts(monkeypatch):
+    """Extractions end without the comparison, which takes much longer than a few steps; see test_browser_verdict.py."""
+    monkeypatch.setattr(extraction_job, "compare", lambda run, scene: ())
+
+
+def address_of(page):
+    """The session's address, which the page shows for other devices."""
+    page.locator("#other-device > button").click()
+    return page.locator("#address :is(input, textarea)").input_value()
+
+
+def test_a_job_is_seen_after_a_reload_and_on_every_device(browser, address):
     with visitor(browser, address) as page:
         open_sample(page)
         use_sample_masks(page)
-        start_extraction(page, 3000, 0)
+        idle = page.context.new_page()  # opened before the job starts
+        idle.goto("/")
+        expect(idle.locator("#canvas img")).to_be_visible()
+        expect(idle.locator("#queue")).to_be_hidden()
+        start_extraction(page, 5000, 0)
         expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
+        expect(idle.locator("#queue-extraction")).to_contain_text(re.compile("Extraction .* left"), timeout=LONG)
         page.reload()
         expect(page.locator("#status")).to_contain_text("Phase 1: training the handles", timeout=LONG)
         before = page.locator("#status [role=progressbar]").get_attribute("aria-valuenow")
         expect(page.locator("#status [role=progressbar]")).not_to_have_attribute("aria-valuenow", before, timeout=LONG)
-        page.locator("#stop").click()
-        expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
-
-
-def test_a_job_continues_at_the_session_link_on_another_device(browser, address):
-    with visitor(browser, address) as page:
-        open_sample(page)
-        use_sample_masks(page)
-        start_extraction(page, 5000, 0)
-        page.locator("#other-device > button").click()
-        here = page.locator("#address :is(input, textarea)").input_value()
+        here = address_of(page)
         assert re.fullmatch(address + r"/\?session=[\w-]{24}", here)
         shot(page, "other-device")
         with visitor(browser, address, 390, "dark", "ja-JP", here) as phone:
             expect(phone.locator("#status")).to_contain_text("残り", timeout=LONG)
             expect(phone.locator("#selected-objects figcaption").first).to_be_visible()
             phone.reload()  # the phone has stored the session
-            expect(phone.locator("#status")).to_contain_text("残り", timeout=LONG)
-            phone.locator("#stop").click()
+            expect(phone.locator("#queue-extraction")).to_contain_text("残り", timeout=LONG)
+            shot(phone, "queue")
+            phone.locator("#cancel-extraction").click()
             expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+            for device in (page, idle, phone):
+                expect(device.locator("#queue")).to_be_hidden()
         with visitor(browser, address, start=here.replace("session=", "desk=")) as old:  # a link of an earlier version
             old.get_by_role("tab").nth(1).click()
             expect(old.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
@@ -56,7 +69,7 @@ def test_a_job_continues_at_the_session_link_on_another_device(browser, address)
             expect(stranger.locator("#samples button").first).to_be_visible()
 
 
-def test_a_stopped_extraction_resumes_to_its_end(browser, address):
+def test_a_stopped_extraction_resumes_to_its_end_which_other_devices_see(browser, address):
     with visitor(browser, address) as page:
         open_sample(page)
         use_sample_masks(page)
@@ -71,65 +84,16 @@ def test_a_stopped_extraction_resumes_to_its_end(browser, address):
         page.locator("#stop").click()
         expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
         shot(page, "stopped")
-        page.locator("#resume").click()
-        expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
-        expect(page.locator("#resume")).to_be_hidden()
-        expect(page.locator("#to-generate")).to_be_visible()
-
-
-def test_a_stopped_extraction_can_be_deleted(browser, address):
-    with visitor(browser, address) as page:
-        open_sample(page)
-        use_sample_masks(page)
-        start_extraction(page, 100, 0)
-        expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
-        page.locator("#stop").click()
-        page.locator("#delete-extraction").click(timeout=LONG)
-        expect(page.locator("#delete-extraction")).to_be_hidden()
-        expect(page.locator("#to-generate")).to_be_hidden()
-        expect(page.locator("#status")).not_to_contain_text("Stopped")
-        page.reload()
-        page.get_by_role("tab", name="3 · Generate").click()
-        expect(page.get_by_text("No objects are extracted yet")).to_be_visible()
-
-
-def test_two_visitors_see_their_own_objects_and_wait_in_the_queue(browser, address):
-    with visitor(browser, address) as first, visitor(browser, address) as second:
-        for page, number in ((first, 0), (second, 1)):
-            open_sample(page, number)
-            use_sample_masks(page)
-        start_extraction(first, 5000, 0)
-        expect(first.locator("#status")).to_contain_text("left", timeout=LONG)
-        start_extraction(second, 1, 0)
-        expect(second.locator("#status")).to_contain_text("number 1 in the queue")
-        first.locator("#stop").click()
-        expect(first.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
-        expect(second.locator("#status")).to_contain_text("Done.", timeout=LONG)
-        shown = []
-        for page, number in ((first, 0), (second, 1)):
-            page.locator("#to-generate").click()
-            expect(page.locator("#chip-0")).to_contain_text(load_scene(samples()[number]).names[0])
-            expect(page.locator("#runs")).not_to_be_visible()  # one run each, so there is nothing to choose
-            shown.append(page.locator("#chip-0").inner_text())
-        assert shown[0] != shown[1]
-
-
-def test_a_device_that_saw_the_stop_sees_the_later_end(browser, address):
-    with visitor(browser, address) as page:
-        open_sample(page)
-        use_sample_masks(page)
-        start_extraction(page, 40, 0)
-        expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
-        page.locator("#stop").click()
-        expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
-        page.locator("#other-device > button").click()
-        with visitor(browser, address, start=page.locator("#address :is(input, textarea)").input_value()) as other:
+        with visitor(browser, address, start=address_of(page)) as other:
             other.get_by_role("tab").nth(1).click()
             other.locator("#resume").click()
-            expect(page.locator("#status")).to_contain_text("Done.", timeout=LONG)
+            for device in (other, page):
+                expect(device.locator("#status")).to_contain_text("Done.", timeout=LONG)
+                expect(device.locator("#resume")).to_be_hidden()
+                expect(device.locator("#to-generate")).to_be_visible()
 
 
-def test_steps_stay_empty_until_they_are_typed_in(browser, address):
+def test_empty_steps_are_those_of_the_preset_and_a_stopped_extraction_can_be_deleted(browser, address):
     with visitor(browser, address) as page:
         open_sample(page)
         use_sample_masks(page)
@@ -149,3 +113,35 @@ def test_steps_stay_empty_until_they_are_typed_in(browser, address):
         expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
         page.locator("#stop").click()
         expect(page.locator("#status")).to_contain_text(re.compile(r"Stopped at step \d+ of 40"), timeout=LONG)
+        delete(page, "extraction")
+        expect(page.locator("#delete-extraction")).to_be_hidden()
+        expect(page.locator("#to-generate")).to_be_hidden()
+        expect(page.locator("#status")).not_to_contain_text("Stopped")
+        page.reload()
+        page.get_by_role("tab", name="3 · Generate").click()
+        expect(page.get_by_text("No objects are extracted yet")).to_be_visible()
+
+
+def test_visitors_wait_in_the_queue_and_see_their_own_objects(browser, address):
+    with visitor(browser, address) as first, visitor(browser, address) as second:
+        for page, number in ((first, 0), (second, 1)):
+            open_sample(page, number)
+            use_sample_masks(page)
+        start_extraction(first, 5000, 0)
+        expect(first.locator("#status")).to_contain_text("left", timeout=LONG)
+        start_extraction(second, 1, 0)
+        expect(second.locator("#queue-extraction")).to_contain_text("number 1 in the queue · starts in about")
+        second.locator("#cancel-extraction").click()
+        expect(second.locator("#status")).to_contain_text("Stopped before the first step")
+        second.locator("#extract").click()
+        expect(second.locator("#status")).to_contain_text("number 1 in the queue")
+        first.locator("#stop").click()
+        expect(first.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
+        expect(second.locator("#status")).to_contain_text("Done.", timeout=LONG)
+        shown = []
+        for page, number in ((first, 0), (second, 1)):
+            page.locator("#to-generate").click()
+            expect(page.locator("#chip-0")).to_contain_text(load_scene(samples()[number]).names[0])
+            expect(page.locator("#runs")).not_to_be_visible()  # one run each, so there is nothing to choose
+            shown.append(page.locator("#chip-0").inner_text())
+        assert shown[0] != shown[1]

@@ -6,7 +6,17 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers.browser import LONG, expect, expect_notice, set_inference_steps, shot, start_extraction, type_in, visitor
+from helpers.browser import (
+    LONG,
+    delete,
+    expect,
+    expect_notice,
+    set_inference_steps,
+    shot,
+    start_extraction,
+    type_in,
+    visitor,
+)
 from helpers.studio import add_session
 from PIL import Image
 
@@ -62,7 +72,7 @@ def test_object_sets_are_exported_deleted_imported_renamed_and_reopened(page, tm
     with page.expect_download() as download:
         page.locator("#export-run").click()
     download.value.save_as(tmp_path / "objects.zip")
-    page.locator("#delete-run").click()
+    delete(page, "run")
     expect(page.locator("#prompt")).to_be_hidden()
     page.locator("input[type=file][accept='.zip']").set_input_files(tmp_path / "objects.zip")
     expect(page.locator("#prompt")).to_be_visible()
@@ -196,7 +206,7 @@ def test_an_evaluation_shows_scores_and_writes_a_report(page):
         assert {"index.html", "scores.json"} <= set(names) and sum(name.endswith(".png") for name in names) == 14
     shot(page, "evaluate")
     page.locator("#object-sets > button").click()
-    page.locator("#delete-run").click()
+    delete(page, "run")
     expect(page.locator("#evaluate-result table")).to_have_count(0)
     expect(page.locator("#evaluate-start")).to_be_disabled()
 

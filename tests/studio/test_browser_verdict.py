@@ -1,6 +1,7 @@
 """The verdict in a real browser: what to expect before an extraction, and what came of it afterwards."""
 
 import numpy as np
+import pytest
 from helpers.browser import (
     LONG,
     act_on_canvas,
@@ -13,6 +14,11 @@ from helpers.browser import (
     visitor,
 )
 from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def short_comparisons():
+    """Here the comparison is the whole one."""
 
 
 def test_an_unfamiliar_photo_is_named_before_and_its_smudges_afterwards(browser, address, tmp_path):

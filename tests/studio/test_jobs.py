@@ -177,6 +177,18 @@ def test_unused_sessions_are_deleted_on_a_shared_machine(tmp_path):
     assert not old.folder.exists()
 
 
+def test_the_wait_is_the_sum_of_what_the_jobs_before_take(queue):
+    gate = Gate()
+    queue.submit("a", "work", gate, remaining=lambda job: 20.0)
+    assert gate.started.wait(20)
+    second = queue.submit("a", "work", str, remaining=lambda job: 5.0)
+    third = queue.submit("b", "work", str)
+    last = queue.submit("b", "work", str)
+    assert (queue.seconds_until(third), queue.seconds_until(second)) == (20.0, None)  # b's turn comes first
+    assert queue.seconds_until(last) is None and second.seconds_left() == 5.0 and third.seconds_left() is None
+    gate.go.set()
+
+
 def test_idle_work_runs_between_the_jobs_and_makes_way_for_them():
     working, order = threading.Event(), []
 

@@ -11,11 +11,12 @@ from PIL import Image
 from breakascene.data.mask_files import FORMATS
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
-from breakascene.segmentation.segmenter import Segmenter
+from breakascene.segmentation.segmenter import Candidates, Segmenter
 from breakascene.studio import strings
 from breakascene.studio.screens import select
 from breakascene.studio.screens.events import PageContext
-from breakascene.studio.screens.select_actions import samples
+from breakascene.studio.screens.select_actions import apply_tool, samples
+from breakascene.studio.screens.select_hints import about
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.history import SelectionHistory
 from breakascene.studio.state.selection import SelectedObject, Selection
@@ -55,7 +56,7 @@ def test_candidates_go_from_small_to_large_and_end_with_an_error(clicked, segmen
         selections.next_candidate(Selection(clicked.photo), segmenter, True)
 
 
-def test_brush_and_eraser_edit_a_mask_that_clicks_then_extend(clicked, segmenter):
+def test_brush_and_eraser_edit_a_mask_that_clicks_then_extend(clicked, segmenter, tmp_path):
     before = clicked.objects[0].mask
     painted = selections.paint(clicked, [(5, 5), (25, 5)], 8, "paint")
     added = painted.objects[0].mask & ~before
@@ -67,27 +68,62 @@ def test_brush_and_eraser_edit_a_mask_that_clicks_then_extend(clicked, segmenter
     assert gone.any() and gone.sum() == pytest.approx(np.pi * 36, rel=0.2)
     again = selections.click(rubbed, segmenter, int(xs.mean()), int(ys.mean()), "include")
     assert again.objects[0].mask[5, 15] and again.objects[0].mask[int(ys.mean()), int(xs.mean())]
-    by_key = selections.click(Selection(clicked.photo), segmenter, 40, 50, "paint").objects[0].mask
-    assert by_key[50, 40] and by_key.sum() == pytest.approx(np.pi * (0.015 * max(clicked.photo.size)) ** 2, rel=0.4)
+    history = SelectionHistory(tmp_path, Selection(clicked.photo))
+    apply_tool(history, "paint", [(40, 50)])  # a single click, as by coordinates
+    dot = history.selection.objects[0].mask
+    assert dot[50, 40] and dot.sum() == pytest.approx(np.pi * (0.015 * max(clicked.photo.size)) ** 2, rel=0.4)
     with pytest.raises(UserError, match="nothing to remove yet"):
         selections.paint(Selection(clicked.photo), [(5, 5)], 8, "erase")
 
 
-def test_eight_objects_fit_and_a_ninth_is_refused(sample):
+def test_sixteen_objects_fit_and_one_more_is_refused(sample):
     selection = Selection(sample.photo)
-    for _ in range(7):
+    for _ in range(15):
         selection = selections.add_object(selection)
-    with pytest.raises(UserError, match="up to 8 objects: remove one first"):
+    with pytest.raises(UserError, match="up to 16 objects: remove one first"):
         selections.add_object(selection)
     for i, concept in enumerate(sample.concepts):  # proposals go to the objects without a mask
         selection = selections.add_object(selection, SelectedObject(mask=concept.mask))
-        assert len(selection.objects) == 8 and selection.active == i
+        assert len(selection.objects) == 16 and selection.active == i
     with pytest.raises(UserError, match="already selected: choose another"):
         selections.add_object(selection, SelectedObject(mask=sample.concepts[0].mask))
 
 
+class Sized:
+    """A sure segmenter whose masks are discs of these radii around the first click, one after the other."""
+
+    def __init__(self, *radii):
+        self.radii = list(radii)
+
+    def predict(self, points, labels, box, photo):
+        y, x = np.mgrid[: photo.height, : photo.width]
+        (cx, cy), *_ = points
+        mask = (x - cx) ** 2 + (y - cy) ** 2 < self.radii.pop(0) ** 2
+        return Candidates(np.stack([mask - 0.5] * 3), np.full(3, 0.9), photo.size)
+
+
+@pytest.mark.parametrize(
+    ("radii", "tool", "struggles"),
+    [
+        ((30, 31, 32, 33, 34), "include", False),
+        ((30, 31, 32, 33, 30), "include", True),  # the fifth click was to add and took away
+        ((30, 31, 32, 33, 40), "exclude", True),  # and the other way round
+        ((30, 31, 32, 33, 20), "exclude", False),
+        ((40, 20, 40, 20), "include", False),  # a few clicks are no struggle
+        ((30, 30, 30, 30, 30), "exclude", True),  # nor has the last one any effect
+    ],
+)
+def test_after_five_clicks_the_studio_sees_when_they_make_the_mask_worse(sample, radii, tool, struggles):
+    segmenter, selection = Sized(*radii), Selection(sample.photo)
+    for i in range(len(radii)):
+        last = i == len(radii) - 1
+        x = 100 + (25 if last and tool == "exclude" else i)
+        selection = selections.click(selection, segmenter, x, 100, tool if last else "include")
+    assert selection.active_object.struggles == struggles
+
+
 def test_the_text_about_the_selection(sample):
-    assert select.about(Selection(sample.photo)) == ""
+    assert about(Selection(sample.photo)) == ""
     whole, speck = sample.concepts[0].mask, np.zeros_like(sample.concepts[0].mask)
     speck[10:14, 10:14] = True
     objects = (
@@ -96,13 +132,13 @@ def test_the_text_about_the_selection(sample):
         SelectedObject("speck", mask=speck),
         SelectedObject(),
     )
-    text = select.about(Selection(sample.photo, objects[:1]))
+    text = about(Selection(sample.photo, objects[:1]))
     assert f"1 a &lt;toy&gt;: {whole.mean():.1%}" in text and "without &lt; and &gt;" in text
-    text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[3])))
+    text = about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[3])))
     assert f"1 toy: {whole.mean():.1%}" in text and "notice" not in text
-    text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[1], objects[3])))
+    text = about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[1], objects[3])))
     assert "overlap by 100% of the smaller mask" in text
-    text = select.about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[2])))
+    text = about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[2])))
     assert "less than 0.05 %" in text
 
 
@@ -138,7 +174,7 @@ def test_a_name_is_not_stripped_in_the_page_while_it_is_typed(tmp_path):
     session.history.update_names(["my "], (1000, 10))
     first, *others = screen.objects.names
     assert session.history.selection.objects[0].name == "my" and first in screen.show(session)
-    updates = screen.show(session, session.history.page_names)
+    updates = screen.show(session, page_names=session.history.page_names)
     assert first not in updates and all(name in updates for name in others)
 
 

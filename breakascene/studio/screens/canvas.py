@@ -1,5 +1,7 @@
 """The canvas of step 1: the photo under colored masks with labels, and the clicks of the active object."""
 
+import base64
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +13,7 @@ from breakascene.studio.state.selection import Selection
 
 MIN_SIZE, MAX_SIZE = 768, 1024  # pixels of the longer side; labels stay crisp on a small photo
 OPACITY = 0.5  # of a mask over the photo
+OVERLAY_SIZE, OVERLAY_ALPHA = 384, 140  # pixels of the longer side, and opacity of 255, of a mask under the mouse
 
 
 def canvas_size(photo: Image.Image) -> tuple[int, int]:
@@ -47,6 +50,18 @@ def draw(selection: Selection) -> Image.Image:
     if selection.corner:
         _dot(pen, (selection.corner[0] + 0.5) * sx, (selection.corner[1] + 0.5) * sy, True)
     return view
+
+
+def mask_overlay(selection: Selection, mask: np.ndarray) -> str:
+    """A mask (H, W) in the color of the active object as a small translucent PNG, in a data URI."""
+    step = max(1, max(mask.shape) // OVERLAY_SIZE)
+    area = mask[::step, ::step]
+    fill = Image.fromarray(area.astype(np.uint8) * OVERLAY_ALPHA)
+    image = Image.new("RGBA", fill.size, color_of(selection.active))
+    image.putalpha(fill)
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def _tint(view: Image.Image, mask: np.ndarray, color: str, strong: bool) -> Image.Image:

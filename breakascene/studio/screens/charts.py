@@ -8,6 +8,7 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -28,9 +29,15 @@ def bar(share: float, text: str, note: str = "") -> str:
     return (
         f'<div class="progress"><div class="progress-line"><span>{escape(text)}</span>'
         f"<span>{escape(note)}</span></div>"
-        f'<div class="track" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" aria-valuemax="100">'
+        f'<div class="track" role="progressbar" aria-label="{escape(text)}" aria-valuenow="{percent}" '
+        'aria-valuemin="0" aria-valuemax="100">'
         f'<div class="fill" style="width:{percent}%"></div></div></div>'
     )
+
+
+def skeleton() -> str:
+    """Gray bars in place of what is still on its way."""
+    return f'<div class="skeleton" role="status" aria-label="{escape(strings.LOADING)}"><i></i><i></i><i></i></div>'
 
 
 def notices(messages: Iterable[str]) -> str:
@@ -45,23 +52,23 @@ def curves(events: Sequence[StepEvent]) -> str:
     names = [name for name in strings.LOSSES if any(event.losses.get(name) for event in events)]
     total = events[-1].total
     lines = {name: _smooth([event.losses[name] for event in events if name in event.losses]) for name in names}
-    xs = [event.step / total * WIDTH for event in events]
+    xs = {name: [event.step / total * WIDTH for event in events if name in event.losses] for name in names}
     paths, legend = [], []
     for i, name in enumerate(names):
-        start = len(events) - len(lines[name])  # the prior loss begins with phase 2
         sampled = np.unique(np.linspace(0, len(lines[name]) - 1, MAX_POINTS).round().astype(int))
         heights = [HEIGHT - value / max(lines[name]) * (HEIGHT - 6) for value in lines[name]]
-        points = " ".join(f"{xs[start + j]:.1f},{heights[j]:.1f}" for j in sampled)
+        points = " ".join(f"{xs[name][j]:.1f},{heights[j]:.1f}" for j in sampled)
         paths.append(f'<polyline class="curve curve-{i}" points="{points}"/>')
         value = lines[name][-1]
         legend.append(f'<span class="key key-{i}">{escape(strings.LOSSES[name])} <b>{value:.3f}</b></span>')
-    phase_2 = next((x for x, event in zip(xs, events, strict=True) if event.phase == 2), None)
+    phase_2 = next((event.step / total * WIDTH for event in events if event.phase == 2), None)
     phase = (
         "" if phase_2 is None else f'<line class="phase" x1="{phase_2:.1f}" x2="{phase_2:.1f}" y1="0" y2="{HEIGHT}"/>'
     )
     return (
         f'<div class="curves"><div class="caption">{escape(strings.LOSS_CURVES)}</div>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(strings.LOSS_CURVES)}">'
         f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HEIGHT}" y2="{HEIGHT}"/>{phase}{"".join(paths)}</svg>'
         f'<div class="legend">{"".join(legend)}</div></div>'
     )
@@ -74,7 +81,9 @@ def strips(names: dict[str, str], square: np.ndarray, events: Sequence[StepEvent
         names: Handle -> name.
         square: (size, size, 3) uint8, the crop that the model is trained on.
     """
-    maps = next((event.maps for event in reversed(events) if event.maps), None) or {}
+    maps = {}  # the latest of each handle; those of a group show its own only
+    for event in events:
+        maps |= event.maps or {}
     rows = []
     for handle, name in names.items():
         previews = [event.previews[handle] for event in events if event.previews and handle in event.previews]
@@ -93,6 +102,16 @@ def evenly_spaced(items: Sequence, count: int) -> list:
     if len(items) <= count:
         return list(items)
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def live_image(path: Path) -> str:
+    """The preview of the image that is being generated; an empty frame until there is one."""
+    try:
+        source = base64.b64encode(path.read_bytes()).decode()
+    except FileNotFoundError:
+        return '<div class="live-image"></div>'
+    image = f'<img alt="{escape(strings.PREVIEW)}" src="data:image/webp;base64,{source}">'
+    return f'<div class="live-image">{image}</div>'
 
 
 def thumbnails(images: Sequence[Image.Image], names: Sequence[str]) -> str:

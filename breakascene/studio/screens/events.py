@@ -5,6 +5,7 @@ Every handler returns a dictionary of the components that it updates; a componen
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -16,6 +17,7 @@ from breakascene.errors import UserError
 from breakascene.studio import strings
 from breakascene.studio.jobs import JobQueue
 from breakascene.studio.state.session import Session, SessionStore
+from breakascene.studio.visitor import acting, record_download
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,12 @@ EVENT_OPTIONS = {
 }
 REFRESH_SECONDS = 1.0  # between two updates of a page while a job of its session runs
 IDLE_SECONDS = 5.0  # otherwise: another device may start a job
+# Writes into the second input when the page sends an event: the page's time origin and the milliseconds since then.
+SENT_JS = "(token, sent, ...values) => [token, [performance.timeOrigin, performance.now()], ...values]"
+# The same for an event whose last input holds the messages that a script of the page has sent (static/messages.js).
+MESSAGES_JS = f"""(...values) => [...({SENT_JS})(...values.slice(0, -1)), window.takeMessages("NAME")]"""
+# After such an event: send the messages that were queued meanwhile.
+HANDLED_JS = """() => window.messagesHandled("NAME")"""
 DOWNLOAD_JS = """(file) => {
   if (!file) return;
   const link = document.createElement("a");
@@ -69,7 +77,11 @@ class PageContext:
         """
         button = gr.Button(label, size="sm", min_width=150, visible=visible, elem_id=elem_id)
         file = gr.File(elem_classes="data-field")  # only its link is used
-        made = self.on(button.click, lambda session, *values: {file: str(make(session, *values))}, inputs, [file])
+
+        def download(session: Session, *values) -> Updates:
+            return {file: str(record_download(make(session, *values)))}
+
+        made = self.on(button.click, download, inputs, [file])
         made.success(None, [file], None, js=DOWNLOAD_JS, api_visibility="private")
         return button
 
@@ -84,11 +96,12 @@ def timer_of(session: Session) -> gr.Timer:
     return gr.Timer(REFRESH_SECONDS if session.busy() else IDLE_SECONDS, active=True)
 
 
-def with_session(sessions: SessionStore, act: Callable) -> Callable:
+def with_session(sessions: SessionStore, act: Callable, lock: bool = True) -> Callable:
     """Turn act(session, *values) into a Gradio handler(token, *values).
 
-    The session is locked meanwhile, so that two quick clicks are handled one after the other. Any error becomes a
-    notice, and the page stays as it is. The handler uses the language of the page that it is made for.
+    The session is locked meanwhile, so that two quick clicks are handled one after the other; an act that only reads
+    may go without. Any error becomes a notice, and the page stays as it is. The handler uses the language of the page
+    that it is made for.
     """
     language = strings.language.get()
 
@@ -98,7 +111,7 @@ def with_session(sessions: SessionStore, act: Callable) -> Callable:
         with strings.use_language(language):
             try:
                 session = sessions.get(token)
-                with session.lock:
+                with session.lock if lock else nullcontext(), acting(session, values):
                     updates = act(session, *values)
                     return gr.skip() if updates == {} else updates  # Gradio takes {} for the value of a single output
             except Exception as error:

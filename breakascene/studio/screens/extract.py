@@ -1,21 +1,24 @@
 """Step 2, Extract: fine-tune on the selected objects, and watch the progress."""
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gradio as gr
 
-from breakascene.data.scene import Scene, cutout
+from breakascene.data.scene import MAX_TOGETHER, Scene, cutout
 from breakascene.errors import UserError
 from breakascene.evaluation.advice import scene_advice
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import STOPPED, Job
-from breakascene.studio.screens import charts, presets, verdicts
+from breakascene.studio.screens import charts, confirmation, consent, presets, verdicts
+from breakascene.studio.screens.confirmation import Confirmation
+from breakascene.studio.screens.consent import ConsentSection
 from breakascene.studio.screens.events import PageContext, Updates
 from breakascene.studio.screens.extraction_job import MAX_STEPS, can_resume, make_settings, resume, submit
 from breakascene.studio.screens.job_panel import JobPanel
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.session import Session
+from breakascene.training.groups import count_groups
 from breakascene.training.loop import StepEvent
 from breakascene.training.modes import DEFAULT_PRESET
 
@@ -35,6 +38,7 @@ class ExtractScreen:
     discard: gr.Button
     next: gr.Button
     address: gr.Textbox
+    consent: ConsentSection
 
     @property
     def live(self) -> list:
@@ -43,12 +47,14 @@ class ExtractScreen:
 
     @property
     def outputs(self) -> list:
-        return [self.summary, self.preset, *self.live]
+        return [self.summary, self.preset, *self.consent.outputs, *self.live]
 
     def show(self, session: Session) -> Updates:
+        scene = scene_of(session)
         return {
             self.summary: summary(session),
-            self.preset: gr.Radio(choices=presets.cards(scene_of(session))),
+            self.preset: gr.Radio(choices=presets.cards(scene)),
+            **self.consent.show(session, scene),
             **self.progress(session),
         }
 
@@ -77,21 +83,25 @@ class ExtractScreen:
 def build(page: PageContext) -> ExtractScreen:
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
-            objects = gr.HTML(elem_id="selected-objects")
+            objects = gr.HTML(charts.skeleton(), elem_id="selected-objects")
             preset, *settings = build_settings()
+            consent_section = consent.build()
             start = gr.Button(strings.EXTRACT, variant="primary", elem_id="extract")
             stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop")
             preview = gr.Button(strings.PREVIEW_NOW, visible=False, elem_id="preview-now")
             resume_button = gr.Button(strings.RESUME, visible=False, elem_id="resume")
             discard = gr.Button(strings.DELETE_EXTRACTION, visible=False, elem_id="delete-extraction")
+            confirm = confirmation.build("confirm-delete-extraction")
             next_step = gr.Button(strings.TO_GENERATE, variant="primary", visible=False, elem_id="to-generate")
             address = build_address()
-        with gr.Column(scale=3, min_width=320, elem_id="progress"):
+        with gr.Column(scale=3, min_width=320, elem_id="progress", elem_classes="results"):
             panel = JobPanel("extraction", page, [start], stop, gr.HTML(elem_id="status"), describe)
             curves = gr.HTML(elem_id="curves")
             strips = gr.HTML(elem_id="strips")
-    screen = ExtractScreen(panel, objects, preset, curves, strips, preview, resume_button, discard, next_step, address)
-    connect(page, screen, [preset, *settings])
+    screen = ExtractScreen(
+        panel, objects, preset, curves, strips, preview, resume_button, discard, next_step, address, consent_section
+    )
+    connect(page, screen, [preset, *settings, *consent_section.inputs], confirm)
     return screen
 
 
@@ -120,11 +130,11 @@ def build_address() -> gr.Textbox:
     return address
 
 
-def connect(page: PageContext, screen: ExtractScreen, settings: list) -> None:
+def connect(page: PageContext, screen: ExtractScreen, settings: list, confirm: Confirmation) -> None:
     panel = screen.panel
 
-    def start(session: Session, preset: str, first: str, second: str, seed: float | None) -> None:
-        scene = selections.to_scene(session.history.selection)
+    def start(session: Session, preset: str, first: str, second: str, seed: float | None, *declared) -> None:
+        scene = replace(selections.to_scene(session.history.selection), consent=consent.declared(*declared))
         settings = make_settings(scene, preset, parse_steps(first), parse_steps(second), seed)
         submit(session, page.queue, scene, settings)
 
@@ -146,7 +156,9 @@ def connect(page: PageContext, screen: ExtractScreen, settings: list) -> None:
     panel.on_start(screen.resume, resume_stopped, screen.show, (), screen.outputs)
     panel.on_stop(screen.progress, screen.live)
     page.on(screen.preview.click, request_preview)
-    page.on(screen.discard.click, discard, (), screen.outputs)
+    confirmation.connect(
+        page, screen.discard, confirm, lambda session: strings.CONFIRM_DELETE_EXTRACTION, discard, screen.outputs
+    )
 
 
 def parse_steps(text: str | None) -> int | None:
@@ -165,10 +177,13 @@ def summary(session: Session) -> str:
     except UserError as error:
         empty = selection.photo is None or all(obj.empty for obj in selection.objects)
         text = strings.EXTRACT_EMPTY if empty else charts.escape(strings.message_for(error))
-        return f'<p class="notice">{text}</p>'
+        return f'<p class="notice nothing-selected">{text}</p>'
     objects = charts.thumbnails([cutout(scene, i) for i in range(len(scene.handles))], scene.names)
     unfamiliar = "" if engine.is_familiar(scene) else f'<p class="notice">{strings.UNFAMILIAR_PHOTO}</p>'
-    return f'<p class="hint">{strings.EXTRACT_INFO}</p>{objects}{unfamiliar}{charts.notices(scene_advice(scene))}'
+    count = count_groups(len(scene.concepts))
+    groups = strings.GROUPS_INFO.format(most=MAX_TOGETHER, count=count) if count > 1 else ""
+    info = f'<p class="hint">{" ".join([strings.EXTRACT_INFO, groups]).strip()}</p>'
+    return f"{info}{objects}{unfamiliar}{charts.notices(scene_advice(scene))}"
 
 
 def scene_of(session: Session) -> Scene | None:
@@ -197,5 +212,9 @@ def describe(job: Job) -> str:
     if last.step == job.details.settings.steps[0] < last.total:
         return charts.bar(share, strings.GENERATING_PRIOR)
     note = f'<p class="notice">{strings.MEMORY_MODE_CHANGED}</p>' if last.memory and last.memory.after else ""
+    text = strings.PHASE[last.phase]
+    if (groups := job.details.groups) > 1:
+        number = (last.step - 1) // job.details.settings.total + 1
+        text = strings.GROUP.format(n=number, count=groups, phase=text)
     time_left = strings.TIME_LEFT.format(left=strings.format_duration(last.seconds_left))
-    return charts.bar(share, strings.PHASE[last.phase], time_left) + note
+    return charts.bar(share, text, time_left) + note

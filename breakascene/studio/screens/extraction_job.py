@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.data.scene import Scene
 from breakascene.errors import UserError
 from breakascene.evaluation.advice import run_advice
 from breakascene.evaluation.verdict import Verdict
-from breakascene.models.concepts import Concepts
+from breakascene.models.grouped import load_run
+from breakascene.provenance.consent import check_scene
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, STOPPED, Job, JobQueue
 from breakascene.studio.screens import presets
@@ -22,6 +24,7 @@ from breakascene.studio.state.pending_runs import PendingRun
 from breakascene.studio.state.session import Session
 from breakascene.studio.timing import RunTimer
 from breakascene.training import checkpoint
+from breakascene.training.groups import count_groups, groups_of
 from breakascene.training.settings import Settings, adapted, preset
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,16 @@ class ExtractionDetails:
     verdicts: tuple[Verdict, ...] = ()  # likewise
     familiar: bool = True  # whether the base knows photos like this one
 
+    @property
+    def groups(self) -> int:
+        """The number of groups in which the objects are extracted."""
+        return count_groups(len(set(self.names) - {BACKGROUND}))
+
+    @property
+    def total(self) -> int:
+        """Steps of all groups."""
+        return self.groups * self.settings.total
+
 
 def make_settings(scene: Scene, name: str, first: float | None, second: float | None, seed: float | None) -> Settings:
     """The settings of a preset for a scene.
@@ -55,13 +68,15 @@ def make_settings(scene: Scene, name: str, first: float | None, second: float | 
     if not all(0 <= n <= MAX_STEPS for n in steps) or not any(steps):
         raise UserError(strings.INVALID_STEPS.format(most=MAX_STEPS))
     settings = replace(settings, steps=steps)
-    presets.check_fits(settings)
+    if count_groups(len(scene.concepts)) > 1:
+        groups_of(scene)  # raises UserError if they cannot be extracted
+    presets.check_fits(settings, len(scene.concepts))
     return settings
 
 
 def can_resume(job: Job | None) -> bool:
     """Whether an extraction ended early and left a checkpoint."""
-    return job is not None and job.state in (STOPPED, FAILED) and checkpoint.path_for(job.details.run).exists()
+    return job is not None and job.state in (STOPPED, FAILED) and checkpoint.can_resume(job.details.run)
 
 
 def resume(session: Session, queue: JobQueue) -> Job:
@@ -70,7 +85,7 @@ def resume(session: Session, queue: JobQueue) -> Job:
     if not can_resume(previous):
         raise UserError(strings.NOTHING_TO_RESUME)
     session.extraction = queue.submit(
-        session.token, "extract", work_for(session, previous.details, previous), previous.details
+        session.token, "extract", work_for(session, previous.details, previous), previous.details, seconds_left
     )
     return session.extraction
 
@@ -79,11 +94,12 @@ def submit(session: Session, queue: JobQueue, scene: Scene, settings: Settings) 
     """Queue an extraction. Its run appears in the session when it ends, or when it is stopped after a step."""
     if session.extraction and not session.extraction.ended:
         raise UserError(strings.ALREADY_EXTRACTING)
+    check_scene(scene)
     pending = PendingRun(session.runs.new_folder(), scene, settings)
     pending_runs.save(pending)
     details = details_of(pending)
     try:
-        session.extraction = queue.submit(session.token, "extract", work_for(session, details), details)
+        session.extraction = queue.submit(session.token, "extract", work_for(session, details), details, seconds_left)
     except UserError:
         pending_runs.delete(pending.run)
         raise
@@ -106,18 +122,26 @@ def work_for(session: Session, details: ExtractionDetails, previous: Job | None 
             timer.add(event)
         if not job.events:
             return None
-        job.details = replace(job.details, advice=tuple(run_advice(Concepts.load(run))))
+        job.details = replace(job.details, advice=tuple(run_advice(load_run(run))))
         session.runs.current_id = run.name
         verdicts = compare(run, scene)
         job.details = replace(job.details, verdicts=verdicts, familiar=not verdicts or engine.is_familiar(scene))
         timer.finish()
         if previous is None:  # a resumed run has only the time of its rest
             engine.record_run(timer)
-        if not checkpoint.path_for(run).exists():  # nothing to resume
+        if not checkpoint.can_resume(run):  # nothing to resume
             pending_runs.delete(run)
         return run.name
 
     return work
+
+
+def seconds_left(job: Job) -> float | None:
+    """Expected seconds until an extraction is done; that it takes, before its first step."""
+    if job.events:
+        return job.events[-1].seconds_left
+    objects = len([handle for handle in job.details.names if handle != BACKGROUND])
+    return engine.expected_seconds(job.details.settings, objects)
 
 
 def compare(run: Path, scene: Scene) -> tuple[Verdict, ...]:
@@ -147,7 +171,7 @@ def restore_pending(session: Session, queue: JobQueue) -> bool:
         return False
     with suppress(UserError):  # without memory for it, the photo is left out
         session.history.start_over(selections.from_scene(pending.scene))
-    has_checkpoint = checkpoint.path_for(pending.run).exists()
+    has_checkpoint = checkpoint.can_resume(pending.run)
     error = strings.INTERRUPTED_RESUMABLE if has_checkpoint else strings.INTERRUPTED
     session.extraction = queue.interrupted(session.token, "extract", error)
     session.extraction.details = details_of(pending)

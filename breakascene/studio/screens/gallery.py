@@ -1,15 +1,19 @@
 """The images of step 3: the gallery, the actions on the chosen image, the comparison, and the downloads."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 
+from breakascene.errors import UserError
 from breakascene.generation.generate import read_metadata
 from breakascene.studio import strings
 from breakascene.studio.jobs import FAILED
-from breakascene.studio.screens import charts
+from breakascene.studio.screens import charts, confirmation, image_selection
+from breakascene.studio.screens.confirmation import Confirmation
 from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates, with_session
+from breakascene.studio.screens.image_selection import CHECK, ImageSelection
 from breakascene.studio.state.gallery import Gallery, details, differences, image_seed, readable_prompt
 from breakascene.studio.state.session import Session
 
@@ -28,6 +32,8 @@ class ChosenImage:
     compare: gr.Button
     keep_seed: gr.Button
     use_settings: gr.Button
+    delete: gr.Button
+    confirmation: Confirmation
 
     @property
     def outputs(self) -> list:
@@ -36,12 +42,13 @@ class ChosenImage:
     def show(self, gallery: Gallery) -> Updates:
         if gallery.chosen is None:
             return {self.panel: gr.Column(visible=False)}
-        is_favorite = gallery.chosen in {path.name for path in gallery.favorites()}
+        name = gallery.chosen
+        is_favorite = name in {path.name for path in gallery.favorites()}
         return {
             self.panel: gr.Column(visible=True),
             self.about: description(read_metadata(gallery.chosen_image())),
             self.favorite: gr.Button(strings.REMOVE_FAVORITE if is_favorite else strings.ADD_FAVORITE),
-            self.compare: gr.Button(strings.COMPARE_REMOVE if gallery.chosen in gallery.compared else strings.COMPARE),
+            self.compare: gr.Button(strings.COMPARE_REMOVE if name in gallery.compared else strings.COMPARE),
         }
 
 
@@ -76,6 +83,7 @@ class GalleryPanel:
     images: gr.Gallery
     chosen: ChosenImage
     comparison: Comparison
+    selection: ImageSelection
     zip_favorites: gr.Button
 
     @property
@@ -88,7 +96,7 @@ class GalleryPanel:
 
     @property
     def outputs(self) -> list:
-        parts = [*self.chosen.outputs, *self.comparison.outputs]
+        parts = [*self.chosen.outputs, *self.comparison.outputs, *self.selection.outputs]
         return [self.sheet_panel, self.sheet, self.filter, self.images, *parts, self.zip_favorites]
 
     def show(self, session: Session, follow: bool = False) -> Updates:
@@ -103,14 +111,15 @@ class GalleryPanel:
         index = index_of_chosen(gallery)
         enlarged = {} if follow and index is None else {"selected_index": index}
         # Paths, never images: the files are sent as they are, with their metadata inside
-        images = [(str(path), STAR * (path.name in favorites) + caption(path)) for path in gallery.visible()]
+        images = [(str(path), mark(gallery, path, favorites) + caption(path)) for path in gallery.visible()]
         return {
             self.sheet_panel: gr.Column(visible=show_sheet),
             self.sheet: str(gallery.sheet) if show_sheet else None,
             self.filter: gr.Radio(value=FAVORITES if gallery.only_favorites else ALL, visible=bool(favorites)),
-            self.images: gr.Gallery(images, **enlarged),
+            self.images: gr.Gallery(images, allow_preview=not gallery.selecting, **enlarged),
             **self.chosen.show(gallery),
             **self.comparison.show(gallery),
+            **self.selection.show(gallery),
             self.zip_favorites: gr.Button(visible=bool(favorites)),
         }
 
@@ -126,6 +135,7 @@ def build(page: PageContext) -> GalleryPanel:
         container=False, visible=False, elem_id="gallery-filter",
     )  # fmt: skip
     images = gr.Gallery(columns=4, buttons=["fullscreen"], elem_id="gallery", **LAYOUT)
+    selection = image_selection.build(page)
     chosen = build_chosen(page)
     comparison = build_comparison()
     with gr.Row(elem_classes="tools"):
@@ -133,7 +143,7 @@ def build(page: PageContext) -> GalleryPanel:
         zip_favorites = page.download_button(
             zip_favorite_images, strings.DOWNLOAD_FAVORITES, "download-favorites", False
         )
-    panel = GalleryPanel(sheet_panel, sheet, favorites_filter, images, chosen, comparison, zip_favorites)
+    panel = GalleryPanel(sheet_panel, sheet, favorites_filter, images, chosen, comparison, selection, zip_favorites)
     connect(page, panel)
     return panel
 
@@ -150,7 +160,9 @@ def build_chosen(page: PageContext) -> ChosenImage:
         with gr.Row(elem_classes="tools"):
             keep_seed = gr.Button(strings.USE_SEED, size="sm", min_width=150, elem_id="use-seed")
             use_settings = gr.Button(strings.USE_SETTINGS, size="sm", min_width=150, elem_id="use-settings")
-    return ChosenImage(panel, about, favorite, compare, keep_seed, use_settings)
+            delete = gr.Button(strings.DELETE_IMAGE, size="sm", min_width=150, elem_id="delete-image")
+        confirm = confirmation.build("confirm-delete-image")
+    return ChosenImage(panel, about, favorite, compare, keep_seed, use_settings, delete, confirm)
 
 
 def build_comparison() -> Comparison:
@@ -163,36 +175,75 @@ def build_comparison() -> Comparison:
 
 
 def connect(page: PageContext, panel: GalleryPanel) -> None:
+    questions = [panel.chosen.confirmation.panel, panel.selection.confirmation.panel]
+    no_questions = {question: gr.Column(visible=False) for question in questions}  # about images chosen before
+
     def choose(session: Session, value: dict | None) -> Updates:
-        gallery = session.gallery
-        gallery.choose(Path(value["image"]["path"]).name if value else None)
+        gallery, name = session.gallery, Path(value["image"]["path"]).name if value else None
+        if gallery.selecting:
+            gallery.toggle_marked(name)
+            return {**panel.show(session), **no_questions}
+        gallery.choose(name)
         # Select it again: a new image may have moved it just now
-        return {panel.images: gr.Gallery(selected_index=index_of_chosen(gallery)), **panel.chosen.show(gallery)}
+        return {
+            panel.images: gr.Gallery(selected_index=index_of_chosen(gallery)),
+            **panel.chosen.show(gallery),
+            **no_questions,
+        }
 
     def filter_images(session: Session, value: str) -> Updates:
         session.gallery.only_favorites = value == FAVORITES
         session.gallery.choose(None)
         return panel.show(session)
 
-    def on(event, change) -> None:
+    def on(event, change):
         def act(session: Session) -> Updates:
             change(session.gallery)
             return panel.show(session)
 
-        page.on(event, act, (), panel.outputs)
+        return page.on(event, act, (), panel.outputs)
 
     choose_image = with_session(page.sessions, choose)
 
     def select(selected: gr.SelectData, token):
         return choose_image(token, selected.value)
 
-    outputs = [panel.images, *panel.chosen.outputs]
-    panel.images.select(select, [page.token], outputs, **EVENT_OPTIONS)
-    page.on(panel.images.preview_close, lambda session: choose(session, None), (), outputs)
+    def close(session: Session) -> Updates:
+        return {} if session.gallery.selecting else choose(session, None)
+
+    def delete(images: Callable[[Session], Sequence[Path]]) -> Callable[[Session], Updates]:
+        def act(session: Session) -> Updates:
+            if session.generation and not session.generation.ended:
+                raise UserError(strings.ALREADY_GENERATING)
+            session.gallery.delete(images(session))
+            return panel.show(session)
+
+        return act
+
+    panel.images.select(select, [page.token], [*panel.outputs, *questions], **EVENT_OPTIONS)
+    page.on(panel.images.preview_close, close, (), [panel.images, *panel.chosen.outputs, *questions])
     page.on(panel.filter.input, filter_images, [panel.filter], panel.outputs)
     on(panel.chosen.favorite.click, Gallery.toggle_favorite)
     on(panel.chosen.compare.click, Gallery.toggle_compared)
     on(panel.comparison.clear.click, lambda gallery: gallery.compared.clear())
+    toggled = on(panel.selection.toggle.click, Gallery.toggle_selecting)
+    toggled.then(lambda: [gr.Column(visible=False)] * 2, None, questions, **EVENT_OPTIONS)
+    confirmation.connect(
+        page, panel.chosen.delete, panel.chosen.confirmation, lambda session: strings.CONFIRM_DELETE_IMAGE,
+        delete(lambda session: [session.gallery.chosen_image()]), panel.outputs,
+    )  # fmt: skip
+    confirmation.connect(
+        page, panel.selection.delete, panel.selection.confirmation,
+        lambda session: strings.CONFIRM_DELETE_IMAGES.format(n=len(session.gallery.marked)),
+        delete(lambda session: session.gallery.marked_images()), panel.outputs,
+    )  # fmt: skip
+
+
+def mark(gallery: Gallery, image: Path, favorites: set[str]) -> str:
+    """The beginning of an image's caption, by which the style sheet marks it."""
+    if gallery.selecting:
+        return CHECK if image.name in gallery.marked else ""
+    return STAR if image.name in favorites else ""
 
 
 def zip_all(session: Session) -> Path:

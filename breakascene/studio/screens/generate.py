@@ -1,5 +1,6 @@
 """Step 3, Generate: images from a prompt with handles."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import gradio as gr
@@ -8,14 +9,22 @@ from breakascene.errors import UserError
 from breakascene.generation.generate import read_metadata
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
-from breakascene.studio.jobs import Job
-from breakascene.studio.screens import charts, gallery, generate_sections, generation_job, prompt_builder, prompt_hints
+from breakascene.studio.jobs import RUNNING, Job
+from breakascene.studio.screens import (
+    charts,
+    confirmation,
+    gallery,
+    generate_sections,
+    generation_job,
+    prompt_builder,
+    prompt_hints,
+)
 from breakascene.studio.screens.events import PageContext, Updates, show_notice
 from breakascene.studio.screens.gallery import GalleryPanel
 from breakascene.studio.screens.generate_sections import ImageSettings, PromptSection, RunSection, SheetSection
 from breakascene.studio.screens.job_panel import JobPanel
 from breakascene.studio.state.gallery import image_seed
-from breakascene.studio.state.run_store import ChosenRuns
+from breakascene.studio.state.run_store import ChosenRuns, Run
 from breakascene.studio.state.session import Session
 
 
@@ -29,7 +38,7 @@ class GenerateScreen:
         run_changes: Events after which the current run may be another.
     """
 
-    empty: gr.Markdown
+    empty: gr.HTML
     main: gr.Column
     run_choice: gr.Dropdown
     added_runs: gr.Dropdown
@@ -60,10 +69,10 @@ class GenerateScreen:
         runs, chosen = session.runs.list(), session.runs.chosen()
         run = chosen and chosen.runs[0]
         updates = {
-            self.empty: gr.Markdown(visible=run is None),
+            self.empty: gr.HTML(f'<p class="notice">{strings.GENERATE_EMPTY}</p>', visible=run is None),
             self.main: gr.Column(visible=run is not None),
             self.run_choice: gr.Dropdown(
-                [(other.title, other.id) for other in runs], value=run and run.id, visible=len(runs) > 1
+                [(other.title, other.id) for other in runs], value=run and run.id, visible=is_choice(runs)
             ),
             self.added_runs: gr.Dropdown(
                 [(other.title, other.id) for other in runs if other != run],
@@ -73,8 +82,10 @@ class GenerateScreen:
             **self.prompt.chip_updates(chosen),
             **self.progress(session),
         }
-        if run is not None:
-            updates |= {self.runs.name: run.name, self.runs.tags: ", ".join(run.details.tags)}
+        updates |= {self.runs.name: run.name if run else "", self.runs.tags: ", ".join(run.details.tags) if run else ""}
+        if run is None:
+            updates[self.sheet.objects] = gr.CheckboxGroup([], value=[])
+        else:
             if session.suggested_runs != chosen.ids:
                 session.suggested_runs = chosen.ids
                 place = next(iter(prompt_builder.places()))
@@ -91,7 +102,7 @@ class GenerateScreen:
 
 
 def build(page: PageContext) -> GenerateScreen:
-    empty = gr.Markdown(strings.GENERATE_EMPTY, elem_classes="notice", visible=True)
+    empty = gr.HTML(charts.skeleton())
     with gr.Column(visible=False) as main, gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             run_choice = gr.Dropdown([], label=strings.OBJECT_SET, visible=False, elem_id="runs")
@@ -99,12 +110,12 @@ def build(page: PageContext) -> GenerateScreen:
                 [], multiselect=True, label=strings.ADDED_SETS, info=strings.ADDED_SETS_INFO, visible=False,
                 elem_id="added-runs",
             )  # fmt: skip
-            prompt = generate_sections.build_prompt()
+            start = gr.Button(strings.GENERATE, variant="primary", elem_id="generate", render=False)
+            stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop-generation", render=False)
+            prompt = generate_sections.build_prompt([start, stop])
             settings = generate_sections.build_settings()
-            start = gr.Button(strings.GENERATE, variant="primary", elem_id="generate")
-            stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop-generation")
             sheet = generate_sections.build_sheet(prompt.prompt)
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(scale=3, min_width=320, elem_classes="results"):
             idle = f'<p class="hint">{strings.EMPTY_GALLERY}</p>'
             status = gr.HTML(idle, elem_id="generation-status")
             panel = JobPanel("generation", page, [start, sheet.start], stop, status, describe, idle)
@@ -217,11 +228,25 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
 
         screen.run_changes.append(page.on(event, act, inputs, screen.outputs))
 
+    def delete(session: Session) -> Updates:
+        session.delete_run()
+        return screen.show(session)
+
+    deleted = confirmation.connect(
+        page, screen.runs.delete, screen.runs.confirmation,
+        lambda session: strings.CONFIRM_DELETE_SET.format(name=session.runs.require_current().name),
+        delete, screen.outputs,
+    )  # fmt: skip
+    screen.run_changes.append(deleted)
     on(screen.run_choice.input, choose, screen.run_choice)
     on(screen.added_runs.input, add, screen.added_runs)
     on(screen.runs.upload.upload, import_file, screen.runs.upload)
-    on(screen.runs.delete.click, Session.delete_run)
     on(screen.runs.save.click, describe, *screen.runs.fields)
+
+
+def is_choice(runs: Sequence[Run]) -> bool:
+    """Whether the runs are listed: there is something to choose, or a name of the visitor's own to show."""
+    return len(runs) > 1 or any(run.details.name for run in runs)
 
 
 def show_notes(job: Job) -> None:
@@ -256,4 +281,5 @@ def describe(job: Job) -> str:
     done, count = len(job.events), job.details.count
     if job.ended:
         return charts.bar(done / count, strings.GENERATED.format(n=done, count=count))
-    return charts.bar(done / count, strings.GENERATING.format(n=done + 1, count=count))
+    preview = charts.live_image(job.live_image) if job.state == RUNNING else ""
+    return charts.bar(done / count, strings.GENERATING.format(n=done + 1, count=count)) + preview

@@ -10,7 +10,8 @@ import gradio as gr
 from breakascene.data.scene import MAX_CONCEPTS
 from breakascene.generation.library import MAX_NAME
 from breakascene.studio import engine, strings
-from breakascene.studio.screens import prompt_builder
+from breakascene.studio.screens import confirmation, prompt_builder
+from breakascene.studio.screens.confirmation import Confirmation
 from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates
 from breakascene.studio.screens.generation_job import (
     MAX_IMAGES,
@@ -65,12 +66,15 @@ class PromptSection:
         return updates
 
 
-def build_prompt() -> PromptSection:
+def build_prompt(buttons: Sequence[gr.Button]) -> PromptSection:
+    """The prompt; the buttons that start and stop the generation stand right under it."""
     prompt = gr.Textbox(
         label=strings.PROMPT, info=strings.PROMPT_INFO, placeholder=strings.PROMPT_HINT, lines=2, max_lines=4,
         max_length=MAX_PROMPT, elem_id="prompt",
     )  # fmt: skip
     hints = gr.HTML(elem_id="prompt-hints")
+    for button in buttons:
+        button.render()
     history = gr.Dropdown([], label=strings.PROMPT_HISTORY, visible=False, elem_id="prompt-history")
     gr.Markdown(strings.INSERT_OBJECT, elem_classes="caption")
     with gr.Row(elem_classes="chips"):
@@ -202,6 +206,7 @@ class RunSection:
     reopen: gr.Button
     upload: gr.UploadButton
     delete: gr.Button
+    confirmation: Confirmation
 
     @property
     def fields(self) -> list:
@@ -218,5 +223,6 @@ def build_runs(page: PageContext) -> RunSection:
             reopen = gr.Button(strings.OPEN_PHOTO, size="sm", elem_id="reopen-run")
             page.download_button(lambda session: session.runs.pack(), strings.SET_EXPORT, "export-run")
             upload = gr.UploadButton(strings.SET_IMPORT, file_types=[".zip"], size="sm", elem_id="import-run")
-            delete = gr.Button(strings.SET_DELETE, size="sm", elem_id="delete-run")
-    return RunSection(name, tags, save, reopen, upload, delete)
+            delete = gr.Button(strings.DELETE, size="sm", elem_id="delete-run")
+        confirm = confirmation.build("confirm-delete-run")
+    return RunSection(name, tags, save, reopen, upload, delete, confirm)

@@ -1,6 +1,7 @@
 """Generation as a job: images of one prompt, or of the prompts of a contact sheet."""
 
 import secrets
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,14 +87,22 @@ def _submit(
         "batch_size": BATCH if details.columns else 1,  # single images appear one by one, a sheet is ready sooner
     }
 
+    pixel_steps = options["num_inference_steps"] * size[0] * size[1]
+
+    def seconds_left(job: Job) -> float | None:
+        return engine.expected_image_seconds(pixel_steps * (details.count - len(job.events)))
+
     def work(job: Job) -> list[Path]:
-        for image in engine.generate(runs.folders, prompts, job.stop_file, **options):
+        before = time.perf_counter()
+        for image in engine.generate(runs.folders, prompts, job.stop_file, job.live_image, **options):
+            job.live_image.unlink(missing_ok=True)
             job.emit(save_image(image, session.gallery.images_folder))
+        engine.record_images(pixel_steps * len(job.events), time.perf_counter() - before)
         if details.columns and job.events:
             session.gallery.save_sheet(job.events, details.columns)
         return list(job.events)
 
-    session.generation = queue.submit(session.token, "generate", work, details)
+    session.generation = queue.submit(session.token, "generate", work, details, seconds_left)
     session.gallery.show_all()  # so that the new images are visible
     return session.generation
 

@@ -11,6 +11,13 @@ from breakascene.studio.screens import charts
 from breakascene.studio.screens.events import PageContext, Updates, timer_of
 from breakascene.studio.state.session import Session
 
+# On a small screen a job that has just started is followed to its progress, which may stand below what is visible.
+FOLLOW_JS = """() => setTimeout(() => {
+  const status = document.getElementById("STATUS"), running = document.getElementById("STOP")?.offsetParent;
+  const { top, bottom } = status.getBoundingClientRect();
+  if (running && (top < 0 || bottom > innerHeight)) status.scrollIntoView({ block: "start", behavior: "smooth" });
+}, 100)"""
+
 
 @dataclass(frozen=True)
 class JobPanel:
@@ -61,7 +68,9 @@ class JobPanel:
             updates = submit(session, *values)
             return {**show(session), **(updates or {}), self.page.timer: timer_of(session)}
 
-        self.page.on(button.click, start, inputs, [*outputs, self.page.timer])
+        started = self.page.on(button.click, start, inputs, [*outputs, self.page.timer])
+        js = FOLLOW_JS.replace("STATUS", self.status.elem_id).replace("STOP", self.stop.elem_id)
+        started.then(None, js=js, api_visibility="private")
 
     def on_stop(self, show: Callable[[Session], Updates], outputs: Sequence):
         def stop(session: Session) -> Updates:

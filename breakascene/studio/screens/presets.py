@@ -23,13 +23,13 @@ def cards(scene: Scene | None = None) -> list[tuple[str, str]]:
             if seconds := engine.expected_seconds(settings, objects):
                 cost.append(strings.PRESET_TIME.format(time=strings.format_duration(seconds)))
             cost.append(strings.PRESET_MEMORY.format(gigabytes=engine.expected_memory(settings) / 1e9))
-            if not engine.fits(settings):
+            if not engine.fits(settings, objects):
                 cost.append(strings.PRESET_TOO_LONG)
         found.append(("\n".join([title, use, " · ".join(cost)]).strip(), name))
     return found
 
 
-def check_fits(settings: Settings) -> None:
+def check_fits(settings: Settings, objects: int) -> None:
     """Raise UserError if the run takes longer than a shared GPU is granted, before the visitor's quota is spent."""
-    if not engine.fits(settings):
+    if not engine.fits(settings, objects):
         raise UserError(strings.EXCEEDS_GPU_TIME)

@@ -9,13 +9,22 @@ import gradio as gr
 
 from breakascene.data.scene import MAX_CONCEPTS
 from breakascene.errors import UserError
-from breakascene.evaluation.advice import scene_advice
 from breakascene.files import atomic_file
 from breakascene.studio import strings
 from breakascene.studio.screens import canvas, charts
 from breakascene.studio.screens import select_actions as actions
-from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates
+from breakascene.studio.screens.events import (
+    EVENT_OPTIONS,
+    HANDLED_JS,
+    MESSAGES_JS,
+    SENT_JS,
+    PageContext,
+    Updates,
+    show_notice,
+    with_session,
+)
 from breakascene.studio.screens.select_actions import samples
+from breakascene.studio.screens.select_hints import about, hint
 from breakascene.studio.screens.select_sections import (
     CanvasSection,
     ObjectSection,
@@ -28,11 +37,14 @@ from breakascene.studio.state import selection as selections
 from breakascene.studio.state.selection import BRUSHES, Selection
 from breakascene.studio.state.session import Session
 
-BRUSH_JS = Path(__file__).parent.with_name("static").joinpath("brush.js").read_text(encoding="utf-8")
-# Writes into `sent` when the page sends an event: the page's time origin and the milliseconds since then.
-SENT_JS = "(token, sent, ...values) => [token, [performance.timeOrigin, performance.now()], ...values]"
-# The same for an event whose last input holds the messages that a script of the page has sent (static/messages.js).
-MESSAGES_JS = f"""(...values) => [...({SENT_JS})(...values.slice(0, -1)), window.takeMessages("NAME")]"""
+STATIC = Path(__file__).parent.with_name("static")
+SHOW_PREVIEW_JS = "(preview) => window.showPreview(preview)"
+
+
+def canvas_js() -> str:
+    """The scripts of the canvas, which share their variables, as one function."""
+    parts = [STATIC.joinpath(f"canvas_{part}.js").read_text(encoding="utf-8") for part in ("view", "tools", "hover")]
+    return "\n".join(["() => {", f"const LABELS = {json.dumps(strings.ZOOM)};", *parts, "}"])
 
 
 @dataclass(frozen=True)
@@ -50,28 +62,35 @@ class SelectScreen:
     @property
     def outputs(self) -> list:
         objects = self.objects
-        return [self.photo.panel, self.main, *self.live, objects.ready_made, objects.proposals, objects.background,
-                *objects.rows, *objects.names]  # fmt: skip
+        photo = [self.photo.loading, self.photo.panel, self.photo.restore]
+        return [*photo, self.main, self.canvas.tool, *self.live, objects.ready_made, objects.proposals,
+                objects.background, *objects.rows, *objects.names]  # fmt: skip
 
     @property
     def next(self) -> gr.Button:
         return self.objects.next
 
-    def show(self, session: Session, page_names: Sequence[str] = ()) -> Updates:
+    def show(
+        self, session: Session, page: float | None = None, page_names: Sequence[str] = (), tool: str = "include"
+    ) -> Updates:
         """Updates of all outputs.
 
         Args:
+            page: Time origin of the page (events.SENT_JS), to remember what it shows.
             page_names: Names that the page has already. They are left alone, because someone may be typing in them.
+            tool: The tool that is chosen on the page.
         """
         history = session.history
         selection, objects = history.selection, self.objects
         has_photo = selection.photo is not None
         proposals = [str(path) for path in history.proposal_images()]
         updates = {
+            self.photo.loading: gr.HTML(visible=False),
             self.photo.panel: gr.Column(visible=not has_photo),
+            self.photo.restore: gr.Button(visible=not has_photo and history.replaced is not None),
             self.main: gr.Column(visible=has_photo),
-            **self.show_live(session),
-            objects.ready_made: gr.Button(visible=history.ready_made is not None),
+            **self.show_live(session, tool),
+            objects.ready_made: gr.Button(visible=history.has_ready_made()),
             objects.proposals: gr.Gallery(proposals, visible=bool(proposals)),
             objects.background: selection.background,
         }
@@ -82,13 +101,15 @@ class SelectScreen:
             name = selection.objects[i].name if exists else ""
             if not (i < len(page_names) and selections.normalize_name(page_names[i]) == name):
                 updates[field] = name
+        if page is not None:
+            history.leave(page)
         return updates
 
-    def show_live(self, session: Session) -> Updates:
+    def show_live(self, session: Session, tool: str = "include") -> Updates:
         selection = session.history.selection
         return {
             self.canvas.image: write_canvas(session) if selection.photo else None,
-            self.objects.hint: f"<p>{charts.escape(hint(selection))}</p>",
+            self.objects.hint: f"<p>{charts.escape(hint(selection, tool))}</p>",
             self.objects.about: about(selection),
         }
 
@@ -119,36 +140,56 @@ class SelectEvents:
     screen: SelectScreen
 
     def on(
-        self, event: Callable, action: Callable, inputs: Sequence = (), live: bool = False, js: str = SENT_JS, **options
-    ):
+        self, event: Callable, action: Callable, inputs: Sequence = (), live: bool = False, js: str = SENT_JS,
+        check: bool = True, **options,
+    ):  # fmt: skip
         """Call action(session, *values of inputs) on an event.
 
         Args:
             live: Update only what a click changes, not the whole screen.
             js: Run in the page before the event is sent; returns the values to send.
+            check: If another page has changed the photo or the objects meanwhile, show that instead.
         """
         screen = self.screen
 
         def act(session: Session, sent, *values) -> Updates:
-            session.history.update_names(values[:MAX_CONCEPTS], sent)
-            action(session, *values[MAX_CONCEPTS:])
-            return screen.show_live(session) if live else screen.show(session, session.history.page_names)
+            history, page = session.history, sent[0]
+            names, tool, values = values[:MAX_CONCEPTS], values[MAX_CONCEPTS], values[MAX_CONCEPTS + 1 :]
+            history.update_names(names, sent)
+            if check and not history.enter(page, whole=not live):
+                show_notice(strings.SELECTION_CHANGED, gr.Warning)
+                return screen.show(session, page, tool=tool)
+            photo = history.selection.photo
+            action(session, *values)
+            if live and history.is_shown_on(page):
+                history.leave(page, history.page_names[: len(history.keys())])
+                return screen.show_live(session, tool)
+            if photo is not history.selection.photo:  # cropping is done once
+                tool = "include"
+            return {**screen.show(session, page, history.page_names, tool), screen.canvas.tool: tool}
 
-        inputs = [screen.canvas.sent, *screen.objects.names, *inputs]
-        return self.page.on(event, act, inputs, screen.live if live else screen.outputs, js=js, **options)
+        inputs = [screen.canvas.sent, *screen.objects.names, screen.canvas.tool, *inputs]
+        return self.page.on(event, act, inputs, screen.outputs, js=js, **options)
 
     def on_messages(self, button: gr.Button, action: Callable):
-        """Call action(session, message) for each message that a script of the page sends by a hidden button."""
+        """Call action(session, message) for each message that a script of the page sends by a hidden button.
+
+        A message that is refused gets a notice; the others still count.
+        """
 
         def for_each(session: Session, messages: str) -> None:
             for message in json.loads(messages):
-                action(session, message)
+                try:
+                    action(session, message)
+                except UserError as error:
+                    show_notice(strings.message_for(error), gr.Warning)
 
         js = MESSAGES_JS.replace("NAME", button.elem_id)
-        self.on(button.click, for_each, [self.screen.canvas.messages], live=True, js=js)
+        handled = self.on(button.click, for_each, [self.screen.canvas.messages], live=True, js=js)
+        handled.then(None, js=HANDLED_JS.replace("NAME", button.elem_id), api_visibility="private")
 
-    def on_select(self, event: Callable, action: Callable, inputs: Sequence = (), live: bool = False):
-        """The same for a click on an image: action(session, *values, index)."""
+    def on_select(self, event: Callable, action: Callable, check: bool = True):
+        """The same for a click in a gallery: action(session, index)."""
 
         def with_index(act: Callable) -> Callable:
             def handler(selected: gr.SelectData, *values):
@@ -156,26 +197,40 @@ class SelectEvents:
 
             return handler
 
-        self.on(lambda handler, *rest, **options: event(with_index(handler), *rest, **options), action, inputs, live)
+        return self.on(lambda handler, *rest, **options: event(with_index(handler), *rest, **options), action,
+                       check=check)  # fmt: skip
 
 
 def connect_photo(events: SelectEvents) -> None:
-    photo, objects = events.screen.photo, events.screen.objects
+    photo, objects, opened = events.screen.photo, events.screen.objects, []
     if photo.samples is not None:
         folders = samples()
-        events.on_select(photo.samples.select, lambda session, index: actions.open_sample(session, folders[index]))
-    uploaded = events.on(photo.upload.upload, actions.open_photo, [photo.upload])
+
+        def open_sample(session: Session, index: int) -> None:
+            actions.open_sample(session, folders[index])
+
+        opened.append(events.on_select(photo.samples.select, open_sample, check=False))
+    uploaded = events.on(photo.upload.upload, actions.open_photo, [photo.upload], check=False)
     uploaded.then(lambda: None, None, photo.upload, **EVENT_OPTIONS)  # ready for the next photo
     events.on(objects.other_photo.click, lambda session: session.history.start_over(Selection()))
+    opened.append(events.on(photo.restore.click, lambda session: session.history.restore(), check=False))
+    for event in (*opened, uploaded):
+        events.page.on(event.then, actions.embed_photo)
 
 
 def connect_canvas(events: SelectEvents) -> None:
     section = events.screen.canvas
-    events.on_select(section.image.select, actions.click_canvas, [section.tool], live=True)
+    events.on_messages(section.gestures, actions.apply_gesture)
+    connect_hover(events)
     events.on(section.click.click, actions.click_photo, [section.tool, section.x, section.y], live=True)
-    events.on_messages(section.strokes, actions.paint_stroke)
-    section.tool.change(
-        lambda tool: gr.Slider(visible=tool in BRUSHES), [section.tool], section.brush_width, **EVENT_OPTIONS
+    events.page.on(
+        section.tool.change,
+        lambda session, tool: {
+            events.screen.objects.hint: f"<p>{charts.escape(hint(session.history.selection, tool))}</p>",
+            section.brush_width: gr.Slider(visible=tool in BRUSHES),
+        },
+        [section.tool],
+        [events.screen.objects.hint, section.brush_width],
     )
     events.on(section.smaller.click, lambda session: actions.use_next_candidate(session, larger=False), live=True)
     events.on(section.larger.click, lambda session: actions.use_next_candidate(session, larger=True), live=True)
@@ -183,6 +238,22 @@ def connect_canvas(events: SelectEvents) -> None:
     events.on(section.redo.click, lambda session: session.history.redo())
     events.on(section.clear.click, actions.clear_object)
     events.on(section.invert.click, actions.invert_object)
+    events.on(section.rotate.click, actions.rotate_photo)
+
+
+def connect_hover(events: SelectEvents) -> None:
+    """Answer the mouse with the mask that a click would give; see actions.preview_click."""
+    section, page = events.screen.canvas, events.page
+
+    def preview(session: Session, sent, messages: str) -> Updates:
+        gestures = json.loads(messages)
+        return {section.preview: actions.preview_click(session, gestures[-1], sent[0]) if gestures else None}
+
+    handler, name = with_session(page.sessions, preview, lock=False), section.hover.elem_id
+    options = {**EVENT_OPTIONS, "queue": False, "js": MESSAGES_JS.replace("NAME", name)}
+    answered = section.hover.click(handler, [page.token, section.sent, section.messages], [section.preview], **options)
+    handled = answered.then(None, [section.preview], None, js=SHOW_PREVIEW_JS, api_visibility="private")
+    handled.then(None, js=HANDLED_JS.replace("NAME", name), api_visibility="private")
 
 
 def connect_objects(events: SelectEvents) -> None:
@@ -210,29 +281,3 @@ def write_canvas(session: Session) -> str:
     with atomic_file(path) as draft:
         canvas.draw(session.history.selection).save(draft, quality=90)
     return str(path)
-
-
-def hint(selection: Selection) -> str:
-    """What to do next."""
-    if selection.photo is None:
-        return strings.HINT_START
-    if selection.corner:
-        return strings.HINT_CORNER
-    obj = selection.active_object
-    if obj.empty:
-        return strings.HINT_CLICK.format(object=obj.name or strings.OBJECT_NUMBER.format(n=selection.active + 1))
-    return strings.HINT_SELECTED
-
-
-def about(selection: Selection) -> str:
-    """Each object's share of the photo, and advice on the selection, as HTML."""
-    selection = selections.subsampled(selection) if selection.photo else selection
-    objects = [(i, obj) for i, obj in enumerate(selection.objects) if not obj.empty]
-    if not objects:
-        return ""
-    shares = " · ".join(f"{i + 1} {obj.name}".strip() + f": {obj.mask.mean():.1%}" for i, obj in objects)
-    try:
-        advice = scene_advice(selections.to_scene(selection))
-    except UserError as error:
-        advice = error.args
-    return f'<p class="caption">{charts.escape(strings.MASK_AREAS.format(shares=shares))}</p>{charts.notices(advice)}'

@@ -1,5 +1,7 @@
 """The actions of step 1: open a photo, click, paint, choose an object, find objects."""
 
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +11,15 @@ from breakascene.errors import UserError
 from breakascene.paths import SAMPLES
 from breakascene.studio import engine, strings
 from breakascene.studio.screens import canvas
+from breakascene.studio.state import photo_edits
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.history import SelectionHistory
-from breakascene.studio.state.selection import BRUSHES, SelectedObject, Selection
+from breakascene.studio.state.selection import BOX_TOOLS, BRUSH_WIDTH, BRUSHES, SelectedObject, Selection
 from breakascene.studio.state.session import Session
 
 MIN_PROPOSAL, MAX_PROPOSAL = 0.004, 0.6  # share of the photo: neither specks nor the background
 MAX_PROPOSALS = 10
+_previewing = threading.Lock()  # held while the mask under somebody's mouse is computed
 
 
 def samples() -> list[Path]:
@@ -42,13 +46,19 @@ def open_sample(session: Session, folder: Path) -> None:
     engine.embed(ready_made.photo)
 
 
-def click_canvas(session: Session, tool: str, position: tuple[int, int]) -> None:
-    """A click at a position in pixels of the canvas."""
+def embed_photo(session: Session) -> None:
+    """Prepare the segmenter, so that the first click is quick and hovering shows masks."""
+    if (photo := session.history.selection.photo) is not None:
+        engine.segmenter().set_image(photo)
+
+
+def apply_gesture(session: Session, gesture: dict) -> None:
+    """A click or a drag on the canvas, as static/canvas_tools.js sends it."""
     history = require_photo(session)
-    if tool in BRUSHES:
-        return  # brush.js sends strokes separately
-    x, y = canvas.to_photo(history.selection.photo, int(position[0]), int(position[1]))
-    history.change(selections.click(history.selection, engine.segmenter(), x, y, tool))
+    if tuple(gesture["size"]) != canvas.canvas_size(history.selection.photo):  # made before the photo was cropped
+        raise UserError(strings.SELECTION_CHANGED)
+    points = [canvas.to_photo(history.selection.photo, int(x), int(y)) for x, y in gesture["points"]]
+    apply_tool(history, gesture["tool"], points, gesture.get("width", BRUSH_WIDTH))
 
 
 def click_photo(session: Session, tool: str, x: float | None, y: float | None) -> None:
@@ -58,15 +68,60 @@ def click_photo(session: Session, tool: str, x: float | None, y: float | None) -
     width, height = history.selection.photo.size
     if not (0 <= x < width and 0 <= y < height):
         raise UserError(strings.POINT_OUTSIDE.format(width=width, height=height))
-    history.change(selections.click(history.selection, engine.segmenter(), x, y, tool))
+    apply_tool(history, tool, [(x, y)])
 
 
-def paint_stroke(session: Session, stroke: dict) -> None:
-    """A stroke of the brush, as brush.js sends it."""
+def apply_tool(
+    history: SelectionHistory, tool: str, points: Sequence[tuple[int, int]], width: float = BRUSH_WIDTH
+) -> None:
+    """Apply a tool to the active object, or crop the photo.
+
+    Args:
+        tool: "include", "exclude", or one of BRUSHES or BOX_TOOLS.
+        points: In pixels of the photo: of a click, of a stroke, or one or both of the corners of a box.
+        width: Of a stroke, as a share of the photo's longer side.
+    """
+    selection = history.selection
+    if tool in BRUSHES:
+        width = min(max(float(width), 0.002), 0.5) * max(selection.photo.size)
+        history.change(selections.paint(selection, points, width, tool))
+    elif tool not in BOX_TOOLS:
+        history.change(selections.click(selection, engine.segmenter(), *points[-1], tool))
+    elif len(points) == 1 and selection.corner is None:
+        history.change(replace(selection, corner=points[0]))
+    else:
+        corners = (*(points[0] if len(points) > 1 else selection.corner), *points[-1])
+        crop = tool == "crop"
+        history.change(
+            photo_edits.crop(selection, corners)
+            if crop
+            else selections.mark_box(selection, engine.segmenter(), corners)
+        )
+
+
+def preview_click(session: Session, gesture: dict, page: float) -> dict | None:
+    """The mask that a click would give, as an image over the canvas; None if the segmenter is busy or not prepared.
+
+    Only one preview is computed at a time, and none while anybody's click is: hovering must not slow down others.
+    """
+    history, segmenter = session.history, engine.segmenter()
+    selection, tool = history.seen_on(page), gesture["tool"]
+    if selection is None or selection.photo is None or (tool == "exclude" and selection.active_object.empty):
+        return None
+    if not segmenter.is_ready_for(selection.photo) or not _previewing.acquire(blocking=False):
+        return None
+    try:
+        point = gesture["points"][0]
+        x, y = canvas.to_photo(selection.photo, int(point[0]), int(point[1]))
+        mask = selections.preview_click(selection, segmenter, x, y, tool)
+        return {"point": point, "mask": canvas.mask_overlay(selection, mask)}
+    finally:
+        _previewing.release()
+
+
+def rotate_photo(session: Session) -> None:
     history = require_photo(session)
-    points = [canvas.to_photo(history.selection.photo, int(x), int(y)) for x, y in stroke["points"]]
-    width = min(max(float(stroke["width"]), 0.002), 0.5) * max(history.selection.photo.size)
-    history.change(selections.paint(history.selection, points, width, stroke["tool"]))
+    history.change(photo_edits.rotate(history.selection))
 
 
 def use_next_candidate(session: Session, larger: bool) -> None:
@@ -77,7 +132,8 @@ def use_next_candidate(session: Session, larger: bool) -> None:
 def clear_object(session: Session) -> None:
     """Remove the mask and the clicks of the active object."""
     selection = session.history.selection
-    session.history.change(selection.with_active(SelectedObject(selection.active_object.name)))
+    old = selection.active_object
+    session.history.change(selection.with_active(SelectedObject(old.name, key=old.key)))
 
 
 def invert_object(session: Session) -> None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import gradio as gr
 
 from breakascene.data.scene import MAX_CONCEPTS
+from breakascene.rendering.palette import PALETTE
 from breakascene.studio import strings
+from breakascene.studio.screens import charts
 from breakascene.studio.screens.events import PageContext
 from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.state.selection import BRUSH_WIDTH, MAX_NAME
@@ -23,29 +25,37 @@ def photo_input(**options) -> gr.Image:
 
 @dataclass(frozen=True)
 class PhotoSection:
-    """Visible while there is no photo."""
+    """Visible while there is no photo.
 
+    Attributes:
+        loading: Visible until the page has its session.
+    """
+
+    loading: gr.HTML
     panel: gr.Column
+    restore: gr.Button
     samples: gr.Gallery | None
     upload: gr.Image
 
 
 def build_photo() -> PhotoSection:
     folders, gallery = samples(), None
+    loading = gr.HTML(charts.skeleton())
     with gr.Column(visible=False) as panel:  # visible once the page has its session
+        restore = gr.Button(strings.RESTORE_PHOTO, size="sm", visible=False, elem_id="restore-photo")
         if folders:
-            gr.Markdown(f"### {strings.SAMPLES}")
+            gr.Markdown(f"## {strings.SAMPLES}")
             gallery = gr.Gallery(
                 [(str(next(f.glob("img.*"))), strings.SAMPLE_NAMES[f.name]) for f in folders],
                 show_label=False, columns=6, height="auto", allow_preview=False, object_fit="cover",
                 buttons=[], interactive=False, elem_id="samples",
             )  # fmt: skip
-        gr.Markdown(f"### {strings.UPLOAD}")
+        gr.Markdown(f"## {strings.UPLOAD}")
         upload = photo_input(
             sources=["upload", "webcam", "clipboard"], show_label=False,
             placeholder=strings.UPLOAD_HINT, height=220, elem_id="upload", buttons=[],
         )  # fmt: skip
-    return PhotoSection(panel, gallery, upload)
+    return PhotoSection(loading, panel, restore, gallery, upload)
 
 
 @dataclass(frozen=True)
@@ -53,16 +63,19 @@ class CanvasSection:
     """The photo with its masks, and the tools.
 
     Attributes:
-        sent: When the page sent an event (select.SENT_JS).
-        strokes: A hidden button that static/brush.js presses after a stroke.
+        sent: When the page sent an event (events.SENT_JS).
+        gestures, hover: Hidden buttons that static/canvas_tools.js and static/canvas_hover.js press.
         messages: Holds what a script of the page sends with such a button (static/messages.js).
+        preview: The mask that a click would give, for static/canvas_hover.js.
         x, y, click: A click by coordinates, without a mouse.
     """
 
     tool: gr.Radio
     sent: gr.JSON
-    strokes: gr.Button
+    gestures: gr.Button
+    hover: gr.Button
     messages: gr.Textbox
+    preview: gr.JSON
     image: gr.Image
     undo: gr.Button
     redo: gr.Button
@@ -70,6 +83,7 @@ class CanvasSection:
     invert: gr.Button
     smaller: gr.Button
     larger: gr.Button
+    rotate: gr.Button
     brush_width: gr.Slider
     x: gr.Number
     y: gr.Number
@@ -79,8 +93,10 @@ class CanvasSection:
 def build_canvas() -> CanvasSection:
     tool = gr.Radio(strings.TOOLS, value="include", label=strings.TOOL, elem_id="tool")
     sent = gr.JSON(visible=False)
-    strokes = gr.Button(elem_id="strokes", elem_classes="data-field")
+    gestures = gr.Button(elem_id="canvas-gestures", elem_classes="data-field")
+    hover = gr.Button(elem_id="canvas-hover", elem_classes="data-field")
     messages = gr.Textbox(visible=False, max_length=MAX_MESSAGES)
+    preview = gr.JSON(visible=False)
     image = gr.Image(interactive=False, show_label=False, buttons=[], elem_id="canvas", container=False)
     with gr.Row(elem_classes="tools"):
         undo = gr.Button(strings.UNDO, size="sm", min_width=70, elem_id="undo")
@@ -89,6 +105,7 @@ def build_canvas() -> CanvasSection:
         invert = gr.Button(strings.INVERT, size="sm", min_width=90, elem_id="invert")
         smaller = gr.Button(strings.SMALLER_AREA, size="sm", min_width=90)
         larger = gr.Button(strings.LARGER_AREA, size="sm", min_width=90)
+        rotate = gr.Button(strings.ROTATE, size="sm", min_width=90)
     brush_width = gr.Slider(
         1, 15, 100 * BRUSH_WIDTH, step=1, label=strings.STROKE_WIDTH, visible=False, interactive=True, elem_id="brush"
     )
@@ -98,8 +115,9 @@ def build_canvas() -> CanvasSection:
         y = gr.Number(0, label=strings.COORDINATES_Y, precision=0, minimum=0, min_width=90, elem_id="coordinate-y")
         click = gr.Button(strings.COORDINATES_APPLY, size="sm", min_width=120, elem_id="apply-tool")
     return CanvasSection(
-        tool, sent, strokes, messages, image, undo, redo, clear, invert, smaller, larger, brush_width, x, y, click
-    )
+        tool, sent, gestures, hover, messages, preview, image, undo, redo, clear, invert, smaller, larger, rotate,
+        brush_width, x, y, click,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,7 +146,7 @@ class ObjectSection:
 
 def build_objects(page: PageContext) -> ObjectSection:
     hint = gr.HTML(elem_id="hint", elem_classes="hint")
-    gr.Markdown(f"### {strings.SELECTED_OBJECTS}")
+    gr.Markdown(f"## {strings.SELECTED_OBJECTS}")
     rows = [build_object(i) for i in range(MAX_CONCEPTS)]
     with gr.Row(elem_classes="tools"):
         add = gr.Button(strings.ADD_OBJECT, size="sm", min_width=120, elem_id="add-object")
@@ -172,7 +190,8 @@ def build_mask_exchange(page: PageContext) -> gr.UploadButton:
 def build_object(index: int) -> tuple[gr.Row, gr.Button, gr.Textbox, gr.Button]:
     """One row of the list: the object's number, its name, and a button that removes it."""
     with gr.Row(visible=index == 0, elem_classes="object-row", equal_height=True) as row:
-        number = gr.Button(f"{index + 1}", min_width=44, scale=0, elem_classes=["number", f"number-{index}"])
+        color = f"number-{index % len(PALETTE)}"
+        number = gr.Button(f"{index + 1}", min_width=44, scale=0, elem_classes=["number", color])
         name = gr.Textbox(
             placeholder=strings.NAME_HINT if index == 0 else "", show_label=False, container=False,
             min_width=120, max_lines=1, max_length=MAX_NAME, elem_id=f"name-{index}", scale=5,

@@ -34,12 +34,16 @@ class Gallery:
         chosen: File name of the enlarged image.
         compared: File names of the images that are compared side by side.
         only_favorites: Whether the gallery is filtered.
+        selecting: Whether a click on an image marks it instead of enlarging it.
+        marked: File names of the images that are marked.
     """
 
     folder: Path
     chosen: str | None = None
     compared: list[str] = field(default_factory=list)
     only_favorites: bool = False
+    selecting: bool = False
+    marked: list[str] = field(default_factory=list)
 
     @property
     def images_folder(self) -> Path:
@@ -87,11 +91,36 @@ class Gallery:
     def toggle_favorite(self) -> None:
         """Add the chosen image to the favorites or remove it; removing the last one clears the filter."""
         names = self._favorite_names() ^ {self.chosen_image().name}
-        with atomic_file(self.folder / FAVORITES) as draft:
-            draft.write_text(json.dumps(sorted(names)), encoding="utf-8")
+        self._save_favorites(names)
         self.only_favorites = self.only_favorites and bool(names)
         if self.only_favorites and self.chosen not in names:
             self.chosen = None
+
+    def toggle_selecting(self) -> None:
+        """Begin to mark images, or end it and unmark all."""
+        self.selecting, self.marked, self.chosen = not self.selecting, [], None
+
+    def toggle_marked(self, name: str) -> None:
+        """Mark an image or unmark it."""
+        if name in self.marked:
+            self.marked.remove(name)
+        elif name in {path.name for path in self.images()}:
+            self.marked.append(name)
+
+    def marked_images(self) -> list[Path]:
+        return [path for path in self.images() if path.name in self.marked]
+
+    def delete(self, images: Sequence[Path]) -> None:
+        """Delete images; they are no longer favorites, compared, marked or enlarged."""
+        gone = {path.name for path in images}
+        if (favorites := self._favorite_names()) & gone:
+            self._save_favorites(favorites - gone)
+            self.only_favorites = self.only_favorites and bool(favorites - gone)
+        for path in images:
+            path.unlink(missing_ok=True)
+        self.compared = [name for name in self.compared if name not in gone]
+        self.marked = [name for name in self.marked if name not in gone]
+        self.chosen = None if self.chosen in gone else self.chosen
 
     def toggle_compared(self) -> None:
         """Add the chosen image to the comparison or remove it."""
@@ -124,6 +153,10 @@ class Gallery:
         sheet = captioned_sheet(images, [read_metadata(image) for image in images], columns)
         with atomic_file(self.sheet) as draft:
             draft.write_bytes(png_bytes(sheet))
+
+    def _save_favorites(self, names: set[str]) -> None:
+        with atomic_file(self.folder / FAVORITES) as draft:
+            draft.write_text(json.dumps(sorted(names)), encoding="utf-8")
 
     def _favorite_names(self) -> set[str]:
         for file in (self.folder / FAVORITES, self.folder / OLD_FAVORITES):

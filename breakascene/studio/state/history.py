@@ -1,12 +1,13 @@
-"""The selection of a session with undo and redo, the names typed on the page, and the proposed masks."""
+"""The selection of a session with undo and redo, as each of its pages shows it, and the proposed masks."""
 
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from breakascene.data import mask_files
 from breakascene.data.crop import transparent_crop
@@ -20,7 +21,23 @@ from breakascene.studio.state.packed_mask import PackedMask
 from breakascene.studio.state.selection import SelectedObject, Selection
 
 UNDO_DEPTH = 100
+MAX_PAGES = 20  # of a session that are remembered
 PROPOSAL_SIZE = 128  # pixels of the longer side of a proposal's cut-out
+
+
+@dataclass(frozen=True)
+class PageView:
+    """What a page shows of the selection.
+
+    Attributes:
+        keys, names: Of its objects; names as they stand in the page's fields.
+        active: Key of the object that is active on the page.
+    """
+
+    photo: Image.Image | None
+    keys: tuple[int, ...]
+    names: tuple[str, ...]
+    active: int
 
 
 @dataclass(eq=False)
@@ -29,8 +46,10 @@ class SelectionHistory:
 
     Attributes:
         folder: Cut-outs are written here.
-        past, future: Selections of the same photo, with a PackedMask in place of each mask.
+        past, future: Selections of the same photo, perhaps cropped or rotated, with a PackedMask in place of each mask.
         ready_made: The selection that comes with a sample.
+        replaced: The selection on the photo before this one, packed, and its ready_made; `restore` brings them back.
+        views: What each page shows, by its time origin.
         page_names: Names of the objects as the page last sent them.
         names_sent: When it sent them: the time origin of the page and the milliseconds since then.
         proposals: Masks found automatically.
@@ -43,6 +62,8 @@ class SelectionHistory:
     past: list[Selection] = field(default_factory=list)
     future: list[Selection] = field(default_factory=list)
     ready_made: Selection | None = None
+    replaced: tuple[Selection, Selection | None] | None = None
+    views: dict[float, PageView] = field(default_factory=dict)
     page_names: Sequence[str] = ()
     names_sent: tuple[float, float] = (0, 0)
     proposals: list[PackedMask] = field(default_factory=list)
@@ -56,8 +77,64 @@ class SelectionHistory:
         self._set(selection, past, [], self.ready_made, self.proposals)
 
     def start_over(self, selection: Selection, ready_made: Selection | None = None) -> None:
-        """Begin with another photo."""
-        self._set(selection, [], [], ready_made, [])
+        """Begin with another photo; `restore` brings back the one before."""
+        before = self.replaced
+        if self.selection.photo is not None:
+            self.replaced = self._pack(self.selection), self.ready_made
+        try:
+            self._set(selection, [], [], ready_made, [])
+        except UserError:
+            self.replaced = before
+            raise
+
+    def restore(self) -> None:
+        """Go back to the photo before this one, with its selection."""
+        if self.replaced is None:
+            raise UserError(strings.NO_PHOTO)
+        selection, ready_made = self.replaced
+        self.replaced = (self._pack(self.selection), self.ready_made) if self.selection.photo is not None else None
+        self._set(self._unpack(selection), [], [], ready_made, [])
+
+    def has_ready_made(self) -> bool:
+        """Whether masks come with the photo as it is, neither cropped nor rotated."""
+        return self.ready_made is not None and self.ready_made.photo is self.selection.photo
+
+    def enter(self, page: float, whole: bool = True) -> bool:
+        """Make the object active that is active on a page.
+
+        Returns whether the page shows the photo of this selection and its active object or, if `whole`, all objects.
+        """
+        view, keys = self.views.get(page), self.keys()
+        if view is None:
+            return True
+        if view.photo is not self.selection.photo or view.active not in keys or (whole and view.keys != keys):
+            return False
+        if keys[self.selection.active] != view.active:
+            self.selection = replace(self.selection, active=keys.index(view.active), corner=None)
+        return True
+
+    def is_shown_on(self, page: float) -> bool:
+        """Whether a page shows this photo and all these objects."""
+        view = self.views.get(page)
+        return view is not None and view.photo is self.selection.photo and view.keys == self.keys()
+
+    def seen_on(self, page: float) -> Selection | None:
+        """The selection with the object active that is active on a page; None if the page shows another photo."""
+        view, keys = self.views.get(page), self.keys()
+        if view is None or view.photo is not self.selection.photo or view.active not in keys:
+            return None
+        return replace(self.selection, active=keys.index(view.active))
+
+    def leave(self, page: float, names: Sequence[str] | None = None) -> None:
+        """Remember what a page shows after an event; by default the names of the selection."""
+        names = [obj.name for obj in self.selection.objects] if names is None else names
+        self.views.pop(page, None)
+        self.views[page] = PageView(self.selection.photo, self.keys(), tuple(names), self.keys()[self.selection.active])
+        while len(self.views) > MAX_PAGES:
+            del self.views[next(iter(self.views))]
+
+    def keys(self) -> tuple[int, ...]:
+        return tuple(obj.key for obj in self.selection.objects)
 
     def undo(self) -> None:
         if not self.past:
@@ -118,7 +195,8 @@ class SelectionHistory:
 
     def _measure(self) -> None:
         """Count each photo and mask once."""
-        everything = [self.selection, *self.past, *self.future, *([self.ready_made] if self.ready_made else [])]
+        others = [self.ready_made, *(self.replaced or ())]
+        everything = [self.selection, *self.past, *self.future, *filter(None, others)]
         masks = {id(mask): mask for selection in everything for mask in selections.masks_of(selection)}
         photos = {id(selection.photo): selection.photo for selection in everything if selection.photo}
         pixels = sum(photo.width * photo.height for photo in photos.values())
@@ -127,14 +205,24 @@ class SelectionHistory:
     def update_names(self, names: Sequence[str | None], sent: tuple[float, float]) -> None:
         """Name the objects as the page does, unless the page has sent newer names already.
 
-        Gradio handles events that wait for different handlers in any order, so an older event may arrive later.
+        Gradio handles events that wait for different handlers in any order, so an older event may arrive later. Of a
+        page that is known, only the names count that were changed there: another page may have changed the others.
         """
         (page, moment), (last_page, last_moment) = sent, self.names_sent
         if page == last_page and moment < last_moment:
             return
         self.names_sent, self.page_names = sent, [name or "" for name in names]
-        for i, name in enumerate(self.page_names[: len(self.selection.objects)]):
-            self.selection = selections.rename(self.selection, i, name)
+        view, keys = self.views.get(page), self.keys()
+        for i, name in enumerate(self.page_names):
+            if view is None:
+                index = i if i < len(keys) else None
+            else:
+                changed = i < len(view.keys) and (i >= len(view.names) or view.names[i] != name)
+                index = keys.index(view.keys[i]) if changed and view.keys[i] in keys else None
+            if index is not None:
+                self.selection = selections.rename(self.selection, index, name)
+        if view is not None:
+            self.views[page] = replace(view, names=tuple(self.page_names[: len(view.keys)]))
 
     def propose(self, masks: list[np.ndarray]) -> None:
         """Keep masks found automatically, with a small cut-out of each on disk."""

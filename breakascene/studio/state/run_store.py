@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from breakascene.data.handle_names import name_handles
+from breakascene.data.scene import MAX_TOGETHER
 from breakascene.errors import UserError
 from breakascene.exporting import archive
-from breakascene.files import atomic_file, file_stem
+from breakascene.files import atomic_file, atomic_folder, file_stem
 from breakascene.generation import library
-from breakascene.generation.library import Details, clean_details
+from breakascene.generation.library import Details, Entry, clean_details
 from breakascene.models.base import Base
-from breakascene.models.concepts import Concepts
+from breakascene.models.grouped import load_run
 from breakascene.studio import strings
 from breakascene.studio.state import pending_runs
 from breakascene.training import checkpoint
@@ -79,10 +80,12 @@ class ChosenRuns:
         return tuple(run.id for run in self.runs)
 
     def suggested_handles(self) -> list[str]:
-        """Handles for a first prompt: all of a single run, or the first one of each of several."""
+        """Handles for a first prompt: all of a single run, or two of many; the first one of each of several runs."""
         handles = iter(self.handles)
         groups = [[next(handles) for _ in run.handles] for run in self.runs]
-        return groups[0] if len(groups) == 1 else [group[0] for group in groups]
+        if len(groups) == 1:
+            return groups[0] if len(groups[0]) <= MAX_TOGETHER + 1 else groups[0][:2]
+        return [group[0] for group in groups]
 
     @property
     def folders(self) -> list[Path]:
@@ -119,7 +122,7 @@ class RunStore:
         for manifest in self.runs_folder.glob("*/manifest.json"):
             folder = manifest.parent
             try:
-                concepts = Concepts.load(folder)
+                concepts = load_run(folder)
             except UserError:
                 continue
             details = library.read_details(folder)
@@ -172,12 +175,30 @@ class RunStore:
         archive.unpack(file, base, folder)
         self.current_id = folder.name
 
+    def open_entry(self, entry: Entry, base: Base) -> None:
+        """Copy a run of the library, unless it is here already; it becomes the current run.
+
+        Raises:
+            UserError: If it was learned on another base.
+        """
+        concepts = load_run(entry.folder)
+        concepts.check(base)
+        known = {run.concepts_id: run for run in self.list()}
+        if run := known.get(concepts.id):
+            self.current_id = run.id
+            return
+        folder = self.new_folder()
+        with atomic_folder(folder) as draft:
+            shutil.copytree(entry.folder, draft, dirs_exist_ok=True)
+        library.write_details(folder, entry.details)
+        self.current_id = folder.name
+
     def delete(self, folder: Path) -> None:
         """Delete a run with its report, checkpoint and pending run."""
         for path in (folder, folder.with_name(f"{folder.name}-report")):
             shutil.rmtree(path, ignore_errors=True)
         library.details_file(folder).unlink(missing_ok=True)
-        checkpoint.path_for(folder).unlink(missing_ok=True)
+        checkpoint.delete(folder)
         pending_runs.delete(folder)
         if self.current_id == folder.name:
             self.current_id = None

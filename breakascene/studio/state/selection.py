@@ -1,7 +1,8 @@
 """A photo and the objects selected in it, as immutable values: every change makes a new selection."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -12,34 +13,63 @@ from breakascene.segmentation.segmenter import Candidates
 from breakascene.studio import strings
 
 BRUSHES = ("paint", "erase")  # tools that edit a mask by hand
+BOX_TOOLS = ("box", "crop")  # tools that take two corners
 BRUSH_WIDTH = 0.03  # share of the photo's longer side
 MIN_BOX = 4  # pixels a side
 MAX_NAME = 40  # characters
 COUNTED_SIZE = 1024  # pixels of the longer side that are counted to measure the masks
+STRUGGLE_CLICKS = 5  # on one object
+STRUGGLE_SCORE = 0.7  # predicted IoU; of the sample objects, whose masks fit, all have more after one click
+STRUGGLE_SETBACK = 0.1
 MIN_SIZE_CHANGE = 0.02  # candidates whose areas differ by a smaller share look the same
 Point = tuple[int, int, bool]  # x, y in pixels of the photo; True to include, False to leave out
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the photo
+_keys = count()
 
 
 @dataclass(frozen=True)
 class SelectedObject:
-    """One object of the photo, and the clicks that selected it."""
+    """One object of the photo, and the clicks that selected it.
+
+    Attributes:
+        candidate: Index of the segmenter's candidate in use.
+        initial_mask: (H, W) bool; set if the mask was proposed or painted, not clicked.
+        mask: (H, W) bool.
+        score: The IoU that the segmenter predicts for the mask.
+        setback: Share of the mask that the last click changed against its meaning: what "include" took away, or what
+            "exclude" added.
+        key: Stays with the object through all its changes.
+    """
 
     name: str = ""
     points: tuple[Point, ...] = ()
-    box: tuple[int, int, int, int] | None = None
-    candidate: int = 0  # index of the segmenter's candidate in use
-    initial_mask: np.ndarray | None = None  # (H, W) bool; set if the mask was proposed or painted, not clicked
-    mask: np.ndarray | None = None  # (H, W) bool
+    box: Box | None = None
+    candidate: int = 0
+    initial_mask: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    score: float = 1.0
+    setback: float = 0.0
+    key: int = field(default_factory=lambda: next(_keys))
 
     @property
     def empty(self) -> bool:
         return self.mask is None or not self.mask.any()
 
+    @property
+    def struggles(self) -> bool:
+        """Whether many clicks gave a doubtful mask: its predicted IoU is low, or the last of them had no effect or made
+        it worse.
+        """
+        if len(self.points) < STRUGGLE_CLICKS or self.mask is None:
+            return False
+        x, y, include = self.points[-1]
+        return self.score < STRUGGLE_SCORE or self.setback > STRUGGLE_SETBACK or self.mask[y, x] != include
+
 
 @dataclass(frozen=True)
 class Selection:
     photo: Image.Image | None = None
-    objects: tuple[SelectedObject, ...] = (SelectedObject(),)
+    objects: tuple[SelectedObject, ...] = field(default_factory=lambda: (SelectedObject(),))
     active: int = 0  # index of the object that clicks apply to
     background: bool = False  # whether the background becomes a concept too
     corner: tuple[int, int] | None = None  # first corner of a box that still needs its second
@@ -70,27 +100,40 @@ def map_masks(selection: Selection, change: Callable) -> Selection:
 
 
 def click(selection: Selection, segmenter, x: int, y: int, tool: str) -> Selection:
-    """Apply one click to the active object.
-
-    Args:
-        x, y: Position in pixels of the photo.
-        tool: "include", "exclude", "box" or one of BRUSHES.
-    """
-    obj = selection.active_object
-    if tool == "box":
-        if selection.corner is None:
-            return replace(selection, corner=(x, y))
-        (x0, y0) = selection.corner
-        box = (min(x0, x), min(y0, y), max(x0, x), max(y0, y))
-        if box[2] - box[0] < MIN_BOX or box[3] - box[1] < MIN_BOX:
-            raise UserError(strings.BOX_TOO_SMALL)
-        return segment(selection, segmenter, replace(obj, box=box, points=(), initial_mask=None, candidate=0))
-    if tool in BRUSHES:
-        return paint(selection, [(x, y)], BRUSH_WIDTH * max(selection.photo.size), tool)
-    include = tool == "include"
+    """Apply one click with "include" or "exclude" to the active object; x and y are pixels of the photo."""
+    obj, include = selection.active_object, tool == "include"
     if not include and obj.empty:
         raise UserError(strings.INCLUDE_FIRST)
-    return segment(selection, segmenter, replace(obj, points=(*obj.points, (x, y, include)), candidate=0))
+    clicked = segment(selection, segmenter, with_point(obj, (x, y, include)))
+    if obj.empty:
+        return clicked
+    new = clicked.active_object
+    lost = obj.mask & ~new.mask if include else new.mask & ~obj.mask
+    return clicked.with_active(replace(new, setback=float(lost.sum() / obj.mask.sum())))
+
+
+def with_point(obj: SelectedObject, point: Point) -> SelectedObject:
+    """Add a click to an object. One outside its box adds to the mask of the box, which has to stay inside."""
+    x, y, include = point
+    if include and obj.box and not (obj.box[0] <= x <= obj.box[2] and obj.box[1] <= y <= obj.box[3]):
+        obj = replace(obj, box=None, points=(), initial_mask=obj.mask)
+    return replace(obj, points=(*obj.points, point), candidate=0)
+
+
+def mark_box(selection: Selection, segmenter, corners: Box) -> Selection:
+    """Select what is inside a box, given by two opposite corners in any order."""
+    box = ordered_box(corners)
+    obj = replace(selection.active_object, box=box, points=(), initial_mask=None, candidate=0)
+    return segment(selection, segmenter, obj)
+
+
+def ordered_box(corners: Box) -> Box:
+    """Left, top, right and bottom of the box between two corners; raises UserError if it is too small."""
+    x0, x1 = sorted((corners[0], corners[2]))
+    y0, y1 = sorted((corners[1], corners[3]))
+    if x1 - x0 < MIN_BOX or y1 - y0 < MIN_BOX:
+        raise UserError(strings.BOX_TOO_SMALL)
+    return x0, y0, x1, y1
 
 
 def next_candidate(selection: Selection, segmenter, larger: bool) -> Selection:
@@ -109,12 +152,25 @@ def next_candidate(selection: Selection, segmenter, larger: bool) -> Selection:
 
 def segment(selection: Selection, segmenter, obj: SelectedObject) -> Selection:
     """Predict the mask of an object from its clicks and make it the active object."""
-    mask = _predict(selection, segmenter, obj).mask(obj.candidate)
+    candidates = _predict(selection, segmenter, obj)
+    mask = _combined(obj, candidates)
     if obj.initial_mask is None and not mask.any():
         raise UserError(strings.NO_OBJECT_FOUND)
+    score = float(candidates.scores[obj.candidate])
+    return selection.with_active(replace(obj, mask=mask, score=score, setback=0.0))
+
+
+def preview_click(selection: Selection, segmenter, x: int, y: int, tool: str) -> np.ndarray:
+    """The mask, (H, W) bool, that the active object would have after a click with "include" or "exclude"."""
+    obj = with_point(selection.active_object, (x, y, tool == "include"))
+    return _combined(obj, _predict(selection, segmenter, obj))
+
+
+def _combined(obj: SelectedObject, candidates: Candidates) -> np.ndarray:
+    mask = candidates.mask(obj.candidate)
     if obj.initial_mask is not None:
         mask = obj.initial_mask & ~mask if _only_excludes(obj) else obj.initial_mask | mask
-    return selection.with_active(replace(obj, mask=mask))
+    return mask
 
 
 def _only_excludes(obj: SelectedObject) -> bool:
@@ -146,7 +202,7 @@ def paint(selection: Selection, stroke: Sequence[tuple[float, float]], width: fl
     before = np.zeros(trace.size[::-1], bool) if obj.mask is None else obj.mask
     mask = before & ~np.asarray(trace) if tool == "erase" else before | np.asarray(trace)
     # Later clicks add to the painted mask, or take from it.
-    return selection.with_active(SelectedObject(obj.name, initial_mask=mask, mask=mask))
+    return selection.with_active(SelectedObject(obj.name, initial_mask=mask, mask=mask, key=obj.key))
 
 
 def invert(selection: Selection) -> Selection:
@@ -154,18 +210,19 @@ def invert(selection: Selection) -> Selection:
     obj = selection.active_object
     if obj.empty:
         raise UserError(strings.NO_MASK)
-    return selection.with_active(SelectedObject(obj.name, initial_mask=~obj.mask, mask=~obj.mask))
+    return selection.with_active(SelectedObject(obj.name, initial_mask=~obj.mask, mask=~obj.mask, key=obj.key))
 
 
-def add_object(selection: Selection, obj: SelectedObject = SelectedObject()) -> Selection:
+def add_object(selection: Selection, obj: SelectedObject | None = None) -> Selection:
     """Add an object and make it active; a proposed mask goes to an object without a mask first."""
+    obj = obj or SelectedObject()
     if obj.mask is not None:
         if any(o.mask is not None and np.array_equal(o.mask, obj.mask) for o in selection.objects):
             raise UserError(strings.ALREADY_SELECTED)
         free = [i for i, o in enumerate(selection.objects) if o.empty]
         if free:
-            name = obj.name or selection.objects[free[0]].name
-            return replace(selection, active=free[0]).with_active(replace(obj, name=name))
+            old = selection.objects[free[0]]
+            return replace(selection, active=free[0]).with_active(replace(obj, name=obj.name or old.name, key=old.key))
     if len(selection.objects) >= MAX_CONCEPTS:
         raise UserError(strings.TOO_MANY_OBJECTS.format(n=MAX_CONCEPTS))
     return replace(selection, objects=(*selection.objects, obj), active=len(selection.objects), corner=None)
@@ -189,7 +246,7 @@ def rename(selection: Selection, index: int, name: str) -> Selection:
 
 def keep_names(old: Selection, new: Selection) -> Selection:
     """Give `new` the names of `old`: undo takes back clicks, not the names typed meanwhile."""
-    if old.photo is not new.photo or len(old.objects) != len(new.objects):
+    if len(old.objects) != len(new.objects):
         return new
     return replace(new, objects=tuple(replace(n, name=o.name) for n, o in zip(new.objects, old.objects, strict=True)))
 

@@ -6,7 +6,6 @@ on a phone, opens the same session. Runs and images lie on disk and survive a re
 
 import re
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -19,14 +18,18 @@ from PIL import Image
 
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
+from breakascene.files import atomic_file
+from breakascene.generation.library import Library
 from breakascene.studio import strings
 from breakascene.studio.jobs import Job
+from breakascene.studio.state import deletion
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.gallery import Gallery
 from breakascene.studio.state.history import SelectionHistory
 from breakascene.studio.state.run_store import RunStore
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
+OWNER = "owner.txt"  # in the folder of a session
 IDLE_SECONDS = 600  # without an event; a session that is idle is closed if memory is short
 MAX_OPEN = 10_000  # sessions in memory
 # A photo of 40 megapixels with eight painted and clicked masks takes 760 MB.
@@ -42,6 +45,8 @@ class Session:
         lock: Held while an event is handled, so that two quick clicks are handled one after the other.
         extraction, generation, evaluation, export: The last job of each kind.
         suggested_runs: Ids of the runs for which the page last suggested a prompt.
+        declared_photo: The photo that the visitor was last asked about, see screens.consent.
+        owner: Name of the login that the session belongs to; "" without a login.
         last_used: Seconds since the epoch.
     """
 
@@ -53,6 +58,8 @@ class Session:
     evaluation: Job | None = None
     export: Job | None = None
     suggested_runs: tuple[str, ...] | None = None
+    owner: str = ""
+    declared_photo: Image.Image | None = None
     last_used: float = field(default_factory=time.time)
 
     def __post_init__(self):
@@ -75,7 +82,22 @@ class Session:
         folder = folder or self.runs.require_current().folder
         if self.busy():
             raise UserError(strings.JOB_RUNNING)
-        self.runs.delete(folder)
+        deletion.delete_run(self.runs, folder)
+        if self.extraction and self.extraction.details.run == folder:
+            self.extraction = None  # its names and previews are gone too
+
+    def stop_jobs(self) -> None:
+        for job in (self.extraction, self.generation, self.evaluation, self.export):
+            if job is not None:
+                job.request_stop()
+
+
+def read_owner(folder: Path) -> str:
+    """Name of the login that the session with this folder belongs to, or ""."""
+    try:
+        return (folder / OWNER).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
 
 
 class SessionStore:
@@ -84,44 +106,61 @@ class SessionStore:
     Args:
         folder: Each session has a folder in it, named after its token.
         keep_seconds: How long an unused session is kept; None keeps all sessions.
+        keep_data_seconds: How long runs and images are kept, also those of sessions in use; None keeps them.
         visitor_bytes: Memory for the photo, masks and undo steps of one visitor.
         all_bytes: The same for all visitors.
+        library: The library that all visitors share; None for none.
     """
 
     def __init__(
         self,
         folder: Path,
         keep_seconds: float | None = None,
+        keep_data_seconds: float | None = None,
         visitor_bytes: int = DEFAULT_VISITOR_BYTES,
         all_bytes: int = DEFAULT_ALL_BYTES,
+        library: Library | None = None,
     ):
-        self.folder, self.keep_seconds = Path(folder).absolute(), keep_seconds
-        self.visitor_bytes, self.all_bytes = visitor_bytes, all_bytes
+        self.folder = Path(folder).absolute()
+        self.keep_seconds, self.keep_data_seconds = keep_seconds, keep_data_seconds
+        self.visitor_bytes, self.all_bytes, self.library = visitor_bytes, all_bytes, library
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
 
-    def open(self, token: str | None) -> Session:
-        """Return the session of a token that this studio issued before, or a new session."""
+    def open(self, token: str | None, owner: str = "") -> Session:
+        """Return the session of a token that this studio issued before, or a new session.
+
+        Args:
+            owner: Name of the visitor's login, who gets no session of another's.
+        """
         self.delete_unused()
-        well_formed = isinstance(token, str) and TOKEN.fullmatch(token)
+        well_formed = isinstance(token, str) and TOKEN.fullmatch(token) and not deletion.marked(self.folder / token)
         with self._lock:
-            if well_formed and token in self._sessions:
+            if well_formed and token in self._sessions and self._sessions[token].owner in ("", owner):
                 return self._sessions[token]
-            if not (well_formed and (self.folder / token).is_dir()):
+            if not (well_formed and (self.folder / token).is_dir() and read_owner(self.folder / token) in ("", owner)):
                 token = secrets.token_urlsafe(18)
+            if owner:
+                with atomic_file(self.folder / token / OWNER) as draft:
+                    draft.write_text(owner, encoding="utf-8")
             if len(self._sessions) >= MAX_OPEN:
                 self._close_one()
-            self._sessions[token] = session = Session(token, self.folder / token)
+            self._sessions[token] = session = Session(token, self.folder / token, owner=owner)
             session.history.make_room = partial(self.make_room, session)
             return session
 
     def get(self, token: str | None) -> Session:
         """Return an open session; raises UserError if there is none with this token."""
         session = self._sessions.get(token or "")
-        if session is None:
+        if session is None or deletion.marked(session.folder):
             raise UserError(strings.SESSION_UNKNOWN)
         session.last_used = time.time()
         return session
+
+    def owner_of(self, token: str) -> str:
+        """Name of the login that a session belongs to, or ""."""
+        session = self._sessions.get(token)
+        return session.owner if session else read_owner(self.folder / token)
 
     def make_room(self, session: Session) -> None:
         """Keep a session, and all of them, within their memory.
@@ -179,6 +218,43 @@ class SessionStore:
         photos = [session.history.selection.photo for session in sessions]
         return [photo for photo in photos if photo is not None]
 
+    def delete(self, session: Session, timeout: float = 60) -> None:
+        """Delete a session with all its data; a job that takes longer than `timeout` seconds to stop follows later."""
+        deletion.mark(session.folder)
+        session.stop_jobs()
+        for job in (session.extraction, session.generation, session.evaluation, session.export):
+            if job is not None:
+                with job.changed:
+                    job.changed.wait_for(lambda job=job: job.ended, timeout)
+        deletion.delete_all(session.folder, "visitor", self.library)
+        self.finish_deletions()
+
+    def finish_deletions(self) -> None:
+        """Delete what is left of the sessions that are marked as deleted, once their jobs have ended."""
+        for folder in deletion.marked_folders(self.folder):
+            session = self._sessions.get(folder.name)
+            if session is not None:
+                session.stop_jobs()
+            if session is None or not session.busy():
+                if folder.is_dir():
+                    deletion.delete_all(folder, "visitor", self.library)
+                with self._lock:
+                    self._sessions.pop(folder.name, None)
+                deletion.unmark(folder)
+
+    def delete_old_data(self) -> None:
+        """Delete the runs and images that were made more than `keep_data_seconds` ago."""
+        if self.keep_data_seconds is None:
+            return
+        for folder in self.folder.glob("*/"):
+            session = self._sessions.get(folder.name)
+            if TOKEN.fullmatch(folder.name) and not (session and session.busy()):
+                deletion.delete_old(folder, time.time() - self.keep_data_seconds)
+        with self._lock:  # the photos in memory
+            for token, session in list(self._sessions.items()):
+                if time.time() - session.last_used > self.keep_data_seconds and not session.busy():
+                    del self._sessions[token]
+
     def delete_unused(self) -> None:
         """Delete sessions that were not used for `keep_seconds`, with their folders."""
         if self.keep_seconds is None:
@@ -190,4 +266,5 @@ class SessionStore:
             for folder in self.folder.glob("*/"):
                 old = time.time() - folder.stat().st_mtime > self.keep_seconds
                 if old and folder.name not in self._sessions and TOKEN.fullmatch(folder.name):
-                    shutil.rmtree(folder, ignore_errors=True)
+                    deletion.delete_all(folder, "unused")
+                    deletion.unmark(folder)

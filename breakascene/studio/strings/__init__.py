@@ -29,6 +29,8 @@ DATA_FOLDER_UNWRITABLE = (
     "The studio cannot write to its data folder {folder}: set BREAKASCENE_DATA to a folder that it can write to."
 )
 INVALID_LOGIN = "The login is invalid: write it as NAME:PASSWORD, with neither part empty."
+LOGIN_AND_USERS = "A login and a file of users exclude each other: give --login or --users."
+INVALID_USERS_FILE = "{file} is not a file of users: make one with the command users add."
 INVALID_LIMIT = "The variable {name} is {value}: set it to a number above 0, or remove it."
 HOST_NOT_TRUSTED = "This studio does not answer to the host name {host}: start it with --trusted-hosts and that name."
 OTHER_ORIGIN = "A page of another site cannot use this studio: open the studio's own address."
@@ -42,6 +44,7 @@ API_PHOTO = "There is no photo: give an image file."
 API_POINTS = "Give the points as [[x, y, true], …], with true to include and false to exclude."
 API_NAMES = "There are more names than masks: give one name for each mask."
 API_BOX = "Give the box as [x0, y0, x1, y1] in pixels of the photo."
+API_CONSENT = 'Give the consent as {"shown": true, "who": "…", "scope": "…", "until": "YYYY-MM-DD"}, or leave it out.'
 API_STEPS = "Give the steps as [phase 1, phase 2], two whole numbers."
 
 

@@ -28,6 +28,8 @@ JUDGE_DOWNLOADING = (
     "studio switches over by itself."
 )
 
+LOADING = "Loading…"
+
 # 1 Select
 TAB_SELECT = "1 · Select"
 SAMPLES = "Try a sample"
@@ -42,6 +44,7 @@ UPLOAD_HINT = "Drop a photo here, paste one, or click to upload"
 TOOL = "Tool"
 TOOLS = [
     ("Include", "include"), ("Exclude", "exclude"), ("Box", "box"), ("Brush", "paint"), ("Eraser", "erase"),
+    ("Crop", "crop"),
 ]  # fmt: skip
 STROKE_WIDTH = "Stroke width (% of the photo)"
 UNDO, REDO, CLEAR = "Undo", "Redo", "Clear"
@@ -56,6 +59,9 @@ MASK_FORMATS = {  # of data.mask_files.FORMATS
 }
 DOWNLOAD_MASKS, IMPORT_MASKS = "Download masks (zip)", "Import masks"
 SMALLER_AREA, LARGER_AREA = "Smaller area", "Larger area"
+ROTATE = "Rotate photo"
+CANVAS = "Photo with the masks"
+ZOOM = {"+": "Zoom in", "−": "Zoom out", "⤢": "Fit photo"}
 COORDINATES = "Click by coordinates"
 COORDINATES_X, COORDINATES_Y = "Pixels from the left", "Pixels from the top"
 COORDINATES_APPLY = "Apply the tool"
@@ -70,14 +76,34 @@ NAME_HINT = "Name, for example: fox"
 BACKGROUND = "Extract the background too"
 BACKGROUND_INFO = "Adds a handle for the scene around the objects."
 OTHER_PHOTO = "Choose another photo"
+RESTORE_PHOTO = "←  Back to the previous photo"
 TO_EXTRACT = "Next: Extract  →"
 DOWNLOAD_CUTOUTS = "Download cut-outs"
 
 HINT_START = "Choose a sample or upload a photo."
-HINT_CLICK = "Click {object} in the photo."
-HINT_CORNER = "Click the opposite corner of the box."
+HINTS = {  # of the tools
+    "include": "Click {object} in the photo.",
+    "exclude": "Click a part of the mask that does not belong to {object}.",
+    "box": "Drag a box around {object}.",
+    "paint": "Drag over {object} to add to its mask.",
+    "erase": "Drag over the parts to remove from the mask of {object}.",
+    "crop": "Drag a rectangle around the part of the photo to keep.",
+}
+HINT_CORNER = "Click the opposite corner."
+HINT_STRUGGLES = (
+    "The segmenter struggles with this object. What helps: a box around it, the brush and the eraser, or a photo that "
+    "is cropped closer or shows the object more clearly."
+)
+HINT_LARGER_SEGMENTER = "The embedded segmenter is small; one of Meta’s SAM models (BREAKASCENE_SAM) does better."
 HINT_SELECTED = "Click again to add a missing part. Then name the object, add another one, or continue."
 OBJECT_NUMBER = "object {n}"
+
+# Before something is deleted
+DELETE, CANCEL = "Delete", "Cancel"
+CONFIRM_DELETE_SET = "Delete the object set “{name}”? Its images stay in the gallery. This cannot be undone."
+CONFIRM_DELETE_EXTRACTION = "Delete this extraction and its progress? This cannot be undone."
+CONFIRM_DELETE_IMAGE = "Delete this image? This cannot be undone."
+CONFIRM_DELETE_IMAGES = "Delete the selected images ({n})? This cannot be undone."
 
 # 2 Extract
 TAB_EXTRACT = "2 · Extract"
@@ -127,7 +153,15 @@ TO_GENERATE = "Next: Generate  →"
 
 WAITING = "You are number {n} in the queue. The job starts automatically; you can close this page and come back."
 STARTING = "Starting…"
+JOB_KINDS = {"extract": "Extraction", "generate": "Images", "evaluate": "Evaluation"}
+QUEUE_POSITION = "number {n} in the queue"
+STARTS_IN = "starts in {time}"
 PHASE = {1: "Phase 1: training the handles", 2: "Phase 2: training the handles and the model"}
+GROUP = "Group {n} of {count}. {phase}"
+GROUPS_INFO = (
+    "More than {most} objects are extracted in groups of neighbors, here {count}, one after the other, "
+    "and are then used as one object set."
+)
 GENERATING_PRIOR = "Preparing phase 2: generating reference images…"
 TIME_LEFT = "{left} left"
 MINUTES, SECONDS = "about {n} min", "about {n} s"
@@ -160,6 +194,25 @@ LOSSES = {"reconstruction": "reconstruction", "attention": "attention", "prior":
 ATTENTION_MAP = "attention map"
 PREVIEW = "preview"
 PREVIEW_STRIP = "Left: attention map. Right: previews in the course of training."
+
+# Consent
+CONSENT_TITLE = "People and brands in the photo"
+CONSENT_QUESTION = "Does the photo show a person or a brand?"
+CONSENT_SHOWN, CONSENT_NOBODY = "Yes", "No"
+CONSENT_WHO = "Who agreed to the use"
+CONSENT_SCOPE = "What they agreed to"
+CONSENT_SCOPE_HINT = "For example: images for our spring catalog"
+CONSENT_UNTIL = "Until when (the last day)"
+CONSENT_INFO = (
+    "The answer is saved with the object set and in each image. After the last day no more images are generated. Do "
+    "not use photos of children or of public figures."
+)
+FACE_FOUND = "A face was found in the photo. Answer “People and brands in the photo” below before you extract."
+FACE_FOUND_REQUIRED = (
+    "A face was found in the photo. Say under “People and brands in the photo” below who agreed: without an answer it "
+    "cannot be extracted."
+)
+FACE_REFUSED = "A face was found in the photo, and this studio does not take photos of people: use another photo."
 
 # 3 Generate
 TAB_GENERATE = "3 · Generate"
@@ -256,6 +309,16 @@ USE_SEED = "Use this seed"
 USE_SETTINGS = "Use all settings"
 DOWNLOAD_FAVORITES = "Download favorites (zip)"
 DOWNLOAD_ALL = "Download all (zip)"
+LIBRARY = "Library of this machine"
+LIBRARY_INFO = (
+    "Object sets that are kept for all sessions, and for the command line. Select one to use it here. "
+    "Name and tags are those given below, under “Object sets”."
+)
+LIBRARY_SEARCH = "Search names, objects and tags"
+LIBRARY_ADD = "Add this object set"
+LIBRARY_ADDED = "“{name}” is in the library."
+LIBRARY_EMPTY = "The library is empty: add an object set."
+LIBRARY_NOTHING = "No object set has all of these words."
 OBJECT_SETS = "Object sets: name, export, import, delete"
 OPEN_PHOTO = "Open photo in step 1"
 SET_NAME = "Name"
@@ -263,7 +326,10 @@ SET_TAGS = "Tags, separated by commas"
 SET_SAVE = "Save"
 SET_EXPORT = "Export"
 SET_IMPORT = "Import"
-SET_DELETE = "Delete"
+SELECT_IMAGES, SELECT_DONE = "Select images", "End selection"
+DOWNLOAD_SELECTED = "Download selected ({n})"
+DELETE_SELECTED = "Delete selected ({n})"
+DELETE_IMAGE = "Delete image"
 EMPTY_GALLERY = "Images appear here one by one."
 
 # Evaluate
@@ -310,6 +376,63 @@ EXPORT_LEFT_OUT = "The program cannot take {n} of the weights; the README lists 
 EXPORT_STOPPED = "Stopped: nothing was exported."
 EXPORT_DOWNLOAD = "Download export (zip)"
 
+# Provenance
+PROVENANCE_TITLE = "Origin of images, and your data"
+ORIGIN_TITLE = "Origin of images"
+SIGNED = "Images are signed by {organization}: anyone can check where they come from and whether they were changed."
+NOT_SIGNED = "Images say that a model generated them, but they are not signed: a change cannot be noticed."
+VERIFY_FILE = "Drop an image here to check where it comes from"
+VERIFICATION = {  # by Verification.state
+    "ours": "It is signed by {signer} with the key of this studio, and unchanged since.",
+    "foreign": "It is signed by {signer} with another key than this studio's, and unchanged since.",
+    "changed": "It was changed after it was signed.",
+    "expired": "It is signed by {signer} and unchanged since, but the certificate has expired.",
+    "unsigned": "It is not signed, so whether it was changed cannot be checked.",
+    "unknown": "It has no content credentials: nothing says where it comes from.",
+}
+SOURCES = {  # by the digital source type of IPTC
+    "trainedAlgorithmicMedia": "The image was generated by a model.",
+    "compositeWithTrainedAlgorithmicMedia": "The image was edited with a model.",
+}
+UNNAMED_SIGNER = "an unnamed signer"
+DATA_TITLE = "Your data"
+DATA_KEPT = "Your photos, masks, object sets and images stay on this studio's disk until you delete them."
+DATA_KEPT_DAYS = "Photos, masks, object sets and images are deleted after {n} days."
+DATA_KEPT_HOURS = "A session that is not used for {n} hours is deleted."
+ACTIONS_LOGGED = "What is done here is recorded in a log, with hashes of photos and images, but without their pixels."
+DELETE_DATA = "Delete my data…"
+DELETE_DATA_QUESTION = (
+    "Delete your photos, masks, object sets and images from this studio for good, and stop your jobs? Download first "
+    "what you want to keep."
+)
+
+# Administration
+QUEUE_TITLE = "Operation: queue and failures"
+REFRESH = "Refresh"
+JOBS_TITLE, FAILURES_TITLE = "Jobs", "Last failures"
+JOB_KINDS = {"extract": "extraction", "generate": "generation", "evaluate": "evaluation", "export": "export"}
+JOB_STATES = {"running": "running", "waiting": "waiting"}
+JOB_COLUMNS = ["job", "visitor", "state", "jobs before it"]
+FAILURE_COLUMNS = ["time", "job", "visitor", "error"]
+NO_JOBS, NO_FAILURES = "No job is running or waiting.", "No job has failed since the studio was started."
+LOG_TITLE = "Audit log"
+LOG_FIRST, LOG_LAST = "From (UTC)", "To (UTC)"
+LOG_SHOW, LOG_DOWNLOAD = "Show entries", "Download entries (CSV)"
+LOG_COLUMNS = ["no.", "time (UTC)", "who", "action", "details"]
+LOG_ACTIONS = {
+    "extract": "extraction started", "extracted": "extraction ended", "generate": "image generated",
+    "download": "download", "export": "export", "delete": "deletion", "login": "login", "repair": "log repaired",
+}  # fmt: skip
+LOG_COUNT = "The last {n} of {count} entries of this period:"
+LOG_COMPLETE = "The log has {n} entries; it is complete and unchanged."
+LOG_FAULTS = {  # by Fault.kind
+    "changed": "Entry {entries} was changed.",
+    "removed": "Entry {entries} was removed.",
+    "added": "Line {entries} was added; it is not the entry that was written there.",
+    "cut": "The end was cut off: entry {entries} is missing.",
+    "headless": "head.json is missing or damaged, so that a cut end cannot be ruled out.",
+}
+
 # Errors: one sentence each, with what to do
 QUEUE_FULL = "The queue is full: try again in a few minutes."
 NO_RESPONSE = "The studio does not respond: check that it is running, then reload this page."
@@ -324,8 +447,10 @@ NO_SMALLER = "There is no smaller area to select: choose “Exclude” and click
 NO_LARGER = "There is no larger area to select: choose “Include” and click the missing part."
 POINT_OUTSIDE = "This point lies outside the photo ({width} × {height} pixels): enter smaller coordinates."
 INCLUDE_FIRST = "There is nothing to remove yet: choose “Include” and click the object first."
-NO_OBJECT_FOUND = "No separate object was found here: click closer to its center, or choose “Box” and mark two corners."
-BOX_TOO_SMALL = "The box is too small: click two corners that are farther apart."
+NO_OBJECT_FOUND = "No separate object was found here: click closer to its center, or drag a box around it."
+BOX_TOO_SMALL = "The box is too small: drag a larger one."
+CROP_TOO_SMALL = "This part is too small or too narrow for a photo: drag a larger rectangle."
+SELECTION_CHANGED = "The selection was changed meanwhile, and this tab shows it now: click once more."
 ALREADY_SELECTED = "This object is already selected: choose another one."
 TOO_MANY_OBJECTS = "You can select up to {n} objects: remove one first."
 NOTHING_TO_UNDO = "There is nothing to undo: click an object in the photo first."
@@ -352,6 +477,12 @@ SHEET_SEVERAL_OBJECTS = (
 SHEET_TOO_LARGE = "This would be {n} images, and a contact sheet holds {most}: select fewer objects or places."
 NO_IMAGE_SELECTED = "No image is selected: click one first."
 OBJECT_SET_DELETED = "The object set of this image was deleted: import it again first."
+QUOTA_JOBS = "You have started {n} jobs today, as many as each visitor may: go on tomorrow."
+QUOTA_DISK = "Your data take {used} MB, and each visitor may use {most} MB: delete object sets or all your data first."
+ROLE_REQUIRED = "Your account does not have the role for this: ask the administrator."
+NO_LOG = "There is no audit log: start the studio with BREAKASCENE_AUDIT set to a folder."
+INVALID_DAY = "This is not a day: write it as YYYY-MM-DD, or leave the field empty."
+VERIFY_NO_IMAGE = "This file is not an image that can be read: drop a PNG, JPEG or WebP file."
 NO_IMAGES = "There are no images to download yet: generate some first."
 OUT_OF_MEMORY = "Memory ran out: choose “Quick” or “Light”, or fewer images, and try again."
 DISK_FULL = "The disk is full: free some space and try again; your photo and masks are kept."

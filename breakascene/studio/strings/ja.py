@@ -28,6 +28,8 @@ JUDGE_DOWNLOADING = (
     "完了するまではトイボックスの判定モデルを使い、完了すると自動で切り替わります。"
 )
 
+LOADING = "読み込んでいます…"
+
 # 1 Select
 TAB_SELECT = "1 · 選択"
 SAMPLES = "サンプルで試す"
@@ -42,6 +44,7 @@ UPLOAD_HINT = "ここに写真をドロップ、貼り付け、またはクリ�
 TOOL = "ツール"
 TOOLS = [
     ("含める", "include"), ("除外", "exclude"), ("ボックス", "box"), ("ブラシ", "paint"), ("消しゴム", "erase"),
+    ("トリミング", "crop"),
 ]  # fmt: skip
 STROKE_WIDTH = "線の太さ（写真に対する %）"
 UNDO, REDO, CLEAR = "元に戻す", "やり直す", "クリア"
@@ -55,6 +58,9 @@ MASK_FORMATS = {
     "coco": "COCO（JSON）",
 }
 DOWNLOAD_MASKS, IMPORT_MASKS = "マスクを保存（zip）", "マスクを読み込み"
+ROTATE = "写真を回転"
+CANVAS = "写真とマスク"
+ZOOM = {"+": "拡大", "−": "縮小", "⤢": "全体を表示"}
 SMALLER_AREA, LARGER_AREA = "範囲を狭める", "範囲を広げる"
 COORDINATES = "座標で指定する"
 COORDINATES_X, COORDINATES_Y = "左からのピクセル数", "上からのピクセル数"
@@ -70,14 +76,34 @@ NAME_HINT = "名前（英語、例：fox）"
 BACKGROUND = "背景も抽出する"
 BACKGROUND_INFO = "オブジェクトの周囲の背景にもハンドルを割り当てます。"
 OTHER_PHOTO = "別の写真を選ぶ"
+RESTORE_PHOTO = "←  前の写真に戻る"
 TO_EXTRACT = "次へ：抽出  →"
 DOWNLOAD_CUTOUTS = "切り抜きを保存"
 
 HINT_START = "サンプルを選ぶか、写真をアップロードしてください。"
-HINT_CLICK = "写真の中の「{object}」をクリックしてください。"
-HINT_CORNER = "ボックスの反対側の角をクリックしてください。"
+HINTS = {
+    "include": "写真の中の「{object}」をクリックしてください。",
+    "exclude": "マスクのうち「{object}」ではない部分をクリックしてください。",
+    "box": "「{object}」を囲むようにドラッグしてください。",
+    "paint": "「{object}」の上をドラッグすると、マスクに追加されます。",
+    "erase": "「{object}」のマスクから除く部分をドラッグしてください。",
+    "crop": "写真の残したい部分を囲むようにドラッグしてください。",
+}
+HINT_CORNER = "反対側の角をクリックしてください。"
+HINT_STRUGGLES = (
+    "このオブジェクトはうまく選択できないようです。ボックスで囲む、ブラシと消しゴムで直す、写真を近くでトリミングする、"
+    "よりはっきり写った写真を使う、などをお試しください。"
+)
+HINT_LARGER_SEGMENTER = "内蔵のセグメンターは小型です。Meta の SAM モデル（BREAKASCENE_SAM）を使うと精度が上がります。"
 HINT_SELECTED = "足りない部分はもう一度クリックします。よければ名前を付け、オブジェクトを追加するか、次に進みます。"
 OBJECT_NUMBER = "オブジェクト {n}"
+
+# Before something is deleted
+DELETE, CANCEL = "削除", "キャンセル"
+CONFIRM_DELETE_SET = "オブジェクトセット「{name}」を削除しますか？ 画像は残ります。この操作は元に戻せません。"
+CONFIRM_DELETE_EXTRACTION = "この抽出と途中までの結果を削除しますか？ この操作は元に戻せません。"
+CONFIRM_DELETE_IMAGE = "この画像を削除しますか？ この操作は元に戻せません。"
+CONFIRM_DELETE_IMAGES = "選択した {n} 枚の画像を削除しますか？ この操作は元に戻せません。"
 
 # 2 Extract
 TAB_EXTRACT = "2 · 抽出"
@@ -125,7 +151,15 @@ TO_GENERATE = "次へ：生成  →"
 
 WAITING = "待ち順は {n} 番目です。ジョブは自動で始まります。ページを閉じて、あとで戻ることもできます。"
 STARTING = "準備しています…"
+JOB_KINDS = {"extract": "抽出", "generate": "画像", "evaluate": "評価"}
+QUEUE_POSITION = "待ち順 {n} 番目"
+STARTS_IN = "開始まで{time}"
 PHASE = {1: "第 1 段階：ハンドルを学習しています", 2: "第 2 段階：ハンドルとモデルを学習しています"}
+GROUP = "グループ {n} / {count}、{phase}"
+GROUPS_INFO = (
+    "オブジェクトが {most} 個を超えるため、近くにあるもの同士 {count} グループに分けて順に抽出し、"
+    "1 つのオブジェクトセットとして使えるようにします。"
+)
 GENERATING_PRIOR = "第 2 段階の準備：参照画像を生成しています…"
 TIME_LEFT = "残り{left}"
 MINUTES, SECONDS = "約 {n} 分", "約 {n} 秒"
@@ -161,6 +195,25 @@ LOSSES = {"reconstruction": "再構成", "attention": "アテンション", "pri
 ATTENTION_MAP = "アテンションマップ"
 PREVIEW = "プレビュー"
 PREVIEW_STRIP = "左：アテンションマップ。右：学習中のプレビュー。"
+
+# Consent
+CONSENT_TITLE = "写真に写る人物とブランド"
+CONSENT_QUESTION = "人物またはブランドが写っていますか？"
+CONSENT_SHOWN, CONSENT_NOBODY = "はい", "いいえ"
+CONSENT_WHO = "同意した人"
+CONSENT_SCOPE = "同意の範囲"
+CONSENT_SCOPE_HINT = "例：春のカタログの画像"
+CONSENT_UNTIL = "期限（最終日）"
+CONSENT_INFO = (
+    "回答はオブジェクトセットと各画像に記録されます。期限を過ぎると画像は生成できません。"
+    "子どもや著名人の写真は使わないでください。"
+)
+FACE_FOUND = "写真に顔が見つかりました。抽出する前に、下の「写真に写る人物とブランド」に回答してください。"
+FACE_FOUND_REQUIRED = (
+    "写真に顔が見つかりました。下の「写真に写る人物とブランド」に同意した人を入力してください。"
+    "回答がないと抽出できません。"
+)
+FACE_REFUSED = "写真に顔が見つかりました。このスタジオでは人物の写真を使えません。別の写真を選んでください。"
 
 # 3 Generate
 TAB_GENERATE = "3 · 生成"
@@ -265,6 +318,16 @@ USE_SEED = "このシードを使う"
 USE_SETTINGS = "すべての設定を使う"
 DOWNLOAD_FAVORITES = "お気に入りを保存（zip）"
 DOWNLOAD_ALL = "すべて保存（zip）"
+LIBRARY = "このマシンのライブラリ"
+LIBRARY_INFO = (
+    "どのセッションからも、コマンドラインからも使えるオブジェクトセットです。選択すると、ここで使えるようになります。"
+    "名前とタグは下の「オブジェクトセット」で付けられます。"
+)
+LIBRARY_SEARCH = "名前・オブジェクト・タグで検索"
+LIBRARY_ADD = "このセットを追加"
+LIBRARY_ADDED = "「{name}」をライブラリに追加しました。"
+LIBRARY_EMPTY = "ライブラリは空です。オブジェクトセットを追加してください。"
+LIBRARY_NOTHING = "すべての語に一致するオブジェクトセットはありません。"
 OBJECT_SETS = "オブジェクトセット：名前・書き出し・読み込み・削除"
 OPEN_PHOTO = "写真を 1 で開く"
 SET_NAME = "名前"
@@ -272,7 +335,10 @@ SET_TAGS = "タグ（読点またはカンマ区切り）"
 SET_SAVE = "保存"
 SET_EXPORT = "書き出し"
 SET_IMPORT = "読み込み"
-SET_DELETE = "削除"
+SELECT_IMAGES, SELECT_DONE = "画像を選択", "選択を終了"
+DOWNLOAD_SELECTED = "選択した画像を保存（{n} 枚）"
+DELETE_SELECTED = "選択した画像を削除（{n} 枚）"
+DELETE_IMAGE = "画像を削除"
 EMPTY_GALLERY = "生成した画像は、ここに 1 枚ずつ表示されます。"
 
 # Evaluate
@@ -319,6 +385,63 @@ EXPORT_LEFT_OUT = "{n} 個の重みはこのプログラムでは使えません
 EXPORT_STOPPED = "停止しました。何も書き出されていません。"
 EXPORT_DOWNLOAD = "書き出したファイルを保存（zip）"
 
+# Provenance
+PROVENANCE_TITLE = "画像の来歴とデータの管理"
+ORIGIN_TITLE = "画像の来歴"
+SIGNED = "画像には {organization} の署名が付きます。作成元と、変更されていないことを誰でも確認できます。"
+NOT_SIGNED = "画像には AI による生成であることが記録されますが、署名はないため、変更の有無は確認できません。"
+VERIFY_FILE = "来歴を確認する画像をここにドロップ"
+VERIFICATION = {
+    "ours": "このスタジオの鍵で {signer} が署名しており、その後変更されていません。",
+    "foreign": "このスタジオとは別の鍵で {signer} が署名しており、その後変更されていません。",
+    "changed": "署名後に変更されています。",
+    "expired": "{signer} が署名しており、その後変更されていませんが、証明書の有効期限が切れています。",
+    "unsigned": "署名がないため、変更の有無は確認できません。",
+    "unknown": "来歴の情報がないため、作成元はわかりません。",
+}
+SOURCES = {
+    "trainedAlgorithmicMedia": "AI モデルで生成された画像です。",
+    "compositeWithTrainedAlgorithmicMedia": "AI モデルで編集された画像です。",
+}
+UNNAMED_SIGNER = "名前のない署名者"
+DATA_TITLE = "データの管理"
+DATA_KEPT = "写真、マスク、オブジェクトセット、画像は、削除するまでこのスタジオのディスクに保存されます。"
+DATA_KEPT_DAYS = "写真、マスク、オブジェクトセット、画像は {n} 日後に削除されます。"
+DATA_KEPT_HOURS = "{n} 時間使われなかったセッションは削除されます。"
+ACTIONS_LOGGED = "操作はログに記録されます。写真と画像はハッシュ値のみで、内容は記録されません。"
+DELETE_DATA = "自分のデータを削除…"
+DELETE_DATA_QUESTION = (
+    "写真、マスク、オブジェクトセット、画像をこのスタジオから完全に削除し、実行中のジョブを停止します。よろしいですか？"
+    "必要なものは先に保存してください。"
+)
+
+# Administration
+QUEUE_TITLE = "運用：待ち行列とエラー"
+REFRESH = "更新"
+JOBS_TITLE, FAILURES_TITLE = "ジョブ", "最近のエラー"
+JOB_KINDS = {"extract": "抽出", "generate": "生成", "evaluate": "評価", "export": "書き出し"}
+JOB_STATES = {"running": "実行中", "waiting": "待機中"}
+JOB_COLUMNS = ["ジョブ", "利用者", "状態", "前のジョブ数"]
+FAILURE_COLUMNS = ["日時", "ジョブ", "利用者", "エラー"]
+NO_JOBS, NO_FAILURES = "実行中または待機中のジョブはありません。", "スタジオの起動後に失敗したジョブはありません。"
+LOG_TITLE = "監査ログ"
+LOG_FIRST, LOG_LAST = "開始日（UTC）", "終了日（UTC）"
+LOG_SHOW, LOG_DOWNLOAD = "記録を表示", "記録を保存（CSV）"
+LOG_COLUMNS = ["番号", "日時（UTC）", "利用者", "操作", "詳細"]
+LOG_ACTIONS = {
+    "extract": "抽出の開始", "extracted": "抽出の終了", "generate": "画像の生成", "download": "保存",
+    "export": "書き出し", "delete": "削除", "login": "ログイン", "repair": "ログの修復",
+}  # fmt: skip
+LOG_COUNT = "この期間の {count} 件のうち最新の {n} 件："
+LOG_COMPLETE = "ログは {n} 件です。欠落も変更もありません。"
+LOG_FAULTS = {
+    "changed": "記録 {entries} が変更されています。",
+    "removed": "記録 {entries} が削除されています。",
+    "added": "{entries} 行目が追加されています。本来の記録ではありません。",
+    "cut": "末尾が切り取られています。記録 {entries} がありません。",
+    "headless": "head.json がないか壊れているため、末尾の欠落を否定できません。",
+}
+
 # Errors: one sentence each, with what to do
 QUEUE_FULL = "待ち行列がいっぱいです。数分後にもう一度お試しください。"
 NO_RESPONSE = "スタジオが応答しません。動作を確認してから、このページを再読み込みしてください。"
@@ -333,10 +456,10 @@ NO_SMALLER = "これより狭い範囲はありません。「除外」で不要
 NO_LARGER = "これより広い範囲はありません。「含める」で足りない部分をクリックしてください。"
 POINT_OUTSIDE = "写真の外の座標です（写真は {width} × {height} ピクセル）。より小さい値を入力してください。"
 INCLUDE_FIRST = "除外するものがありません。先に「含める」でオブジェクトをクリックしてください。"
-NO_OBJECT_FOUND = (
-    "ここにはオブジェクトが見つかりません。中心の近くをクリックするか、「ボックス」で 2 つの角を指定してください。"
-)
-BOX_TOO_SMALL = "ボックスが小さすぎます。より離れた 2 つの角をクリックしてください。"
+NO_OBJECT_FOUND = "ここにはオブジェクトが見つかりません。中心の近くをクリックするか、「ボックス」で囲んでください。"
+BOX_TOO_SMALL = "ボックスが小さすぎます。より大きく囲んでください。"
+CROP_TOO_SMALL = "選んだ部分が小さすぎるか、細長すぎます。より大きく囲んでください。"
+SELECTION_CHANGED = "選択が変更されていたため、このタブを更新しました。もう一度クリックしてください。"
 ALREADY_SELECTED = "このオブジェクトはすでに選択されています。別のオブジェクトを選んでください。"
 TOO_MANY_OBJECTS = "選択できるオブジェクトは {n} 個までです。先にどれかを削除してください。"
 NOTHING_TO_UNDO = "元に戻す操作がありません。先に写真の中のオブジェクトをクリックしてください。"
@@ -368,6 +491,15 @@ SHEET_SEVERAL_OBJECTS = (
 SHEET_TOO_LARGE = "{n} 枚になりますが、シートは {most} 枚までです。オブジェクトか場所を減らしてください。"
 NO_IMAGE_SELECTED = "画像が選択されていません。先に画像をクリックしてください。"
 OBJECT_SET_DELETED = "この画像のオブジェクトセットは削除されています。先に読み込んでください。"
+QUOTA_JOBS = "本日のジョブ数が上限（1 人 {n} 件）に達しました。明日またご利用ください。"
+QUOTA_DISK = (
+    "保存データが {used} MB になり、1 人あたりの上限（{most} MB）に達しています。"
+    "先にオブジェクトセット、またはすべてのデータを削除してください。"
+)
+ROLE_REQUIRED = "このアカウントには必要な役割がありません。管理者にお問い合わせください。"
+NO_LOG = "監査ログがありません。BREAKASCENE_AUDIT にフォルダーを設定してスタジオを起動してください。"
+INVALID_DAY = "日付として読み取れません。YYYY-MM-DD の形で入力するか、空欄にしてください。"
+VERIFY_NO_IMAGE = "画像として読み込めないファイルです。PNG、JPEG、WebP のファイルをドロップしてください。"
 NO_IMAGES = "保存できる画像がありません。先に生成してください。"
 OUT_OF_MEMORY = "メモリが不足しました。「クイック」か「ライト」を選ぶか、画像の枚数を減らして、もう一度お試しください。"
 DISK_FULL = "ディスクがいっぱいです。空き容量を増やして、もう一度お試しください。写真とマスクは残っています。"
@@ -379,6 +511,31 @@ UNEXPECTED = "スタジオで問題が発生しました（詳細はログにあ
 
 # Messages of the other packages, by their templates (strings.translate); those left out stay as they are
 MESSAGES = {
+    "The consent of {who} ended on {until}: ask them again, then extract again with the new day.": (
+        "{who} の同意は {until} で終了しました。あらためて同意を得てから、新しい期限でもう一度抽出してください。"
+    ),
+    "A face was found, and photos with people are not taken here: use another photo.": (
+        "顔が見つかりました。ここでは人物の写真を使えません。別の写真を選んでください。"
+    ),
+    "A person may be shown: say who agreed, to what and until when, or that nobody is shown.": (
+        "人物が写っている可能性があります。「写真に写る人物とブランド」で、同意した人・範囲・期限、"
+        "または写っていないことを回答してください。"
+    ),
+    "Nobody is said to be shown, but somebody to have agreed: give one or the other.": (
+        "写っていないという回答と同意の内容が矛盾しています。どちらかにしてください。"
+    ),
+    "A part of the consent is missing: say who agreed, to what, and until when.": (
+        "同意の内容が不足しています。同意した人・範囲・期限をすべて入力してください。"
+    ),
+    "The consent is too long: use up to {most} characters for each part.": (
+        "同意の内容が長すぎます。各項目は {most} 文字以内にしてください。"
+    ),
+    '"{until}" is not a day: write it as YYYY-MM-DD.': (
+        "「{until}」は日付ではありません。YYYY-MM-DD の形で入力してください。"
+    ),
+    "The audit log in {folder} cannot be written ({reason}): free some space, or change the folder's permissions.": (
+        "{folder} の監査ログに書き込めません。空き容量を増やすか、フォルダーの権限を変更してください。"
+    ),
     'There is no run "{key}" in the library {folder}: give a run folder, or the name or id of a run there.': (
         "ライブラリー {folder} に「{key}」はありません。"
         "実行フォルダーか、ライブラリーにある名前または ID を指定してください。"
@@ -403,6 +560,16 @@ MESSAGES = {
     ),
     "These runs cannot be combined, they were learned on {one} and on {other}: choose runs of one base.": (
         "異なるベースモデル（{one} と {other}）で抽出したオブジェクトは組み合わせられません。"
+    ),
+    "With more than {most} objects the background cannot be extracted: switch it off, or mark fewer objects.": (
+        "オブジェクトが {most} 個を超えると背景は抽出できません。背景をオフにするか、オブジェクトを減らしてください。"
+    ),
+    (
+        "Objects that were learned in groups cannot be exported, because other programs apply a LoRA to the whole "
+        "image: extract those that you need, at most eight, in a run of their own."
+    ): (
+        "グループに分けて抽出したオブジェクトは書き出せません（ほかのソフトでは LoRA が画像全体に適用されるためです）。"
+        "必要なオブジェクトを 8 個以内で選び、あらためて抽出してください。"
     ),
     "The same run is given twice: name each run once.": "同じオブジェクトセットが 2 回指定されています。",
     "{folder} is not an exported folder: give a LoRA file, or a folder that export wrote.": (

@@ -1,0 +1,27 @@
+// Count the answers, and save them as a file. Reloading keeps them, as browsers keep the state of a form.
+(() => {
+  const form = document.getElementById("vote"), voter = document.getElementById("voter");
+  const save = document.getElementById("save"), state = document.getElementById("state");
+  const questions = [...form.querySelectorAll(".question")];
+  const answers = () => Object.fromEntries(questions.flatMap((question) => {
+    const chosen = question.querySelector("input:checked");
+    return chosen ? [[question.dataset.id, chosen.value]] : [];
+  }));
+  const show = () => {
+    const n = Object.keys(answers()).length;
+    state.textContent = `${n} of ${questions.length} answered`;
+    save.disabled = !n || !voter.value.trim();
+  };
+  form.addEventListener("input", show);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  save.addEventListener("click", () => {
+    const votes = { page: form.dataset.page, voter: voter.value.trim(), answers: answers() };
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([JSON.stringify(votes)], { type: "application/json" }));
+    link.download = `votes-${votes.voter.replace(/[^\p{L}\p{N}]+/gu, "-")}.json`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    state.textContent = "Saved. Send the file back.";
+  });
+  show();
+})();

@@ -1,0 +1,159 @@
+"""Delete a visitor's data, all at once or what has become old, and leave only its hashes in the audit log.
+
+A session is deleted in two steps. Its token is marked first, so that nobody can open it any more; then its files are
+removed. A running job may still write some: whoever sees the mark later removes them too, also after a restart.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from gradio.processing_utils import hash_file
+from gradio.utils import get_upload_folder
+
+from breakascene.data import validation
+from breakascene.files import atomic_file
+from breakascene.generation.library import Library
+from breakascene.provenance import audit
+from breakascene.studio.state.run_store import RunStore
+
+MARK = ".deleted"  # suffix of the file beside the folder of a session
+UPLOADS = "uploads.txt"  # paths of the files that the visitor uploaded, one a line
+SHARED = "shared.txt"  # ids of the runs that the visitor added to the library, one a line
+DERIVED = ("*.zip", "contact-sheet.png", "mask.png", "view.jpg", "found/*", "mcp/*")  # made of photos and images
+
+
+def session_id(token: str) -> str:
+    """A name of a session that does not open it, for logs."""
+    return hashlib.sha256(token.encode()).hexdigest()[:12]
+
+
+def mark(folder: Path) -> None:
+    """Mark the session with this folder as deleted."""
+    with atomic_file(_mark_of(folder)) as draft:
+        draft.touch()
+
+
+def marked(folder: Path) -> bool:
+    return _mark_of(folder).exists()
+
+
+def marked_folders(data: Path) -> list[Path]:
+    """The folders of the deleted sessions of a data folder, which may be gone."""
+    return [path.with_name(path.name.removesuffix(MARK)) for path in data.glob(f"*{MARK}")]
+
+
+def unmark(folder: Path) -> None:
+    _mark_of(folder).unlink(missing_ok=True)
+
+
+def delete_all(folder: Path, reason: str, library: Library | None = None) -> None:
+    """Delete the folder of a session with all copies of its files, and log the hashes of what was in it.
+
+    Args:
+        folder: The session's.
+        reason: "visitor", "unused", "operator" and the like, for the log.
+        library: The runs that the visitor added to it are removed from it; None leaves them there.
+    """
+    runs, images = RunStore(folder).list(), sorted(folder.glob("pictures/*.png"))
+    contents = _hashes([run.folder for run in runs], images)
+    if folder.is_dir() and (any(contents.values()) or _uploads(folder)):
+        audit.record("delete", session=session_id(folder.name), reason=reason, **contents)
+    mark(folder)
+    shared = _lines(folder / SHARED)
+    for entry in library.entries() if library and shared else []:
+        if entry.id in shared:
+            library.remove(entry)
+    _delete_copies([path for path in folder.rglob("*") if path.is_file()], _uploads(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def delete_run(runs: RunStore, folder: Path, reason: str = "visitor") -> None:
+    """Delete a run of a session, and log it."""
+    if (folder / "manifest.json").is_file():
+        audit.record("delete", reason=reason, **_hashes([folder], []))
+    _delete_copies([path for path in folder.rglob("*") if path.is_file()])
+    runs.delete(folder)
+
+
+def delete_old(folder: Path, before: float) -> None:
+    """Delete the runs and images of a session that were made before a time, in seconds since the epoch."""
+    store = RunStore(folder)
+    runs = [run for run in store.list() if (run.folder / "manifest.json").stat().st_mtime < before]
+    images = [path for path in sorted(folder.glob("pictures/*.png")) if path.stat().st_mtime < before]
+    pending = [path for path in folder.glob("runs/*.begun") if path.stat().st_mtime < before]
+    if not (runs or images or pending):
+        return
+    contents = _hashes([run.folder for run in runs], images)
+    audit.record("delete", session=session_id(folder.name), reason="retention", **contents)
+    derived = [path for pattern in DERIVED for path in folder.glob(pattern)]
+    inside = [path for run in runs for path in run.folder.rglob("*") if path.is_file()]
+    _delete_copies([*images, *derived, *inside], _uploads(folder))
+    for path in (*images, *derived):
+        path.unlink(missing_ok=True)
+    for run in runs:
+        store.delete(run.folder)
+    for path in pending:
+        store.delete(path.with_suffix(""))
+
+
+def note_uploads(folder: Path, values: Iterable) -> None:
+    """Note the uploaded files among the values of an event, so that they can be deleted."""
+    uploads = get_upload_folder()
+    paths = {value for value in values if isinstance(value, str) and value.startswith(uploads)}
+    if not paths:
+        return
+    _add_lines(folder / UPLOADS, sorted(paths))
+
+
+def note_shared(folder: Path, run_id: str) -> None:
+    """Note a run that the visitor added to the library, so that it can be deleted."""
+    _add_lines(folder / SHARED, [run_id])
+
+
+def _add_lines(file: Path, lines: Iterable[str]) -> None:
+    known = _lines(file)
+    if new := [line for line in lines if line not in known]:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(file, "a", encoding="utf-8") as out:
+            out.writelines(f"{line}\n" for line in new)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def _uploads(folder: Path) -> list[Path]:
+    return list(map(Path, _lines(folder / UPLOADS)))
+
+
+def _delete_copies(files: Iterable[Path], uploads: Iterable[Path] = ()) -> None:
+    """Delete uploads, and the copies that Gradio made of files to send them: each in a folder named after its hash."""
+    cache = Path(get_upload_folder())
+    for path in uploads:
+        if path.parent.parent == cache and ".." not in path.parts:
+            shutil.rmtree(path.parent, ignore_errors=True)
+    for path in files:
+        with suppress(OSError):  # a file that vanishes meanwhile
+            if (copy := cache / hash_file(path)).is_dir():
+                shutil.rmtree(copy, ignore_errors=True)
+
+
+def _hashes(runs: Iterable[Path], images: Iterable[Path]) -> dict[str, list[str]]:
+    """The hashes of photos and images, and the ids of runs, for the log."""
+    photos, ids = [], []
+    for folder in runs:
+        with suppress(OSError, ValueError, KeyError):
+            manifest = validation.read_json(folder / "manifest.json")
+            ids.append(manifest["id"])
+            photos += filter(None, [manifest.get("photo")])
+    return {"photos": sorted(set(photos)), "runs": ids, "images": [audit.hash_of(path) for path in images]}
+
+
+def _mark_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + MARK)
