@@ -12,6 +12,7 @@ from huggingface_hub.utils import tqdm
 
 from breakascene.errors import UserError, resource_error
 
+TIMEOUT = 5  # seconds to wait for an answer of the hub; a look-up of two models then answers within 15 s
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all
 
 OFFLINE, NO_ROOM, DAMAGED = "offline", "no room", "damaged"
@@ -84,7 +85,7 @@ def download_model(repo: str, on_progress: Progress | None = None) -> Path:
         return folder
     with _reasons(repo):
         _require_connection()
-        found = {one.rfilename: one for one in HfApi().model_info(repo, files_metadata=True, timeout=10).siblings}
+        found = {one.rfilename: one for one in HfApi().model_info(repo, files_metadata=True, timeout=TIMEOUT).siblings}
     names = [name for name in CONFIGS if name in found] + [name for name in WEIGHTS if name in found][:1]
     files = [HubFile(repo, n, found[n].size, found[n].lfs.sha256 if found[n].lfs else None) for n in names]
     total, done = sum(file.size or 0 for file in files), 0
@@ -97,7 +98,7 @@ def download_model(repo: str, on_progress: Progress | None = None) -> Path:
 
 def _require_connection() -> None:
     """Fail fast: without a connection, the hub's client retries for half a minute."""
-    get_session().head(constants.ENDPOINT, timeout=10)
+    get_session().head(constants.ENDPOINT, timeout=TIMEOUT)
 
 
 def _require_room(repo: str, size: int) -> None:

@@ -76,6 +76,7 @@ def launch(
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     require_data_folder(folder)
     engine.open_models(base)
+    folder.mkdir(parents=True, exist_ok=True)
     if host not in LOCAL_HOSTS and not accounts and not on_space():
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
     sessions = SessionStore(folder, **limits, library=open_library(host))

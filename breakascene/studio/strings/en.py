@@ -312,7 +312,7 @@ DOWNLOAD_ALL = "Download all (zip)"
 LIBRARY = "Library of this machine"
 LIBRARY_INFO = (
     "Object sets that are kept for all sessions, and for the command line. Select one to use it here. "
-    "Name and tags are those given below, under “Object sets”."
+    "A set goes in with the name and tags that it has under “Object sets”."
 )
 LIBRARY_SEARCH = "Search names, objects and tags"
 LIBRARY_ADD = "Add this object set"
