@@ -13,6 +13,7 @@ from huggingface_hub.utils import tqdm
 
 from breakascene.errors import UserError, resource_error
 
+TIMEOUT = 5  # seconds to wait for an answer of the hub; a look-up of two models then answers within 15 s
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all
 
 OFFLINE, NO_ROOM, DAMAGED = "offline", "no room", "damaged"
@@ -102,7 +103,7 @@ def _listed(repo: str) -> list[HubFile]:
     """The files that a model has on the hub."""
     with _reasons(repo):
         _require_connection()
-        found = HfApi().model_info(repo, files_metadata=True, timeout=10).siblings
+        found = HfApi().model_info(repo, files_metadata=True, timeout=TIMEOUT).siblings
     return [HubFile(repo, one.rfilename, one.size, one.lfs.sha256 if one.lfs else None) for one in found]
 
 
@@ -118,7 +119,7 @@ def _download_all(files: Sequence[HubFile], on_progress: Progress | None) -> lis
 
 def _require_connection() -> None:
     """Fail fast: without a connection, the hub's client retries for half a minute."""
-    get_session().head(constants.ENDPOINT, timeout=10)
+    get_session().head(constants.ENDPOINT, timeout=TIMEOUT)
 
 
 def _require_room(repo: str, size: int) -> None:

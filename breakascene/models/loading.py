@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from breakascene import hub
 from breakascene.data import validation
 from breakascene.errors import UserError, resource_error
 from breakascene.models import trial
@@ -327,7 +328,7 @@ def _snapshot(model: str, files: Sequence[str]) -> Path:
     """Return the folder with files of a hub model: from huggingface_hub's cache if complete, else downloaded."""
     if folder := cached(model, files):
         return folder
-    HfApi().model_info(model, timeout=8)  # fails fast without a network, where a download retries for minutes
+    HfApi().model_info(model, timeout=hub.TIMEOUT)  # fails fast without a network, where a download retries for minutes
     return Path(snapshot_download(model, allow_patterns=list(files)))
 
 

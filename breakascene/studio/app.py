@@ -76,6 +76,7 @@ def launch(
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     require_data_folder(folder)
     engine.open_models(base)
+    folder.mkdir(parents=True, exist_ok=True)
     own_machine = host in LOCAL_HOSTS and not accounts and not on_space()
     bases.configure(own_machine)
     if host not in LOCAL_HOSTS and not accounts and not on_space():
