@@ -103,7 +103,7 @@ def measure(
                 regions = [np.asarray(region.resize((IMAGE_SIZE,) * 2)) for region in object_regions(image, segmenter)]
                 found = judge.classify_objects(regions) if regions else []
                 with atomic_file(file.with_suffix(".webp")) as draft:
-                    image.save(draft)
+                    image.save(draft, quality=82, method=6)
                 wanted = [names[one], names[other]]
                 values = {
                     "run": concepts.id,
@@ -121,7 +121,7 @@ def measure(
     with atomic_file(out / "summary.json") as draft:
         draft.write_text(json.dumps({"preset": name, "scenes": scenes, "methods": table}, indent=1) + "\n")
     if set(table) == set(METHODS):
-        shown = [row for kind in METHODS for row in results[kind][:: 2 * len(PLACES)][:6]]
+        shown = [row for rows in results.values() for row in rows[:: max(1, len(rows) // 6)][:6]]
         captions = [f"{row['file'].parent.name}: {row['key']}" for row in shown]
         contact_sheet([Image.open(row["file"].with_suffix(".webp")) for row in shown], captions, 6, 160).save(
             out / "grid.jpg", quality=88

@@ -1,5 +1,6 @@
 """The commands of `users`: accounts of the studio with roles, and the deletion of a visitor's data."""
 
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -89,8 +90,11 @@ def delete_data(
     folders = _sessions_of(visitor, data)
     if not folders:
         raise UserError(f'There are no data of "{visitor[:80]}" in {data}: check the name, or give --data.')
+    library = None
+    with suppress(UserError):  # no home folder, so no library
+        library = Library()
     for folder in folders:
-        deletion.delete_all(folder, "operator", Library())
+        deletion.delete_all(folder, "operator", library)
     print(f"Deleted the data of {len(folders)} session{'s' * (len(folders) != 1)}.")
 
 

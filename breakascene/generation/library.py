@@ -65,16 +65,16 @@ class Library:
     def entries(self, search: str = "") -> list[Entry]:
         """Return the runs, newest first, that have all words of `search` in their name, concepts or tags.
 
-        Folders that are no readable runs are left out, among them runs that another process removes meanwhile.
+        Folders without a readable manifest are left out, among them runs that another process removes meanwhile.
         """
         found = []
         for manifest in self.folder.glob("*/manifest.json"):
             folder = manifest.parent
             try:
-                concepts, time = load_run(folder), manifest.stat().st_mtime
-            except (UserError, OSError):
+                (handles, names), time = read_names(folder), manifest.stat().st_mtime
+            except (ValueError, KeyError, OSError):
                 continue
-            entry = Entry(folder.name, folder, concepts.handles, concepts.names, read_details(folder))
+            entry = Entry(folder.name, folder, handles, names, read_details(folder))
             text = " ".join([entry.name, *entry.concept_names, *entry.details.tags]).casefold()
             if all(word in text for word in search.casefold().split()):
                 found.append((time, entry))
@@ -126,6 +126,12 @@ def default_folder() -> Path:
         return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "breakascene" / "library"
     except RuntimeError as error:  # no HOME, and the user has no account
         raise UserError("There is no home folder: set BREAKASCENE_LIBRARY to the folder of the library.") from error
+
+
+def read_names(run: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Read the handles and names of a run, without its weights. Raises OSError, ValueError or KeyError."""
+    manifest = validation.checked_dict(validation.read_json(run / "manifest.json"), "its manifest")
+    return validation.checked_handles(manifest["handles"], manifest["names"])
 
 
 def details_file(run: Path) -> Path:

@@ -16,14 +16,16 @@ from starlette.middleware import Middleware
 
 from breakascene.errors import UserError
 from breakascene.generation.library import Library
-from breakascene.studio import api, engine, environment, page, strings
+from breakascene.provenance.audit import folder_from_settings
+from breakascene.provenance.credentials import credentials_folder
+from breakascene.studio import api, bases, engine, environment, page, strings
 from breakascene.studio.accounts import Accounts
 from breakascene.studio.folders import require_data_folder
 from breakascene.studio.jobs import JobQueue
 from breakascene.studio.language import language_middleware
 from breakascene.studio.login import Login, Throttle
 from breakascene.studio.protection import AtPath, Protection, refuse_outside_files
-from breakascene.studio.quotas import Quotas
+from breakascene.studio.quotas import COUNTS, Quotas
 from breakascene.studio.state.session import DEFAULT_ALL_BYTES, DEFAULT_VISITOR_BYTES, SessionStore
 from breakascene.studio.theme import CSS, THEME
 
@@ -74,6 +76,9 @@ def launch(
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     require_data_folder(folder)
     engine.open_models(base)
+    folder.mkdir(parents=True, exist_ok=True)
+    own_machine = host in LOCAL_HOSTS and not accounts and not on_space()
+    bases.configure(own_machine)
     if host not in LOCAL_HOSTS and not accounts and not on_space():
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
     sessions = SessionStore(folder, **limits, library=open_library(host))
@@ -90,6 +95,7 @@ def launch(
         server_name=host, server_port=port, share=False, ssr_mode=False, quiet=True, prevent_thread_lock=True,
         theme=THEME, css=CSS, footer_links=[], max_file_size=f"{page.MAX_UPLOAD}mb", strict_cors=True, show_error=False,
         enable_monitoring=False, run_history=False, allowed_paths=[str(sessions.folder)],
+        blocked_paths=private_paths(sessions, users),
         auth=accounts.log_in if accounts else None, mcp_server=False, root_path=root_path.rstrip("/") or None,
         app_kwargs={"middleware": [Middleware(language_middleware)], "lifespan": lifespan},
     )  # fmt: skip
@@ -102,6 +108,13 @@ def launch(
         finally:
             job_queue.close()
     return demo
+
+
+def private_paths(sessions: SessionStore, users: str) -> list[str]:
+    """What no visitor may fetch, even where it lies in the data folder: counts, audit log, keys and accounts."""
+    log, keys = folder_from_settings(), credentials_folder()
+    paths = [sessions.folder / COUNTS, log, keys, Path(users) if users else None]
+    return [str(path.absolute()) for path in paths if path is not None]
 
 
 def open_library(host: str) -> Library | None:

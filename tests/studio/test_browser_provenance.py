@@ -3,6 +3,7 @@
 import zipfile
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from gradio_client import Client
@@ -25,13 +26,13 @@ from breakascene.training.settings import preset
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    """A studio that signs and logs."""
+def settings(tmp_path_factory, studio_data):
+    """A studio that signs and logs, with its keys and its log in the data folder."""
     folder = tmp_path_factory.mktemp("provenance")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BREAKASCENE_CREDENTIALS", str(folder / "keys"))
+        patch.setenv("BREAKASCENE_CREDENTIALS", str(studio_data / "keys"))
         patch.setenv("BREAKASCENE_ORGANIZATION", "Teapots Ltd")
-        patch.setenv("BREAKASCENE_AUDIT", str(folder / "log"))
+        patch.setenv("BREAKASCENE_AUDIT", str(studio_data / "log"))
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
         yield folder
 
@@ -111,7 +112,12 @@ def test_images_verify_as_ours_wherever_they_leave_and_the_log_shows_any_change(
             page.locator("#verify-file button[aria-label=Clear]").click()
 
         # Everything is in the log, and any change of the log is found
-        log = settings / "log"
+        log = studio_data / "log"
+        for private in (log / audit.LOG, studio_data / "keys" / "private_key.pem"):
+            assert private.is_file()
+            assert httpx.get(f"{address}/gradio_api/file={private}").status_code == 403
+        served_image = next((studio_data / token / "pictures").iterdir())
+        assert httpx.get(f"{address}/gradio_api/file={served_image}").status_code == 200
         recorded = list(entries(log))
         assert {entry["action"] for entry in recorded} == {"extract", "extracted", "generate", "download"}
         made = {entry["image"] for entry in recorded if entry["action"] == "generate"}

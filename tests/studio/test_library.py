@@ -49,15 +49,15 @@ def test_runs_are_shown_with_their_objects_and_found_by_words(library, tmp_path)
     session = SessionStore(tmp_path / "sessions").open(None)
     screen = LibraryScreen(library, gr.Textbox(), gr.Gallery(), gr.Markdown())
     updates = screen.show(session, "shelf BLUE mug")
-    [(image, caption)] = (
-        updates[screen.runs].value.root
-        if hasattr(updates[screen.runs].value, "root")
-        else [(item["image"]["path"], item["caption"]) for item in updates[screen.runs].value]
-    )
-    assert caption == "Shelf · blue" and Image.open(image).size == (3 * 96, 96)
-    assert Path(image).stem == library.entries()[0].id and not updates[screen.note].visible
+    (shown,) = updates[screen.runs].value
+    assert shown["caption"] == "Shelf · blue" and not updates[screen.note].visible
+    assert Path(shown["image"]["path"]).stem == library.entries()[0].id
+    assert Image.open(shown["image"]["path"]).size == (2 * 96, 2 * 96)
     updates = screen.show(session, "teapot")
     assert not updates[screen.runs].visible and updates[screen.note].value == strings.LIBRARY_NOTHING
+    without_photo = shutil.ignore_patterns("thumbs", "scene")
+    shutil.copytree(library.entries()[0].folder, library.folder / "damaged", ignore=without_photo)
+    assert len(library.entries()) == 2 and len(screen.show(session)[screen.runs].value) == 1
 
 
 def test_an_object_set_of_the_library_becomes_the_current_one_once(library, tmp_path, tiny_base):

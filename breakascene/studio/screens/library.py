@@ -1,11 +1,14 @@
 """In step 3: the library of this machine, from which object sets are opened, and to which they are added."""
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 from PIL import Image
 
+from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation.library import THUMBNAIL_SIZE, Entry, Library
 from breakascene.studio import engine, strings
@@ -15,7 +18,6 @@ from breakascene.studio.state import deletion
 from breakascene.studio.state.session import Session
 
 MAX_SHOWN = 60  # runs; more are found by searching
-COLUMNS = 4  # of the cut-outs in the image of a run
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,10 @@ class LibraryScreen:
 
     def show(self, session: Session, search: str = "") -> Updates:
         entries = self.library.entries(search or "")
-        images = [(str(self._image(session, entry)), caption(entry)) for entry in entries[:MAX_SHOWN]]
+        images = []
+        for entry in entries[:MAX_SHOWN]:
+            with suppress(UserError):  # a run whose photo is damaged, or which was removed meanwhile
+                images.append((str(self._image(session, entry)), caption(entry)))
         text = strings.LIBRARY_NOTHING if search else strings.LIBRARY_EMPTY
         return {
             self.runs: gr.Gallery(images, visible=bool(images), selected_index=None),
@@ -53,14 +58,13 @@ def build(page: PageContext, generate: GenerateScreen) -> LibraryScreen | None:
         return None
     with gr.Accordion(strings.LIBRARY, open=False, elem_id="library") as section:
         gr.Markdown(strings.LIBRARY_INFO, elem_classes="hint")
-        with gr.Row(equal_height=True):
-            search = gr.Textbox(label=strings.LIBRARY_SEARCH, max_lines=1, scale=3, elem_id="library-search")
-            add = gr.Button(strings.LIBRARY_ADD, size="sm", scale=1, min_width=160, elem_id="library-add")
+        search = gr.Textbox(label=strings.LIBRARY_SEARCH, max_lines=1, elem_id="library-search")
         note = gr.Markdown(visible=False, elem_classes="hint", elem_id="library-note")
         runs = gr.Gallery(
-            columns=[2, 3, 4], show_label=False, height="auto", object_fit="contain", interactive=False,
+            columns=4, show_label=False, height="auto", object_fit="contain", interactive=False,
             allow_preview=False, buttons=[], elem_id="library-runs",
         )  # fmt: skip
+        add = gr.Button(strings.LIBRARY_ADD, size="sm", elem_id="library-add")
     screen = LibraryScreen(library, search, runs, note)
 
     def add_run(session: Session, text: str) -> Updates:
@@ -91,8 +95,8 @@ def caption(entry: Entry) -> str:
 
 
 def collage(files: list[Path]) -> Image.Image:
-    """The cut-outs of a run in rows."""
-    columns = min(COLUMNS, len(files))
+    """The cut-outs of a run in a grid."""
+    columns = math.ceil(math.sqrt(len(files)))
     image = Image.new("RGBA", (columns * THUMBNAIL_SIZE, -(-len(files) // columns) * THUMBNAIL_SIZE))
     for i, file in enumerate(files):
         with Image.open(file) as cutout:

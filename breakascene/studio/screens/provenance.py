@@ -18,18 +18,18 @@ LEAVE_JS = "(deleted) => { if (deleted) location.href = location.pathname; }"  #
 
 def build(page: PageContext) -> None:
     with gr.Accordion(strings.PROVENANCE_TITLE, open=False, elem_id="provenance"):
-        gr.Markdown(f"### {strings.ORIGIN_TITLE}")
+        gr.Markdown(f"## {strings.ORIGIN_TITLE}")
         gr.HTML(f'<p class="hint">{charts.escape(signing_sentence())}</p>')
         if find_spec("c2pa"):
             build_check(page)
-        gr.Markdown(f"### {strings.DATA_TITLE}")
+        gr.Markdown(f"## {strings.DATA_TITLE}")
         gr.HTML(f'<p class="hint">{charts.escape(data_sentences(page))}</p>')
         build_deletion(page)
 
 
 def build_check(page: PageContext) -> None:
     """A field for an image, and what it says about its origin."""
-    file = gr.File(label=strings.VERIFY_FILE, file_types=["image"], height=120, elem_id="verify-file")
+    file = gr.File(label=strings.VERIFY_FILE, file_types=["image"], height=150, elem_id="verify-file")
     result = gr.HTML(elem_id="verify-result")
 
     def check(session: Session, path: str | None) -> Updates:
