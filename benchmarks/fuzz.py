@@ -25,6 +25,7 @@ import typer
 from breakascene.errors import UserError
 
 ACCEPTED, REFUSED = "accepted", "refused"
+KINDS = (ACCEPTED, REFUSED, "traceback", "crash", "hang", "leftovers", "no sentence", "memory")
 TIMEOUT = 60  # seconds of one case
 MAX_ADDRESSES = 16_000_000_000  # bytes that the process may map; PyTorch alone maps four billion
 MAX_GROWTH = 1_500_000_000  # bytes of memory that one case may add to the largest use so far
@@ -75,7 +76,7 @@ def run_case(target: str, seed: int, number: int, inputs: Path, folder: Path) ->
         if not text or "\n" in text or len(text) > MAX_SENTENCE:
             kind, details = "no sentence", repr(text[:300])
     except BaseException as error:
-        kind, details = "error", _describe(error)
+        kind, details = "traceback", _describe(error)
     left = sorted(listing(work) - before) if kind != ACCEPTED else []
     left += [name for name in listing(work) - before if name.endswith(LEFTOVERS)] + sorted(listing(temporary))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) * 1024
@@ -85,7 +86,7 @@ def run_case(target: str, seed: int, number: int, inputs: Path, folder: Path) ->
         kind, details = "memory", f"{grown / 1e9:.1f} GB"
     if kind not in (ACCEPTED, REFUSED) and target == "command":
         details += f" in {case.act!r:.300}"
-    return Outcome(kind, first_check, details)
+    return Outcome(kind, first_check, details.encode("utf-8", "backslashreplace").decode())
 
 
 def listing(folder: Path) -> set[str]:
@@ -102,7 +103,9 @@ def _describe(error: BaseException) -> str:
 
 def worker(connection, inputs: Path, cache: Path) -> None:
     """Run the cases that arrive, (target, seed, number), each in a new folder; send their Outcomes."""
-    faulthandler.enable()
+    faulthandler.enable(os.fdopen(os.dup(2), "w"))
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1), os.dup2(nowhere, 2)  # the libraries report each odd file there
     resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESSES, MAX_ADDRESSES))
     os.environ.update(BREAKASCENE_CACHE=str(cache), HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
     import torch
@@ -208,16 +211,24 @@ def main(
             debug(target[0], seed, only, Path(folder).resolve())
         return
     outcomes = fuzz(cases, seed, target)
-    print(f"{'target':<18} {'cases':>6} {'accepted':>9} {'refused':>8} {'findings':>9} {'passed the first check':>23}")
+    print(table(outcomes))
+    found = findings(outcomes)
+    print(*found, sep="\n")
+    raise SystemExit(bool(found))
+
+
+def table(outcomes: dict[str, list[tuple[int, Outcome]]]) -> str:
+    """Return the number of cases of each target by outcome, and the share that passed the first check."""
+    lines = [["target", "cases", "past the first check", *KINDS]]
     total = [("all", [result for results in outcomes.values() for result in results])]
     for name, results in [*outcomes.items(), *total]:
         counts = Counter(outcome.kind for _, outcome in results)
         passed = sum(outcome.first_check for _, outcome in results) / len(results)
-        others = len(results) - counts[ACCEPTED] - counts[REFUSED]
-        print(f"{name:<18} {len(results):>6} {counts[ACCEPTED]:>9} {counts[REFUSED]:>8} {others:>9} {passed:>22.0%}")
-    found = findings(outcomes)
-    print(*found, sep="\n")
-    raise SystemExit(bool(found))
+        lines.append([name, len(results), f"{passed:.0%}", *(counts[kind] for kind in KINDS)])
+    return "\n".join(
+        f"{name:<18}" + "".join(f"{value:>{len(title) + 2}}" for title, value in zip(lines[0][1:], values, strict=True))
+        for name, *values in lines
+    )
 
 
 def debug(target: str, seed: int, number: int, folder: Path) -> None:

@@ -2,14 +2,20 @@
 
 import hashlib
 import shutil
+import socket
 from collections import namedtuple
+from contextlib import suppress
 
 import huggingface_hub
 import pytest
 from helpers.hub import running_hub
 
 from breakascene import hub
+from breakascene.errors import UserError
+from breakascene.evaluation.judges import load_feature_extractor, load_judges
 from breakascene.hub import DownloadFailed, HubFile
+from breakascene.models.loading import load_base
+from breakascene.segmentation.segmenter import Segmenter
 
 DATA = bytes(range(256)) * 4000
 FILE = HubFile("owner/model", "folder/weights.pth", len(DATA), hashlib.sha256(DATA).hexdigest())
@@ -60,6 +66,31 @@ def test_no_room_and_no_connection(tmp_path, monkeypatch):
         with pytest.raises(DownloadFailed, match="There is no room for owner/model") as caught:
             hub.download(FILE)
     assert caught.value.reason == hub.NO_ROOM and not files_in(tmp_path)
+
+
+def test_a_hub_that_never_answers_is_given_up(tmp_path, monkeypatch):
+    """It accepts connections and is silent. Each look-up asks it once or twice, and waits TIMEOUT for each answer."""
+    assert 2 * hub.TIMEOUT < 15
+    monkeypatch.setattr(hub, "TIMEOUT", 0.2)
+    constants = huggingface_hub.constants
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        for look_up in (lambda: load_base("owner/model"), lambda: load_feature_extractor("owner/model")):
+            with pytest.raises(UserError, match="owner/model c(annot|ould not) be"):
+                look_up()
+        with pytest.raises(UserError, match="segment-anything could not be"):
+            Segmenter.load("vit_h")
+        assert len(load_judges("sd").notes) == 2
+        monkeypatch.undo()
+        server.settimeout(0)
+        connections = 0
+        with suppress(BlockingIOError):
+            while True:
+                server.accept()[0].close()
+                connections += 1
+    assert connections == 5
 
 
 def test_a_transformers_model_without_its_other_files(tmp_path):

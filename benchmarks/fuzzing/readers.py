@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -135,14 +136,20 @@ def settings_json(rng: Random, inputs: Path, folder: Path) -> Case:
 # --- Models
 
 
-def base_folder(rng: Random, inputs: Path, folder: Path) -> Case:
-    target = folder / "base"
-    shutil.copytree(inputs / "base", target)
-    path = rng.choice([target / "model_index.json", *sorted(target.rglob("*.*"))])
+def mutate_file(rng: Random, paths: Sequence[Path]) -> Path:
+    """Change one of the JSON and safetensors files of a model; return its path."""
+    path = rng.choice(paths)
     if path.suffix == ".json":
         path.write_text(json_text(rng, json.loads(path.read_text())), encoding="utf-8", errors="surrogatepass")
     else:
         mutate_safetensors(rng, path, {"format": "pt"})
+    return path
+
+
+def base_folder(rng: Random, inputs: Path, folder: Path) -> Case:
+    target = folder / "base"
+    shutil.copytree(inputs / "base", target)
+    path = mutate_file(rng, [target / "model_index.json", *sorted(target.rglob("*.*"))])
     return Case(lambda: draw(load_base(target, "cpu")), lambda: still_opens(path))
 
 
@@ -172,11 +179,7 @@ def segmenter_files(rng: Random, inputs: Path, folder: Path) -> Case:
         return Case(lambda: Segmenter.load(str(path)), lambda: zipfile.ZipFile(path).close() or True)
     target = folder / "sam"
     shutil.copytree(inputs / "sam", target)
-    path = rng.choice(sorted(target.iterdir()))
-    if path.suffix == ".json":
-        path.write_text(json_text(rng, json.loads(path.read_text())), encoding="utf-8", errors="surrogatepass")
-    else:
-        mutate_safetensors(rng, path)
+    path = mutate_file(rng, sorted(target.iterdir()))
 
     def act():
         Segmenter.load(str(target)).predict([(30, 50)], [True], None, Image.open(inputs / "photo.png"))
@@ -187,11 +190,7 @@ def segmenter_files(rng: Random, inputs: Path, folder: Path) -> Case:
 def feature_extractor(rng: Random, inputs: Path, folder: Path) -> Case:
     target = folder / "clip"
     shutil.copytree(inputs / "clip", target)
-    path = rng.choice(sorted(target.iterdir()))
-    if path.suffix == ".json":
-        path.write_text(json_text(rng, json.loads(path.read_text())), encoding="utf-8", errors="surrogatepass")
-    else:
-        mutate_safetensors(rng, path, {"format": "pt"})
+    path = mutate_file(rng, sorted(target.iterdir()))
 
     def act():
         extractor = load_feature_extractor(str(target))

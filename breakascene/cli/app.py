@@ -43,9 +43,9 @@ class CommandGroup(TyperGroup):
         try:
             status = super().main(*args, standalone_mode=False, **extra)
         except Exception as error:
-            if not (message := error_message(error)):
+            if not (message := " ".join(error_message(error).split())):
                 raise
-            print(" ".join(message.split()), file=sys.stderr)
+            print(message, file=sys.stderr)
             status = USER_ERROR
         sys.exit(status or 0)
 
@@ -53,7 +53,7 @@ class CommandGroup(TyperGroup):
 def error_message(error: Exception) -> str:
     """Return the sentence for an error that the user can resolve, or "" for a bug in the program."""
     if isinstance(error, UserError):
-        return str(error)
+        return shortened(str(error), 500)  # it may quote a long value
     if isinstance(error, TyperException):
         message = error.format_message().replace("Value error, ", "").rstrip(".")
         return f"{shortened(message, 300)}: see --help."  # it may quote a long value

@@ -79,6 +79,8 @@ def parse_mask(text: str) -> tuple[Path, str]:
 def read_prompts(file: Path) -> list[str]:
     """Read a text file with one prompt per line; blank lines are skipped. Raises UserError."""
     try:
+        if file.exists() and not file.is_file():
+            raise OSError("a folder or a pipe, whose reading may never end")
         prompts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not a readable text file: give a file with one prompt per line.") from error

@@ -263,8 +263,9 @@ def _checked_metadata(values: dict) -> dict:
         values[key].encode("utf-8")  # raises ValueError for lone surrogates, AttributeError for other types
     for key in ("seed", "index", "num_inference_steps"):
         validation.checked_int(values[key], 0, 2**64 - 1, f"its {key}")
-    for key in ("width", "height"):  # images of early versions lack them
-        validation.checked_int(values.get(key, 1), 1, 2**31, f"its {key}")
+    if "width" in values or "height" in values:  # images of early versions have neither
+        for key in ("width", "height"):
+            validation.checked_int(values[key], 1, 2**31, f"its {key}")
     validation.checked_float(values["guidance_scale"], -MAX_GUIDANCE_SCALE, MAX_GUIDANCE_SCALE, "its guidance scale")
     for handle, name in validation.checked_dict(values["handles"], "its handles").items():
         validation.checked_text(handle, 200, "a handle"), validation.checked_text(name, 200, "a name")

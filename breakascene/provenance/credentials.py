@@ -142,6 +142,8 @@ def verify(file: Path | str, folder: Path | str | None = None) -> Verification:
     """
     file, folder = Path(file), Path(folder) if folder else credentials_folder()
     try:
+        if file.exists() and not file.is_file():
+            raise UserError(f"{file} is not a regular file: give the image file itself.")
         if file.stat().st_size > MAX_BYTES:
             raise UserError(f"{file} is larger than {MAX_BYTES // 1_000_000} MB: give a single image.")
         if result := _verify_manifest(file, folder):  # first: an image that was damaged may have a manifest

@@ -131,7 +131,9 @@ def _read_folder(folder: Path) -> Sam:
         config = validation.checked_dict(validation.read_json(folder / "config.json"), "its configuration")
         state_dict = load_file(folder / "model.safetensors")
         with torch.device("meta"):  # takes no memory, whatever sizes the configuration has
-            shapes = {name: value.shape for name, value in build_sam(config).state_dict().items()}
+            sam = build_sam(config)
+            shapes = {name: value.shape for name, value in sam.state_dict().items()}
+            sam.image_encoder(torch.zeros(1, 3, sam.image_encoder.img_size, sam.image_encoder.img_size))
         if shapes != {name: value.shape for name, value in state_dict.items()}:
             raise ValueError("its configuration does not match its weights")
         sam = build_sam(config)

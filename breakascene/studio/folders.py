@@ -7,16 +7,15 @@ import tempfile
 from pathlib import Path
 
 from breakascene.errors import UserError
+from breakascene.files import require_writable
 from breakascene.studio import strings
 
 
 def require_data_folder(folder: Path) -> None:
-    """Create the data folder. Raises UserError if it cannot be written."""
+    """Raise UserError if the data folder cannot be created or written; leave no trace of the check."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
+        require_writable(folder, "folder")
+    except UserError as error:
         raise UserError(strings.DATA_FOLDER_UNWRITABLE.format(folder=folder.absolute())) from error
 
 

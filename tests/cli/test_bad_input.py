@@ -173,6 +173,7 @@ def test_evaluate(files, monkeypatch):
         "no_run": "no_run is not a run folder",
         "run|--prompts|gone.txt": "gone.txt is not a readable text file",
         "run|--prompts|photo.png": "photo.png is not a readable text file",
+        "run|--prompts|pipe": "pipe is not a readable text file",
         "run|--prompts|bare.txt": "bare.txt contains no prompts",
         "run|--prompts|wrong.txt": "<asset7> is an unknown handle",
         "run|run": "same folder name",
@@ -180,6 +181,7 @@ def test_evaluate(files, monkeypatch):
         "": "Missing argument",
     }
     (files / "bare.txt").write_text("\n")
+    os.mkfifo(files / "pipe")
     (files / "wrong.txt").write_text("a photo of <asset7>\n")
     for arguments, message in cases.items():
         assert message in refused(files, f"evaluate|{arguments}|--out|report".replace("||", "|"), monkeypatch)
@@ -283,3 +285,10 @@ def _base(files: Path) -> str:
     import json
 
     return json.loads((files / "run" / "manifest.json").read_text())["base"]
+
+
+def test_verify_and_long_values(files, monkeypatch):
+    os.mkfifo(files / "queue")
+    assert "queue is not a regular file" in refused(files, "verify|queue", monkeypatch)
+    sentence = refused(files, f"extract|photo.png|--mask|ball.png|--out|{'x ' * 300}", monkeypatch)
+    assert len(sentence) < 600 and sentence.endswith("choose another place.\n")

@@ -135,11 +135,19 @@ def test_metadata_round_trip(tiny_base, concepts, tmp_path):
 )
 def test_metadata_of_other_types_are_refused(tiny_base, tmp_path, values):
     (generated,) = generate(tiny_base, None, ["a photo"], num_inference_steps=1)
-    generated.metadata.update(values)
-    path = tmp_path / "image.png"
+    refuses(generated.image, {**generated.metadata, **values}, tmp_path / "image.png")
+
+
+def test_metadata_with_a_width_and_no_height_are_refused(tiny_base, tmp_path):
+    (generated,) = generate(tiny_base, None, ["a photo"], num_inference_steps=1)
+    del generated.metadata["height"]
+    refuses(generated.image, generated.metadata, tmp_path / "image.png")
+
+
+def refuses(image, metadata, path):
     chunk = PngImagePlugin.PngInfo()
-    chunk.add_text("breakascene", json.dumps(generated.metadata))
-    generated.image.save(path, pnginfo=chunk)
+    chunk.add_text("breakascene", json.dumps(metadata))
+    image.save(path, pnginfo=chunk)
     with pytest.raises(UserError, match="has no metadata"):
         read_metadata(path)
 

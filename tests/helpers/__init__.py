@@ -1,0 +1,1 @@
+import breakascene  # noqa: F401  before diffusers, whose import of bitsandbytes it keeps quiet

@@ -235,7 +235,17 @@ def test_files_that_are_not_checkpoints_are_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "config", ["[]", "[" * 100_000, '{"patch": 0}', '{"width": 1000000000}', '{"width": 32}', '{"depth": "x"}', "{}"]
+    "config",
+    [
+        "[]",
+        "[" * 100_000,
+        '{"patch": 0}',
+        '{"width": 1000000000}',
+        '{"width": 32}',
+        '{"depth": "x"}',
+        '{"heads": 7}',
+        "{}",
+    ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(tmp_path, config):
     for name in ("config.json", "model.safetensors"):

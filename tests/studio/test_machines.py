@@ -40,6 +40,13 @@ def test_a_data_folder_that_cannot_be_written_is_one_sentence(monkeypatch):
         launch(wait=False)
 
 
+def test_a_studio_that_does_not_start_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("BREAKASCENE_DATA", str(tmp_path / "new" / "studio"))
+    with pytest.raises(UserError, match="There is no base ./nowhere"):
+        launch(base="./nowhere", wait=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_uploads_go_elsewhere_if_the_usual_folder_belongs_to_another_user(monkeypatch, tmp_path):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     assert upload_settings() == {}
