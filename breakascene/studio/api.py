@@ -124,7 +124,7 @@ class Endpoints:
 
         With several runs, separated by commas, <teapot> is the object named teapot.
         """
-        options = (steps, guidance, negative, shape, lora, lora_scale)
+        options = (steps, guidance or None, negative, shape, lora, lora_scale)
         job = self.submit_generation(session, run, prompt, count, seed, *options)
         for note in job.details.notes:
             show_notice(note)
@@ -215,7 +215,7 @@ def build_generate(button: gr.Button, endpoints: Endpoints) -> None:
         gr.Number(1, label="count", precision=0),
         gr.Number(0, label="seed", precision=0),
         gr.Number(20, label="steps", precision=0),
-        gr.Number(engine.base().default_guidance_scale, label="guidance"),
+        gr.Number(0, label="guidance"),  # 0: that of the base in use
         gr.Textbox(label="negative"),
         gr.Textbox(SQUARE, label="shape"),
         gr.File(label="lora"),

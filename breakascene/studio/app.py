@@ -18,7 +18,7 @@ from breakascene.errors import UserError
 from breakascene.generation.library import Library
 from breakascene.provenance.audit import folder_from_settings
 from breakascene.provenance.credentials import credentials_folder
-from breakascene.studio import api, engine, environment, page, strings
+from breakascene.studio import api, bases, engine, environment, page, strings
 from breakascene.studio.accounts import Accounts
 from breakascene.studio.folders import require_data_folder
 from breakascene.studio.jobs import JobQueue
@@ -77,6 +77,8 @@ def launch(
     require_data_folder(folder)
     engine.open_models(base)
     folder.mkdir(parents=True, exist_ok=True)
+    own_machine = host in LOCAL_HOSTS and not accounts and not on_space()
+    bases.configure(own_machine)
     if host not in LOCAL_HOSTS and not accounts and not on_space():
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
     sessions = SessionStore(folder, **limits, library=open_library(host))

@@ -4,6 +4,7 @@ On a Hugging Face ZeroGPU Space the decorated functions run in another process: 
 in this module, and yield their results.
 """
 
+import gc
 import os
 import threading
 import time
@@ -31,7 +32,7 @@ from breakascene.models.grouped import load_run
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
-from breakascene.studio import real_models, timing
+from breakascene.studio import real_models, strings, timing
 from breakascene.studio.timing import RunTimer, Times
 from breakascene.toybox.judge import Judge, load_judge
 from breakascene.training import memory
@@ -106,13 +107,25 @@ def on_gpu(seconds: int | Callable) -> Callable:
 
 def open_models(base: str = "auto") -> None:
     """Load the base and the segmenter, and time forward passes of the sizes that the presets use."""
-    _loaded["base"] = load_base(base)
-    _loaded["segmenter"] = real_models.open_segmenter(_loaded["base"].family, segmenter_device())
-    real_models.check_judges(_loaded["base"].family)
-    times = _loaded["times"] = timing.load(_loaded["base"])
+    loaded = load_base(base)
+    times = timing.load(loaded)
     if not zero_gpu():  # a ZeroGPU Space has a GPU only inside the decorated functions
-        sizes = {timing.images_per_step(settings_of(name), phase) for name in PRESET_NAMES for phase in (1, 2)} | {2}
-        times.forward.update({size: _time_forward(_loaded["base"], size) for size in sizes})
+        settings = [preset(name, loaded) for name in PRESET_NAMES]
+        sizes = {timing.images_per_step(one, phase) for one in settings for phase in (1, 2)} | {2}
+        times.forward.update({size: _time_forward(loaded, size) for size in sizes})
+    segmenter = real_models.open_segmenter(loaded.family, segmenter_device())
+    real_models.check_judges(loaded.family)
+    _loaded.update(base=loaded, segmenter=segmenter, times=times)
+
+
+def switch_base(name: str) -> None:
+    """Load another base in place of the one in use, which stays if that fails; no job may run."""
+    open_models(name)
+    gc.unfreeze()  # the old base, if app.launch has frozen it
+    gc.collect()
+    gc.freeze()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def generate_prior_images(stop: Callable[[], bool]) -> bool:
@@ -141,6 +154,11 @@ def _time_forward(base: Base, batch_size: int) -> float:
 
 def base() -> Base:
     return _loaded["base"]
+
+
+def has_gpu() -> bool:
+    """Whether the base is on a GPU, or will be (ZeroGPU)."""
+    return zero_gpu() or torch.cuda.is_available()
 
 
 def is_toybox() -> bool:
@@ -241,7 +259,7 @@ def generate(
 
 
 @on_gpu(EVALUATION_SECONDS)
-def evaluate(run: Path, title: str, out: Path, stop_file: Path) -> Iterator[tuple[int, int, str]]:
+def evaluate(run: Path, title: str, out: Path, stop_file: Path, language: str = "en") -> Iterator[tuple[int, int, str]]:
     """Evaluate a run folder into the folder `out`; nothing is written if `stop_file` exists before the end."""
     toybox = base().family == "toybox"
     judges = load_judges(base().family, base().device, download=False)
@@ -251,7 +269,10 @@ def evaluate(run: Path, title: str, out: Path, stop_file: Path) -> Iterator[tupl
     # The figures of the toybox are those of its own segmenter
     finder = Segmenter.load("toybox") if toybox else segmenter()
     finder.sam.to(base().device)  # on a ZeroGPU Space only this process has the GPU
-    for event in report.write([run], base(), out, judges, finder, titles=[title]):
+    with strings.use_language(language):
+        texts = {"texts": strings.REPORT, "language": language}
+        judges = replace(judges, notes=tuple(map(strings.translate, judges.notes)))
+    for event in report.write([run], base(), out, judges, finder, titles=[title], **texts):
         yield event
         if stop_file.exists():
             return

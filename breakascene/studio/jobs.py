@@ -11,7 +11,8 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,14 +122,14 @@ class JobQueue:
         quotas: Any = None,
     ):
         self._quotas, self._failures = quotas, deque(maxlen=MAX_FAILURES)
-        self._idle_work = idle_work
+        self._idle_work = self._all_idle_work = idle_work
         self.limit, self.per_owner = limit, per_owner
         self._files = tempfile.TemporaryDirectory(prefix="breakascene-jobs-")
         self._changed = threading.Condition()
         self._jobs: dict[str, Job] = {}  # in order of arrival
         self._served: dict[str, int] = {}  # owner -> the turn in which they were last served
         self._turn = 0
-        self._closed = False
+        self._closed = self._paused = self._idling = False
         self._worker = threading.Thread(target=self._serve, name="breakascene-jobs", daemon=True)
         self._worker.start()
 
@@ -136,10 +137,12 @@ class JobQueue:
         self, owner: str, kind: str, work: Callable[[Job], Any], details: Any = None,
         remaining: Callable[[Job], float | None] = lambda job: None,
     ) -> Job:  # fmt: skip
-        """Append a job with its details; raises UserError if the queue, or the owner's share of it, is full."""
+        """Append a job with its details; raises UserError if the queue is paused or full, or the owner's share is."""
         if self._quotas:
             self._quotas.check(owner)
         with self._changed:
+            if self._paused:
+                raise UserError(strings.BASE_CHANGING)
             waiting = self._waiting()
             if len(waiting) >= self.limit:
                 raise UserError(strings.QUEUE_FULL)
@@ -192,6 +195,30 @@ class JobQueue:
                 before.append(first)
             return before
 
+    def require_idle(self) -> None:
+        """Raise UserError if a job waits or runs."""
+        with self._changed:
+            if self._jobs or self._paused:
+                raise UserError(strings.BASE_NEEDS_IDLE)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No job is accepted during a block, and the work between the jobs starts anew after it.
+
+        Raises:
+            UserError: If a job waits or runs.
+        """
+        with self._changed:
+            self.require_idle()
+            self._paused = True
+            self._changed.wait_for(lambda: not self._idling)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._paused, self._idle_work = False, self._all_idle_work
+                self._changed.notify_all()
+
     def close(self) -> None:
         """Stop the running job, remove the waiting ones, and wait for the worker to end."""
         with self._changed:
@@ -212,16 +239,23 @@ class JobQueue:
 
     def _has_work(self) -> bool:
         with self._changed:
-            return self._closed or bool(self._waiting())
+            return self._closed or self._paused or bool(self._waiting())
 
     def _run_idle_work(self) -> None:
+        with self._changed:
+            if self._paused:
+                return
+            self._idling = True
         try:
             finished = self._idle_work(self._has_work)
         except Exception:
             log.exception("work between the jobs failed")
             finished = True
-        if finished:
-            self._idle_work = None
+        with self._changed:
+            self._idling = False
+            if finished:
+                self._idle_work = None
+            self._changed.notify_all()
 
     def _serve(self) -> None:
         while True:
@@ -229,9 +263,13 @@ class JobQueue:
                 self._run_idle_work()
                 continue
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._waiting())
+                self._changed.wait_for(
+                    lambda: self._closed or self._waiting() or (self._idle_work and not self._paused)
+                )
                 if self._closed:
                     return
+                if not self._waiting():
+                    continue
                 job = _next_job(self._waiting(), self._served)
                 self._turn += 1
                 self._served[job.owner] = self._turn

@@ -3,20 +3,19 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from breakascene.errors import UserError
-from breakascene.models.base import Base
 from breakascene.studio import engine, strings
 from breakascene.studio.accounts import Accounts
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.language import language_links
 from breakascene.studio.screens import (
     administration,
+    base_chooser,
     charts,
     evaluate,
     export,
@@ -28,6 +27,7 @@ from breakascene.studio.screens import (
     select,
 )
 from breakascene.studio.screens import queue_panel as queue_panels
+from breakascene.studio.screens.base_chooser import BaseChooser
 from breakascene.studio.screens.evaluate import EvaluateScreen
 from breakascene.studio.screens.events import (
     EVENT_OPTIONS,
@@ -72,6 +72,9 @@ LANGUAGE_JS = """() => {
 }"""
 
 
+RELOAD_JS = "(outdated) => { if (outdated) location.reload(); }"
+
+
 @dataclass(frozen=True)
 class Screens:
     select: SelectScreen
@@ -80,18 +83,21 @@ class Screens:
     evaluate: EvaluateScreen
     export: ExportScreen
     queue: QueuePanel
+    base: BaseChooser
 
     @property
     def all(self) -> list:
-        return [self.select, self.extract, self.generate, self.evaluate, self.export, self.queue]
+        return [self.select, self.extract, self.generate, self.evaluate, self.export, self.queue, self.base]
 
     @property
     def outputs(self) -> list:
-        return [component for screen in self.all for component in screen.outputs]
+        of_base = [*self.generate.base_outputs, self.export.program]
+        return [*of_base, *(component for screen in self.all for component in screen.outputs)]
 
     def show(self, session: Session, page: float) -> Updates:
         """Updates of all outputs for the page with this time origin."""
-        updates = self.select.show(session, page)
+        updates = {**self.select.show(session, page), **self.generate.show_base()}
+        updates[self.export.program] = gr.Radio(choices=export.program_choices())
         for screen in self.all[1:]:
             updates |= screen.show(session)
         return updates
@@ -103,7 +109,7 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue, accounts: Ac
     page = PageContext(sessions, queue, gr.State(""), gr.Timer(IDLE_SECONDS, active=False))
     last_progress = gr.State({})  # what this page has last displayed of the jobs
     gr.HTML(f'{language_links()}<h1>{strings.TITLE}</h1><p class="hint">{strings.TAGLINE}</p>', elem_id="head")
-    build_banner(engine.base())
+    chooser = base_chooser.build(page)
     models.build(demo)
     queue_panel = queue_panels.build(page)
     with gr.Tabs(elem_id="steps") as tabs:
@@ -119,7 +125,9 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue, accounts: Ac
     provenance.build(page)
     if accounts and accounts.file:
         administration.build(demo, page, accounts)
-    screens = Screens(select_screen, extract_screen, generate_screen, evaluate_screen, export_screen, queue_panel)
+    screens = Screens(
+        select_screen, extract_screen, generate_screen, evaluate_screen, export_screen, queue_panel, chooser
+    )
     load_scripts(demo)
     connect_arrival(demo, page, screens, tabs, browser)
     connect_progress(page, screens, last_progress)
@@ -166,10 +174,13 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
 def connect_progress(page: PageContext, screens: Screens, last_progress: gr.State) -> None:
     """Update the screens while jobs run, but only what has changed; find jobs that other pages start."""
     extract_screen, generate_screen, evaluate_screen = screens.extract, screens.generate, screens.evaluate
+    outdated = gr.JSON(visible=False)  # whether another base is in use than the page was opened with
 
     def refresh(session: Session, last: dict) -> Updates:
         busy, now = session.busy(), progress_of(session, page.queue)
         timer = {page.timer: timer_of(session)} if busy != last.get("busy") else {}
+        if now["base"] != last.get("base", now["base"]):
+            return {outdated: True}
         changed = {key for key in now if now[key] != last.get(key)}
         if not changed and not timer:
             return {}
@@ -188,7 +199,7 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
         return updates | timer
 
     outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, *screens.export.outputs]
-    outputs += [*screens.queue.outputs, last_progress, page.timer]
+    outputs += [*screens.queue.outputs, last_progress, page.timer, outdated]
     refresh_page = with_session(page.sessions, refresh)
 
     def tick(token: str, last: dict) -> Updates:
@@ -199,7 +210,8 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
         return refresh_page(token, last)
 
     options = {**EVENT_OPTIONS, "queue": False, "trigger_mode": "once"}
-    page.timer.tick(tick, [page.token, last_progress], outputs, **options)
+    ticked = page.timer.tick(tick, [page.token, last_progress], outputs, **options)
+    ticked.then(None, [outdated], None, js=RELOAD_JS, api_visibility="private")
 
 
 def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, steps: Sequence[gr.Tab]) -> None:
@@ -230,21 +242,8 @@ def gradio_notices() -> dict[str, str]:
         "This application is currently busy": strings.QUEUE_FULL,
         "Connection": strings.NO_RESPONSE,  # to the server was lost, or errored out
         "File(s) exceed": strings.FILE_TOO_LARGE.format(most=MAX_UPLOAD),
+        "Invalid file type": strings.WRONG_FILE_TYPE,
     }
-
-
-def build_banner(base: Base) -> None:
-    """Name the base model, and the setting that changes it."""
-    if engine.is_toybox():
-        text, switch = strings.TOYBOX_BANNER, strings.TOYBOX_SWITCH
-    else:
-        name = Path(base.name).name if Path(base.name).is_dir() else base.name
-        text = strings.BASE_BANNER.format(name=escape(name), size=base.image_size, device=base.device.type)
-        switch = strings.BASE_SWITCH
-    gr.HTML(
-        f"<p>{text}</p><details><summary>{strings.SWITCH_TITLE}</summary><p>{switch}</p></details>",
-        elem_id="banner",
-    )
 
 
 def progress_of(session: Session, queue: JobQueue) -> dict[str, Any]:
@@ -259,6 +258,7 @@ def progress_of(session: Session, queue: JobQueue) -> dict[str, Any]:
 
     kinds = ("extraction", "generation", "evaluation", "export")
     progress = {kind: state(job) for kind in kinds if (job := getattr(session, kind))}
+    progress["base"] = engine.base().fingerprint
     if job := session.extraction:
         progress["strips"] = (job.id, sum(bool(event.maps or event.previews) for event in job.events))
         progress["extracted"] = (job.id, job.ended)

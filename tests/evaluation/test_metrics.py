@@ -1,6 +1,7 @@
 """Metrics, the report and feature extractors."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -27,6 +28,7 @@ from breakascene.evaluation.metrics import (
 from breakascene.evaluation.prompts import default_prompts, demo_prompts
 from breakascene.generation.generate import GeneratedImage
 from breakascene.segmentation.segmenter import Segmenter
+from breakascene.studio.strings import ja
 from breakascene.toybox.judge import load_judge
 from breakascene.toybox.pretraining.world import render_scene
 from breakascene.training.loop import exhaust, run_extraction
@@ -148,6 +150,11 @@ def test_report_of_a_run(tmp_path, tiny_base, run, extractor):
         all(f"{label} (toybox&#x27;s judge)" in page for label in report.METRICS.values()) and "A &lt;note&gt;." in page
     )
     assert all(score["file"] in page for score in scores) and "&lt;asset0&gt;" in page and "<asset0>" not in page
+    options = {"prompts": ["a photo of <asset0>"], "texts": ja.REPORT, "language": "ja", "num_inference_steps": 2}
+    list(report.write([run], tiny_base, tmp_path / "ja", *measures, **options))
+    page = (tmp_path / "ja" / "index.html").read_text(encoding="utf-8")
+    assert '<html lang="ja">' in page and "学習の損失" in page
+    assert not re.search("similarity|judge|recognized|losses<|steps on|Evaluation", page)
     again = run.parent / "other" / "mugs"
     again.parent.mkdir()
     again.symlink_to(run)

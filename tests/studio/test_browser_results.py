@@ -216,7 +216,9 @@ def test_every_screen_is_accessible(browser, address, start, monkeypatch):
             if language == "en-GB":
                 expect(page.locator("#samples img").first).to_be_visible()
                 check(page, "start", language)
-                open_sample(page)
+                page.locator("#samples button").first.press("Enter")
+                expect(page.locator("#samples")).to_be_hidden()
+                expect(page.get_by_role("tab").first).to_be_focused()  # the control before the one that went away
                 use_sample_masks(page)
             expect(page.locator("#canvas img")).to_be_visible()
             check(page, "select", language)

@@ -260,6 +260,7 @@ def test_bad_uploads_are_refused_and_a_good_one_then_opens(browser, address, tmp
     unread, cut = "not a readable image", "damaged or truncated"
     bad = {
         "text.png": (b"no image", unread),
+        "notes.txt": (b"no image", "This kind of file cannot be opened here"),
         "empty.jpg": (b"", unread),
         "page.png": (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", unread),
         "archive.png": (b"PK\x03\x04" + bytes(100), unread),

@@ -97,16 +97,24 @@ def test_undo_and_redo_bring_the_masks_back(tmp_path):
         history.redo()
 
 
-def test_a_replaced_photo_is_not_kept(tmp_path):
+def test_only_the_last_of_the_replaced_photos_is_kept_and_the_first_to_go(tmp_path):
     history = SelectionHistory(tmp_path)
     for _ in range(5):
         history.start_over(Selection(photo()))
         click_often(history, 3)
+    assert 2 * PHOTO < history.nbytes < 2 * PHOTO + MASK + 500_000
+    assert history.drop_oldest() and len(history.past) == 3
     assert history.nbytes < PHOTO + MASK + 500_000
+    last = history.selection
     history.start_over(Selection())
-    assert history.nbytes == 0
+    assert PHOTO < history.nbytes < PHOTO + 500_000
     with pytest.raises(UserError, match="nothing to undo"):
         history.undo()
+    history.restore()
+    assert history.selection.photo is last.photo
+    assert (history.selection.active_object.mask == last.active_object.mask).all()
+    history.start_over(Selection())
+    assert history.drop_oldest() and history.nbytes == 0 and not history.drop_oldest()
 
 
 def test_proposals_are_kept_compressed(tmp_path):

@@ -69,11 +69,11 @@ def test_no_english_is_left_in_the_japanese_texts():
 
 
 def test_messages_of_the_core_have_japanese_translations():
-    templates, plain = set(), set()
+    templates, plain, errors = set(), set(), ("UserError", "DownloadFailed", "TranslatableMessage")
     for path in Path(breakascene.__file__).parent.rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("UserError", "TranslatableMessage"):
-                template = call.args[0]
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in errors:
+                template = call.args[-1]
                 if isinstance(template, ast.Constant):
                     (templates if call.keywords else plain).add(template.value)
     assert templates <= set(ja.MESSAGES) <= templates | plain

@@ -76,7 +76,7 @@ def submit(session: Session, queue: JobQueue) -> Job:
         raise UserError(strings.ALREADY_EVALUATING)
 
     def work(job: Job) -> None:
-        for event in engine.evaluate(run.folder, run.name, run.report, job.stop_file):
+        for event in engine.evaluate(run.folder, run.name, run.report, job.stop_file, strings.language.get()):
             job.emit(event)
 
     session.evaluation = queue.submit(session.token, "evaluate", work)

@@ -31,6 +31,7 @@ class ExportedFile:
 @dataclass(frozen=True)
 class ExportScreen:
     panel: JobPanel
+    program: gr.Radio
     download: gr.Button
 
     @property
@@ -59,7 +60,7 @@ def build(page: PageContext) -> ExportScreen:
                 lambda session: require_file(session).path, strings.EXPORT_DOWNLOAD, "export-download", visible=False
             )
         panel = JobPanel("export", page, [start], stop, gr.HTML(elem_id="export-status"), describe)
-    screen = ExportScreen(panel, download)
+    screen = ExportScreen(panel, program, download)
 
     def submit_export(session: Session, to: str) -> None:
         submit(session, page.queue, session.runs.current(), to)

@@ -7,6 +7,7 @@ import gradio as gr
 
 from breakascene.errors import UserError
 from breakascene.generation.generate import read_metadata
+from breakascene.models.loading import short_name
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import RUNNING, Job
@@ -59,7 +60,20 @@ class GenerateScreen:
     def outputs(self) -> list:
         prompt = [self.prompt.prompt, *self.prompt.chips]
         choices = [self.run_choice, self.added_runs]
-        return [self.empty, self.main, *choices, *prompt, self.sheet.objects, *self.runs.fields, *self.live]
+        run = [self.runs.base, *self.runs.fields]
+        return [self.empty, self.main, *choices, *prompt, self.sheet.objects, *run, *self.live]
+
+    @property
+    def base_outputs(self) -> list:
+        """The components that depend on the base in use."""
+        chips = [self.prompt.places.toybox, self.prompt.places.others]
+        chips += [self.prompt.styles.toybox, self.prompt.styles.others]
+        return [*chips, self.settings.count, self.settings.shape, self.settings.guidance, self.sheet.places]
+
+    def show_base(self) -> Updates:
+        places = gr.CheckboxGroup(**generate_sections.place_choices())
+        chips = {**self.prompt.places.show(), **self.prompt.styles.show()}
+        return {**chips, **self.settings.show_base(), self.sheet.places: places}
 
     def show(self, session: Session, prompt: str | None = None) -> Updates:
         """Updates of all outputs.
@@ -83,6 +97,7 @@ class GenerateScreen:
             **self.progress(session),
         }
         updates |= {self.runs.name: run.name if run else "", self.runs.tags: ", ".join(run.details.tags) if run else ""}
+        updates[self.runs.base] = base_of(run) if run else ""
         if run is None:
             updates[self.sheet.objects] = gr.CheckboxGroup([], value=[])
         else:
@@ -110,6 +125,7 @@ def build(page: PageContext) -> GenerateScreen:
                 [], multiselect=True, label=strings.ADDED_SETS, info=strings.ADDED_SETS_INFO, visible=False,
                 elem_id="added-runs",
             )  # fmt: skip
+            run_base = gr.HTML(elem_id="run-base")
             start = gr.Button(strings.GENERATE, variant="primary", elem_id="generate", render=False)
             stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop-generation", render=False)
             prompt = generate_sections.build_prompt([start, stop])
@@ -120,7 +136,7 @@ def build(page: PageContext) -> GenerateScreen:
             status = gr.HTML(idle, elem_id="generation-status")
             panel = JobPanel("generation", page, [start, sheet.start], stop, status, describe, idle)
             images = gallery.build(page)
-    runs = generate_sections.build_runs(page)
+    runs = generate_sections.build_runs(page, run_base)
     screen = GenerateScreen(empty, main, run_choice, added_runs, prompt, settings, sheet, panel, images, runs)
     generate_sections.connect_prompt(page, prompt)
     connect_hints(page, screen)
@@ -242,6 +258,14 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
     on(screen.added_runs.input, add, screen.added_runs)
     on(screen.runs.upload.upload, import_file, screen.runs.upload)
     on(screen.runs.save.click, describe, *screen.runs.fields)
+
+
+def base_of(run: Run) -> str:
+    """The base that a run belongs to and, if another is in use, what to do, as HTML."""
+    name = short_name(run.base)
+    if run.fingerprint != engine.base().fingerprint:
+        return f'<p class="notice">{charts.escape(strings.RUN_OTHER_BASE.format(name=name))}</p>'
+    return f'<p class="hint">{charts.escape(strings.RUN_BASE.format(name=name))}</p>'
 
 
 def is_choice(runs: Sequence[Run]) -> bool:

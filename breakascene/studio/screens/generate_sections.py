@@ -1,7 +1,7 @@
 """The sections of step 3: the prompt, the settings of the images, the contact sheet, and the stored runs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,22 @@ SHEET_LABEL_JS = """(prompt, objects, places, tries) => {
 
 
 @dataclass(frozen=True)
+class WordChips:
+    """Places or styles, of which only those of the base in use are shown.
+
+    Attributes:
+        buttons: Each with its text in the prompt.
+    """
+
+    toybox: gr.Row
+    others: gr.Row
+    buttons: Sequence[tuple[str, gr.Button]]
+
+    def show(self) -> Updates:
+        return {self.toybox: gr.Row(visible=engine.is_toybox()), self.others: gr.Row(visible=not engine.is_toybox())}
+
+
+@dataclass(frozen=True)
 class PromptSection:
     """The prompt, and the buttons that insert a handle, a place or a style.
 
@@ -43,15 +59,14 @@ class PromptSection:
         chips: A button for each concept.
         history: Prompts of earlier images.
         hints: How the prompt is understood, and what to change.
-        places, styles: Text in the prompt -> button.
     """
 
     prompt: gr.Textbox
     history: gr.Dropdown
     hints: gr.HTML
     chips: Sequence[gr.Button]
-    places: dict[str, gr.Button]
-    styles: dict[str, gr.Button]
+    places: WordChips
+    styles: WordChips
 
     def history_update(self, gallery: Gallery) -> Updates:
         """The prompts of the session's images, the newest first."""
@@ -80,12 +95,20 @@ def build_prompt(buttons: Sequence[gr.Button]) -> PromptSection:
     with gr.Row(elem_classes="chips"):
         chips = [gr.Button(visible=False, size="sm", min_width=90, elem_id=f"chip-{i}") for i in range(CHIPS)]
     gr.Markdown(strings.PLACES_TITLE, elem_classes="caption")
-    with gr.Row(elem_classes="chips"):
-        places = {text: gr.Button(label, size="sm", min_width=60) for text, label in prompt_builder.places().items()}
+    places = build_chips(strings.TOYBOX_PLACES, strings.SD_PLACES)
     gr.Markdown(strings.STYLES_TITLE, elem_classes="caption")
-    with gr.Row(elem_classes="chips"):
-        styles = {text: gr.Button(label, size="sm", min_width=60) for text, label in prompt_builder.styles().items()}
+    styles = build_chips(strings.TOYBOX_STYLES, strings.SD_STYLES)
     return PromptSection(prompt, history, hints, chips, places, styles)
+
+
+def build_chips(of_toybox: Mapping[str, str], of_others: Mapping[str, str]) -> WordChips:
+    """Buttons for the words that the toybox knows and for those of other bases."""
+    rows = []
+    for words, is_shown in ((of_toybox, engine.is_toybox()), (of_others, not engine.is_toybox())):
+        with gr.Row(elem_classes="chips", visible=is_shown) as row:
+            rows.append((row, {text: gr.Button(label, size="sm", min_width=60) for text, label in words.items()}))
+    (toybox, first), (others, second) = rows
+    return WordChips(toybox, others, [*first.items(), *second.items()])
 
 
 def connect_prompt(page: PageContext, section: PromptSection) -> None:
@@ -103,7 +126,7 @@ def connect_prompt(page: PageContext, section: PromptSection) -> None:
     for chip in section.chips:
         chip.click(None, [prompt, chip], [prompt], js=INSERT_JS, api_visibility="private")
     for buttons, insert in ((section.places, insert_place), (section.styles, insert_style)):
-        for value, button in buttons.items():
+        for value, button in buttons.buttons:
             page.on(
                 button.click,
                 lambda session, text, insert=insert, value=value: insert(session, text, value),
@@ -128,6 +151,14 @@ class ImageSettings:
     lora_scale: gr.Slider
     image: gr.File  # an image whose settings are restored
 
+    def show_base(self) -> Updates:
+        """What depends on the base in use."""
+        return {
+            self.count: gr.Slider(info=variety_info()),
+            self.shape: gr.Radio(choices=shape_choices(), value=SQUARE),
+            self.guidance: engine.base().default_guidance_scale,
+        }
+
     @property
     def inputs(self) -> list:
         """The seed, whether it is kept, and the options of generation_job.submit in their order."""
@@ -147,9 +178,12 @@ class ImageSettings:
         }
 
 
+def variety_info() -> str | None:
+    return strings.TOYBOX_VARIETY if engine.is_toybox() else None
+
+
 def build_settings() -> ImageSettings:
-    info = strings.TOYBOX_VARIETY if engine.is_toybox() else None
-    count = gr.Slider(1, MAX_IMAGES, 4, step=1, label=strings.IMAGE_COUNT, info=info, elem_id="count")
+    count = gr.Slider(1, MAX_IMAGES, 4, step=1, label=strings.IMAGE_COUNT, info=variety_info(), elem_id="count")
     shape = gr.Radio(shape_choices(), value=SQUARE, label=strings.SHAPE, elem_id="shape")
     with gr.Accordion(strings.ADVANCED, open=False, elem_id="generate-advanced") as advanced:
         seed = gr.Number(None, label=strings.SEED, info=strings.SEED_INFO, precision=0, elem_id="seed")
@@ -180,14 +214,17 @@ class SheetSection:
         return gr.CheckboxGroup([(names[handle], handle) for handle in handles], value=handles)
 
 
+def place_choices() -> dict[str, list]:
+    """The places of the base in use, the first few chosen."""
+    choices = [(label, place) for place, label in prompt_builder.places().items()]
+    return {"choices": choices, "value": [place for _, place in choices[:4]]}
+
+
 def build_sheet(prompt: gr.Textbox) -> SheetSection:
     with gr.Accordion(strings.SHEET, open=False, elem_id="sheet-options"):
         gr.Markdown(strings.SHEET_HINT, elem_classes="hint")
         objects = gr.CheckboxGroup([], label=strings.SHEET_OBJECTS, elem_id="sheet-objects")
-        choices = [(label, place) for place, label in prompt_builder.places().items()]
-        places = gr.CheckboxGroup(
-            choices, value=[place for _, place in choices[:4]], label=strings.SHEET_PLACES, elem_id="sheet-places"
-        )
+        places = gr.CheckboxGroup(**place_choices(), label=strings.SHEET_PLACES, elem_id="sheet-places")
         tries = gr.Slider(1, 4, 1, step=1, label=strings.SHEET_COUNT, elem_id="sheet-tries")
         start = gr.Button(strings.SHEET_GENERATE.format(n=1), variant="primary", elem_id="generate-sheet")
     label_js = SHEET_LABEL_JS.replace("LABEL", json.dumps(strings.SHEET_GENERATE))
@@ -198,8 +235,9 @@ def build_sheet(prompt: gr.Textbox) -> SheetSection:
 
 @dataclass(frozen=True)
 class RunSection:
-    """Name, tag, reopen, export, import and delete the stored runs."""
+    """Name, tag, reopen, export, import and delete the stored runs; the base of the current one."""
 
+    base: gr.HTML
     name: gr.Textbox
     tags: gr.Textbox
     save: gr.Button
@@ -213,7 +251,7 @@ class RunSection:
         return [self.name, self.tags]
 
 
-def build_runs(page: PageContext) -> RunSection:
+def build_runs(page: PageContext, base: gr.HTML) -> RunSection:
     with gr.Accordion(strings.OBJECT_SETS, open=False, elem_id="object-sets"):
         with gr.Row(equal_height=False):
             name = gr.Textbox(label=strings.SET_NAME, max_length=MAX_NAME, scale=3, elem_id="run-name")
@@ -225,4 +263,4 @@ def build_runs(page: PageContext) -> RunSection:
             upload = gr.UploadButton(strings.SET_IMPORT, file_types=[".zip"], size="sm", elem_id="import-run")
             delete = gr.Button(strings.DELETE, size="sm", elem_id="delete-run")
         confirm = confirmation.build("confirm-delete-run")
-    return RunSection(name, tags, save, reopen, upload, delete, confirm)
+    return RunSection(base, name, tags, save, reopen, upload, delete, confirm)

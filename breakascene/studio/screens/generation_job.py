@@ -89,15 +89,20 @@ def _submit(
 
     pixel_steps = options["num_inference_steps"] * size[0] * size[1]
 
+    started: list[float] = []  # when the job did
+
     def seconds_left(job: Job) -> float | None:
-        return engine.expected_image_seconds(pixel_steps * (details.count - len(job.events)))
+        remaining = details.count - len(job.events)
+        if job.events and started:
+            return (time.perf_counter() - started[0]) / len(job.events) * remaining
+        return engine.expected_image_seconds(pixel_steps * remaining)
 
     def work(job: Job) -> list[Path]:
-        before = time.perf_counter()
+        started.append(time.perf_counter())
         for image in engine.generate(runs.folders, prompts, job.stop_file, job.live_image, **options):
             job.live_image.unlink(missing_ok=True)
             job.emit(save_image(image, session.gallery.images_folder))
-        engine.record_images(pixel_steps * len(job.events), time.perf_counter() - before)
+        engine.record_images(pixel_steps * len(job.events), time.perf_counter() - started[0])
         if details.columns and job.events:
             session.gallery.save_sheet(job.events, details.columns)
         return list(job.events)

@@ -12,11 +12,9 @@ REFRESH_SECONDS = 2.0
 
 
 def build(demo: gr.Blocks) -> None:
-    """Add the notice, which follows the downloads; nothing if all models are there."""
-    if not real_models.missing():
-        return
+    """Add the notice, which follows the downloads; it is hidden if all models are there."""
     language = strings.language.get()
-    notice = gr.HTML(describe(), elem_id="models")
+    notice = gr.HTML(describe(), visible=bool(real_models.missing()), elem_id="models")
     timer = gr.Timer(REFRESH_SECONDS, active=False)
 
     def refresh():

@@ -18,11 +18,11 @@ LEAVE_JS = "(deleted) => { if (deleted) location.href = location.pathname; }"  #
 
 def build(page: PageContext) -> None:
     with gr.Accordion(strings.PROVENANCE_TITLE, open=False, elem_id="provenance"):
-        gr.Markdown(f"### {strings.ORIGIN_TITLE}")
+        gr.Markdown(f"## {strings.ORIGIN_TITLE}")
         gr.HTML(f'<p class="hint">{charts.escape(signing_sentence())}</p>')
         if find_spec("c2pa"):
             build_check(page)
-        gr.Markdown(f"### {strings.DATA_TITLE}")
+        gr.Markdown(f"## {strings.DATA_TITLE}")
         gr.HTML(f'<p class="hint">{charts.escape(data_sentences(page))}</p>')
         build_deletion(page)
 

@@ -77,23 +77,27 @@ class SelectionHistory:
         self._set(selection, past, [], self.ready_made, self.proposals)
 
     def start_over(self, selection: Selection, ready_made: Selection | None = None) -> None:
-        """Begin with another photo; `restore` brings back the one before."""
-        before = self.replaced
-        if self.selection.photo is not None:
-            self.replaced = self._pack(self.selection), self.ready_made
-        try:
-            self._set(selection, [], [], ready_made, [])
-        except UserError:
-            self.replaced = before
-            raise
+        """Begin with another photo; `restore` brings back the one before, as long as there is memory for it."""
+        leaving = (self._pack(self.selection), self.ready_made) if self.selection.photo is not None else self.replaced
+        self._replace(leaving, selection, ready_made)
 
     def restore(self) -> None:
         """Go back to the photo before this one, with its selection."""
         if self.replaced is None:
             raise UserError(strings.NO_PHOTO)
         selection, ready_made = self.replaced
-        self.replaced = (self._pack(self.selection), self.ready_made) if self.selection.photo is not None else None
-        self._set(self._unpack(selection), [], [], ready_made, [])
+        leaving = (self._pack(self.selection), self.ready_made) if self.selection.photo is not None else None
+        self._replace(leaving, self._unpack(selection), ready_made)
+
+    def _replace(self, leaving, selection: Selection, ready_made: Selection | None) -> None:
+        """Change to the selection on another photo, and keep the one that is left; all of it or nothing."""
+        before, self.replaced = self.replaced, leaving
+        try:
+            self._set(selection, [], [], ready_made, [])
+        except UserError:
+            self.replaced = before
+            self._measure()
+            raise
 
     def has_ready_made(self) -> bool:
         """Whether masks come with the photo as it is, neither cropped nor rotated."""
@@ -151,10 +155,16 @@ class SelectionHistory:
         self._set(selection, past, self.future[:-1], self.ready_made, self.proposals)
 
     def drop_oldest(self) -> bool:
-        """Forget the oldest step that can be undone, else the last that can be redone; return whether there was one."""
-        if not (steps := self.past or self.future):
+        """Forget the photo before this one, else the oldest step that can be undone, else the last that can be redone.
+
+        Returns whether there was any of them.
+        """
+        if self.replaced is not None:
+            self.replaced = None
+        elif steps := self.past or self.future:
+            del steps[0]
+        else:
             return False
-        del steps[0]
         self._measure()
         return True
 

@@ -19,6 +19,7 @@ from breakascene.generation import library
 from breakascene.generation.library import Details, Entry, clean_details
 from breakascene.models.base import Base
 from breakascene.models.grouped import load_run
+from breakascene.models.loading import short_name
 from breakascene.studio import strings
 from breakascene.studio.state import pending_runs
 from breakascene.training import checkpoint
@@ -33,6 +34,8 @@ class Run:
     handles: tuple[str, ...]
     names: tuple[str, ...]  # of the concepts
     details: Details = Details()  # given by the visitor
+    base: str = ""  # name of the base that it belongs to
+    fingerprint: str = ""  # of the base
 
     @property
     def report(self) -> Path:
@@ -45,9 +48,9 @@ class Run:
 
     @property
     def title(self) -> str:
-        """The name, the tags and when the run was made."""
+        """The name, the tags, when the run was made, and its base."""
         made = time.strftime(strings.DATE_FORMAT, time.localtime((self.folder / "manifest.json").stat().st_mtime))
-        return " · ".join([self.name, *self.details.tags, made])
+        return " · ".join([self.name, *self.details.tags, made, short_name(self.base)])
 
     @property
     def concepts_id(self) -> str:
@@ -128,7 +131,9 @@ class RunStore:
             details = library.read_details(folder)
             if not library.details_file(folder).exists():
                 details = Details(old_names.get(folder.name, ""))
-            run = Run(folder.name, folder, concepts.handles, concepts.names, details)
+            run = Run(
+                folder.name, folder, concepts.handles, concepts.names, details, concepts.base, concepts.fingerprint
+            )
             found.append((manifest.stat().st_mtime, run))
         return [run for _, run in sorted(found, key=lambda pair: -pair[0])]
 

@@ -4,6 +4,7 @@
     const photo = document.querySelector("#canvas button");
     if (photo) photo.ariaLabel = PHOTO; // filled in by page.py
     document.querySelectorAll(":is(#samples, #comparison) .thumbnail-item:has(.caption-label) img").forEach((image) => { image.alt = ""; });
+    document.querySelectorAll("div[aria-label='Empty value']").forEach((empty) => { empty.role = "img"; });
     document.querySelectorAll(".results").forEach((region) => {
       if (getComputedStyle(region).overflowY === "auto") region.tabIndex = 0; // see studio.css
       else region.removeAttribute("tabindex");

