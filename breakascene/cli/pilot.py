@@ -9,10 +9,13 @@ import typer
 
 from breakascene.cli.options import SeedOption, open_base
 from breakascene.cli.progress import format_duration, stop_on_interrupt
+from breakascene.errors import UserError
 from breakascene.files import require_empty, require_writable
 
 app = typer.Typer(help="Take many photos through the whole chain and report what it gives.", no_args_is_help=True)
 RESULTS_HELP = "The folder that pilot run wrote: a path, or an address such as s3://bucket/pilot."
+PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN.yaml|FOLDER", help="The plan of the run.")]
+OutOption = Annotated[str, typer.Option(help=RESULTS_HELP)]
 ResultsArgument = Annotated[str, typer.Argument(metavar="DIR", help=RESULTS_HELP)]
 
 
@@ -67,6 +70,29 @@ def run(
 
 
 @app.command()
+def review(
+    source: PlanArgument,
+    out: OutOption,
+    add: Annotated[Path | None, typer.Option(help="The file that the page has saved.")] = None,
+):
+    """Make a page on which automatic masks are accepted, corrected or rejected, OUT/review/index.html, or add its file.
+
+    The next pilot run takes the reviewed masks; photos that had other masks are processed again.
+    """
+    from breakascene.pilot.plan import read_plan
+    from breakascene.pilot.review import PAGE, add_review, write_review
+    from breakascene.pilot.store import Store
+
+    plan, store = read_plan(source), Store(out)
+    if add:
+        print(f"Masks of {add_review(store, read_file(add), add.name)} photos added. pilot run takes them.")
+        return
+    from breakascene.pilot.task import Models
+
+    print(f"{out}/{PAGE}: {write_review(plan, store, Models.load(plan.base).segmenter)} photos.")
+
+
+@app.command()
 def status(results: ResultsArgument):
     """Say how far a pilot is, also while it runs."""
     from breakascene.pilot.run import read_status
@@ -81,10 +107,6 @@ def status(results: ResultsArgument):
         line += f", {found['workers']} workers, last result {format_duration(max(ago, 0))} ago"
         line += f", about {format_duration(max(left - ago, 0))} left" if left is not None else ""
     print(line)
-
-
-PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN.yaml|FOLDER", help="The plan of the run.")]
-OutOption = Annotated[str, typer.Option(help=RESULTS_HELP)]
 
 
 @app.command()
@@ -117,7 +139,7 @@ def vote(
 
     plan, store = read_plan(source), Store(out)
     for file in add or []:
-        print(f"Votes of {votes.add_votes(store, file.read_bytes(), file.name)} added.")
+        print(f"Votes of {votes.add_votes(store, read_file(file), file.name)} added.")
     if add:
         print(f"{votes.vote_count(store)} have voted. pilot report counts the votes.")
     else:
@@ -163,6 +185,13 @@ def ab(
             interval = f"{rate.low:.3%} to {rate.high:.3%}"
             print(f"{name}: {rate.value:.3%} ({interval}) {one.rate} of {rate.count:,} {RATES[one.rate]}")
         print(describe(one))
+
+
+def read_file(file: Path) -> bytes:
+    """Read a file of votes or of a review. Raises UserError if it is missing."""
+    if not file.is_file():
+        raise UserError(f"There is no file {file}: check the path.")
+    return file.read_bytes()
 
 
 def _print_progress(progress) -> None:

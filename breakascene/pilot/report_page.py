@@ -133,7 +133,7 @@ def _next_steps(plan: Plan, best: Summary, missing: int, votes: dict[str, Interv
     steps += [f"{remedy} This concerns {_photos(n)}." for remedy, n in remedies.most_common(3)]
     automatic = sum(photo.result["masks"] == "automatic" for photo in best.photos)
     if automatic:
-        steps.append(f"Check the automatic masks of {_photos(automatic)}: where one is wrong, give masks of your own.")
+        steps.append(f"Check the automatic masks of {_photos(automatic)} with pilot review.")
     if not votes:
         steps.append("Let colleagues vote on the blind comparison (pilot vote): thresholds do not replace eyes.")
     if not plan.prices:

@@ -1,6 +1,7 @@
 """Review of automatic masks: a page on which a person accepts, corrects or rejects each, and its decisions."""
 
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,17 @@ from PIL import Image
 from breakascene.data import coco
 from breakascene.data.validation import checked_dict, checked_list, checked_text, parse_json
 from breakascene.errors import UserError
+from breakascene.pilot.automatic import automatic_masks
+from breakascene.pilot.embedding import data_uri
+from breakascene.pilot.page_style import static, styled
+from breakascene.pilot.plan import Plan
 from breakascene.pilot.store import Store
+from breakascene.rendering import html
+from breakascene.segmentation.segmenter import Segmenter
 
 DECISIONS = "review.json"
+PAGE = "review/index.html"
+SHOWN_SIDE = 512  # pixels of the longer side at which masks are shown and corrected
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,50 @@ class Decision:
             mask = coco.decode_segmentation(encoding, tuple(encoding["size"]))
             masks.append((name, np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))))
         return masks
+
+
+def write_review(plan: Plan, store: Store, segmenter: Segmenter) -> int:
+    """Write PAGE, a single file on which the automatic masks are reviewed; return the photos on it.
+
+    Raises:
+        UserError: If all photos of the plan have masks, or one cannot be read.
+    """
+    photos = [photo for photo in plan.photos if photo.masks is None]
+    if not photos:
+        raise UserError("All photos of the plan have masks, so there is nothing to review.")
+    shown = []
+    for photo in photos:
+        image, _ = photo.read()
+        try:
+            masks = automatic_masks(image, segmenter)
+        except UserError:  # none was found: a person can draw one
+            masks = [("object 1", np.zeros((image.height, image.width), bool))]
+        scale = min(1, SHOWN_SIDE / max(image.size))
+        size = tuple(max(1, round(side * scale)) for side in image.size)
+        stream = io.BytesIO()
+        image.resize(size).save(stream, "png")
+        small = [
+            (name, np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))) for name, mask in masks
+        ]
+        objects = [{"name": name, "counts": coco.run_lengths(mask)} for name, mask in small]
+        values = {"photo": photo.id, "size": [size[1], size[0]], "objects": objects}
+        shown.append({**values, "image": data_uri(stream.getvalue(), SHOWN_SIDE)})
+    text = json.dumps(shown).replace("<", "\\u003c")  # a name must not end the script
+    body = f"""<p>Each object has a color. Accept its mask, correct it with the brush, or reject it. A name helps the
+extraction: teapot, not object 1. Then save the review, and add the file with pilot review --add.</p>
+<div id="photos"></div><div class="bar"><button id="save" type="button">Save review</button>
+<span id="state" role="status"></span></div>
+<script type="application/json" id="data">{text}</script><script>{static("review.js")}</script>"""
+    page = html.page(f"{plan.name}: review of the automatic masks", styled(body, "questions.css"))
+    store.write_file(PAGE, page.encode())
+    return len(photos)
+
+
+def add_review(store: Store, data: bytes, name: str) -> int:
+    """Keep the decisions that the review page has saved, in place of earlier ones; return their photos."""
+    decisions = parse_decisions(data, name)
+    store.write_file(DECISIONS, data)
+    return len(decisions)
 
 
 def read_decisions(store: Store) -> dict[str, Decision]:

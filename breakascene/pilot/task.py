@@ -22,13 +22,14 @@ from breakascene.data.scene import Scene, make_scene
 from breakascene.errors import UserError, is_out_of_memory
 from breakascene.evaluation.advice import run_advice, scene_advice
 from breakascene.evaluation.judges import TOYBOX, Judges, load_judges
-from breakascene.evaluation.metrics import MAX_REGION_AREA, MIN_REGION_AREA, Score, evaluate
+from breakascene.evaluation.metrics import Score, evaluate
 from breakascene.evaluation.prompts import default_prompts
 from breakascene.evaluation.verdict import MIN_FAMILIARITY, familiarity
 from breakascene.generation.generate import save_image
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
+from breakascene.pilot.automatic import automatic_masks
 from breakascene.pilot.store import RESULT
 from breakascene.rendering.overlay import overlay
 from breakascene.segmentation.segmenter import Segmenter
@@ -42,7 +43,6 @@ except ImportError:  # Windows
     resource = None
 
 DONE, FAILED = "done", "failed"
-MAX_AUTOMATIC = 4  # objects of a photo without masks
 PREVIEW_SIDE = 480  # pixels of the photo with its masks
 
 
@@ -159,18 +159,6 @@ def expand_prompts(prompts: Sequence[str], handles: Sequence[str]) -> list[str]:
         expanded += [prompt.replace("{objects}", together).replace("{object}", handle) for handle in turns]
     known = [prompt for prompt in expanded if not _unknown_handles(prompt, handles)]
     return list(dict.fromkeys(known)) if prompts else default_prompts(handles)
-
-
-def automatic_masks(photo: Image.Image, segmenter: Segmenter) -> list[tuple[str, np.ndarray]]:
-    """Return names and masks of up to MAX_AUTOMATIC objects that the segmenter finds, none inside another."""
-    kept: list[np.ndarray] = []
-    for mask in segmenter.auto(photo):  # largest first
-        inside = any((mask & other).sum() > 0.5 * mask.sum() for other in kept)
-        if MIN_REGION_AREA < mask.mean() < MAX_REGION_AREA and not inside and len(kept) < MAX_AUTOMATIC:
-            kept.append(mask)
-    if not kept:
-        raise UserError("No object was found in the photo: give masks for it.")
-    return [(f"object {index + 1}", mask) for index, mask in enumerate(kept)]
 
 
 def _process(models: Models, task: PhotoTask, folder: Path, stop: Callable[[], bool]) -> dict | None:
