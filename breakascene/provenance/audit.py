@@ -31,7 +31,7 @@ except ImportError:  # Windows
 LOG, HEAD = "log.jsonl", "head.json"
 START = "0" * 64  # in place of the hash of the entry before the first
 REPAIR = "repair"  # the action of entries that tell what was found wrong
-LOCK_SHARED, LOCK_EXCLUSIVE = (fcntl.LOCK_SH, fcntl.LOCK_EX) if fcntl else (0, 0)
+LOCK_SHARED, LOCK_EXCLUSIVE = (fcntl.LOCK_SH, fcntl.LOCK_EX) if fcntl else (1, 2)
 
 actor: ContextVar[Mapping[str, str]] = ContextVar("actor", default=MappingProxyType({}))
 """Who acts in this context: "who" and further values of its entries; by default the user of the operating system."""
@@ -114,7 +114,7 @@ def _json(values: Mapping) -> bytes:
 @contextmanager
 def open_locked(folder: Path, kind: int) -> Iterator[BinaryIO]:
     """Open the log, and keep other processes out (LOCK_EXCLUSIVE) or other writers (LOCK_SHARED)."""
-    mode = "a+b" if kind == LOCK_EXCLUSIVE or not fcntl else "rb"
+    mode = "a+b" if kind == LOCK_EXCLUSIVE else "rb"
     with open(folder / LOG, mode, buffering=0) as file:
         if fcntl:
             fcntl.flock(file, kind)
