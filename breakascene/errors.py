@@ -47,3 +47,8 @@ def resource_error(error: BaseException | None) -> str:
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "rights"
     return "memory" if is_out_of_memory(error) else ""
+
+
+def shortened(text: str, length: int) -> str:
+    """Cut the middle out of a text that is longer than `length` characters."""
+    return text if len(text) <= length else f"{text[: length // 2]} … {text[-length // 2 :]}"

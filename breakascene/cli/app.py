@@ -28,7 +28,7 @@ from breakascene.cli import (
     users,
     verify,
 )
-from breakascene.errors import UserError, resource_error
+from breakascene.errors import UserError, resource_error, shortened
 
 USER_ERROR = 2  # exit status
 
@@ -67,11 +67,6 @@ def error_message(error: Exception) -> str:
         "memory": "Memory ran out: close other programs, or use a smaller photo or base model.",
     }
     return messages.get(resource_error(error), "")
-
-
-def shortened(text: str, length: int) -> str:
-    """Cut the middle out of a text that is longer than `length` characters."""
-    return text if len(text) <= length else f"{text[: length // 2]} … {text[-length // 2 :]}"
 
 
 def configure(context: typer.Context) -> None:

@@ -57,7 +57,7 @@ def require_host(host: str) -> None:
     """Raise UserError if no port can be opened on this address."""
     try:
         _open(host, 0)
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError, TypeError) as error:  # TypeError: characters that are not text
         raise UserError(
             f'The --host "{host}" is not an address of this machine: give 127.0.0.1, or 0.0.0.0 for all its addresses.'
         ) from error

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AddedToken
 
 from breakascene.data.handle_names import BACKGROUND
-from breakascene.errors import UserError
+from breakascene.errors import UserError, shortened
 from breakascene.models.base import Base
 
 _BRACKETED = re.compile(r"<[^<>\s]+>")
@@ -29,6 +29,7 @@ def check_prompt(prompt: str, known_handles: Sequence[str]) -> None:
     """Raise UserError, naming the known handles, if the prompt has a token in angle brackets that is not one."""
     for handle in _BRACKETED.findall(prompt):
         if handle not in known_handles:
+            handle = shortened(handle, 100)
             if not known_handles:
                 raise UserError(f"{handle} is an unknown handle: no run is in use.")
             known = ", ".join(known_handles)

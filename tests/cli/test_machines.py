@@ -92,7 +92,7 @@ def call(*arguments) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize("host", ["256.1.1.1", "no such host", "", "192.0.2.1"])
+@pytest.mark.parametrize("host", ["256.1.1.1", "no such host", "", "192.0.2.1", "\ud800"])
 def test_a_host_that_is_none_is_one_sentence(host):
     result = CliRunner().invoke(app, ["studio", "--host", host])
     assert result.exit_code == 2 and "is not an address of this machine" in result.stderr

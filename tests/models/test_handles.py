@@ -26,6 +26,9 @@ def test_unknown_handles_are_refused():
     for handle in ("<asset7>", "<foo>", "<Asset0>"):
         with pytest.raises(UserError, match=f"{handle} is an unknown handle.*<asset0>, <asset1>, <background>"):
             check_prompt(f"a photo of {handle}", HANDLES)
+    with pytest.raises(UserError) as caught:
+        check_prompt(f"a photo of <{'x' * 5000}>", ())
+    assert len(str(caught.value)) < 200
 
 
 def test_initial_embeddings_are_the_mean_of_the_names_tokens(tiny_base):
