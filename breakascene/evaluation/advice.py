@@ -1,8 +1,13 @@
 """Advice about a scene before training and about a run after it, as sentences for users."""
 
-from breakascene.data.scene import Scene
+from dataclasses import replace
+
+import numpy as np
+
+from breakascene.data.scene import MAX_TOGETHER, Scene
 from breakascene.errors import TranslatableMessage
 from breakascene.models.concepts import Concepts
+from breakascene.training.groups import group_scene, groups_of
 
 MIN_AREA = 4 / 16**2  # of the square crop: four cells of the 16 × 16 attention maps
 MAX_OVERLAP = 0.1  # share of the smaller mask
@@ -12,8 +17,7 @@ MAX_LEAK = 0.8  # share of a handle's attention; about 0.6 after a good run on t
 def scene_advice(scene: Scene) -> list[str]:
     """Return a sentence for each concept that is tiny in the square crop and for each overlapping pair of masks."""
     advice = []
-    areas = scene.crop_masks(256).mean((1, 2))  # any resolution gives the shares
-    for handle, name, area in zip(scene.handles, scene.names, areas, strict=False):
+    for handle, name, area in zip(scene.handles, scene.names, _crop_areas(scene), strict=False):
         if area < MIN_AREA:
             advice.append(
                 TranslatableMessage(
@@ -36,6 +40,16 @@ def scene_advice(scene: Scene) -> list[str]:
                     )
                 )  # fmt: skip
     return advice
+
+
+def _crop_areas(scene: Scene) -> np.ndarray:
+    """Return the share of each concept in the square crop that it is trained on, (N,)."""
+    objects = replace(scene, background=False) if len(scene.concepts) > MAX_TOGETHER else scene
+    groups = groups_of(objects) if len(scene.concepts) > MAX_TOGETHER else [range(len(scene.concepts))]
+    areas = np.zeros(len(scene.concepts))
+    for group in groups:
+        areas[list(group)] = group_scene(objects, group).crop_masks(256).mean((1, 2))  # any resolution gives the shares
+    return areas
 
 
 def run_advice(concepts: Concepts) -> list[str]:

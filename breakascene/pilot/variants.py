@@ -17,6 +17,7 @@ from breakascene.files import atomic_folder
 from breakascene.generation.generate import KEY, GeneratedImage, generate, image_shapes
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
+from breakascene.models.grouped import GroupedConcepts, load_run
 from breakascene.pilot.run import PHOTOS, read_results
 from breakascene.pilot.store import Store
 from breakascene.pilot.task import DONE
@@ -147,12 +148,12 @@ def _read_variant(item: YamlValue) -> AdVariant:
     return AdVariant(name, place, optional(fields, "style", lambda value: value.text(60), "a photo"), crop)
 
 
-def _concepts(store: Store, result: dict) -> Concepts:
+def _concepts(store: Store, result: dict) -> Concepts | GroupedConcepts:
     with tempfile.TemporaryDirectory(prefix="breakascene-pilot-") as folder:
         for name, data in store.files(f"{PHOTOS}/{result['photo']}/{result['preset']}/run").items():
             (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
             (Path(folder) / name).write_bytes(data)
-        return Concepts.load(folder)
+        return load_run(folder)
 
 
 def _ascii_name(text: str) -> str:

@@ -4,18 +4,22 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from huggingface_hub import constants
 
 from breakascene import hub
 from breakascene.errors import UserError
 from breakascene.evaluation import judges
+from breakascene.hub import DownloadFailed
 from breakascene.segmentation import checkpoints
 from breakascene.segmentation.checkpoints import SMALL
 from breakascene.segmentation.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
 
+FIRST_DELAY, LAST_DELAY = 60.0, 3600.0  # seconds until a failed download is tried again; each delay doubles
 SEGMENTER, JUDGES = "segmenter", "judges"
 
 
@@ -26,12 +30,14 @@ class Missing:
     Args:
         name: The model.
         done: Share of the download, 0..1.
-        note: Why it will not be used, and what to do about it; "" while it is being downloaded.
+        note: Why it is not used, and what to do about it; "" while it is being downloaded.
+        retried: Whether the studio tries again to download it.
     """
 
     name: str
     done: float = 0.0
     note: str = ""
+    retried: bool = False
 
 
 _missing: dict[str, Missing] = {}  # SEGMENTER and JUDGES
@@ -73,27 +79,41 @@ def check_judges(family: str) -> None:
 
 
 def start_downloads(device: str | None, use_segmenter: Callable[[Segmenter], None]) -> threading.Thread:
-    """Start to download what is missing, SAM first; use_segmenter(sam) is called once SAM is loaded."""
-    thread = threading.Thread(target=_download_all, args=(device, use_segmenter), name="downloads", daemon=True)
+    """Start to download what is missing, SAM first; use_segmenter(sam) is called once SAM is loaded.
+
+    What fails is tried again after a minute, then after two, four, …, at most an hour.
+    """
+    work = partial(_download_all, _missing, device, use_segmenter, FIRST_DELAY)
+    thread = threading.Thread(target=work, name="downloads", daemon=True)
     thread.start()
     return thread
 
 
-def _download_all(device: str | None, use_segmenter: Callable[[Segmenter], None]) -> None:
+def _download_all(
+    expected: dict[str, Missing], device: str | None, use_segmenter: Callable[[Segmenter], None], delay: float
+) -> None:
+    if expected is not _missing:  # of a test that has ended
+        return
     steps = {
         SEGMENTER: (lambda name: _download_segmenter(name, device, use_segmenter), checkpoints.fallback_note),
         JUDGES: (_download_judges, lambda name, error: judges.fallback_note(judges.missing()[0], error)),
     }
     for kind, (work, note) in steps.items():
         model = _missing.get(kind)
-        if model is None or model.note:
+        if model is None or (model.note and not model.retried):
             continue
         try:
             work(model.name)
             _missing.pop(kind, None)
         except Exception as error:  # the studio goes on with the small models
             log.warning("%s: %s", _missing[kind].name, error)
-            _missing[kind] = Missing(_missing[kind].name, note=note(_missing[kind].name, error))
+            retried = isinstance(error, DownloadFailed) and not constants.HF_HUB_OFFLINE
+            _missing[kind] = Missing(_missing[kind].name, note=note(_missing[kind].name, error), retried=retried)
+    if any(model.retried for model in missing().values()):
+        again = partial(_download_all, expected, device, use_segmenter, min(2 * delay, LAST_DELAY))
+        timer = threading.Timer(delay, again)
+        timer.daemon = True
+        timer.start()
 
 
 def _download_segmenter(name: str, device: str | None, use_segmenter: Callable[[Segmenter], None]) -> None:

@@ -83,6 +83,26 @@ def test_sam_takes_over_once_it_is_downloaded(tmp_path, sd2_folder, monkeypatch)
     assert not real_models.missing() and models.describe() == ""
 
 
+def test_a_failed_download_is_tried_again(tmp_path, sd2_folder, monkeypatch):
+    monkeypatch.setattr(checkpoints, "MODEL_TYPES", {32: "vit_b"})
+    monkeypatch.setattr(checkpoints, "sam_model_registry", {"vit_b": tiny_sam})
+    monkeypatch.setattr(real_models, "FIRST_DELAY", 0.05)
+    torch.save(tiny_sam().state_dict(), tmp_path / "weights.pth")
+    data = (tmp_path / "weights.pth").read_bytes()
+    monkeypatch.setitem(checkpoints.HUB_FILES, "vit_b", HubFile("meta/sam", "vit_b.pth", len(data)))
+    monkeypatch.setattr(real_models.hub, "download_model", lambda *_: None)
+    used, files = threading.Event(), {}
+    monkeypatch.setattr(Segmenter, "set_image", lambda self, photo: used.set())
+    with running_hub(files, tmp_path / "cache"):
+        engine.open_models(sd2_folder)
+        engine.start_downloads(lambda: [Image.new("RGB", (8, 8))]).join(60)
+        assert real_models.missing()[SEGMENTER].retried and not used.is_set()
+        assert sentences("en")[0].endswith("The studio also tries the download again by itself.")
+        assert sentences("ja")[0].endswith("再試行されます。")
+        files["meta/sam/vit_b.pth"] = data
+        assert used.wait(60)
+
+
 def test_each_thing_that_goes_wrong_is_said_in_both_languages(tmp_path, sd2_folder, monkeypatch):
     engine.open_models(sd2_folder)
     assert real_models.downloading()

@@ -10,10 +10,12 @@ from helpers.runs import short
 from PIL import Image
 from typer.testing import CliRunner
 
+from benchmarks import counts
 from breakascene.cli.app import app
 from breakascene.data.handle_names import handles_of
 from breakascene.data.scene import load_scene, make_scene
 from breakascene.errors import UserError
+from breakascene.evaluation.advice import MIN_AREA, scene_advice
 from breakascene.evaluation.prompts import default_prompts
 from breakascene.exporting import archive
 from breakascene.generation.generate import generate, read_metadata
@@ -72,6 +74,12 @@ def test_groups_are_neighbors_of_nearly_equal_sizes():
         assert len(groups) == (count_groups(count) if count > 8 else -(-count // 4))
     assert plan_groups([(0.0, 0.0)] * 9)  # all in one place
     assert [count_groups(count) for count in (1, 8, 9, 12, 13, 16)] == [1, 1, 3, 3, 4, 4]
+
+
+def test_advice_measures_objects_in_the_crop_of_their_group():
+    scene = counts.bench_of(9).scene(0)
+    assert scene.crop_masks(256).mean((1, 2)).max() < MIN_AREA and scene_advice(scene) == []
+    assert scene_advice(replace(scene, background=True)) == []  # refused by the extraction, not here
 
 
 def test_a_group_keeps_only_its_own_objects_in_all_photos(nine):

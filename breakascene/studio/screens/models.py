@@ -34,6 +34,6 @@ def describe() -> str:
 
 def sentence(kind: str, model: Missing) -> str:
     if model.note:
-        return strings.translate(model.note)
+        return strings.translate(model.note) + (strings.DOWNLOAD_RETRIED if model.retried else "")
     texts = {SEGMENTER: strings.SEGMENTER_DOWNLOADING, JUDGES: strings.JUDGE_DOWNLOADING}
     return texts[kind].format(name=model.name, share=model.done)

@@ -44,6 +44,7 @@ SEGMENTER_DOWNLOADING = (
     "SAM {name} is being downloaded for precise masks ({share:.0%}). Until it is ready, the small segmenter is used; "
     "the studio switches over by itself."
 )
+DOWNLOAD_RETRIED = " The studio also tries the download again by itself."
 JUDGE_DOWNLOADING = (
     "{name} is being downloaded for evaluations ({share:.0%}). Until it is ready, the toybox's judge is used; the "
     "studio switches over by itself."
