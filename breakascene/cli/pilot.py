@@ -56,12 +56,12 @@ def run(
     from breakascene.pilot.run import sequential
 
     with ExitStack() as stack:
-        stop = stack.enter_context(stop_on_interrupt())
         if workers or address or ray_workers.is_installed():
             cluster = stack.enter_context(ray_workers.connected(address, workers or 0))
             executor, count = ray_workers.on_ray(plan.base, cluster), cluster.workers
         else:
             executor, count = sequential(plan.base), 1
+        stop = stack.enter_context(stop_on_interrupt())  # last, because Ray sets a handler for SIGTERM
         end = run_pilot(plan, store, executor, workers=count, retry=retry, stop=stop, on_progress=_print_progress)
     if end.finished:
         print(f"Finished: {end.done} of {end.total} done, {end.failed} failed. Next: pilot report {source} --out {out}")
