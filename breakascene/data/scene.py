@@ -214,10 +214,11 @@ def load_scene(folder: Path | str) -> Scene:
         read_mask(folder / f"mask{number}.png", photo.size, photo=photo, allow_inverted=True) for number in numbers
     ]
     other_photos = [load_scene(other) for other in sorted(folder.glob("also[0-9][0-9]"))]
-    return make_scene(photo, masks, names, background, other_photos, _read_consent(folder / CONSENT))
+    return make_scene(photo, masks, names, background, other_photos, read_consent(folder / CONSENT))
 
 
-def _read_consent(file: Path) -> Consent | None:
+def read_consent(file: Path) -> Consent | None:
+    """Read the declaration in a scene folder; None if there is none. Raises UserError."""
     try:
         return Consent.from_json(read_json(file)) if file.is_file() else None
     except (OSError, ValueError, KeyError) as error:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from breakascene.data.consent import Consent, declare_consent
 from breakascene.data.image_io import read_photo
 from breakascene.data.mask_files import read_mask_files, read_named_mask
-from breakascene.data.scene import load_scene
+from breakascene.data.scene import CONSENT, load_scene, read_consent
 from breakascene.data.validation import read_json
 from breakascene.errors import UserError
 from breakascene.files import file_stem
@@ -18,6 +19,7 @@ from breakascene.pilot.yaml_values import YamlValue
 
 SUFFIXES = (".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 AUTOMATIC = "auto"
+NOBODY = "nobody"  # is shown, as a declaration
 MASK_ENDING = ".mask.png"  # of a mask beside its photo
 SCENE_PHOTOS = ("img.jpg", "img.jpeg", "img.png")  # of a scene folder, see load_scene
 
@@ -31,6 +33,7 @@ class PlannedPhoto:
         file: The photo.
         masks: A mask, a folder of masks, COCO JSON or a scene folder; None for automatic masks.
         names: Names of the objects, in the order of the masks; empty for those of the masks.
+        consent: What the plan or the scene folder declares about people and brands in it.
         place: File and line of the plan, for errors; "" for a folder.
     """
 
@@ -38,14 +41,15 @@ class PlannedPhoto:
     file: Path
     masks: Path | None = None
     names: tuple[str, ...] = ()
+    consent: Consent | None = None
     place: str = ""
 
     def error(self, sentence: str) -> UserError:
         return UserError(f"{self.place}: {sentence}" if self.place else sentence)
 
     def content_hash(self) -> str:
-        """Return a hash of the photo, its masks and its names, which changes with any of them."""
-        digest = hashlib.sha256(self.file_hash().encode() + repr(self.names).encode())
+        """Return a hash of the photo, its masks, names and consent, which changes with any of them."""
+        digest = hashlib.sha256(self.file_hash().encode() + repr((self.names, self.consent)).encode())
         for file in _files_of(self.masks):
             digest.update(file.name.encode() + file.read_bytes())
         return digest.hexdigest()
@@ -92,7 +96,7 @@ def photos_of_folder(folder: Path, masks: YamlValue | None, value: YamlValue | N
     for path in sorted(folder.iterdir()):
         photo = next((path / name for name in SCENE_PHOTOS if (path / name).is_file()), None)
         if path.is_dir() and photo:
-            photos.append(PlannedPhoto(path.name, photo, path, place=place))
+            photos.append(PlannedPhoto(path.name, photo, path, consent=read_consent(path / CONSENT), place=place))
         elif path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.name.endswith(MASK_ENDING):
             source = _masks_in(masks, path)
             photos.append(PlannedPhoto(path.stem, path, source, place=place))
@@ -111,7 +115,7 @@ def photos_of_list(photos: YamlValue, masks: YamlValue | None, folder: Path) -> 
     """
     found = []
     for item in photos.items():
-        fields = item.fields(("photo", "masks", "objects")) if item.is_mapping else {"photo": item}
+        fields = item.fields(("photo", "masks", "objects", "consent")) if item.is_mapping else {"photo": item}
         if "photo" not in fields:
             raise item.error("this entry has no photo: add the line photo: FILE.")
         file = folder / fields["photo"].text()
@@ -125,9 +129,25 @@ def photos_of_list(photos: YamlValue, masks: YamlValue | None, folder: Path) -> 
         else:
             source = scene if scene and masks is None else _masks_in(masks, file)
         names = tuple(name.text(60) for name in fields["objects"].items()) if "objects" in fields else ()
+        if "consent" in fields:
+            consent = declared_consent(fields["consent"])
+        else:
+            consent = read_consent(scene / CONSENT) if scene else None
         stem = file.parent.name if scene else file.stem
-        found.append(PlannedPhoto(stem, file, source, names, f"{item.file.name}, line {item.line}"))
+        found.append(PlannedPhoto(stem, file, source, names, consent, f"{item.file.name}, line {item.line}"))
     return _with_distinct_ids(found)
+
+
+def declared_consent(value: YamlValue) -> Consent:
+    """Return what a plan declares about people and brands: NOBODY is shown, or who agreed, to what and until when."""
+    if not value.is_mapping:
+        value.choice((NOBODY,))
+        return Consent(shown=False)
+    fields = value.fields(("who", "scope", "until"))
+    try:
+        return declare_consent(True, **{key: field.text() for key, field in fields.items()})
+    except UserError as error:
+        raise value.error(f"consent: {error}") from error
 
 
 def require_distinct(photos: Sequence[PlannedPhoto]) -> None:

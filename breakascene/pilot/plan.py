@@ -1,20 +1,20 @@
 """The plan of a pilot: photos, presets, prompts, sizes, thresholds and prices, from a small YAML file or a folder."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from breakascene.errors import UserError
-from breakascene.pilot.photos import PlannedPhoto, photos_of_folder, photos_of_list, require_distinct
+from breakascene.pilot.photos import PlannedPhoto, declared_consent, photos_of_folder, photos_of_list, require_distinct
 from breakascene.pilot.yaml_values import YamlValue, optional, read_yaml
 from breakascene.training.modes import DEFAULT_PRESET, MEMORY_MODE_NAMES, PRESET_NAMES
 
 PLAN_FILE = "plan.yaml"
 PLACEHOLDERS = ("{object}", "{objects}")  # each object in turn, and all objects of a photo together
 KEYS = (
-    "name", "photos", "masks", "base", "presets", "steps", "memory", "prompts", "count", "sizes", "inference_steps",
-    "guidance_scale", "seed", "background", "thresholds", "prices",
+    "name", "photos", "masks", "consent", "base", "presets", "steps", "memory", "prompts", "count", "sizes",
+    "inference_steps", "guidance_scale", "seed", "background", "thresholds", "prices",
 )  # fmt: skip
 
 
@@ -138,6 +138,9 @@ def _read_photos(fields: dict[str, YamlValue], folder: Path) -> tuple[PlannedPho
         found = photos_of_folder(folder / photos.text(), masks, photos)
     else:
         found = photos_of_list(photos, masks, folder)
+    if "consent" in fields:  # of all photos that have none of their own
+        consent = declared_consent(fields["consent"])
+        found = tuple(photo if photo.consent else replace(photo, consent=consent) for photo in found)
     require_distinct(found)
     return found
 

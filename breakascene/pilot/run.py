@@ -192,7 +192,7 @@ def _tasks(units: list[Unit], work: Work, reviewed: dict[str, review.Decision]) 
                     source, masks = "reviewed", decision.masks(photo.size)
         except UserError as reason:
             error = str(reason)
-        yield PhotoTask(unit.folder, photo, masks, source, unit.preset, unit.key, work, error)
+        yield PhotoTask(unit.folder, photo, masks, source, unit.preset, unit.key, work, unit.photo.consent, error)
 
 
 class _Clock:

@@ -17,6 +17,7 @@ import psutil
 import torch
 from PIL import Image
 
+from breakascene.data.consent import Consent
 from breakascene.data.handle_names import BACKGROUND
 from breakascene.data.scene import Scene, make_scene
 from breakascene.errors import UserError, is_out_of_memory
@@ -74,6 +75,7 @@ class PhotoTask:
         preset: Name of the preset.
         key: Hash of everything that decides the result.
         work: The same for all photos.
+        consent: What is declared about people and brands in the photo.
         error: Why the photo or its masks cannot be read; "" if they can.
     """
 
@@ -84,6 +86,7 @@ class PhotoTask:
     preset: str
     key: str
     work: Work
+    consent: Consent | None = None
     error: str = ""
 
 
@@ -169,7 +172,7 @@ def _process(models: Models, task: PhotoTask, folder: Path, stop: Callable[[], b
     _jpeg(task.photo, folder / "photo.jpg")
     masks = task.masks if task.masks is not None else automatic_masks(task.photo, models.segmenter)
     names, arrays = [name for name, _ in masks], [mask for _, mask in masks]
-    scene = make_scene(task.photo, arrays, names, work.background)
+    scene = make_scene(task.photo, arrays, names, work.background, consent=task.consent)
     _jpeg(overlay(scene.photo, [concept.mask for concept in scene.concepts]), folder / "masks.jpg")
 
     # 2. Extraction

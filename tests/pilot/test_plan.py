@@ -1,6 +1,7 @@
 """Plans: what is read, and one sentence with file and line for each mistake."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from helpers.files import save_mask
 from PIL import Image
 
 from breakascene.data import coco
+from breakascene.data.consent import Consent
+from breakascene.data.scene import save_scene
 from breakascene.errors import UserError
 from breakascene.pilot.plan import Prices, Thresholds, read_plan
 from breakascene.pilot.task import expand_prompts
@@ -60,6 +63,17 @@ def test_a_list_of_photos_gives_each_its_masks_and_names(pilot):
     assert plan.sizes == ((256, 256), (320, 192)) and plan.prompts == ("a photo of {object}",)
 
 
+def test_consent_is_that_of_the_photo_its_scene_or_the_plan(pilot, scene):
+    company = Consent(True, "A. Person", "advertising", "2999-12-31")
+    save_scene(replace(scene, consent=company), pilot / "scene")
+    (pilot / "consent.yaml").write_text(
+        "photos:\n- {photo: photos/001.png, consent: {who: B. Person, scope: catalog, until: 2000-01-01}}\n"
+        "- scene\n- photos/002.png\nconsent: nobody\n"
+    )
+    found = [photo.consent for photo in read_plan(pilot / "consent.yaml").photos]
+    assert found == [Consent(True, "B. Person", "catalog", "2000-01-01"), company, Consent(False)]
+
+
 def test_a_changed_mask_changes_the_content(pilot):
     photo = read_plan(pilot).photos[0]
     before = photo.content_hash()
@@ -92,6 +106,8 @@ def test_a_changed_mask_changes_the_content(pilot):
         ("photos: photos\nsizes: [big]", 2, "write WIDTHxHEIGHT"),
         ("photos: photos\nsteps: [1, 2, 3]", 2, "steps of both phases"),
         ("photos: photos\nthresholds: {photo: 50}", 2, "from 0 to 1"),
+        ("photos: photos\nconsent: yes", 2, "choose nobody"),
+        ("photos: photos\nconsent: {who: A. Person}", 2, "consent: A part of the consent is missing"),
         ("photos: &x photos\nname: *x", 2, "references"),
         ("name: mine", 1, "no photos"),
         ("- photos", 1, "key: value"),

@@ -14,6 +14,7 @@ from helpers.files import listing
 from typer.testing import CliRunner
 
 from breakascene.cli.app import app
+from breakascene.data.consent import Consent
 from breakascene.errors import UserError
 from breakascene.models.concepts import Concepts
 from breakascene.pilot import store as store_module
@@ -35,12 +36,15 @@ def test_a_stopped_run_goes_on_and_a_changed_or_broken_photo_is_its_own_affair(p
     assert not end.finished and end.done == 1 and read_status(store)["state"] == "stopped"
     first = results(out)
 
-    # It goes on with the photos that are left; the broken one fails in words and stops nothing
+    # It goes on with the photos that are left; those that fail do so in words and stop nothing
+    expired = Consent(True, "A. Person", "advertising", "2000-01-01")
+    plan = replace(plan, photos=(*plan.photos[:3], replace(plan.photos[3], consent=expired)))
     end = run(plan, store, sequential(plan.base), on_progress=seen.append)
-    assert end.finished and (end.done, end.failed) == (3, 1) and seen[-1].seconds_left == 0
+    assert end.finished and (end.done, end.failed) == (2, 2) and seen[-1].seconds_left == 0
     assert results(out).items() >= first.items()
     found = {result["photo"]: result for result in read_results(store)}
     assert found["002"]["state"] == "failed" and "002.png" in found["002"]["reason"]
+    assert "A. Person ended on 2000-01-01" in found["004"]["reason"]
     one = found["001"]
     assert one["preset"] == "quick" and one["steps"] == 2 and one["masks"] == "given" and one["bytes"] > 1000
     assert [set(row["identity"]) for row in one["images"]] == [{"<asset0>"}, {"<asset1>"}]
@@ -54,9 +58,9 @@ def test_a_stopped_run_goes_on_and_a_changed_or_broken_photo_is_its_own_affair(p
     run(plan, store, sequential(plan.base))
     assert results(out) == everything
     mask = next((plan_file.parent / "masks" / "003").iterdir())
-    mask.rename(mask.with_stem("renamed"))
+    mask.rename(mask.with_stem("renamed"))  # and the plan in the file declares no expired consent
     run(read_plan(plan_file), store, sequential(plan.base))
-    assert {key for key, time in results(out).items() if time != everything[key]} == {"003"}
+    assert {key for key, time in results(out).items() if time != everything[key]} == {"003", "004"}
 
 
 def test_a_full_disk_keeps_what_is_done(plan, tmp_path, monkeypatch):

@@ -175,7 +175,7 @@ TO_GENERATE = "Next: Generate  →"
 
 WAITING = "You are number {n} in the queue. The job starts automatically; you can close this page and come back."
 STARTING = "Starting…"
-JOB_KINDS = {"extract": "Extraction", "generate": "Images", "evaluate": "Evaluation"}
+JOB_KINDS = {"extract": "Extraction", "generate": "Images", "evaluate": "Evaluation", "export": "Export"}
 QUEUE_POSITION = "number {n} in the queue"
 STARTS_IN = "starts in {time}"
 PHASE = {1: "Phase 1: training the handles", 2: "Phase 2: training the handles and the model"}
@@ -432,7 +432,6 @@ DELETE_DATA_QUESTION = (
 QUEUE_TITLE = "Operation: queue and failures"
 REFRESH = "Refresh"
 JOBS_TITLE, FAILURES_TITLE = "Jobs", "Last failures"
-JOB_KINDS = {"extract": "extraction", "generate": "generation", "evaluate": "evaluation", "export": "export"}
 JOB_STATES = {"running": "running", "waiting": "waiting"}
 JOB_COLUMNS = ["job", "visitor", "state", "jobs before it"]
 FAILURE_COLUMNS = ["time", "job", "visitor", "error"]

@@ -174,7 +174,7 @@ TO_GENERATE = "次へ：生成  →"
 
 WAITING = "待ち順は {n} 番目です。ジョブは自動で始まります。ページを閉じて、あとで戻ることもできます。"
 STARTING = "準備しています…"
-JOB_KINDS = {"extract": "抽出", "generate": "画像", "evaluate": "評価"}
+JOB_KINDS = {"extract": "抽出", "generate": "画像", "evaluate": "評価", "export": "書き出し"}
 QUEUE_POSITION = "待ち順 {n} 番目"
 STARTS_IN = "開始まで{time}"
 PHASE = {1: "第 1 段階：ハンドルを学習しています", 2: "第 2 段階：ハンドルとモデルを学習しています"}
@@ -466,7 +466,6 @@ DELETE_DATA_QUESTION = (
 QUEUE_TITLE = "運用：待ち行列とエラー"
 REFRESH = "更新"
 JOBS_TITLE, FAILURES_TITLE = "ジョブ", "最近のエラー"
-JOB_KINDS = {"extract": "抽出", "generate": "生成", "evaluate": "評価", "export": "書き出し"}
 JOB_STATES = {"running": "実行中", "waiting": "待機中"}
 JOB_COLUMNS = ["ジョブ", "利用者", "状態", "前のジョブ数"]
 FAILURE_COLUMNS = ["日時", "ジョブ", "利用者", "エラー"]
