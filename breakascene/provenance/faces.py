@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,8 @@ MIN_SHARE = 0.06  # of the shorter side, below which patterns are taken for face
 MARGIN = 0.2  # around an object, of its size
 MAX_SCALE = 1.5  # enlargement of a small photo
 MIN_GAIN = 1.3  # enlargement of an object over that in the photo, below which it is not searched once more
+
+_lock = Lock()
 
 
 def count_faces(photo: Image.Image, masks: Sequence[np.ndarray] = ()) -> int:
@@ -46,7 +49,8 @@ def _count(image: Image.Image, scale: float) -> int:
     for name in CASCADES:
         views = [pixels] if "frontal" in name else [pixels, pixels[:, ::-1].copy()]  # its profiles look to the left
         for view in views:
-            boxes = _cascade(name).detectMultiScale(view, 1.1, MIN_NEIGHBORS, minSize=(smallest, smallest))
+            with _lock:  # OpenCV's classifiers keep their state between calls, and the studio has several threads
+                boxes = _cascade(name).detectMultiScale(view, 1.1, MIN_NEIGHBORS, minSize=(smallest, smallest))
             found = max(found, len(boxes))
     return found
 

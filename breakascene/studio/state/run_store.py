@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from breakascene.data.handle_names import name_handles
+from breakascene.data.handle_names import BACKGROUND, name_handles
 from breakascene.data.scene import MAX_TOGETHER
 from breakascene.errors import UserError
 from breakascene.exporting import archive
@@ -87,7 +87,8 @@ class ChosenRuns:
         handles = iter(self.handles)
         groups = [[next(handles) for _ in run.handles] for run in self.runs]
         if len(groups) == 1:
-            return groups[0] if len(groups[0]) <= MAX_TOGETHER + 1 else groups[0][:2]
+            objects = [handle for handle in groups[0] if handle != BACKGROUND]
+            return groups[0] if len(objects) <= MAX_TOGETHER else objects[:2]
         return [group[0] for group in groups]
 
     @property
