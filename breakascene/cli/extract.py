@@ -9,7 +9,7 @@ import typer
 from breakascene.cli.options import BaseOption, SeedOption, open_base, parse_mask, parse_numbers
 from breakascene.cli.progress import step_progress, stop_on_interrupt
 from breakascene.errors import UserError
-from breakascene.files import require_writable
+from breakascene.files import locked, require_writable
 from breakascene.training.modes import DEFAULT_PRESET, MEMORY_MODE_NAMES, PRESET_NAMES
 
 
@@ -77,7 +77,8 @@ def extract(
 
     if not resume:
         for stopped in filter(Path.exists, (checkpoint.path_for(out), checkpoint.groups_folder(out))):
-            raise UserError(f"A stopped run lies at {stopped}: continue it with --resume, or delete it.")
+            with locked(out):  # or else it is no stopped run, but one at work
+                raise UserError(f"A stopped run lies at {stopped}: continue it with --resume, or delete it.")
     from breakascene.data.image_io import read_photo
     from breakascene.data.mask_files import read_named_mask
     from breakascene.data.scene import load_scene, make_scene

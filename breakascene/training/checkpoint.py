@@ -149,11 +149,11 @@ def load(path: Path, identity: dict) -> Checkpoint:
 
 def check_identity(saved: dict, identity: dict) -> None:
     """Raise UserError, with the names of the values that differ, if a saved run is another one."""
-    different = [key for key in {**saved, **identity} if saved.get(key) != identity.get(key)]
+    different = [key[:40] for key in {**saved, **identity} if saved.get(key) != identity.get(key)]
     if different:
         raise UserError(
             "The saved run differs in {what}: resume with the same, or start a new run.",
-            what=", ".join(different),
+            what=", ".join(different[:8]),
         )
 
 

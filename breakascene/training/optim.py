@@ -121,7 +121,7 @@ def load_optimizer_state(
         if "fused" not in optimizer.defaults:
             _load_8bit_state(optimizer, parameter, fields)
             continue
-        step = fields["step"].to(parameter.device, copy=True)
+        step = fields["step"].to(parameter.device, torch.float32, copy=True).reshape(())
         moments = {field: _dequantized(fields, field).to(parameter, copy=True) for field, _ in MOMENTS}
         optimizer.state[parameter].update({"step": step, **moments})
 
@@ -130,6 +130,8 @@ def _fit(fields: dict[str, torch.Tensor], parameter: torch.Tensor) -> bool:
     """Whether saved optimizer state has the shapes of a parameter's."""
     if not fields:
         return True
+    if any(value.is_complex() for value in fields.values()):
+        return False
     if "step" not in fields or fields["step"].numel() != 1 or not 0 <= fields["step"].item() < 2**31:
         return False
     for moment, _ in MOMENTS:

@@ -18,6 +18,8 @@ from safetensors import SafetensorError
 from typer.testing import CliRunner
 
 from breakascene.cli.app import CommandGroup, app
+from breakascene.files import locked
+from breakascene.training.checkpoint import path_for
 from breakascene.training.loop import run_extraction
 from breakascene.training.settings import Settings
 
@@ -57,6 +59,16 @@ def refused(files: Path, command: str, monkeypatch) -> str:
     assert listing(files) == before
     assert result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
     return result.stderr
+
+
+def test_a_stopped_run_is_not_confused_with_one_at_work(files, monkeypatch):
+    stopped = path_for(files / "stopped")
+    stopped.touch()
+    command = "extract|photo.png|--mask|ball.png|--out|stopped"
+    assert "continue it with --resume" in refused(files, command, monkeypatch)
+    with locked(files / "stopped"):
+        assert "Another extraction is writing to" in refused(files, command, monkeypatch)
+    stopped.unlink()
 
 
 EXTRACT = {

@@ -122,6 +122,7 @@ TENSORS = {
     "Adam's moments too long": with_changed("adam.exp_avg_sq.", lambda value: value.repeat(3, 3)),
     "Adam's moments in 8 bits": with_changed("adam.exp_avg.", lambda value: value.to(torch.uint8)),
     "Adam's step not a scalar": with_changed("adam.step.", lambda value: torch.zeros(3)),
+    "Adam's step a complex number": with_changed("adam.step.", lambda value: value.to(torch.complex64)),
     "no second moment": lambda tensors: {name: v for name, v in tensors.items() if "exp_avg_sq" not in name},
     "a weight of one value": with_changed("unet.", lambda value: value.flatten()[:1].clone()),
     "handles that do not fit": with_changed("handles", lambda value: value[:, :2].clone()),
