@@ -29,14 +29,6 @@ from breakascene.training.loop import run_extraction
 from breakascene.training.settings import preset
 
 
-@pytest.fixture(scope="module")
-def run(address, tmp_path_factory):
-    """A short run of a sample, by the base of the running studio."""
-    out = tmp_path_factory.mktemp("runs") / "run"
-    run_extraction(load_scene(samples()[1]), engine.base(), preset("quick", engine.base(), steps=(1, 0)), out)
-    return out
-
-
 @pytest.fixture
 def page(browser, address, studio_data, run):
     """Step 3 of a visitor who has a run."""

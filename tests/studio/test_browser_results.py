@@ -20,22 +20,9 @@ from helpers.browser import (
 from helpers.studio import add_session
 from PIL import Image
 
-from breakascene.data.scene import load_scene
 from breakascene.evaluation.verdict import Verdict
 from breakascene.generation import previews
-from breakascene.studio import engine
 from breakascene.studio.screens import extraction_job
-from breakascene.studio.screens.select_actions import samples
-from breakascene.training.loop import run_extraction
-from breakascene.training.settings import preset
-
-
-@pytest.fixture(scope="module")
-def run(address, tmp_path_factory):
-    """A short run of a sample, by the base of the running studio."""
-    out = tmp_path_factory.mktemp("runs") / "run"
-    run_extraction(load_scene(samples()[1]), engine.base(), preset("quick", engine.base(), steps=(1, 0)), out)
-    return out
 
 
 @pytest.fixture
