@@ -47,7 +47,7 @@ def concepts_of(scene, request):
     def concepts(kind, preset="light"):
         if (kind, preset) not in cache:
             base = request.getfixturevalue(f"{kind}_base")
-            rate = 1e-3 if preset == "paper" else 2e-2
+            rate = 2e-3 if preset == "paper" else 2e-2
             settings = short(base, preset, steps=(1, 3), prior_loss_weight=0.0, weight_lr=rate, init_from_image=False)
             cache[kind, preset] = run_extraction(scene, base, settings)
         return cache[kind, preset]
