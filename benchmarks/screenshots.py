@@ -34,7 +34,7 @@ SEED = 1
 
 
 def open_page(browser: Browser, width: int, theme: str, address: str) -> Page:
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme, locale="en-GB")
+    page = browser.new_page(viewport={"width": width, "height": 1300}, color_scheme=theme, locale="en-GB")
     page.set_default_timeout(WAIT)
     page.goto(address)
     return page

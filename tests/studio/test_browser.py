@@ -170,11 +170,20 @@ def test_a_reload_by_gradio_does_not_stop_the_visitor_from_leaving(browser, addr
         expect(page.locator("#samples button").first).to_be_attached()
 
 
+# Visible parts of the results that no scrolling reaches
+BESIDE_THE_PAGE = """[...document.querySelectorAll(".results *")]
+    .filter((part) => part.checkVisibility() && part.getBoundingClientRect().left >= innerWidth)
+    .map((part) => part.id || part.className || part.tagName)"""
+
+
 def test_the_page_fits_phone_tablet_and_desktop_in_light_and_dark_and_both_languages(browser, address):
     def screen(page, name):
         width = page.viewport_size["width"]
         shot(page, f"{name}-{width}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.set_viewport_size({"width": width, "height": 400})  # less than the results need
+        assert page.evaluate(BESIDE_THE_PAGE) == []
+        page.set_viewport_size({"width": width, "height": 900})
 
     with visitor(browser, address, 390) as page:
         expect(page.locator("#samples img").first).to_be_visible()
