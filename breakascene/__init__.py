@@ -21,6 +21,8 @@ _EXPORTS = {  # name: module that defines it
     "declare_consent": "breakascene.data.consent",
     "make_scene": "breakascene.data.scene",
     "read_scene": "breakascene.data.scene",
+    "read_photo": "breakascene.data.image_io",
+    "read_mask": "breakascene.data.image_io",
     "load_scene": "breakascene.data.scene",
     "save_scene": "breakascene.data.scene",
     "Segmenter": "breakascene.segmentation.segmenter",
@@ -40,6 +42,8 @@ _EXPORTS = {  # name: module that defines it
     # Generation
     "GeneratedImage": "breakascene.generation.generate",
     "generate": "breakascene.generation.generate",
+    "edit": "breakascene.generation.edit",
+    "box_region": "breakascene.generation.region",
     "save_image": "breakascene.generation.generate",
     "read_metadata": "breakascene.generation.generate",
     # Provenance

@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 from breakascene.cli import (
     audit,
     demo,
+    edit,
     evaluate,
     export,
     extract,
@@ -93,6 +94,7 @@ for command in (
     segment.segment,
     extract.extract,
     generate.generate,
+    edit.edit,
     export.export,
     masks.masks,
     evaluate.evaluate,

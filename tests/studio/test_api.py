@@ -51,9 +51,9 @@ def run(address, sample):
     return job.outputs()
 
 
-def test_only_the_four_endpoints_are_offered(client):
+def test_only_the_five_endpoints_are_offered(client):
     endpoints = set(client.view_api(return_format="dict")["named_endpoints"])
-    assert endpoints == {"/segment", "/extract", "/generate", "/export"}
+    assert endpoints == {"/segment", "/extract", "/generate", "/edit", "/export"}
 
 
 def test_segment_returns_a_mask_that_contains_the_click(client, sample, photo):
@@ -234,3 +234,31 @@ def test_the_example_of_the_docs_runs(address, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     exec(code, {})
     assert capsys.readouterr().out.count(".png") == 4
+
+
+def test_edit_repaints_a_region_and_keeps_the_rest(client, run, sample, photo, tmp_path):
+    key, scene = run[-1]["run"], load_scene(sample)
+    box = {"box": [20, 30, 120, 130], "steps": 2}
+    (first, second) = client.predict(key, photo, "a photo of <asset0>", count=2, **box, api_name="/edit")
+    before, after = np.asarray(scene.photo), np.asarray(Image.open(second))
+    outside = np.ones(before.shape[:2], bool)
+    outside[30:130, 20:120] = False
+    assert (before[outside] == after[outside]).all() and (before != after).any()
+    mask = masks_of(sample)[0]
+    (again,) = client.predict(key, handle_file(first), "a photo of <asset1>", mask, steps=2, api_name="/edit")
+    inside = scene.concepts[0].mask
+    assert (np.asarray(Image.open(again))[~inside] == np.asarray(Image.open(first))[~inside]).all()
+    assert [one["prompt"] for one in read_metadata(again)["edit"]["before"]] == ["a photo of <asset0>"]
+    for options, message in (
+        ({}, "either as a mask or as a box"),
+        ({"mask": mask, "box": [0, 0, 9, 9]}, "either as a mask or as a box"),
+        ({"box": [0, 0, 9]}, "Give the box as"),
+        ({"box": [0, 0, 999, 9]}, "outside the photo, which is 256 × 256 pixels"),
+        ({"box": [9, 9, 9, 99]}, "The region is empty"),
+        ({"box": [0, 0, 99, 99], "strength": 2}, "The strength 2.0 cannot be used"),
+        ({"box": [0, 0, 99, 99], "consent": {"shown": "yes"}}, "consent"),
+    ):
+        with pytest.raises(AppError, match=message):
+            client.predict(key, photo, "a photo of <asset0>", **options, api_name="/edit")
+    with pytest.raises(AppError, match="<asset7>"):
+        client.predict(key, photo, "a photo of <asset7>", box=[0, 0, 99, 99], api_name="/edit")

@@ -14,12 +14,14 @@ from breakascene.studio.jobs import RUNNING, Job
 from breakascene.studio.screens import (
     charts,
     confirmation,
+    edit,
     gallery,
     generate_sections,
     generation_job,
     prompt_builder,
     prompt_hints,
 )
+from breakascene.studio.screens.edit import EditSection
 from breakascene.studio.screens.events import PageContext, Updates, show_notice
 from breakascene.studio.screens.gallery import GalleryPanel
 from breakascene.studio.screens.generate_sections import ImageSettings, PromptSection, RunSection, SheetSection
@@ -46,6 +48,7 @@ class GenerateScreen:
     prompt: PromptSection
     settings: ImageSettings
     sheet: SheetSection
+    edit: EditSection
     panel: JobPanel
     gallery: GalleryPanel
     runs: RunSection
@@ -61,7 +64,7 @@ class GenerateScreen:
         prompt = [self.prompt.prompt, *self.prompt.chips]
         choices = [self.run_choice, self.added_runs]
         run = [self.runs.base, *self.runs.fields]
-        return [self.empty, self.main, *choices, *prompt, self.sheet.objects, *run, *self.live]
+        return [self.empty, self.main, *choices, *prompt, self.sheet.objects, *self.edit.outputs, *run, *self.live]
 
     @property
     def base_outputs(self) -> list:
@@ -94,6 +97,7 @@ class GenerateScreen:
                 visible=len(runs) > 1,
             ),
             **self.prompt.chip_updates(chosen),
+            **self.edit.show(session),
             **self.progress(session),
         }
         updates |= {self.runs.name: run.name if run else "", self.runs.tags: ", ".join(run.details.tags) if run else ""}
@@ -131,16 +135,18 @@ def build(page: PageContext) -> GenerateScreen:
             prompt = generate_sections.build_prompt([start, stop])
             settings = generate_sections.build_settings()
             sheet = generate_sections.build_sheet(prompt.prompt)
+            edits = edit.build()
         with gr.Column(scale=3, min_width=320, elem_classes="results"):
             idle = f'<p class="hint">{strings.EMPTY_GALLERY}</p>'
             status = gr.HTML(idle, elem_id="generation-status")
-            panel = JobPanel("generation", page, [start, sheet.start], stop, status, describe, idle)
+            panel = JobPanel("generation", page, [start, sheet.start, edits.start], stop, status, describe, idle)
             images = gallery.build(page)
     runs = generate_sections.build_runs(page, run_base)
-    screen = GenerateScreen(empty, main, run_choice, added_runs, prompt, settings, sheet, panel, images, runs)
+    screen = GenerateScreen(empty, main, run_choice, added_runs, prompt, settings, sheet, edits, panel, images, runs)
     generate_sections.connect_prompt(page, prompt)
     connect_hints(page, screen)
     connect_generation(page, screen)
+    connect_edits(page, screen)
     connect_chosen_image(page, screen)
     connect_runs(page, screen)
     return screen
@@ -179,6 +185,29 @@ def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
     sheet_inputs = [prompt, sheet.objects, sheet.places, sheet.tries, *settings.inputs]
     panel.on_start(sheet.start, generate_sheet, show, sheet_inputs, outputs)
     panel.on_stop(screen.progress, screen.live)
+
+
+def connect_edits(page: PageContext, screen: GenerateScreen) -> None:
+    settings, section, panel = screen.settings, screen.edit, screen.panel
+
+    def start(session: Session, text, count, strength, shown, who, scope, until, seed, keep_seed, *options) -> Updates:
+        runs, seed = require_runs(session), generation_job.choose_seed(seed, keep_seed)
+        repainted = edit.photo_edit(session, strength, shown, who, scope, until)
+        show_notes(generation_job.submit_edit(session, page.queue, runs, repainted, text, count, seed, *options))
+        return {settings.seed: seed}
+
+    def show(session: Session) -> Updates:
+        return screen.progress(session, follow=False)
+
+    def edit_chosen(session: Session) -> Updates:
+        edit.open_file(session, session.gallery.chosen_image())
+        return {**section.show(session), section.accordion: gr.Accordion(open=True)}
+
+    edit.connect(page, section)
+    inputs = [screen.prompt.prompt, settings.count, *section.inputs, *settings.inputs]
+    panel.on_start(section.start, start, show, inputs, [*screen.live, settings.seed])
+    opened = page.on(screen.gallery.chosen.edit.click, edit_chosen, (), section.outputs)
+    opened.then(None, js=edit.SHOW_JS, api_visibility="private")
 
 
 def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:

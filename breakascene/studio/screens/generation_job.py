@@ -5,9 +5,15 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from breakascene.data.consent import Consent
+from breakascene.data.image_io import read_photo
 from breakascene.errors import UserError
 from breakascene.exporting.importing import load_lora
+from breakascene.generation.edit import STRENGTH, check_edit, read_origin
 from breakascene.generation.generate import BATCH, image_shapes, save_image
+from breakascene.generation.start import check_strength
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
@@ -28,6 +34,21 @@ class GenerationDetails:
     count: int
     columns: int = 0  # of the contact sheet; 0 if there is none
     notes: tuple[str, ...] = ()  # on how the prompts were understood
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoEdit:
+    """What is repainted; see breakascene.generation.edit.edit.
+
+    Attributes:
+        photo: Its file.
+        region: (H, W) bool; None if nothing is marked.
+    """
+
+    photo: Path
+    region: np.ndarray | None
+    strength: float = STRENGTH
+    consent: Consent | None = None
 
 
 def submit(session: Session, queue: JobQueue, runs: ChosenRuns, prompt, count, seed, *options) -> Job:
@@ -53,9 +74,24 @@ def submit_sheet(
     return _submit(session, queue, runs, prompts, details, tries, seed, *options)
 
 
+def submit_edit(
+    session: Session, queue: JobQueue, runs: ChosenRuns, edit: PhotoEdit, prompt, count, seed, *options
+) -> Job:
+    """Queue edits of a region of a photo; see `submit`. The shape does not matter."""
+    if edit.region is None or not edit.region.any():
+        raise UserError(strings.NO_REGION)
+    check_strength(edit.strength)
+    prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MAX_IMAGES)
+    declared = edit.consent or next(iter(read_origin(edit.photo).consents), None)
+    notes = check_edit(engine.base(), read_photo(edit.photo), edit.region, declared)
+    details = GenerationDetails(count, notes=tuple(strings.translate(note) for note in notes))
+    return _submit(session, queue, runs, [prompt], details, count, seed, *options, edit=edit)
+
+
 def _submit(
     session: Session, queue: JobQueue, runs: ChosenRuns, prompts: list[str], details: GenerationDetails,
     count, seed, num_inference_steps, guidance_scale, negative_prompt, shape=SQUARE, lora=None, lora_scale=1.0,
+    edit: PhotoEdit | None = None,
 ) -> Job:  # fmt: skip
     negative_prompt = " ".join((negative_prompt or "").split())
     if not all(prompts):
@@ -70,7 +106,7 @@ def _submit(
     parsed.append(parse_prompt(negative_prompt, handles, names, engine.base(), plain_names=False))
     *prompts, negative_prompt = (one.text for one in parsed)
     notes = dict.fromkeys(strings.translate(note) for one in parsed for note in one.notes)
-    details = replace(details, notes=tuple(notes))
+    details = replace(details, notes=(*notes, *details.notes))
     if (size := image_shapes(engine.base()).get(shape or SQUARE)) is None:
         raise UserError(strings.UNKNOWN_SHAPE.format(known=", ".join(image_shapes(engine.base()))))
     if session.generation and not session.generation.ended:
@@ -87,6 +123,11 @@ def _submit(
         "batch_size": BATCH if details.columns else 1,  # single images appear one by one, a sheet is ready sooner
     }
 
+    draw, inputs = engine.generate, (runs.folders, prompts)
+    if edit:
+        del options["same_seeds"], options["size"]
+        options |= {"strength": edit.strength, "consent": edit.consent}
+        draw, inputs = engine.edit, (*inputs, edit.photo, edit.region)
     pixel_steps = options["num_inference_steps"] * size[0] * size[1]
 
     started: list[float] = []  # when the job did
@@ -99,7 +140,7 @@ def _submit(
 
     def work(job: Job) -> list[Path]:
         started.append(time.perf_counter())
-        for image in engine.generate(runs.folders, prompts, job.stop_file, job.live_image, **options):
+        for image in draw(*inputs, job.stop_file, job.live_image, **options):
             job.live_image.unlink(missing_ok=True)
             job.emit(save_image(image, session.gallery.images_folder))
         engine.record_images(pixel_steps * len(job.events), time.perf_counter() - started[0])

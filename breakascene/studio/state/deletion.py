@@ -22,7 +22,8 @@ from breakascene.studio.state.run_store import RunStore
 MARK = ".deleted"  # suffix of the file beside the folder of a session
 UPLOADS = "uploads.txt"  # paths of the files that the visitor uploaded, one a line
 SHARED = "shared.txt"  # ids of the runs that the visitor added to the library, one a line
-DERIVED = ("*.zip", "contact-sheet.png", "mask.png", "view.jpg", "found/*", "mcp/*")  # made of photos and images
+# Made of photos and images
+DERIVED = ("*.zip", "contact-sheet.png", "mask.png", "view.jpg", "found/*", "mcp/*", "edit/*")
 
 
 def session_id(token: str) -> str:
@@ -84,7 +85,8 @@ def delete_old(folder: Path, before: float) -> None:
     runs = [run for run in store.list() if (run.folder / "manifest.json").stat().st_mtime < before]
     images = [path for path in sorted(folder.glob("pictures/*.png")) if path.stat().st_mtime < before]
     pending = [path for path in folder.glob("runs/*.begun") if path.stat().st_mtime < before]
-    if not (runs or images or pending):
+    edited = [path for path in folder.glob("edit/photo-*") if path.stat().st_mtime < before]
+    if not (runs or images or pending or edited):
         return
     contents = _hashes([run.folder for run in runs], images)
     audit.record("delete", session=session_id(folder.name), reason="retention", **contents)

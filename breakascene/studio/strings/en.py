@@ -319,6 +319,23 @@ SHEET_OBJECTS = "Objects (columns)"
 SHEET_PLACES = "Places (rows; none: as in your prompt)"
 SHEET_COUNT = "Images per combination"
 SHEET_GENERATE = "Generate sheet ({n} in total)"
+EDIT = "Edit a photo: repaint a region"
+EDIT_INFO = (
+    "Mark a region of any photo, and describe it and its surroundings in the prompt above. The region is repainted; "
+    "the rest of the photo stays exactly as it is."
+)
+EDIT_TOOLS = [
+    ("Box", "rectangle"), ("Include", "include"), ("Exclude", "exclude"), ("Brush", "paint"), ("Eraser", "erase"),
+]  # fmt: skip
+EDIT_HINTS = {  # of the tools
+    "rectangle": "Drag a box over the region to repaint.",
+    "include": "Click an object in the photo to repaint it.",
+    "paint": "Drag over the region to repaint.",
+}
+EDIT_MARKED = "{share:.1%} of the photo is repainted."
+EDIT_STRENGTH, EDIT_STRENGTH_INFO = "Strength", "Less keeps shapes and colors of what is in the region."
+EDIT_START = "Edit the photo"
+EDIT_IMAGE = "Edit this image"
 DOWNLOAD_SHEET = "Download contact sheet"
 ALL_IMAGES, FAVORITES = "All images", "Favorites"
 ADD_FAVORITE, REMOVE_FAVORITE = "☆ Add to favorites", "★ Remove from favorites"
@@ -463,6 +480,7 @@ OBJECT_SET_UNKNOWN = "The object set was not found: finish step 2 first, or choo
 SESSION_UNKNOWN = "The session has expired: reload this page to continue."
 NO_PHOTO = "There is no photo yet: choose a sample or upload a photo."
 NO_SELECTION = "No object is selected yet: click one in the photo first."
+NO_REGION = "Nothing is marked yet: mark the region of the photo to repaint first."
 NO_MASK = "There is no mask to change yet: click the object first."
 NO_SMALLER = "There is no smaller area to select: choose “Exclude” and click the part to remove."
 NO_LARGER = "There is no larger area to select: choose “Include” and click the missing part."
