@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 
 from breakascene.data import validation
+from breakascene.data.scene import photo_hash
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation.previews import LivePreview
+from breakascene.generation.start import Start, noisy_start, remaining_timesteps
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.graphs import graphed_forward
@@ -41,8 +43,9 @@ class GeneratedImage:
         image: The image.
         metadata: JSON values under the keys prompt, negative_prompt, seed, index, num_inference_steps,
             guidance_scale, width, height, base (its name), fingerprint (of the base), run (id of the concepts or
-            None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale)
-            and consents (what was declared about the photos, Consent.to_json()).
+            None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale),
+            consents (what was declared about the photos, Consent.to_json()) and start (hash of the image that was
+            started from, and strength).
     """
 
     image: Image.Image
@@ -63,6 +66,7 @@ def generate(
     size: tuple[int, int] | None = None,
     batch_size: int = BATCH,
     loras: Sequence[ExternalLora] = (),
+    start: Start | None = None,
     on_preview: Callable[[Image.Image], None] | None = None,
 ) -> Iterator[GeneratedImage]:
     """Generate `count` images for each prompt with DPM-Solver++.
@@ -85,6 +89,7 @@ def generate(
         batch_size: Images generated at once.
         on_preview: Called now and then with a small preview of the image that is being generated.
         loras: LoRAs from other programs, added to the base; prompts may use their bundled embeddings as <name>.
+        start: An image to start from instead of noise alone.
 
     Yields:
         The images, in the order of the prompts.
@@ -156,6 +161,8 @@ def generate(
         common["consents"] = [declared.to_json() for declared in consents]
     if loras:
         common["loras"] = {lora.name: lora.scale for lora in loras}
+    if start:
+        common["start"] = {"image": photo_hash(start.image.convert("RGB")), "strength": start.strength}
     metadata = [
         {"prompt": prompt, "seed": seed, "index": i if same_seeds else row * count + i, **common}
         for row, prompt in enumerate(prompts)
@@ -164,10 +171,11 @@ def generate(
 
     # 3. Generate batch by batch
     def batches() -> Iterator[GeneratedImage]:
-        for start in range(0, len(metadata), batch_size):
-            batch = metadata[start : start + batch_size]
+        start_latents = start.encode(base, (width, height)) if start else None
+        for first in range(0, len(metadata), batch_size):
+            batch = metadata[first : first + batch_size]
             with applied():
-                images = _run_pipeline(base, batch, on_preview)
+                images = _run_pipeline(base, batch, on_preview, start_latents)
             for image, values in zip(images, batch, strict=True):
                 yield GeneratedImage(image, values)
 
@@ -194,10 +202,18 @@ def check_size(base: Base, width: int, height: int) -> None:
 
 @torch.no_grad()
 def _run_pipeline(
-    base: Base, batch: Sequence[dict], on_preview: Callable[[Image.Image], None] | None = None
+    base: Base,
+    batch: Sequence[dict],
+    on_preview: Callable[[Image.Image], None] | None = None,
+    start_latents: torch.Tensor | None = None,
 ) -> list[Image.Image]:
     first = batch[0]
     pipeline = base.pipeline()
+    generators = [torch.Generator().manual_seed(values["seed"] + values["index"]) for values in batch]
+    initial = {}
+    if start_latents is not None:
+        timesteps = remaining_timesteps(pipeline.scheduler, first["num_inference_steps"], first["start"]["strength"])
+        initial = {"timesteps": timesteps, "latents": noisy_start(base, start_latents, timesteps[0], generators)}
     images_per_call = len(batch) * (2 if first["guidance_scale"] > 1 else 1)  # guidance doubles the batch
     with base.autocast(), graphed_forward(base.unet, first["num_inference_steps"], images_per_call):
         output = pipeline(
@@ -208,9 +224,10 @@ def _run_pipeline(
             guidance_scale=first["guidance_scale"],
             width=first["width"],
             height=first["height"],
-            generator=[torch.Generator().manual_seed(values["seed"] + values["index"]) for values in batch],
+            generator=generators,
             output_type="pt",
             callback_on_step_end=LivePreview(base, on_preview) if on_preview else None,
+            **initial,
         )
     if not output.images.isfinite().all():  # they would become black
         raise UserError(
@@ -267,6 +284,10 @@ def _checked_metadata(values: dict) -> dict:
         for key in ("width", "height"):
             validation.checked_int(values[key], 1, 2**31, f"its {key}")
     validation.checked_float(values["guidance_scale"], -MAX_GUIDANCE_SCALE, MAX_GUIDANCE_SCALE, "its guidance scale")
+    if "start" in values:
+        start = validation.checked_dict(values["start"], "its start")
+        validation.checked_text(start["image"], 64, "the hash of an image")
+        validation.checked_float(start["strength"], 0, 1, "its strength")
     for handle, name in validation.checked_dict(values["handles"], "its handles").items():
         validation.checked_text(handle, 200, "a handle"), validation.checked_text(name, 200, "a name")
     return values
