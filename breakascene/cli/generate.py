@@ -65,7 +65,7 @@ def generate(
     require_writable(out, "folder")
     from breakascene.data.image_io import read_photo
     from breakascene.data.scene import load_scene
-    from breakascene.generation import start
+    from breakascene.generation import variations as photos
     from breakascene.models.combined import combine
     from breakascene.models.grouped import load_run
     from breakascene.models.prompts import parse_prompt
@@ -74,12 +74,12 @@ def generate(
     loaded = [load_run(folder) for folder in folders]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0] if loaded else None
     handles, names = (concepts.handles, concepts.names) if concepts else ((), ())
-    strength = start.STRENGTH if strength is None else strength
-    start.check_strength(strength)
+    strength = photos.STRENGTH if strength is None else strength
+    photos.check_strength(strength)
     photo = read_photo(image) if image else None
     scene = load_scene(folders[0] / "scene") if variations else None
     if prompt is None:
-        prompt = start.background_prompt(handles) if background_only else start.variation_prompt(handles, scene)
+        prompt = photos.background_prompt(handles) if background_only else photos.variation_prompt(handles, scene)
     width_height = parse_size(size)
     if not lora:  # reports errors before the base loads; with a LoRA further handles may follow
         parse_prompt(prompt, handles, names), parse_prompt(negative, handles, names)
@@ -95,7 +95,7 @@ def generate(
     )
     print_notes(*parsed)
     if scene:
-        photo = start.scene_view(scene, width_height or image_shapes(model)["square"])
+        photo = photos.scene_view(scene, width_height or image_shapes(model)["square"])
     prompt, negative = (one.text for one in parsed)
     images = generate_images(
         model,
@@ -108,7 +108,7 @@ def generate(
         negative_prompt=negative,
         size=width_height,
         loras=loras,
-        start=start.Start(photo, strength) if photo else None,
+        start=photos.start_from(model, photo, width_height, strength) if photo else None,
     )
     for image in images:
         print(save_image(image, out), flush=True)

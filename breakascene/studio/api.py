@@ -17,12 +17,12 @@ from breakascene.data.image_io import read_mask, read_photo, scaled_clicks
 from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
-from breakascene.generation.start import STRENGTH, Start
+from breakascene.generation.variations import STRENGTH
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, Job, JobQueue
 from breakascene.studio.screens import export, extraction_job, generation_job
 from breakascene.studio.screens.events import log, show_notice
-from breakascene.studio.screens.generation_job import SQUARE
+from breakascene.studio.screens.generation_job import SQUARE, StartImage
 from breakascene.studio.screens.select_sections import photo_input
 from breakascene.studio.state.session import Session, SessionStore
 from breakascene.studio.visitor import acting, login_name, record_download
@@ -127,7 +127,7 @@ class Endpoints:
         from it, and departs the further the higher the strength is, above 0 and up to 1.
         """
         options = (steps, guidance or None, negative, shape, lora, lora_scale)
-        start = Start(read_photo(image), float(strength)) if image else None
+        start = (read_photo(image), float(strength)) if image else None
         job = self.submit_generation(session, run, prompt, count, seed, *options, start=start)
         for note in job.details.notes:
             show_notice(note)
@@ -138,9 +138,7 @@ class Endpoints:
             sent = len(events)
             yield [str(path) for path in events]
 
-    def submit_generation(
-        self, session: Session, run, prompt, count, seed, *options, start: Start | None = None
-    ) -> Job:
+    def submit_generation(self, session: Session, run, prompt, count, seed, *options, start: StartImage = None) -> Job:
         """Queue images of runs of this session; see generation_job.submit."""
         runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
         return generation_job.submit(session, self.queue, runs, prompt, count, seed, *options, start=start)

@@ -63,7 +63,7 @@ def test_variations_of_the_photo_and_the_background_alone(session, queue):
     (image,) = finished(generation_job.submit_variations(session, queue, runs, 0.5, 1, 3, *OPTIONS, "wide"))
     metadata = read_metadata(image)
     assert metadata["prompt"] == "a photo of <asset0> and <asset1> at <background>"
-    assert metadata["start"]["strength"] == 0.5 and metadata["width"] == 160
+    assert metadata["strength"] == 0.5 and metadata["width"] == 160
     (image,) = finished(generation_job.submit_background(session, queue, runs, 1, 3, *OPTIONS))
     assert read_metadata(image)["prompt"] == "a photo of <background>"
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from breakascene.data.scene import MAX_CONCEPTS
 from breakascene.generation.library import MAX_NAME
-from breakascene.generation.start import STRENGTH
+from breakascene.generation.variations import STRENGTH
 from breakascene.studio import engine, strings
 from breakascene.studio.screens import confirmation, prompt_builder
 from breakascene.studio.screens.confirmation import Confirmation
@@ -180,7 +180,7 @@ class ImageSettings:
             self.guidance: metadata["guidance_scale"],
             self.negative: metadata["negative_prompt"],
             self.shape: shape_of(metadata),
-            **({self.strength: metadata["start"]["strength"]} if "start" in metadata else {}),
+            **({self.strength: metadata["strength"]} if "strength" in metadata else {}),
         }
 
 

@@ -5,11 +5,13 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from PIL import Image
+
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.exporting.importing import load_lora
 from breakascene.generation.generate import BATCH, image_shapes, save_image
-from breakascene.generation.start import Start, background_prompt, scene_view, variation_prompt
+from breakascene.generation.variations import background_prompt, check_strength, scene_view, variation_prompt
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
@@ -20,6 +22,7 @@ MAX_IMAGES, MAX_SHEET_IMAGES, MAX_INFERENCE_STEPS = 16, 48, 100
 MAX_LORA_SCALE = 10.0
 MAX_PROMPT = 500  # characters
 SQUARE = "square"  # key of image_shapes
+StartImage = tuple[Image.Image, float] | None  # with the strength, see variations.start_from
 NEW_SEEDS = 1_000_000  # new seeds are below: short enough to be written down
 
 
@@ -33,7 +36,7 @@ class GenerationDetails:
 
 
 def submit(
-    session: Session, queue: JobQueue, runs: ChosenRuns, prompt, count, seed, *options, start: Start | None = None
+    session: Session, queue: JobQueue, runs: ChosenRuns, prompt, count, seed, *options, start: StartImage = None
 ) -> Job:
     """Queue the images of one prompt; raises UserError at once if the prompt or an option is wrong.
 
@@ -41,7 +44,7 @@ def submit(
         count, seed: See breakascene.generation.generate.generate.
         options: num_inference_steps, guidance_scale, negative_prompt and, optionally, the key of image_shapes if not
             square, and the file and the strength of a LoRA.
-        start: An image to start from.
+        start: An image to start from, and the strength.
     """
     prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MAX_IMAGES)
     return _submit(session, queue, runs, [prompt], GenerationDetails(count), count, seed, *options, start=start)
@@ -53,7 +56,7 @@ def submit_variations(
     """Queue variations of the photo of the first run; see submit."""
     scene = load_scene(runs.folders[0] / "scene")
     prompt = variation_prompt(runs.handles, scene)
-    start = Start(scene_view(scene, _size_of(shape)), float(strength))
+    start = (scene_view(scene, _size_of(shape)), float(strength))
     return submit(session, queue, runs, prompt, count, seed, steps, guidance, negative, shape, *lora, start=start)
 
 
@@ -76,7 +79,7 @@ def submit_sheet(
 def _submit(
     session: Session, queue: JobQueue, runs: ChosenRuns, prompts: list[str], details: GenerationDetails,
     count, seed, num_inference_steps, guidance_scale, negative_prompt, shape=SQUARE, lora=None, lora_scale=1.0,
-    start: Start | None = None,
+    start: StartImage = None,
 ) -> Job:  # fmt: skip
     negative_prompt = " ".join((negative_prompt or "").split())
     if not all(prompts):
@@ -93,6 +96,8 @@ def _submit(
     notes = dict.fromkeys(strings.translate(note) for one in parsed for note in one.notes)
     details = replace(details, notes=tuple(notes))
     size = _size_of(shape)
+    if start:
+        check_strength(start[1])
     if session.generation and not session.generation.ended:
         raise UserError(strings.ALREADY_GENERATING)
     options = {
@@ -108,7 +113,7 @@ def _submit(
         "batch_size": BATCH if details.columns else 1,  # single images appear one by one, a sheet is ready sooner
     }
 
-    pixel_steps = options["num_inference_steps"] * size[0] * size[1] * (start.strength if start else 1)
+    pixel_steps = options["num_inference_steps"] * size[0] * size[1] * (start[1] if start else 1)
 
     started: list[float] = []  # when the job did
 
