@@ -41,6 +41,7 @@ _EXPORTS = {  # name: module that defines it
     "load_run": "breakascene.models.grouped",
     # Generation
     "GeneratedImage": "breakascene.generation.generate",
+    "start_from": "breakascene.generation.variations",
     "generate": "breakascene.generation.generate",
     "edit": "breakascene.generation.edit",
     "box_region": "breakascene.generation.region",

@@ -72,7 +72,7 @@ def edit(
     from breakascene.data.consent import declare_consent
     from breakascene.data.image_io import read_mask, read_photo, scaled_clicks
     from breakascene.generation.region import box_region, check_region
-    from breakascene.generation.start import check_strength
+    from breakascene.generation.variations import check_strength
     from breakascene.models.combined import combine
     from breakascene.models.grouped import load_run
     from breakascene.models.prompts import parse_prompt

@@ -22,6 +22,7 @@ from breakascene.errors import TranslatableMessage, UserError
 from breakascene.generation.generate import BATCH, GeneratedImage, generate, read_metadata
 from breakascene.generation.region import check_region, crop_around, extent_of
 from breakascene.generation.start import Start
+from breakascene.generation.variations import check_strength
 from breakascene.models.base import Base
 from breakascene.models.concepts import MAX_CONSENTS, Concepts
 from breakascene.models.lora import ExternalLora
@@ -79,6 +80,7 @@ def edit(
             a photo that must not be used (consent.check_photo). Raised by the call itself.
     """
     # 1. Check the inputs
+    check_strength(strength)
     image = read_photo(photo)
     region = np.asarray(region, bool)
     origin = read_origin(photo)

@@ -43,8 +43,8 @@ class GeneratedImage:
         metadata: JSON values under the keys prompt, negative_prompt, seed, index, num_inference_steps,
             guidance_scale, width, height, base (its name), fingerprint (of the base), run (id of the concepts or
             None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale),
-            consents (what was declared about the photos, Consent.to_json()), strength (of a start) and edit (see
-            edit.edit).
+            consents (what was declared about the photos, Consent.to_json()), strength and metadata of the start, and
+            edit (see edit.edit).
     """
 
     image: Image.Image
@@ -292,6 +292,8 @@ def _checked_metadata(values: dict) -> dict:
         for key in ("width", "height"):
             validation.checked_int(values[key], 1, 2**31, f"its {key}")
     validation.checked_float(values["guidance_scale"], -MAX_GUIDANCE_SCALE, MAX_GUIDANCE_SCALE, "its guidance scale")
+    if "strength" in values:
+        validation.checked_float(values["strength"], 0, 1, "its strength")
     for handle, name in validation.checked_dict(values["handles"], "its handles").items():
         validation.checked_text(handle, 200, "a handle"), validation.checked_text(name, 200, "a name")
     return values

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
-from breakascene.errors import UserError
 from breakascene.models.base import Base
 from breakascene.models.image_codes import vae_scale_factor
 
@@ -31,23 +30,10 @@ class Start:
     after_step: AfterStep | None = None
     metadata: dict = field(default_factory=dict)
 
-    def __post_init__(self):
-        check_strength(self.strength)
-
     def size(self, base: Base) -> tuple[int, int]:
         """Width and height of the images in pixels."""
         height, width = self.latents.shape[2:]
         return width * vae_scale_factor(base.vae), height * vae_scale_factor(base.vae)
-
-
-def check_strength(strength: float) -> None:
-    """Raise UserError unless the strength is in the range of Start."""
-    if not 0 < strength <= 1:  # false for NaN as well
-        raise UserError(
-            "The strength {value} cannot be used: choose a number above 0, which keeps the image, up to 1, which "
-            "ignores it.",
-            value=strength,
-        )  # fmt: skip
 
 
 class StartCallback:

@@ -18,13 +18,14 @@ from breakascene.data.image_io import read_mask, read_photo, scaled_clicks
 from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
-from breakascene.generation.edit import STRENGTH
+from breakascene.generation import edit as edits
+from breakascene.generation import variations
 from breakascene.generation.region import box_region
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, Job, JobQueue
 from breakascene.studio.screens import export, extraction_job, generation_job
 from breakascene.studio.screens.events import log, show_notice
-from breakascene.studio.screens.generation_job import SQUARE, PhotoEdit
+from breakascene.studio.screens.generation_job import SQUARE, PhotoEdit, StartImage
 from breakascene.studio.screens.select_sections import photo_input
 from breakascene.studio.state.session import Session, SessionStore
 from breakascene.studio.visitor import acting, login_name, record_download
@@ -121,24 +122,26 @@ class Endpoints:
 
     def generate(
         self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE, lora=None,
-        lora_scale=1.0,
+        lora_scale=1.0, image=None, strength=variations.STRENGTH,
     ):  # fmt: skip
         """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images.
 
-        With several runs, separated by commas, <teapot> is the object named teapot.
+        With several runs, separated by commas, <teapot> is the object named teapot. With an image, generation starts
+        from it, and departs the further the higher the strength is, above 0 and up to 1.
         """
         options = (steps, guidance or None, negative, shape, lora, lora_scale)
-        job = self.submit_generation(session, run, prompt, count, seed, *options)
+        start = (read_photo(image), float(strength)) if image else None
+        job = self.submit_generation(session, run, prompt, count, seed, *options, start=start)
         yield from _images_of(job)
 
-    def submit_generation(self, session: Session, run, prompt, count, seed, *options) -> Job:
+    def submit_generation(self, session: Session, run, prompt, count, seed, *options, start: StartImage = None) -> Job:
         """Queue images of runs of this session; see generation_job.submit."""
         runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
-        return generation_job.submit(session, self.queue, runs, prompt, count, seed, *options)
+        return generation_job.submit(session, self.queue, runs, prompt, count, seed, *options, start=start)
 
     def edit(
         self, session, run, photo, prompt, mask=None, box=None, count=1, seed=0, steps=20, guidance=None, negative="",
-        strength=STRENGTH, consent=None,
+        strength=edits.STRENGTH, consent=None,
     ):  # fmt: skip
         """Repaint a region of a photo, a mask or a box, by a prompt; the rest stays as it is. Yields as /generate."""
         options = (count, seed, steps, guidance or None, negative)
@@ -155,7 +158,7 @@ class Endpoints:
         else:
             region = read_mask(mask, image.size, photo=image, allow_inverted=True)
         runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
-        strength = STRENGTH if strength is None else float(strength)
+        strength = edits.STRENGTH if strength is None else float(strength)
         edit = PhotoEdit(Path(photo), region, strength, parse_consent(consent))
         return generation_job.submit_edit(session, self.queue, runs, edit, prompt, *options)
 
@@ -239,6 +242,8 @@ def build_generate(button: gr.Button, endpoints: Endpoints) -> None:
         gr.Textbox(SQUARE, label="shape"),
         gr.File(label="lora"),
         gr.Number(1, label="lora_scale"),
+        photo_input(label="image"),
+        gr.Number(variations.STRENGTH, label="strength"),
     ]
     images = gr.File(label="pictures", file_count="multiple")
     button.click(endpoints.handler(endpoints.generate), inputs, images, api_name="generate", **OPTIONS)
@@ -256,7 +261,7 @@ def build_edit(button: gr.Button, endpoints: Endpoints) -> None:
         gr.Number(20, label="steps", precision=0),
         gr.Number(0, label="guidance"),  # 0: that of the base in use
         gr.Textbox(label="negative"),
-        gr.Number(STRENGTH, label="strength"),
+        gr.Number(edits.STRENGTH, label="strength"),
         consent_input(),
     ]
     images = gr.File(label="pictures", file_count="multiple")

@@ -28,6 +28,7 @@ from breakascene.files import atomic_file
 from breakascene.generation.edit import edit as edit_photo
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
+from breakascene.generation.variations import start_from
 from breakascene.models.base import Base
 from breakascene.models.combined import CombinedConcepts, combine
 from breakascene.models.concepts import Concepts
@@ -237,6 +238,7 @@ def generate(
     stop_file: Path,
     live_image: Path | None = None,
     loras: Sequence[tuple[Path, float]] = (),
+    start: tuple[Image.Image, float] | None = None,
     **options,
 ) -> Iterator[GeneratedImage]:
     """Generate images from run folders one by one, until all are done or `stop_file` exists.
@@ -245,9 +247,12 @@ def generate(
         runs: With several, the handles are those of `combine`.
         live_image: File for previews of the image that is being generated.
         loras: Files of other programs' LoRAs with their strengths.
+        start: An image to start from, with the strength.
     """
 
     options |= _image_options(live_image, loras)
+    if start:
+        options["start"] = start_from(base(), start[0], options.get("size"), start[1])
     yield from _until_stopped(generate_images(base(), _load_runs(runs), prompts, **options), stop_file)
 
 
