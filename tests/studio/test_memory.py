@@ -130,6 +130,28 @@ def test_proposals_are_kept_compressed(tmp_path):
     assert (session.history.selection.active_object.mask == masks[3]).all()
 
 
+def test_the_photo_that_is_edited_counts_and_its_steps_are_dropped_too(tmp_path):
+    session = SessionStore(tmp_path, visitor_bytes=PHOTO + 2 * MASK).open(None)
+    photo().save(tmp_path / "photo.png")
+    session.editor.open(tmp_path / "photo.png")
+    with pytest.raises(UserError, match="mark the region"):
+        session.editor.region()
+    history, rng = session.editor.history, np.random.default_rng(2)
+    for _ in range(20):
+        mask = rng.random(SIZE[::-1]) < 0.5
+        history.change(history.selection.with_active(SelectedObject(mask=mask)))
+    assert session.nbytes == history.nbytes <= PHOTO + 2 * MASK and 0 < len(history.past) < 20
+    assert session.editor.region() is mask
+    with pytest.raises(UserError):
+        session.history.start_over(Selection(photo()))  # no room for two
+    session.editor.open(tmp_path / "photo.png")
+    assert history.nbytes == PHOTO and session.editor.history.past == []
+    session.editor.close()
+    assert session.nbytes == 0 and session.editor.file is None
+    session.editor.delete_others()
+    assert not list(session.editor.folder.glob("photo-*"))
+
+
 def test_a_visitor_at_the_ceiling_loses_the_oldest_steps_then_is_refused(tmp_path):
     history = SessionStore(tmp_path, visitor_bytes=PHOTO + 2 * MASK).open(None).history
     history.start_over(Selection(photo()))

@@ -39,15 +39,18 @@ class RegionEditor:
         file = self.folder / f"photo-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
         with atomic_file(file) as draft:
             shutil.copyfile(source, draft)
-        self.history.start_over(Selection(photo))
-        self.history.replaced = None  # the file of that photo may be gone
+        self._start_over(Selection(photo))
         self.file = file
 
     def close(self) -> None:
         """Go back to the state without a photo; the file stays for a job that may use it."""
-        self.history.start_over(Selection())
-        self.history.replaced = None
+        self._start_over(Selection())
         self.file = None
+
+    def _start_over(self, selection: Selection) -> None:
+        self.history.start_over(selection)
+        if self.history.replaced is not None:  # its file may be gone
+            self.history.drop_oldest()
 
     def delete_others(self) -> None:
         """Delete the copies of earlier photos. No job may use them."""
