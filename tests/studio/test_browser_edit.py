@@ -66,6 +66,7 @@ def test_a_region_is_repainted_and_the_result_edited_again(browser, address, stu
         once, metadata = download(page, "#gallery .grid-container button", tmp_path / "once.png")
         assert_only_box_changed(np.asarray(Image.open(photo)), once, metadata)
         assert metadata["index"] == 1 and metadata["edit"]["before"] == []
+        expect(page.locator("#chosen-image")).to_contain_text("edited photo")
         shot(page, "edited")
 
         page.locator("#edit-image").click()

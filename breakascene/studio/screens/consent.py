@@ -38,9 +38,13 @@ class ConsentSection:
         updates, photo = {self.notice: notice(scene)}, session.history.selection.photo
         if session.declared_photo is not photo:
             session.declared_photo = photo
-            updates |= {self.shown: None, self.details: gr.Column(visible=False)}
-            updates |= dict.fromkeys((self.who, self.scope, self.until), "")
+            updates |= self.clear()
         return updates
+
+    def clear(self) -> Updates:
+        """Ask anew."""
+        updates = {self.shown: None, self.details: gr.Column(visible=False)}
+        return updates | dict.fromkeys((self.who, self.scope, self.until), "")
 
 
 def build(prefix: str = "") -> ConsentSection:

@@ -52,7 +52,7 @@ class EditSection:
 
     @property
     def outputs(self) -> list:
-        return [self.accordion, self.upload, self.main, self.canvas.image, self.hint]
+        return [self.accordion, self.upload, self.main, self.canvas.image, self.hint, *self.consent.outputs]
 
     @property
     def inputs(self) -> list:
@@ -68,6 +68,10 @@ class EditSection:
             self.canvas.image: write_canvas(history) if photo else None,
             self.hint: f'<p class="hint">{charts.escape(hint(history.selection, tool))}</p>',
         }
+
+    def show_opened(self, session: Session, tool: str = "rectangle") -> Updates:
+        """The same for another photo: what was declared about the one before does not hold for it."""
+        return {**self.show(session, tool), **self.consent.clear()}
 
 
 def build() -> EditSection:
@@ -93,14 +97,14 @@ def build() -> EditSection:
 def connect(page: PageContext, section: EditSection) -> None:
     canvas = section.canvas
 
-    def on(event: Callable, act: Callable, inputs: Sequence = (), **options):
+    def on(event: Callable, act: Callable, inputs: Sequence = (), show: Callable = section.show):
         """Call act(session, *values) on an event, and show the region."""
 
         def then_show(session: Session, tool: str, *values) -> Updates:
             act(session, *values)
-            return section.show(session, tool)
+            return show(session, tool)
 
-        return page.on(event, then_show, [canvas.tool, *inputs], section.outputs, **options)
+        return page.on(event, then_show, [canvas.tool, *inputs], section.outputs)
 
     def open_photo(session: Session, path: str | None) -> None:
         if path:
@@ -114,9 +118,9 @@ def connect(page: PageContext, section: EditSection) -> None:
                 show_notice(strings.message_for(error), gr.Warning)
         return section.show(session, tool)
 
-    uploaded = on(section.upload.upload, open_photo, [section.upload])
+    uploaded = on(section.upload.upload, open_photo, [section.upload], section.show_opened)
     uploaded.then(lambda: None, None, section.upload, **EVENT_OPTIONS)  # ready for the next photo
-    on(section.other_photo.click, lambda session: session.editor.close())
+    on(section.other_photo.click, lambda session: session.editor.close(), (), section.show_opened)
     name = canvas.gestures.elem_id
     inputs = [canvas.sent, canvas.tool, canvas.messages]
     js = MESSAGES_JS.replace("NAME", name)

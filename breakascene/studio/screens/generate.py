@@ -222,14 +222,14 @@ def connect_edits(page: PageContext, screen: GenerateScreen) -> None:
     def show(session: Session) -> Updates:
         return screen.progress(session, follow=False)
 
-    def edit_chosen(session: Session) -> Updates:
+    def edit_chosen(session: Session, tool: str) -> Updates:
         edit.open_file(session, session.gallery.chosen_image())
-        return {**section.show(session), section.accordion: gr.Accordion(open=True)}
+        return {**section.show_opened(session, tool), section.accordion: gr.Accordion(open=True)}
 
     edit.connect(page, section)
     inputs = [screen.prompt.prompt, settings.count, *section.inputs, *settings.inputs]
     panel.on_start(section.start, start, show, inputs, [*screen.live, settings.seed])
-    opened = page.on(screen.gallery.chosen.edit.click, edit_chosen, (), section.outputs)
+    opened = page.on(screen.gallery.chosen.edit.click, edit_chosen, [section.canvas.tool], section.outputs)
     opened.then(None, js=edit.SHOW_JS, api_visibility="private")
 
 
