@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -105,16 +106,19 @@ class RegionCrop:
         A thin or small mask would leave the model no room for an object: it starts wider and shrinks over the steps
         (Blended Latent Diffusion, section 4.4).
         """
-        height, width = self.latent_size
-        cut = self._cut(self.region).astype(np.float32)
-        coverage = cv2.resize(cut, (width, height), interpolation=cv2.INTER_AREA)
-        # Where it is thinner than a cell everywhere, its densest cells
-        mask = (coverage >= min(COVERED, coverage.max())).astype(np.uint8)
+        # Of a region that is thinner than a cell everywhere, its densest cells
+        mask = (self._coverage >= min(COVERED, self._coverage.max())).astype(np.uint8)
         radius = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max()
         missing = max(0.0, MIN_RADIUS * min(self.latent_size) - radius)
         growth = round(missing * max(0.0, 1 - progress / SHRUNK))
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * growth + 1, 2 * growth + 1))
         return torch.from_numpy(cv2.dilate(mask, disc).astype(bool))
+
+    @cached_property
+    def _coverage(self) -> np.ndarray:
+        """Share of each latent cell that the region covers, (h, w) float."""
+        cut = self._cut(self.region).astype(np.float32)
+        return cv2.resize(cut, self.latent_size[::-1], interpolation=cv2.INTER_AREA)
 
     def paste(self, photo: Image.Image, painted: Image.Image) -> Image.Image:
         """Return the photo with the region from a painted crop; all pixels outside the region are unchanged.
@@ -127,25 +131,23 @@ class RegionCrop:
         # Only the region's part of the crop is enlarged
         scale = self.size[0] / (x1 - x0), self.size[1] / (y1 - y0)
         part = [(left - x0) * scale[0], (top - y0) * scale[1], (right - x0) * scale[0], (bottom - y0) * scale[1]]
+        part = np.clip(part, 0, [*self.size, *self.size]).tolist()  # rounding errors
         inner = Image.fromarray(matched).resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=part)
-        result = np.array(photo)
-        old = result[top:bottom, left:right]
-        opacity = self._opacity()[..., None]  # (h, w, 1)
-        mixed = (old * (1 - opacity) + np.asarray(inner) * opacity).round().astype(np.uint8)
-        np.copyto(old, mixed, where=self.region[top:bottom, left:right, None])
-        return Image.fromarray(result)
+        result = photo.copy()
+        result.paste(inner, (left, top), Image.fromarray(self._opacity()))
+        return result
 
     def _opacity(self) -> np.ndarray:
-        """Opacity of the painted pixels in the extent of the region, (h, w) float: less near the border."""
+        """Opacity of the painted pixels in the extent of the region, (h, w) uint8: less near the border, 0 outside."""
         left, top, right, bottom = extent_of(self.region)
         height, width = self.region.shape
         pad = [int(top > 0), int(bottom < height), int(left > 0), int(right < width)]  # the photo's edge is no seam
         cut = self.region[top - pad[0] : bottom + pad[1], left - pad[2] : right + pad[3]].astype(np.uint8)
         if cut.all():  # the whole photo
-            return np.ones((bottom - top, right - left))
+            return np.full((bottom - top, right - left), 255, np.uint8)
         distance = cv2.distanceTransform(cut, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         feather = min(FEATHER * self.cell * self.enlargement, distance.max() / 2)
-        opacity = np.clip(distance / (feather + 1), 0, 1)
+        opacity = (255 * distance / (feather + 1)).round().clip(0, 255).astype(np.uint8)
         return opacity[pad[0] : pad[0] + bottom - top, pad[2] : pad[2] + right - left]
 
     def _match_colors(self, photo: np.ndarray, painted: np.ndarray) -> np.ndarray:
