@@ -13,9 +13,9 @@ from pathlib import Path
 from gradio.processing_utils import hash_file
 from gradio.utils import get_upload_folder
 
-from breakascene.data import validation
 from breakascene.files import atomic_file
 from breakascene.generation.library import Library
+from breakascene.models.manifest import read_manifest
 from breakascene.provenance import audit
 from breakascene.studio.state.run_store import RunStore
 
@@ -149,9 +149,9 @@ def _hashes(runs: Iterable[Path], images: Iterable[Path]) -> dict[str, list[str]
     photos, ids = [], []
     for folder in runs:
         with suppress(OSError, ValueError, KeyError):
-            manifest = validation.read_json(folder / "manifest.json")
-            ids.append(manifest["id"])
-            photos += filter(None, [manifest.get("photo")])
+            manifest = read_manifest(folder)
+            ids.append(manifest.id)
+            photos += filter(None, [manifest.photo])
     return {"photos": sorted(set(photos)), "runs": ids, "images": [audit.hash_of(path) for path in images]}
 
 
