@@ -76,6 +76,7 @@ def build(page: PageContext, generate: GenerateScreen) -> LibraryScreen | None:
         return screen.show(session, text)
 
     def open_run(session: Session, run_id: str) -> Updates:
+        page.check_disk(session)
         session.runs.open_entry(library.find(run_id), engine.base())
         return generate.show(session)
 
