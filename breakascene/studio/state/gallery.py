@@ -202,6 +202,8 @@ def details(metadata: dict) -> dict[str, str]:
     }
     if metadata.get("width") != metadata.get("height"):  # metadata of earlier versions has neither
         entries["size"] = f"{metadata['width']} × {metadata['height']}"
+    if "strength" in metadata:
+        entries["strength"] = f"{strings.DETAIL_STRENGTH} {metadata['strength']:g}"
     if metadata["negative_prompt"]:
         entries["negative"] = f"{strings.DETAIL_NEGATIVE} {metadata['negative_prompt']}"
     return entries
