@@ -88,13 +88,8 @@ def delete_old(folder: Path, before: float) -> None:
     store = RunStore(folder)
     runs = [path for path in store.runs_folder.glob("*/") if _time_of(path) < before]
     images = [path for path in sorted(folder.glob("pictures/*.png")) if path.stat().st_mtime < before]
-<<<<<<< HEAD
-    pending = [path for path in folder.glob("runs/*.begun") if path.stat().st_mtime < before]
     edited = [path for path in folder.glob("edit/photo-*") if path.stat().st_mtime < before]
-    if not (runs or images or pending or edited):
-=======
-    if not (runs or images):
->>>>>>> main
+    if not (runs or images or edited):
         return
     contents = _hashes(runs, images)
     audit.record("delete", session=session_id(folder.name), reason="retention", **contents)
