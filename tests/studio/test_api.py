@@ -244,29 +244,31 @@ def test_the_example_of_the_docs_runs(address, monkeypatch, capsys):
     assert capsys.readouterr().out.count(".png") == 4
 
 
-def test_edit_repaints_a_region_and_keeps_the_rest(client, run, sample, photo, tmp_path):
-    key, scene = run[-1]["run"], load_scene(sample)
-    box = {"box": [20, 30, 120, 130], "steps": 2}
-    (first, second) = client.predict(key, photo, "a photo of <asset0>", count=2, **box, api_name="/edit")
+def test_edit_repaints_a_region_and_keeps_the_rest(client, run, sample, photo):
+    def edit(photo, prompt, mask=None, box=None, count=1, strength=1, consent=None):
+        options = (count, 0, 2, 0, "", strength, consent)
+        return client.predict(run[-1]["run"], photo, prompt, mask, box, *options, api_name="/edit")
+
+    scene = load_scene(sample)
+    first, second = edit(photo, "a photo of <asset0>", box=[20, 30, 120, 130], count=2)
     before, after = np.asarray(scene.photo), np.asarray(Image.open(second))
     outside = np.ones(before.shape[:2], bool)
     outside[30:130, 20:120] = False
     assert (before[outside] == after[outside]).all() and (before != after).any()
-    mask = masks_of(sample)[0]
-    (again,) = client.predict(key, handle_file(first), "a photo of <asset1>", mask, steps=2, api_name="/edit")
-    inside = scene.concepts[0].mask
+    mask, inside = masks_of(sample)[0], scene.concepts[0].mask
+    (again,) = edit(handle_file(first), "a photo of <asset1>", mask)
     assert (np.asarray(Image.open(again))[~inside] == np.asarray(Image.open(first))[~inside]).all()
     assert [one["prompt"] for one in read_metadata(again)["edit"]["before"]] == ["a photo of <asset0>"]
-    for options, message in (
+    box = [0, 0, 99, 99]
+    for arguments, message in (
         ({}, "either as a mask or as a box"),
-        ({"mask": mask, "box": [0, 0, 9, 9]}, "either as a mask or as a box"),
+        ({"mask": mask, "box": box}, "either as a mask or as a box"),
         ({"box": [0, 0, 9]}, "Give the box as"),
         ({"box": [0, 0, 999, 9]}, "outside the photo, which is 256 × 256 pixels"),
         ({"box": [9, 9, 9, 99]}, "The region is empty"),
-        ({"box": [0, 0, 99, 99], "strength": 2}, "The strength 2.0 cannot be used"),
-        ({"box": [0, 0, 99, 99], "consent": {"shown": "yes"}}, "consent"),
+        ({"box": box, "strength": 2}, "The strength 2.0 cannot be used"),
+        ({"box": box, "consent": {"shown": "yes"}}, "consent"),
+        ({"box": box, "prompt": "a photo of <asset7>"}, "<asset7>"),
     ):
         with pytest.raises(AppError, match=message):
-            client.predict(key, photo, "a photo of <asset0>", **options, api_name="/edit")
-    with pytest.raises(AppError, match="<asset7>"):
-        client.predict(key, photo, "a photo of <asset7>", box=[0, 0, 99, 99], api_name="/edit")
+            edit(**{"photo": photo, "prompt": "a photo of <asset0>", **arguments})
