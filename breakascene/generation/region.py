@@ -15,6 +15,7 @@ from breakascene.models.base import Base
 
 CONTEXT = 1.25  # side of the crop, by the extent of the region
 MIN_SIDE = 1 / 4  # of the crop, by the base's images: a smaller region is not enlarged further
+MAX_OUTSIDE = 0.15  # share of the crop that may lie outside the photo, on each side
 MAX_ASPECT = 4  # of a crop around a region that is longer than the photo is high
 MIN_RADIUS = 1 / 10  # of the widest place in a region, by the side of the latents: a thinner mask grows
 COVERED = 0.1  # share of a latent cell from which it is repainted: less would leave traces of what was there
@@ -69,8 +70,8 @@ def extent_of(region: np.ndarray) -> tuple[int, int, int, int]:
 class RegionCrop:
     """The part of a photo around a region, at a size that the base generates.
 
-    A square, unless the region is longer than the photo is high; then as wide as needed, up to MAX_ASPECT. It reaches
-    outside the photo only beyond that; the edge pixels are repeated there.
+    A square, unless the region is longer than the photo is high; then as wide as needed, up to MAX_ASPECT. It may reach
+    outside the photo, which is mirrored there: models like their objects in the middle, also at the edge of a photo.
 
     Attributes:
         region: (H, W) bool.
@@ -164,7 +165,7 @@ class RegionCrop:
         return (painted + off).round().clip(0, 255).astype(np.uint8)
 
     def _cut(self, values: np.ndarray) -> np.ndarray:
-        """Cut the box out of (H, W[, C]); outside the photo, regions are empty and edge pixels are repeated."""
+        """Cut the box out of (H, W[, C]); outside the photo, regions are empty and images are mirrored."""
         x0, y0, x1, y1 = self.box
         height, width = values.shape[:2]
         outside = [(max(0, -y0), max(0, y1 - height)), (max(0, -x0), max(0, x1 - width))]
@@ -172,7 +173,7 @@ class RegionCrop:
         if not any(map(any, outside)):
             return inner
         return np.pad(
-            inner, outside + [(0, 0)] * (values.ndim - 2), mode="constant" if values.dtype == bool else "edge"
+            inner, outside + [(0, 0)] * (values.ndim - 2), mode="constant" if values.dtype == bool else "reflect"
         )
 
 
@@ -202,7 +203,8 @@ def crop_around(region: np.ndarray, base: Base) -> RegionCrop:
 
 
 def _start(start: int, stop: int, length: int, limit: int) -> int:
-    """Return the start of an interval of `length` centered on start..stop, moved inside 0..limit as far as it fits."""
+    """Return the start of an interval of `length` centered on start..stop, which juts out of 0..limit a little at most."""
     if length >= limit:
         return -((length - limit) // 2)
-    return min(max((start + stop - length) // 2, 0), limit - length)
+    outside = int(MAX_OUTSIDE * length)
+    return min(max((start + stop - length) // 2, -outside), limit - length + outside)
