@@ -203,7 +203,7 @@ def crop_around(region: np.ndarray, base: Base) -> RegionCrop:
 
 
 def _start(start: int, stop: int, length: int, limit: int) -> int:
-    """Return the start of an interval of `length` centered on start..stop, as far as MAX_OUTSIDE of 0..limit permits."""
+    """Return the start of an interval of `length` centered on start..stop, within MAX_OUTSIDE of 0..limit."""
     if length >= limit:
         return -((length - limit) // 2)
     outside = int(MAX_OUTSIDE * length)

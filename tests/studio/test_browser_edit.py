@@ -10,9 +10,13 @@ from breakascene.studio.screens.select_actions import samples
 
 
 def drag(page, start, end):
-    """Drag from one point of the canvas to another, each in shares of its width and height."""
-    box = page.locator("#edit-canvas img").bounding_box()
-    corners = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
+    """Drag from one point of the square photo to another, each in shares of its width and height."""
+    image = page.locator("#edit-canvas img")
+    image.scroll_into_view_if_needed()
+    box = image.bounding_box()
+    side = min(box["width"], box["height"])
+    left, top = box["x"] + (box["width"] - side) / 2, box["y"] + (box["height"] - side) / 2
+    corners = [(left + x * side, top + y * side) for x, y in (start, end)]
     page.mouse.move(*corners[0])
     page.mouse.down()
     page.mouse.move(*corners[1], steps=5)
