@@ -1,5 +1,6 @@
 """The command `generate`: run folders and a prompt to images."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,7 @@ def generate(
     Prints the path of each PNG, which has its metadata.
     """
     *runs, prompt = runs_and_prompt
-    if (Path(prompt) / "manifest.json").is_file():
+    if os.path.isfile(os.path.join(prompt, "manifest.json")):  # Path.is_file fails on a prompt longer than file names
         raise UserError("There is no prompt: write it after the run folders.")
     if not runs and not (lora and base):
         raise UserError("There is no run folder: write it before the prompt, or give --lora and --base.")

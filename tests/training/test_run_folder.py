@@ -1,13 +1,12 @@
 """Where a run is written: links, the working directory, two runs at once, a full disk, tampered checkpoints."""
 
 import os
-import resource
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.disk import largest_file
 from helpers.runs import assert_same, short, stop_after
 from PIL import Image
 from safetensors.torch import load_file, safe_open, save_file
@@ -68,17 +67,6 @@ def test_resuming_a_finished_run_says_that_it_is_finished(tiny_base, scene, sett
     run_extraction(scene, tiny_base, settings, tmp_path / "run")
     with pytest.raises(UserError, match="is finished"):
         run_extraction(scene, tiny_base, settings, tmp_path / "run", resume=True)
-
-
-@contextmanager
-def largest_file(size: int):
-    """Let every file above `size` bytes fail, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_run_that_does_not_fit_on_the_disk_is_finished_by_resuming(tiny_base, settings, tmp_path):
