@@ -31,7 +31,7 @@ def generate(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the images.")],
-    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 1,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="Number of images.")] = 1,
     seed: SeedOption = 0,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Inference steps per image.")] = 20,
     guidance: GuidanceOption = None,
