@@ -74,7 +74,10 @@ def test_a_run_that_does_not_fit_on_the_disk_is_finished_by_resuming(tiny_base, 
     mask = np.zeros((1500, 1500), bool)
     mask[300:1100, 300:1100] = True
     scene = make_scene(Image.fromarray(pixels), [mask], ["ball"])
-    with largest_file(3_000_000), pytest.raises(UserError, match="free some space, then resume the run"):
+    with (
+        largest_file(3_000_000),
+        pytest.raises(UserError, match=r"\(File too large\): free some space, then resume the run"),
+    ):
         run_extraction(scene, tiny_base, settings, tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run.checkpoint.safetensors"]
     events = []
@@ -85,7 +88,7 @@ def test_a_run_that_does_not_fit_on_the_disk_is_finished_by_resuming(tiny_base, 
 
 
 def test_a_full_disk_at_the_first_checkpoint_leaves_nothing(tiny_base, scene, settings, tmp_path):
-    with largest_file(500), pytest.raises(UserError, match="free some space, then start again"):
+    with largest_file(500), pytest.raises(UserError, match=r"\(File too large\): free some space, then start again"):
         run_extraction(scene, tiny_base, settings, tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
