@@ -25,11 +25,16 @@ from breakascene.toybox.pretraining.image_codes import (
     source_sprites,
 )
 from breakascene.toybox.pretraining.places import render_place
-from breakascene.toybox.pretraining.scenes import KEPT_PLACES, STAND_INS, SceneDrawer, SceneSampler
+from breakascene.toybox.pretraining.scenes import STAND_INS, SceneDrawer, SceneSampler
 from breakascene.toybox.pretraining.styles import restyle
 from breakascene.toybox.pretraining.text import tokenizer
 from breakascene.toybox.pretraining.world import draw_scene, random_scene, sample_content, sample_placements
 from breakascene.toybox.vocabulary import STYLES, TRAINING
+
+
+@pytest.fixture(autouse=True)
+def few_places(monkeypatch):
+    monkeypatch.setattr(scenes, "KEPT_PLACES", 5)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +98,7 @@ def test_torch_styles_equal_the_filters():
 def test_samplers_share_places_and_drawers_keep_them():
     sampler, rng, drawer = SceneSampler(6), np.random.default_rng(0), SceneDrawer(torch.device("cpu"), 16)
     first = sampler(rng)
-    assert len(first.new_places) == KEPT_PLACES and first.input_ids.shape == (6, scenes.CAPTIONS, 32)
+    assert len(first.new_places) == scenes.KEPT_PLACES and first.input_ids.shape == (6, scenes.CAPTIONS, 32)
     drawn = drawer.draw(first)
     assert drawn.images.shape == (6, 3, 256, 256) and drawn.images.min() >= 0 and drawn.images.max() <= 1
     assert len(drawn.canvases) == len(first.cutouts) == first.positions.shape[1]
@@ -102,7 +107,7 @@ def test_samplers_share_places_and_drawers_keep_them():
     for batch in batches:
         drawer.draw(batch)
     newest = next(batch for batch in reversed(batches) if len(batch.new_places))
-    index = (newest.first_place + len(newest.new_places) - 1) % KEPT_PLACES
+    index = (newest.first_place + len(newest.new_places) - 1) % scenes.KEPT_PLACES
     kept = drawer.places[first.sampler][index].permute(1, 2, 0).numpy()
     assert np.array_equal(kept, newest.new_places[-1])
 

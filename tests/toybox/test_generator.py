@@ -9,7 +9,7 @@ import torch
 from breakascene.models.image_codes import ImageCodes
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
-from breakascene.toybox.pretraining import autoencoder, generator, image_codes
+from breakascene.toybox.pretraining import autoencoder, generator, image_codes, scenes
 from breakascene.toybox.pretraining.generator import ExtendedEmbedding, Pool
 from breakascene.toybox.pretraining.scenes import STAND_INS, SceneSampler
 from breakascene.toybox.pretraining.sprites import load_sprite
@@ -17,6 +17,11 @@ from breakascene.toybox.pretraining.styles import restyle
 from breakascene.toybox.pretraining.text import tokenizer
 from breakascene.toybox.pretraining.world import render_scene
 from breakascene.toybox.vocabulary import HELD_OUT, STYLES
+
+
+@pytest.fixture(autouse=True)
+def few_places(monkeypatch):
+    monkeypatch.setattr(scenes, "KEPT_PLACES", 5)
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +59,9 @@ def test_ids_after_the_vocabulary_select_extra_embeddings():
 
 
 def test_captions_of_a_batch_name_novel_objects_by_their_codes(vae, toybox_codes):
-    scenes = SceneSampler(24)(np.random.default_rng(1))
+    batch = SceneSampler(24)(np.random.default_rng(1))
     pool, vocabulary_size = Pool(vae, toybox_codes), len(tokenizer())
-    pool.add(scenes)
+    pool.add(batch)
     latents, coverage, ids, codes = pool.sample(12)
     assert latents.shape == (12, 8, 16, 16) and coverage.shape == (12, 1, 16, 16) and ids.shape == (12, 32)
     assert codes.shape == (12 * len(STAND_INS), 256) and not codes.requires_grad
@@ -64,7 +69,7 @@ def test_captions_of_a_batch_name_novel_objects_by_their_codes(vae, toybox_codes
     assert not stand_ins & set(ids.flatten().tolist())
     novel = [(row, int(x) - vocabulary_size) for row, line in enumerate(ids) for x in line if x >= vocabulary_size]
     assert novel and all(code // len(STAND_INS) == row for row, code in novel)  # each of its own scene
-    codes_of_scenes = toybox_codes.encode_canvases(pool.drawer.draw(scenes).canvases, vae)
+    codes_of_scenes = toybox_codes.encode_canvases(pool.drawer.draw(batch).canvases, vae)
     assert all((codes[code] - codes_of_scenes).norm(dim=1).min() < 1e-2 for _, code in novel)
 
 

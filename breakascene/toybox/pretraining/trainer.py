@@ -24,6 +24,7 @@ from breakascene.toybox.pretraining.shards import write_shards
 STATES = ASSETS.parent / ".pretrain"  # training states: large, not in git
 WARMUP_STEPS = 100
 LOG_SECONDS, SAVE_SECONDS, SHARD_SECONDS = 10, 300, 60
+WORKER_SECONDS = 60  # without a batch: the workers have failed, and have printed why
 EAGER_STEPS = 3  # before a step is captured: libraries choose kernels and the optimizer allocates its state
 
 
@@ -124,7 +125,11 @@ def train(
         for network in update.network.children():
             network.compile(dynamic=False)
     run_step = CapturedStep(update) if component.draw and device.type == "cuda" else update
-    drawn = component.draw(rng) if component.draw else 0
+    drawn = 0
+    if component.draw:
+        before = time.monotonic()
+        count = component.draw(rng)
+        print(json.dumps({"drawn": count, "seconds": round(time.monotonic() - before, 1)}), flush=True)
 
     def save() -> None:
         if shards:
@@ -256,7 +261,7 @@ def prefetch(sample: Callable[[np.random.Generator], object]) -> Callable[[np.ra
     queue = context.Queue(maxsize=64)
     for seed in np.random.SeedSequence().spawn(max(1, os.cpu_count() - 2)):
         context.Process(target=_worker, args=(sample, queue, seed), daemon=True).start()
-    return lambda rng: queue.get()
+    return lambda rng: queue.get(timeout=WORKER_SECONDS)
 
 
 def _worker(sample, queue, seed) -> None:
