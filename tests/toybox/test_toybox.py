@@ -13,7 +13,7 @@ from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox import judge
-from breakascene.toybox.pretraining import autoencoder, generator, image_codes, scenes, segmenter, shards, trainer
+from breakascene.toybox.pretraining import autoencoder, generator, image_codes, join_shards, scenes, segmenter, trainer
 from breakascene.toybox.pretraining.__main__ import COMPONENTS, pretrain
 from breakascene.toybox.pretraining.places import render_place
 from breakascene.toybox.pretraining.report import judge_accuracy
@@ -134,7 +134,7 @@ def test_each_component_trains_from_scratch_and_resumes(component, untrained_vae
         pretrain(component, 0.001, tmp_path, tmp_path / "none", from_exported=True, shards=tmp_path / "shards")
         files = list((tmp_path / "shards").iterdir())
         assert not (tmp_path / "none").exists() and max(file.stat().st_size for file in files) < 16 * 2**20
-        shards.join(tmp_path / "shards", tmp_path)
+        join_shards.join(tmp_path / "shards", tmp_path)
         base = load_base(tmp_path)
         assert base.image_size == 256 and base.prediction_type == "v_prediction" and base.attention_size == 16
     if component == "segmenter":

@@ -1,22 +1,17 @@
 """Averaged weights in several small files, for a machine that returns only small files.
 
-`pretraining --shards FOLDER` writes them. Export them as the toybox's generator:
-
-    python -m breakascene.toybox.pretraining.shards FOLDER [--out TOYBOX]
+`pretraining --shards FOLDER` writes them, join_shards exports them as the toybox's generator.
 """
 
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Annotated
 
 import torch
 import typer
 from huggingface_hub import save_torch_state_dict
 from safetensors.torch import load_file
-
-from breakascene.paths import TOYBOX
 
 MAX_SIZE = "15MB"  # of a file
 
@@ -38,19 +33,3 @@ def read_shards(folder: Path) -> dict[str, torch.Tensor]:
     if not files:
         raise typer.BadParameter(f"{folder} holds no *.safetensors files.")
     return {name: value.float() for file in files for name, value in load_file(file).items()}
-
-
-def join(
-    folder: Annotated[Path, typer.Argument(help="Folder that `--shards` named.")],
-    out: Annotated[Path, typer.Option(help="The toybox's folder.")] = TOYBOX,
-) -> None:
-    """Export the weights in FOLDER as the toybox's generator."""
-    from breakascene.toybox.pretraining import generator  # imports this module's users
-
-    model = generator.Generator()
-    model.load_state_dict(read_shards(folder))
-    generator.export(model, out)
-
-
-if __name__ == "__main__":
-    typer.run(join)
