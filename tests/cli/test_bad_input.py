@@ -203,7 +203,7 @@ def test_edit(files, monkeypatch):
         f"run|gone.png|a photo{box}": "There is no file gone.png",
         "run|photo.png|a photo": "Mark the region to repaint with --mask FILE or with --box",
         f"run|photo.png|a photo|--mask|ball.png{box}": "Mark the region to repaint with --mask FILE or with --box",
-        "run|photo.png|a photo|--mask|empty.png": "empty.png",
+        "run|photo.png|a photo|--mask|empty.png": "The region is empty",
         "run|photo.png|a photo|--mask|wide.png": "wide.png is 160 × 80 pixels but the photo is 160 × 160",
         "run|photo.png|a photo|--mask|note.jpg": "note.jpg is not a readable image",
         "run|photo.png|a photo|--box|20,20,90": '--box "20,20,90" is not valid',
