@@ -104,6 +104,7 @@ def test_photos_become_a_report_with_reviewed_masks_votes_and_variants(browser, 
         page.get_by_role("link", name="日本語").click()
         page.get_by_role("tab", name="パイロット").click()
         expect(page.locator("#pilot-about")).to_contain_text("写真 2 枚")
+        page.locator("#pilot-ab > button").click()
         expect(page.locator("#pilot-variants-download")).to_be_visible()
         delete(page, "pilot")
         expect(page.locator("#pilot-form")).to_be_visible()
