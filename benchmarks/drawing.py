@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 import typer
 
-from benchmarks.extraction import machine, open_base
+from benchmarks.extraction import machine_name, open_base
 from breakascene.generation.generate import generate
 
 PROMPT = "a photo of a dog at the beach"
@@ -31,7 +31,7 @@ def measure(
     size = f"{base.image_size} px"
     print("| base | images | steps | first | then |\n|---|---|---|---|---|")
     print(f"| {base.name}, {size} | {images} | {steps} | {seconds[0]:.2f} s | {median(seconds[1:]):.2f} s |")
-    print(f"\n{machine(base)}", flush=True)
+    print(f"\n{machine_name(base.device)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -76,10 +76,10 @@ def open_base(name: str) -> Base:
     return load_base(name)
 
 
-def machine(base: Base) -> str:
+def machine_name(device: torch.device) -> str:
     """The card or CPU, and the date."""
-    device = torch.cuda.get_device_name() if base.device.type == "cuda" else f"{platform.machine()} CPU"
-    return f"{device}, {torch.get_num_threads()} threads, {date.today().isoformat()}"
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()} CPU"
+    return f"{name}, {torch.get_num_threads()} threads, {date.today().isoformat()}"
 
 
 def stage_seconds(base: Base, scene: Scene, settings: Settings, out: Path, memory: str) -> dict:
@@ -152,7 +152,7 @@ def table(base: Base, rows: dict[str, dict]) -> str:
         sizes = [f"{row['peak'] / 1e9:.2f} GB", f"{row['disk'] / 1e6:.0f} MB"]
         lines.append(" | ".join([name, row.get("mode", "–"), *times, *steps, *sizes]))
     body = "\n".join(f"| {line} |" if "---" not in line else f"|{line}" for line in lines)
-    return f"{base.name} on {machine(base)}:\n\n{body}\n"
+    return f"{base.name} on {machine_name(base.device)}:\n\n{body}\n"
 
 
 def measure(
@@ -181,7 +181,7 @@ def measure(
         rows["public code"] = reference_row(base, scene, reference_steps)  # last: it changes the base
     print(f"\n{table(base, rows)}", flush=True)
     if json_file:
-        values = {"base": base.name, "machine": machine(base), "rows": rows}
+        values = {"base": base.name, "machine": machine_name(base.device), "rows": rows}
         json_file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 

@@ -35,6 +35,7 @@ stage 90 "Captured steps" "$python" -m pytest -q -rs -p no:cacheprovider \
 stage 140 "Extraction, SD 2.1" "$python" -m benchmarks.extraction --base "sd21$suffix" ${TINY:+--steps 2} --reference "$reference"
 stage 60 "Extraction, SD 2.1, lean" "$python" -m benchmarks.extraction --base "sd21$suffix" --preset quick --memory lean ${TINY:+--steps 2}
 stage 100 "Extraction, SDXL" "$python" -m benchmarks.extraction --base "sdxl$suffix" --preset quick ${TINY:+--steps 2}
+stage 40 "Clicks, SAM" "$python" -m benchmarks.segmentation ${TINY:+--model toybox --clicks 2}
 stage 40 "Drawing, SD 2.1" "$python" -m benchmarks.drawing --base "sd21$suffix" ${TINY:+--steps 2}
 stage 50 "Drawing, SDXL" "$python" -m benchmarks.drawing --base "sdxl$suffix" ${TINY:+--steps 2}
 echo "The report is in $report."

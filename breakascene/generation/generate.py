@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 
 from breakascene.data import validation
+from breakascene.data.handle_names import name_handles
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation.previews import LivePreview
+from breakascene.generation.start import Start, StartCallback
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.graphs import graphed_forward
@@ -41,8 +43,8 @@ class GeneratedImage:
         image: The image.
         metadata: JSON values under the keys prompt, negative_prompt, seed, index, num_inference_steps,
             guidance_scale, width, height, base (its name), fingerprint (of the base), run (id of the concepts or
-            None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale)
-            and consents (what was declared about the photos, Consent.to_json()).
+            None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale),
+            consents (what was declared about the photos, Consent.to_json()), and strength and metadata of the start.
     """
 
     image: Image.Image
@@ -64,6 +66,7 @@ def generate(
     batch_size: int = BATCH,
     loras: Sequence[ExternalLora] = (),
     on_preview: Callable[[Image.Image], None] | None = None,
+    start: Start | None = None,
 ) -> Iterator[GeneratedImage]:
     """Generate `count` images for each prompt with DPM-Solver++.
 
@@ -85,6 +88,7 @@ def generate(
         batch_size: Images generated at once.
         on_preview: Called now and then with a small preview of the image that is being generated.
         loras: LoRAs from other programs, added to the base; prompts may use their bundled embeddings as <name>.
+        start: An image to start from; it decides the size.
 
     Yields:
         The images, in the order of the prompts.
@@ -96,10 +100,8 @@ def generate(
     """
     # 1. Check the inputs
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    embeddings = {f"<{name}>": embedding for lora in loras for name, embedding in lora.embeddings.items()}
+    embeddings = _embeddings_of(loras, concepts)
     known_handles = (*(concepts.handles if concepts else ()), *embeddings)
-    if clash := next((handle for handle in embeddings if concepts and handle in concepts.handles), None):
-        raise UserError("A LoRA brings the handle {handle}, which the run has too: rename its embedding.", handle=clash)
     if not all(prompt.strip() for prompt in prompts) or not prompts:
         raise UserError("The prompt is empty: describe the image to generate.")
     if count < 1 or num_inference_steps < 1:
@@ -118,7 +120,7 @@ def generate(
         )  # fmt: skip
     consents = concepts.consents if concepts else ()
     consent.check_valid(consents)
-    width, height = size or image_shapes(base)["square"]
+    width, height = start.size(base) if start else size or image_shapes(base)["square"]
     check_size(base, width, height)
 
     @contextmanager
@@ -154,6 +156,8 @@ def generate(
     }
     if consents:
         common["consents"] = [declared.to_json() for declared in consents]
+    if start:
+        common |= {"strength": start.strength, **start.metadata}
     if loras:
         common["loras"] = {lora.name: lora.scale for lora in loras}
     metadata = [
@@ -164,14 +168,30 @@ def generate(
 
     # 3. Generate batch by batch
     def batches() -> Iterator[GeneratedImage]:
-        for start in range(0, len(metadata), batch_size):
-            batch = metadata[start : start + batch_size]
+        for first in range(0, len(metadata), batch_size):
+            batch = metadata[first : first + batch_size]
             with applied():
-                images = _run_pipeline(base, batch, on_preview)
+                images = _run_pipeline(base, batch, on_preview, start)
             for image, values in zip(images, batch, strict=True):
                 yield GeneratedImage(image, values)
 
     return batches()  # an inner generator, so that the checks above run at the call
+
+
+def _embeddings_of(loras: Sequence[ExternalLora], concepts: Concepts | None) -> dict[str, torch.Tensor]:
+    """Return the embeddings of LoRAs by handle. Raises UserError if two things would have the same handle."""
+    taken = {*concepts.handles, *name_handles(concepts.handles, concepts.names)} if concepts else set()
+    embeddings = {}
+    for name, embedding in (pair for lora in loras for pair in lora.embeddings.items()):
+        handle = f"<{name}>"
+        if handle in taken:
+            raise UserError(
+                "A LoRA brings the handle {handle}, which the run has too: rename its embedding.", handle=handle
+            )
+        if handle in embeddings:
+            raise UserError("Two LoRAs bring the handle {handle}: rename one of the embeddings.", handle=handle)
+        embeddings[handle] = embedding
+    return embeddings
 
 
 def image_shapes(base: Base) -> dict[str, tuple[int, int]]:
@@ -194,23 +214,41 @@ def check_size(base: Base, width: int, height: int) -> None:
 
 @torch.no_grad()
 def _run_pipeline(
-    base: Base, batch: Sequence[dict], on_preview: Callable[[Image.Image], None] | None = None
+    base: Base,
+    batch: Sequence[dict],
+    on_preview: Callable[[Image.Image], None] | None = None,
+    start: Start | None = None,
 ) -> list[Image.Image]:
     first = batch[0]
-    pipeline = base.pipeline()
+    pipeline, steps = base.pipeline(), first["num_inference_steps"]
+    generators = [torch.Generator().manual_seed(values["seed"] + values["index"]) for values in batch]
+    arguments, callbacks = {"num_inference_steps": steps}, []
+    if start:
+        pipeline.scheduler.set_timesteps(steps)
+        callbacks.append(StartCallback(start, base, pipeline.scheduler.timesteps, generators))
+        arguments = callbacks[0].arguments
+        steps = len(arguments["timesteps"])
+    if on_preview:
+        callbacks.append(LivePreview(base, on_preview))
+
+    def after_step(*values) -> dict:
+        for callback in callbacks:
+            callback(*values)
+        return values[-1]
+
     images_per_call = len(batch) * (2 if first["guidance_scale"] > 1 else 1)  # guidance doubles the batch
-    with base.autocast(), graphed_forward(base.unet, first["num_inference_steps"], images_per_call):
+    with base.autocast(), graphed_forward(base.unet, steps, images_per_call):
         output = pipeline(
             [values["prompt"] for values in batch],
             # None, not "": SDXL replaces a missing negative prompt by zeros instead of encoding an empty one
             negative_prompt=[values["negative_prompt"] for values in batch] if first["negative_prompt"] else None,
-            num_inference_steps=first["num_inference_steps"],
             guidance_scale=first["guidance_scale"],
             width=first["width"],
             height=first["height"],
-            generator=[torch.Generator().manual_seed(values["seed"] + values["index"]) for values in batch],
+            generator=generators,
             output_type="pt",
-            callback_on_step_end=LivePreview(base, on_preview) if on_preview else None,
+            callback_on_step_end=after_step if callbacks else None,
+            **arguments,
         )
     if not output.images.isfinite().all():  # they would become black
         raise UserError(
@@ -267,6 +305,8 @@ def _checked_metadata(values: dict) -> dict:
         for key in ("width", "height"):
             validation.checked_int(values[key], 1, 2**31, f"its {key}")
     validation.checked_float(values["guidance_scale"], -MAX_GUIDANCE_SCALE, MAX_GUIDANCE_SCALE, "its guidance scale")
+    if "strength" in values:
+        validation.checked_float(values["strength"], 0, 1, "its strength")
     for handle, name in validation.checked_dict(values["handles"], "its handles").items():
         validation.checked_text(handle, 200, "a handle"), validation.checked_text(name, 200, "a name")
     return values

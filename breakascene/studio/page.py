@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from breakascene.errors import UserError
-from breakascene.studio import engine, strings
+from breakascene.studio import engine, reconnection, strings
 from breakascene.studio.accounts import Accounts
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.language import language_links
@@ -116,7 +116,7 @@ def build(
 ) -> None:
     """Build the page in the active language (strings.use_language)."""
     browser = gr.BrowserState("", storage_key="breakascene-session", secret="kept-by-the-browser-only")
-    page = PageContext(sessions, queue, gr.State(""), gr.Timer(IDLE_SECONDS, active=False))
+    page = PageContext(sessions, queue, gr.State(""), gr.Timer(IDLE_SECONDS))
     last_progress = gr.State({})  # what this page has last displayed of the jobs
     gr.HTML(f'{language_links()}<h1>{strings.TITLE}</h1><p class="hint">{strings.TAGLINE}</p>', elem_id="head")
     chooser = base_chooser.build(page)
@@ -151,7 +151,7 @@ def build(
     )
     load_scripts(demo)
     connect_arrival(demo, page, screens, tabs, browser)
-    connect_progress(page, screens, last_progress)
+    connect_progress(demo, page, screens, last_progress)
     connect_tabs(page, screens, tabs, [select_tab, extract_tab, generate_tab])
 
 
@@ -192,10 +192,11 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
     opened.then(None, [address], [address], js=extract.ADDRESS_JS, api_visibility="private")
 
 
-def connect_progress(page: PageContext, screens: Screens, last_progress: gr.State) -> None:
+def connect_progress(demo: gr.Blocks, page: PageContext, screens: Screens, last_progress: gr.State) -> None:
     """Update the screens while jobs run, but only what has changed; find jobs that other pages start."""
     extract_screen, generate_screen, evaluate_screen = screens.extract, screens.generate, screens.evaluate
     outdated = gr.JSON(visible=False)  # whether another base is in use than the page was opened with
+    missed = reconnection.build()
 
     def refresh(session: Session, last: dict) -> Updates:
         busy, now = session.busy(), progress_of(session, page.queue)
@@ -222,11 +223,15 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
         return updates | timer
 
     outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, *screens.export.outputs]
-    outputs += [*screens.queue.outputs, last_progress, page.timer, outdated]
+    outputs += [*screens.queue.outputs, last_progress, page.timer, outdated, missed]
     outputs += screens.pilot.outputs if screens.pilot else []
     refresh_page = with_session(page.sessions, refresh)
 
-    def tick(token: str, last: dict) -> Updates:
+    def tick(token: str, last: dict, request: gr.Request) -> Updates:
+        if reconnection.has_missed(demo, request):
+            return {missed: True}
+        if not token:  # the page has no session yet
+            return gr.skip()
         try:
             page.sessions.get(token)
         except UserError:  # after a restart of the studio: the next click says so, once
@@ -236,6 +241,7 @@ def connect_progress(page: PageContext, screens: Screens, last_progress: gr.Stat
     options = {**EVENT_OPTIONS, "queue": False, "trigger_mode": "once"}
     ticked = page.timer.tick(tick, [page.token, last_progress], outputs, **options)
     ticked.then(None, [outdated], None, js=RELOAD_JS, api_visibility="private")
+    reconnection.connect(missed, ticked)
 
 
 def connect_tabs(page: PageContext, screens: Screens, tabs: gr.Tabs, steps: Sequence[gr.Tab]) -> None:

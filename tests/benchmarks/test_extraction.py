@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from benchmarks import drawing, segmentation
 from benchmarks.extraction import STAGES, measure
 from benchmarks.random_base import VOCABULARY, random_components
 
@@ -36,3 +37,11 @@ def test_all_stages_are_measured_and_printed(name, tmp_path, capsys):
     assert rows["quick"]["prior"] > 0 < rows["quick"]["peak"] and rows["quick"]["disk"] > 1000
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(rows) and len({line.count("|") for line in lines}) == 1
+
+
+def test_drawing_and_segmentation_print_a_row(capsys):
+    drawing.measure("sd21-tiny", images=1, steps=2, repeats=1)
+    segmentation.measure("toybox", clicks=1)
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [len(row) for row in rows] == [7, 7, 6, 6]
+    assert all(float(row[-2].split()[0]) >= 0 for row in (rows[1], rows[3]))

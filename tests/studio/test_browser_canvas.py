@@ -210,8 +210,17 @@ def test_thirty_quick_clicks_all_count_and_then_the_studio_says_what_helps(brows
         expect(page.locator(".layer")).to_have_count(0)
         assert segmenter.clicks == list(range(1, 31))
         for _ in range(26):
-            act_on_canvas(page, page.get_by_role("button", name="Undo").click)
+            page.get_by_role("button", name="Undo").click()
         expect(page.locator("#hint")).to_contain_text("Click again to add a missing part")
+
+
+def test_an_answer_that_the_page_has_missed_comes_with_the_next_tick(browser, address):
+    with visitor(browser, address) as page:
+        open_sample(page, 2)
+        use_sample_masks(page)
+        end = {"content_type": "text/event-stream", "body": 'data: {"msg": "close_stream"}\n\n'}
+        page.route("**/queue/data?*", lambda route: route.fulfill(**end), times=1)
+        act_on_canvas(page, page.get_by_role("button", name="Undo").click)
 
 
 def test_a_click_goes_to_the_object_that_is_selected_in_its_tab(browser, address):
