@@ -68,16 +68,10 @@ def read_results_csv(file: Path | str) -> list[Variant]:
         raise UserError(f"There is no file {file}: check the path.") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is not a small CSV file in UTF-8: export it as CSV.") from error
-    first = text.partition("\n")[0]
+    first = (text.splitlines() or [""])[0]
     separator = next((mark for mark in ("\t", ";") if mark in first), ",")
-    reader = csv.DictReader(io.StringIO(text), delimiter=separator)
-    try:
-        return _read_variants(reader, file)
-    except csv.Error as error:
-        raise UserError(f"{file.name}, line {reader.line_num}: this is not CSV ({error}): export it as CSV.") from error
-
-
-def _read_variants(reader: csv.DictReader, file: Path) -> list[Variant]:
+    lines = "\n".join(text.splitlines())  # some programs end them with a carriage return alone
+    reader = csv.DictReader(io.StringIO(lines), delimiter=separator)
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
     if twice := next((name for name in COLUMNS if reader.fieldnames.count(name) > 1), None):
         raise UserError(f"{file.name}, line 1: the column {twice} stands there twice: remove one of the two.")

@@ -110,8 +110,8 @@ def parse_decisions(data: bytes, name: str | Path) -> dict[str, Decision]:
             for one in checked_list(objects, 64, "a list of objects"):
                 encoding = checked_dict(one["mask"], "a mask")
                 size = [int(side) for side in checked_list(encoding["size"], 2, "a size")]
-                if not all(1 <= side <= SHOWN_SIDE for side in size):
-                    raise ValueError("a mask is larger than the page shows any")
+                if len(size) != 2 or not all(1 <= side <= SHOWN_SIDE for side in size):
+                    raise ValueError("no mask of the page has this size")
                 coco.decode_segmentation(encoding, tuple(size))
                 encoding = {"size": size, "counts": encoding["counts"]}
                 found.append((checked_text(one["name"], 60, "a name"), encoding))
