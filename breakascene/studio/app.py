@@ -18,7 +18,7 @@ from breakascene.errors import UserError
 from breakascene.generation.library import Library
 from breakascene.provenance.audit import folder_from_settings
 from breakascene.provenance.credentials import credentials_folder
-from breakascene.studio import api, bases, engine, environment, page, strings
+from breakascene.studio import api, bases, engine, environment, page, page_states, strings, uploads
 from breakascene.studio.accounts import Accounts
 from breakascene.studio.folders import require_data_folder
 from breakascene.studio.jobs import JobQueue
@@ -82,11 +82,15 @@ def launch(
     if host not in LOCAL_HOSTS and not accounts and not on_space():
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
     sessions = SessionStore(folder, **limits, library=open_library(host))
-    job_queue = JobQueue(idle_work=engine.generate_prior_images, quotas=read_quotas(sessions))
+    job_queue = JobQueue(
+        idle_work=engine.generate_prior_images, quotas=read_quotas(sessions), after_job=engine.release_memory
+    )
     demo = build(sessions, job_queue, accounts)
     engine.start_downloads(sessions.open_photos)
     demo.job_queue = job_queue
     refuse_outside_files(demo)
+    uploads.use_parser()
+    page_states.use_page_states()
     hosts = [host.strip() for host in trusted_hosts.split(",") if host.strip()]
     tools = build_tools(demo, sessions, job_queue) if mcp else None
     lifespan = server_lifespan(sessions, hosts, accounts, tools)
