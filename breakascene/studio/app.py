@@ -23,7 +23,7 @@ from breakascene.studio.accounts import Accounts
 from breakascene.studio.folders import require_data_folder
 from breakascene.studio.jobs import JobQueue
 from breakascene.studio.language import language_middleware
-from breakascene.studio.login import Login, Throttle
+from breakascene.studio.login import Login, OwnFiles, Throttle
 from breakascene.studio.protection import AtPath, Protection, refuse_outside_files
 from breakascene.studio.quotas import COUNTS, Quotas
 from breakascene.studio.state.session import DEFAULT_ALL_BYTES, DEFAULT_VISITOR_BYTES, SessionStore
@@ -186,7 +186,7 @@ def server_lifespan(sessions: SessionStore, hosts: list[str], accounts: Accounts
                 await stack.enter_async_context(tools.session_manager.run())
                 served = AtPath(served, MCP_PATH, tools.session_manager.handle_request)
             if accounts:
-                served = Login(served, accounts, (MCP_PATH,), Throttle())
+                served = Login(OwnFiles(served, sessions, app), accounts, (MCP_PATH,), Throttle())
             app.middleware_stack = Protection(served, ["*"] if on_space() else hosts, limits, ancestors)
             sweep = asyncio.create_task(delete_regularly(sessions))
             stack.callback(sweep.cancel)
