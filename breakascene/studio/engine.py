@@ -21,7 +21,7 @@ from PIL import Image
 
 from breakascene.data.scene import Scene
 from breakascene.evaluation import report, verdict
-from breakascene.evaluation.judges import load_feature_extractor, load_judges
+from breakascene.evaluation.judges import Judges, load_feature_extractor, load_judges
 from breakascene.evaluation.verdict import Verdict
 from breakascene.exporting.export import TARGETS, Exported, can_open
 from breakascene.exporting.export import export as export_concepts
@@ -37,6 +37,7 @@ from breakascene.models.concepts import Concepts
 from breakascene.models.grouped import load_run
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
+from breakascene.pilot.task import Models
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.studio import real_models, strings, timing
 from breakascene.studio.timing import RunTimer, Times
@@ -298,14 +299,20 @@ def _until_stopped(images: Iterator[GeneratedImage], stop_file: Path) -> Iterato
             return
 
 
+def _judges() -> Judges:
+    """The models that measure images, with a note for each that is not here."""
+    judges = load_judges(base().family, base().device, download=False)
+    missing = real_models.missing().get(real_models.JUDGES)
+    if judges.notes and missing and missing.note:  # the download has failed
+        return replace(judges, notes=(missing.note,))
+    return judges
+
+
 @on_gpu(EVALUATION_SECONDS)
 def evaluate(run: Path, title: str, out: Path, stop_file: Path, language: str = "en") -> Iterator[tuple[int, int, str]]:
     """Evaluate a run folder into the folder `out`; nothing is written if `stop_file` exists before the end."""
     toybox = base().family == "toybox"
-    judges = load_judges(base().family, base().device, download=False)
-    missing = real_models.missing().get(real_models.JUDGES)
-    if judges.notes and missing and missing.note:  # the download has failed
-        judges = replace(judges, notes=(missing.note,))
+    judges = _judges()
     # The figures of the toybox are those of its own segmenter
     finder = Segmenter.load("toybox") if toybox else segmenter()
     finder.sam.to(base().device)  # on a ZeroGPU Space only this process has the GPU
@@ -316,6 +323,12 @@ def evaluate(run: Path, title: str, out: Path, stop_file: Path, language: str = 
         yield event
         if stop_file.exists():
             return
+
+
+def pilot_models() -> Models:
+    """The loaded models for a pilot's photos, with those that measure its images."""
+    finder = Segmenter.load("toybox") if base().family == "toybox" else segmenter()
+    return Models.of(base(), _judges(), finder)
 
 
 @on_gpu(COMPARISON_SECONDS)

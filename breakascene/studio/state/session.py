@@ -44,7 +44,7 @@ class Session:
 
     Attributes:
         lock: Held while an event is handled, so that two quick clicks are handled one after the other.
-        extraction, generation, evaluation, export: The last job of each kind.
+        extraction, generation, evaluation, export, pilot: The last job of each kind.
         suggested_runs: Ids of the runs for which the page last suggested a prompt.
         declared_photo: The photo that the visitor was last asked about, see screens.consent.
         owner: Name of the login that the session belongs to; "" without a login.
@@ -58,6 +58,7 @@ class Session:
     generation: Job | None = None
     evaluation: Job | None = None
     export: Job | None = None
+    pilot: Job | None = None
     suggested_runs: tuple[str, ...] | None = None
     owner: str = ""
     declared_photo: Image.Image | None = None
@@ -78,10 +79,15 @@ class Session:
         """Forget an undo step of step 1, else one of the edited photo; see SelectionHistory.drop_oldest."""
         return self.history.drop_oldest() or self.editor.history.drop_oldest()
 
+    @property
+    def jobs(self) -> list[Job]:
+        """The last job of each kind."""
+        jobs = (self.extraction, self.generation, self.evaluation, self.export, self.pilot)
+        return [job for job in jobs if job is not None]
+
     def busy(self) -> bool:
         """Whether a job is waiting or running."""
-        jobs = (self.extraction, self.generation, self.evaluation, self.export)
-        return any(job is not None and not job.ended for job in jobs)
+        return any(not job.ended for job in self.jobs)
 
     def reopen_run(self) -> None:
         """Load the photo and the selection of the current run into step 1."""
@@ -98,16 +104,15 @@ class Session:
             self.extraction = None  # its names and previews are gone too
 
     def stop_jobs(self) -> None:
-        for job in (self.extraction, self.generation, self.evaluation, self.export):
-            if job is not None:
-                job.request_stop()
+        for job in self.jobs:
+            job.request_stop()
 
 
 def read_owner(folder: Path) -> str:
     """Name of the login that the session with this folder belongs to, or ""."""
     try:
         return (folder / OWNER).read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
 
 
@@ -234,10 +239,9 @@ class SessionStore:
         """Delete a session with all its data; a job that takes longer than `timeout` seconds to stop follows later."""
         deletion.mark(session.folder)
         session.stop_jobs()
-        for job in (session.extraction, session.generation, session.evaluation, session.export):
-            if job is not None:
-                with job.changed:
-                    job.changed.wait_for(lambda job=job: job.ended, timeout)
+        for job in session.jobs:
+            with job.changed:
+                job.changed.wait_for(lambda job=job: job.ended, timeout)
         deletion.delete_all(session.folder, "visitor", self.library)
         self.finish_deletions()
 

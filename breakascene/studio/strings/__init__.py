@@ -32,6 +32,7 @@ INVALID_LOGIN = "The login is invalid: write it as NAME:PASSWORD, with neither p
 LOGIN_AND_USERS = "A login and a file of users exclude each other: give --login or --users."
 INVALID_USERS_FILE = "{file} is not a file of users: make one with the command users add."
 INVALID_LIMIT = "The variable {name} is {value}: set it to a number above 0, or remove it."
+INVALID_SWITCH = "The variable {name} is {value}: set it to on or off, or remove it."
 HOST_NOT_TRUSTED = "This studio does not answer to the host name {host}: start it with --trusted-hosts and that name."
 OTHER_ORIGIN = "A page of another site cannot use this studio: open the studio's own address."
 OUTSIDE_FILE = "The studio does not fetch files from other servers: upload the file."
