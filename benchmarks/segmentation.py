@@ -29,7 +29,8 @@ def measure(
         segmenter = Segmenter.load(model, device)
     else:
         with device:
-            segmenter = Segmenter(sam_model_registry[model](), model)
+            sam = sam_model_registry[model]()
+        segmenter = Segmenter(sam.to(device), model)  # some of its buffers are made on the CPU
     photo, rng = sample_scene().photo.resize(SIZE), np.random.default_rng(0)
     embedded, clicked = [], []
     for _ in range(3):

@@ -39,6 +39,7 @@ _EXPORTS = {  # name: module that defines it
     "load_run": "breakascene.models.grouped",
     # Generation
     "GeneratedImage": "breakascene.generation.generate",
+    "start_from": "breakascene.generation.variations",
     "generate": "breakascene.generation.generate",
     "save_image": "breakascene.generation.generate",
     "read_metadata": "breakascene.generation.generate",

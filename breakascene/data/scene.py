@@ -58,9 +58,8 @@ class Scene:
 
     @property
     def photo_hash(self) -> str:
-        """SHA-256, as hex digits, of the photo's size as "WIDTHxHEIGHT" followed by its RGB bytes."""
-        width, height = self.photo.size
-        return hashlib.sha256(f"{width}x{height}".encode() + self.photo.tobytes()).hexdigest()
+        """See the function of that name."""
+        return photo_hash(self.photo)
 
     @property
     def consents(self) -> tuple[Consent, ...]:
@@ -143,6 +142,12 @@ class Scene:
 
     def _square_box(self, size: int) -> tuple[int, int, int]:
         return square_box([concept.mask for concept in self.concepts], size, self.background)
+
+
+def photo_hash(photo: Image.Image) -> str:
+    """SHA-256, as hex digits, of an RGB image's size as "WIDTHxHEIGHT" followed by its bytes."""
+    width, height = photo.size
+    return hashlib.sha256(f"{width}x{height}".encode() + photo.tobytes()).hexdigest()
 
 
 def make_scene(

@@ -31,9 +31,9 @@ def run(base: Base) -> None:
     cell = vae_scale_factor(vae)
     side = 2 ** (len(unet.config.block_out_channels) - 1)  # the smallest that passes through all levels
     mean, _ = base.encode(np.zeros((1, side * cell, side * cell, 3), np.uint8))  # (1, C, side, side)
-    latents, _ = base.add_noise(mean, torch.ones_like(mean), torch.tensor([1]))
+    latents, _ = base.add_noise(mean, torch.ones_like(mean), torch.tensor([1], device=base.device))
     scheduler = base.pipeline().scheduler
-    scheduler.set_timesteps(1)
+    scheduler.set_timesteps(1, device=base.device)
     timestep = scheduler.timesteps[:1]
     model_pred = base.predict(latents, timestep, ["a photo"])
     latents = scheduler.step(model_pred, timestep[0], latents).prev_sample

@@ -17,11 +17,12 @@ from breakascene.data.image_io import read_mask, read_photo, scaled_clicks
 from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
+from breakascene.generation.variations import STRENGTH
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, Job, JobQueue
 from breakascene.studio.screens import export, extraction_job, generation_job
 from breakascene.studio.screens.events import log, show_notice
-from breakascene.studio.screens.generation_job import SQUARE
+from breakascene.studio.screens.generation_job import SQUARE, StartImage
 from breakascene.studio.screens.select_sections import photo_input
 from breakascene.studio.state.session import Session, SessionStore
 from breakascene.studio.visitor import acting, login_name, record_download
@@ -118,14 +119,16 @@ class Endpoints:
 
     def generate(
         self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE, lora=None,
-        lora_scale=1.0,
+        lora_scale=1.0, image=None, strength=STRENGTH,
     ):  # fmt: skip
         """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images.
 
-        With several runs, separated by commas, <teapot> is the object named teapot.
+        With several runs, separated by commas, <teapot> is the object named teapot. With an image, generation starts
+        from it, and departs the further the higher the strength is, above 0 and up to 1.
         """
         options = (steps, guidance or None, negative, shape, lora, lora_scale)
-        job = self.submit_generation(session, run, prompt, count, seed, *options)
+        start = (read_photo(image), float(strength)) if image else None
+        job = self.submit_generation(session, run, prompt, count, seed, *options, start=start)
         for note in job.details.notes:
             show_notice(note)
         sent = 0
@@ -135,10 +138,10 @@ class Endpoints:
             sent = len(events)
             yield [str(path) for path in events]
 
-    def submit_generation(self, session: Session, run, prompt, count, seed, *options) -> Job:
+    def submit_generation(self, session: Session, run, prompt, count, seed, *options, start: StartImage = None) -> Job:
         """Queue images of runs of this session; see generation_job.submit."""
         runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
-        return generation_job.submit(session, self.queue, runs, prompt, count, seed, *options)
+        return generation_job.submit(session, self.queue, runs, prompt, count, seed, *options, start=start)
 
     def export(self, session, run, program="diffusers"):
         """Export a run to diffusers, comfyui, a1111 or kohya: a zip with a LoRA, embeddings, images and a README."""
@@ -220,6 +223,8 @@ def build_generate(button: gr.Button, endpoints: Endpoints) -> None:
         gr.Textbox(SQUARE, label="shape"),
         gr.File(label="lora"),
         gr.Number(1, label="lora_scale"),
+        photo_input(label="image"),
+        gr.Number(STRENGTH, label="strength"),
     ]
     images = gr.File(label="pictures", file_count="multiple")
     button.click(endpoints.handler(endpoints.generate), inputs, images, api_name="generate", **OPTIONS)

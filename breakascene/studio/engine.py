@@ -26,6 +26,7 @@ from breakascene.exporting.importing import load_lora
 from breakascene.files import atomic_file
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
+from breakascene.generation.variations import start_from
 from breakascene.models.base import Base
 from breakascene.models.combined import combine
 from breakascene.models.grouped import load_run
@@ -234,6 +235,7 @@ def generate(
     stop_file: Path,
     live_image: Path | None = None,
     loras: Sequence[tuple[Path, float]] = (),
+    start: tuple[Image.Image, float] | None = None,
     **options,
 ) -> Iterator[GeneratedImage]:
     """Generate images from run folders one by one, until all are done or `stop_file` exists.
@@ -242,6 +244,7 @@ def generate(
         runs: With several, the handles are those of `combine`.
         live_image: File for previews of the image that is being generated.
         loras: Files of other programs' LoRAs with their strengths.
+        start: An image to start from, with the strength.
     """
 
     def save_preview(image: Image.Image) -> None:
@@ -250,6 +253,8 @@ def generate(
 
     options["on_preview"] = save_preview if live_image else None
     options["loras"] = [load_lora(file, base(), scale) for file, scale in loras]
+    if start:
+        options["start"] = start_from(base(), start[0], options.get("size"), start[1])
     loaded = [load_run(run) for run in runs]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0]
     for image in generate_images(base(), concepts, prompts, **options):

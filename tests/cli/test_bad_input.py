@@ -175,6 +175,15 @@ def test_generate(files, monkeypatch):
         "run|a photo|--steps|x": "--steps",
         "run|a photo|--size|128": '--size "128" is not valid',
         "run|a photo|--size|100x128": "in steps of 8",
+        "run|a photo|--image|photo.png|--strength|1.5": "The strength 1.5 cannot be used",
+        "run|--variations|--strength|nan": "The strength nan cannot be used",
+        "run|a photo|--strength|0.5": "add --image or --variations",
+        "run|a photo|--image|photo.png|--variations": "give one of them",
+        "run|a photo|--image|gone.png": "There is no file gone.png",
+        "run|a photo|--image|note.jpg": "note.jpg is not a readable image",
+        "run|a photo|--background-only": "--background-only takes no prompt",
+        "a photo|--variations": "There is no run folder",
+        "run": "There is no prompt",
     }
     for arguments, message in cases.items():
         assert message in refused(files, f"generate|{arguments}|--out|images", monkeypatch)

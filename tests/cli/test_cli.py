@@ -147,6 +147,23 @@ def test_extract_then_generate(files, tiny_folder):
         assert Image.open(path).tobytes() == Image.open(other).tobytes()
 
 
+def test_variations_image_to_image_and_the_background_alone(files, tiny_folder):
+    call(*extract_arguments(files, tiny_folder, "--background", "--steps", "1,0", "--out", files / "run"))
+
+    def generated(*arguments):
+        output = call("generate", files / "run", *arguments, "--steps", 4, "--out", files / "images")
+        return read_metadata(output.strip())
+
+    varied = generated("--variations", "--strength", 0.5)
+    assert varied["prompt"] == "a photo of <asset0> and <asset1> at <background>"
+    assert varied["strength"] == 0.5
+    assert generated("a photo of <asset1>", "--variations")["prompt"] == "a photo of <asset1>"
+    started = generated("a photo of <asset1>", "--image", files / "photo.png")
+    assert started["strength"] == 0.7 and started["start"] != varied["start"]
+    alone = generated("--background-only")
+    assert alone["prompt"] == "a photo of <background>" and "start" not in alone
+
+
 def test_classes_of_a_label_map_and_names_in_a_prompt(files, tiny_folder, scene):
     masks = scene.masks()
     labels = masks[0].astype(np.uint8) * 7 + masks[1].astype(np.uint8) * 15

@@ -131,6 +131,7 @@ def test_metadata_round_trip(tiny_base, concepts, tmp_path):
         {"handles": ["<asset0>"]},
         {"handles": {"<asset0>": None}},
         {"width": "wide"},
+        {"strength": "high"},
     ],
 )
 def test_metadata_of_other_types_are_refused(tiny_base, tmp_path, values):

@@ -102,6 +102,14 @@ def test_generate_returns_pngs_with_metadata(client, run):
     ]
 
 
+def test_generation_starts_from_an_image_of_the_client(client, run, photo):
+    values = (run[-1]["run"], "a photo of <asset0>", 1, 7, 4, 2.0, "", "square", None, 1.0, photo)
+    (path,) = client.predict(*values, 0.5, api_name="/generate")
+    assert read_metadata(path)["strength"] == 0.5
+    with pytest.raises(AppError, match="The strength 2.0 cannot be used"):
+        client.predict(*values, 2.0, api_name="/generate")
+
+
 def test_the_same_seed_gives_the_same_image(client, run):
     def image(seed):
         (path,) = client.predict(run[-1]["run"], "a photo of <asset0>", 1, seed, 2, 2.0, "", api_name="/generate")

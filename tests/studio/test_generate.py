@@ -58,6 +58,16 @@ def finished(job):
     return job.result
 
 
+def test_variations_of_the_photo_and_the_background_alone(session, queue):
+    runs = session.runs.chosen()
+    (image,) = finished(generation_job.submit_variations(session, queue, runs, 0.5, 1, 3, *OPTIONS, "wide"))
+    metadata = read_metadata(image)
+    assert metadata["prompt"] == "a photo of <asset0> and <asset1> at <background>"
+    assert metadata["strength"] == 0.5 and metadata["width"] == 160
+    (image,) = finished(generation_job.submit_background(session, queue, runs, 1, 3, *OPTIONS))
+    assert read_metadata(image)["prompt"] == "a photo of <background>"
+
+
 def generate(session, queue, prompt="a photo of <asset0>", count=1, seed=0):
     job = generation_job.submit(session, queue, session.runs.chosen(), prompt, count, seed, *OPTIONS)
     return finished(job)

@@ -5,9 +5,13 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from PIL import Image
+
+from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.exporting.importing import load_lora
 from breakascene.generation.generate import BATCH, image_shapes, save_image
+from breakascene.generation.variations import background_prompt, check_strength, scene_view, variation_prompt
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
@@ -18,6 +22,7 @@ MAX_IMAGES, MAX_SHEET_IMAGES, MAX_INFERENCE_STEPS = 16, 48, 100
 MAX_LORA_SCALE = 10.0
 MAX_PROMPT = 500  # characters
 SQUARE = "square"  # key of image_shapes
+StartImage = tuple[Image.Image, float] | None  # with the strength, see variations.start_from
 NEW_SEEDS = 1_000_000  # new seeds are below: short enough to be written down
 
 
@@ -30,16 +35,34 @@ class GenerationDetails:
     notes: tuple[str, ...] = ()  # on how the prompts were understood
 
 
-def submit(session: Session, queue: JobQueue, runs: ChosenRuns, prompt, count, seed, *options) -> Job:
+def submit(
+    session: Session, queue: JobQueue, runs: ChosenRuns, prompt, count, seed, *options, start: StartImage = None
+) -> Job:
     """Queue the images of one prompt; raises UserError at once if the prompt or an option is wrong.
 
     Args:
         count, seed: See breakascene.generation.generate.generate.
         options: num_inference_steps, guidance_scale, negative_prompt and, optionally, the key of image_shapes if not
             square, and the file and the strength of a LoRA.
+        start: An image to start from, and the strength.
     """
     prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MAX_IMAGES)
-    return _submit(session, queue, runs, [prompt], GenerationDetails(count), count, seed, *options)
+    return _submit(session, queue, runs, [prompt], GenerationDetails(count), count, seed, *options, start=start)
+
+
+def submit_variations(
+    session: Session, queue: JobQueue, runs: ChosenRuns, strength, count, seed, steps, guidance, negative, shape, *lora
+) -> Job:
+    """Queue variations of the photo of the first run; see submit."""
+    scene = load_scene(runs.folders[0] / "scene")
+    prompt = variation_prompt(runs.handles, scene)
+    start = (scene_view(scene, _size_of(shape)), float(strength))
+    return submit(session, queue, runs, prompt, count, seed, steps, guidance, negative, shape, *lora, start=start)
+
+
+def submit_background(session: Session, queue: JobQueue, runs: ChosenRuns, count, seed, *options) -> Job:
+    """Queue images of the scene without its objects; see submit."""
+    return submit(session, queue, runs, background_prompt(runs.handles), count, seed, *options)
 
 
 def submit_sheet(
@@ -56,6 +79,7 @@ def submit_sheet(
 def _submit(
     session: Session, queue: JobQueue, runs: ChosenRuns, prompts: list[str], details: GenerationDetails,
     count, seed, num_inference_steps, guidance_scale, negative_prompt, shape=SQUARE, lora=None, lora_scale=1.0,
+    start: StartImage = None,
 ) -> Job:  # fmt: skip
     negative_prompt = " ".join((negative_prompt or "").split())
     if not all(prompts):
@@ -71,8 +95,9 @@ def _submit(
     *prompts, negative_prompt = (one.text for one in parsed)
     notes = dict.fromkeys(strings.translate(note) for one in parsed for note in one.notes)
     details = replace(details, notes=tuple(notes))
-    if (size := image_shapes(engine.base()).get(shape or SQUARE)) is None:
-        raise UserError(strings.UNKNOWN_SHAPE.format(known=", ".join(image_shapes(engine.base()))))
+    size = _size_of(shape)
+    if start:
+        check_strength(start[1])
     if session.generation and not session.generation.ended:
         raise UserError(strings.ALREADY_GENERATING)
     options = {
@@ -84,10 +109,11 @@ def _submit(
         "same_seeds": bool(details.columns),
         "size": size,
         "loras": [(Path(lora), lora_scale)] if lora else [],
+        "start": start,
         "batch_size": BATCH if details.columns else 1,  # single images appear one by one, a sheet is ready sooner
     }
 
-    pixel_steps = options["num_inference_steps"] * size[0] * size[1]
+    pixel_steps = options["num_inference_steps"] * size[0] * size[1] * (start[1] if start else 1)
 
     started: list[float] = []  # when the job did
 
@@ -110,6 +136,14 @@ def _submit(
     session.generation = queue.submit(session.token, "generate", work, details, seconds_left)
     session.gallery.show_all()  # so that the new images are visible
     return session.generation
+
+
+def _size_of(shape: str | None) -> tuple[int, int]:
+    """Width and height of a key of image_shapes, by default square; raises UserError for another one."""
+    shapes = image_shapes(engine.base())
+    if (shape or SQUARE) not in shapes:
+        raise UserError(strings.UNKNOWN_SHAPE.format(known=", ".join(shapes)))
+    return shapes[shape or SQUARE]
 
 
 def valid_seed(seed: float) -> int:

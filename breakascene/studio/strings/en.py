@@ -299,11 +299,14 @@ TOYBOX_VARIETY = (
 SHAPE = "Shape"
 SHAPES = {"square": "Square", "wide": "Wide", "tall": "Tall"}
 GENERATE = "Generate"
+VARIATIONS, BACKGROUND_ONLY = "Variations of the photo", "Background only"
+STRENGTH = "Strength of variations"
+STRENGTH_INFO = "How far variations depart from the photo"
 INFERENCE_STEPS = "Steps"
 GUIDANCE_SCALE = "Guidance scale (how closely to follow the prompt)"
 LORA, LORA_SCALE = "LoRA of another program (.safetensors)", "LoRA strength"
 NEGATIVE_PROMPT = "Negative prompt (what to keep out)"
-DETAIL_GUIDANCE, DETAIL_NEGATIVE = "guidance", "without"
+DETAIL_GUIDANCE, DETAIL_STRENGTH, DETAIL_NEGATIVE = "guidance", "strength", "without"
 SEED_INFO = "The same seed and settings give the same image. A new seed is chosen each time unless you keep it."
 KEEP_SEED = "Keep this seed"
 SEED_KEPT = "Seed {seed} is kept under Advanced: change the prompt, then generate."
@@ -447,10 +450,10 @@ LOG_ACTIONS = {
 LOG_COUNT = "The last {n} of {count} entries of this period:"
 LOG_COMPLETE = "The log has {n} entries; it is complete and unchanged."
 LOG_FAULTS = {  # by Fault.kind
-    "changed": "Entry {entries} was changed.",
-    "removed": "Entry {entries} was removed.",
-    "added": "Line {entries} was added; it is not the entry that was written there.",
-    "cut": "The end was cut off: entry {entries} is missing.",
+    "changed": "Changed entries: {entries}.",
+    "removed": "Removed entries: {entries}.",
+    "added": "Added line: {entries}. It is not the entry that was written there.",
+    "cut": "The end was cut off. Missing entries: {entries}.",
     "headless": "head.json is missing or damaged, so that a cut end cannot be ruled out.",
 }
 

@@ -309,11 +309,14 @@ TOYBOX_VARIETY = "トイボックスは大きさと位置を変えられない�
 SHAPE = "画像の形"
 SHAPES = {"square": "正方形", "wide": "横長", "tall": "縦長"}
 GENERATE = "生成"
+VARIATIONS, BACKGROUND_ONLY = "写真のバリエーション", "背景のみ"
+STRENGTH = "バリエーションの強さ"
+STRENGTH_INFO = "値が大きいほど元の写真から離れます"
 INFERENCE_STEPS = "ステップ数"
 GUIDANCE_SCALE = "ガイダンススケール（プロンプトへの忠実度）"
 LORA, LORA_SCALE = "ほかのプログラムの LoRA（.safetensors）", "LoRA の強さ"
 NEGATIVE_PROMPT = "ネガティブプロンプト（除外する内容、英語）"
-DETAIL_GUIDANCE, DETAIL_NEGATIVE = "ガイダンス", "除外："
+DETAIL_GUIDANCE, DETAIL_STRENGTH, DETAIL_NEGATIVE = "ガイダンス", "強さ", "除外："
 SEED_INFO = "同じシードと設定なら同じ画像になります。固定しない場合は毎回新しいシードを使います。"
 KEEP_SEED = "シードを固定"
 SEED_KEPT = "シードを {seed} に固定しました（詳細設定）。プロンプトを変更して生成してください。"
@@ -663,6 +666,15 @@ MESSAGES = {
     "{file} is not a .safetensors file or is damaged: download it again.": (
         "{file} は .safetensors ファイルではないか、壊れています。もう一度ダウンロードしてください。"
     ),
+    "{file} has values that are not floating-point numbers: use another file.": (
+        "{file} に浮動小数点数ではない値が含まれています。別のファイルを使ってください。"
+    ),
+    '{file} has an embedding named "{name}", which no prompt can refer to: rename it.': (
+        "{file} の埋め込みの名前「{name}」はプロンプトで指定できません。名前を変更してください。"
+    ),
+    "{base} already has a token {handle}: use another name.": (
+        "{base} にはすでにトークン {handle} があります。別の名前を使ってください。"
+    ),
     "{file} has values that are not finite: use another file.": (
         "{file} に無限大または非数の値が含まれています。別のファイルを使ってください。"
     ),
@@ -689,6 +701,9 @@ MESSAGES = {
     ),
     "{file} does not fit {base}: use an embedding of one vector for this kind of base.": (
         "{file} は {base} に合いません。同じ種類のベースモデル用で、ベクトルが 1 つの埋め込みを使ってください。"
+    ),
+    "Two LoRAs bring the handle {handle}: rename one of the embeddings.": (
+        "2 つの LoRA が同じハンドル {handle} を使っています。どちらかの埋め込みの名前を変更してください。"
     ),
     "A LoRA brings the handle {handle}, which the run has too: rename its embedding.": (
         "LoRA に含まれるハンドル {handle} は、オブジェクトセットにもあります。埋め込みの名前を変えてください。"
@@ -746,6 +761,12 @@ MESSAGES = {
     "steps of {cell}.": (
         "{width} × {height} の画像は生成できません。各辺を {least} から {most} ピクセルの範囲で {cell} "
         "の倍数にしてください。"
+    ),
+    "The strength {value} cannot be used: choose a number above 0, which keeps the image, up to 1, which ignores it.": (
+        "強さ {value} は使えません。0 より大きく（元の画像に近い）1 以下（元の画像を使わない）の値にしてください。"
+    ),
+    "There is no <background>: extract the photo with its background.": (
+        "<background> がありません。背景も抽出する設定で写真を抽出し直してください。"
     ),
     "{word} is an unknown handle: this run knows {known}.": (
         "{word} というハンドルはありません。使えるのは {known} です。"
