@@ -20,6 +20,7 @@ _EXPORTS = {  # name: module that defines it
     "Consent": "breakascene.data.consent",
     "declare_consent": "breakascene.data.consent",
     "make_scene": "breakascene.data.scene",
+    "innermost_on_top": "breakascene.data.scene",
     "read_scene": "breakascene.data.scene",
     "load_scene": "breakascene.data.scene",
     "save_scene": "breakascene.data.scene",
@@ -40,6 +41,9 @@ _EXPORTS = {  # name: module that defines it
     # Generation
     "GeneratedImage": "breakascene.generation.generate",
     "start_from": "breakascene.generation.variations",
+    "Layout": "breakascene.generation.layout",
+    "Placement": "breakascene.generation.layout",
+    "start_layout": "breakascene.generation.layout",
     "generate": "breakascene.generation.generate",
     "save_image": "breakascene.generation.generate",
     "read_metadata": "breakascene.generation.generate",

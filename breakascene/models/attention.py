@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
+from torch.nn.functional import adaptive_avg_pool2d, pad
 
 PAPER_SIDE = 16  # the paper reads maps of 16 × 16 cells (appendix B.1)
 
@@ -115,3 +116,61 @@ def handle_maps(attention: torch.Tensor, token_weights: torch.Tensor) -> torch.T
     """
     side = round(attention.shape[1] ** 0.5)
     return (token_weights @ attention.transpose(1, 2)).unflatten(2, (side, side))
+
+
+class AttentionSteering:
+    """A context manager that adds a bias to the logits of all cross-attention layers of a UNet.
+
+    A hook on the UNet keeps graphed_forward from recording calls whose weight changes.
+
+    Args:
+        unet: Its processors are wrapped inside the block and restored afterwards.
+        bias: (B, T, h, w) for the prompts of a batch and the places of the latents. With classifier-free guidance,
+            only the second half of the batch, which has the prompts, is biased.
+
+    Attributes:
+        weight: Factor of the bias, which may change between calls.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, bias: torch.Tensor):
+        self.unet, self.bias, self.weight = unet, bias, 1.0
+        self.resized: dict[int, torch.Tensor] = {}  # by number of queries
+
+    def __enter__(self) -> "AttentionSteering":
+        self.processors = {
+            module: module.processor
+            for module in self.unet.modules()
+            if isinstance(module, Attention) and module.is_cross_attention
+        }
+        for module, processor in self.processors.items():
+            module.set_processor(_BiasedAttnProcessor(self, processor))
+        self.hook = self.unet.register_forward_pre_hook(lambda *_: None)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.hook.remove()
+        for module, processor in self.processors.items():
+            module.set_processor(processor)
+
+    def mask(self, batch: int, queries: int, heads: int) -> torch.Tensor:
+        """Return the weighted bias of a layer with `queries` places, (batch · heads, queries, T)."""
+        if queries not in self.resized:
+            height, width = self.bias.shape[2:]
+            while height * width > queries:
+                height, width = (height + 1) // 2, (width + 1) // 2  # a convolution of stride 2 rounds up
+            self.resized[queries] = adaptive_avg_pool2d(self.bias, (height, width)).flatten(2).transpose(1, 2)
+        bias = self.weight * self.resized[queries]  # (B, queries, T)
+        return pad(bias, (0, 0, 0, 0, batch - len(bias), 0)).repeat_interleave(heads, 0)
+
+
+class _BiasedAttnProcessor:
+    """Passes the bias to another processor as its attention mask."""
+
+    def __init__(self, steering: AttentionSteering, processor):
+        self.steering, self.processor = steering, processor
+
+    def __call__(self, attn: Attention, hidden_states, encoder_hidden_states, attention_mask=None, **options):
+        if self.steering.weight:
+            bias = self.steering.mask(len(hidden_states), hidden_states.shape[1], attn.heads).to(hidden_states.dtype)
+            attention_mask = bias if attention_mask is None else attention_mask + bias
+        return self.processor(attn, hidden_states, encoder_hidden_states, attention_mask, **options)

@@ -147,7 +147,18 @@ def test_extract_then_generate(files, tiny_folder):
         assert Image.open(path).tobytes() == Image.open(other).tobytes()
 
 
-def test_variations_image_to_image_and_the_background_alone(files, tiny_folder):
+def test_overlapping_masks_are_separated_on_demand(files, tiny_folder, scene):
+    ball = scene.masks()[0]
+    outer = ball | np.roll(ball, 30, axis=1)
+    save_mask(files / "outer.png", outer)
+    masks = ["--mask", f"{files / 'ball.png'}:ball", "--mask", f"{files / 'outer.png'}:coat"]
+    arguments = [files / "photo.png", *masks, "--base", tiny_folder, "--steps", "1,0", "--innermost-on-top"]
+    assert "overlap" not in call("extract", *arguments, "--out", files / "run")
+    saved = load_scene(files / "run" / "scene").concepts
+    assert (saved[0].mask == ball).all() and (saved[1].mask == (outer & ~ball)).all()
+
+
+def test_variations_image_to_image_layouts_and_the_background_alone(files, tiny_folder):
     call(*extract_arguments(files, tiny_folder, "--background", "--steps", "1,0", "--out", files / "run"))
 
     def generated(*arguments):
@@ -160,6 +171,10 @@ def test_variations_image_to_image_and_the_background_alone(files, tiny_folder):
     assert generated("a photo of <asset1>", "--variations")["prompt"] == "a photo of <asset1>"
     started = generated("a photo of <asset1>", "--image", files / "photo.png")
     assert started["strength"] == 0.7 and started["start"] != varied["start"]
+    (files / "layout.json").write_text('{"objects": [{"handle": "<ball>", "box": [0.5, 0.5, 1, 1], "flip": true}]}')
+    placed = generated("a photo of <asset0>", "--layout", files / "layout.json", "--strength", 0.5)
+    entry = {"handle": "<asset0>", "box": [0.5, 0.5, 1.0, 1.0], "flip": True}
+    assert placed["layout"] == {"strength": 0.5, "objects": [entry]}
     alone = generated("--background-only")
     assert alone["prompt"] == "a photo of <background>" and "start" not in alone
 
