@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from breakascene.data import validation
+from breakascene.data.handle_names import name_handles
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation.previews import LivePreview
@@ -99,10 +100,8 @@ def generate(
     """
     # 1. Check the inputs
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    embeddings = {f"<{name}>": embedding for lora in loras for name, embedding in lora.embeddings.items()}
+    embeddings = _embeddings_of(loras, concepts)
     known_handles = (*(concepts.handles if concepts else ()), *embeddings)
-    if clash := next((handle for handle in embeddings if concepts and handle in concepts.handles), None):
-        raise UserError("A LoRA brings the handle {handle}, which the run has too: rename its embedding.", handle=clash)
     if not all(prompt.strip() for prompt in prompts) or not prompts:
         raise UserError("The prompt is empty: describe the image to generate.")
     if count < 1 or num_inference_steps < 1:
@@ -177,6 +176,22 @@ def generate(
                 yield GeneratedImage(image, values)
 
     return batches()  # an inner generator, so that the checks above run at the call
+
+
+def _embeddings_of(loras: Sequence[ExternalLora], concepts: Concepts | None) -> dict[str, torch.Tensor]:
+    """Return the embeddings of LoRAs by handle. Raises UserError if two things would have the same handle."""
+    taken = {*concepts.handles, *name_handles(concepts.handles, concepts.names)} if concepts else set()
+    embeddings = {}
+    for name, embedding in (pair for lora in loras for pair in lora.embeddings.items()):
+        handle = f"<{name}>"
+        if handle in taken:
+            raise UserError(
+                "A LoRA brings the handle {handle}, which the run has too: rename its embedding.", handle=handle
+            )
+        if handle in embeddings:
+            raise UserError("Two LoRAs bring the handle {handle}: rename one of the embeddings.", handle=handle)
+        embeddings[handle] = embedding
+    return embeddings
 
 
 def image_shapes(base: Base) -> dict[str, tuple[int, int]]:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,7 @@ class JobQueue:
         idle_work: Callable[[Callable[[], bool]], bool] | None = None,
         quotas: Any = None,
     ):
-        self._quotas, self._failures = quotas, deque(maxlen=MAX_FAILURES)
+        self.quotas, self._failures = quotas, deque(maxlen=MAX_FAILURES)
         self._idle_work = self._all_idle_work = idle_work
         self.limit, self.per_owner = limit, per_owner
         self._files = tempfile.TemporaryDirectory(prefix="breakascene-jobs-")
@@ -138,9 +138,7 @@ class JobQueue:
         remaining: Callable[[Job], float | None] = lambda job: None,
     ) -> Job:  # fmt: skip
         """Append a job with its details; raises UserError if the queue is paused or full, or the owner's share is."""
-        if self._quotas:
-            self._quotas.check(owner)
-        with self._changed:
+        with self.quotas.one_job(owner) if self.quotas else nullcontext(), self._changed:
             if self._paused:
                 raise UserError(strings.BASE_CHANGING)
             waiting = self._waiting()
@@ -152,8 +150,6 @@ class JobQueue:
             job.details, job.remaining = details, remaining  # before the worker can see the job
             self._jobs = {other.id: other for other in [*self._jobs.values(), job] if not other.ended}
             self._changed.notify_all()
-        if self._quotas:
-            self._quotas.count(owner)
         return job
 
     def jobs(self) -> list[tuple[Job, int]]:

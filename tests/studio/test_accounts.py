@@ -2,6 +2,8 @@
 
 import re
 import stat
+import threading
+from contextlib import suppress
 
 import gradio as gr
 import pytest
@@ -151,8 +153,8 @@ def test_jobs_of_a_day_are_counted_by_visitor_and_survive_a_restart(tmp_path):
             with pytest.raises(UserError, match="2 jobs today"):
                 queue.submit(session.token, "work", str)
         queue.submit(guest.token, "work", str)
-        with pytest.raises(UserError):
-            Quotas(SessionStore(tmp_path), jobs_per_day=2, today=lambda: day[0]).check(anna.token)
+        with pytest.raises(UserError), Quotas(SessionStore(tmp_path), 2, today=lambda: day[0]).one_job(anna.token):
+            pass
         day[0] = "2026-11-28"
         queue.submit(anna.token, "work", str)
     finally:
@@ -166,9 +168,30 @@ def test_the_disk_of_all_sessions_of_a_login_counts(tmp_path):
     for session in (anna, again):
         (session.folder / "run").mkdir()
         (session.folder / "run" / "file").write_bytes(bytes(2 * 2**20))
-    quotas.check(ben.token)
+    quotas.check_disk(ben.token)
     with pytest.raises(UserError, match="Your data take 4 MB, and each visitor may use 3 MB"):
-        quotas.check(anna.token)
+        quotas.check_disk(anna.token)
+
+
+def test_of_jobs_submitted_at_once_no_more_than_the_quota_are_accepted(tmp_path):
+    sessions = SessionStore(tmp_path)
+    visitors = [sessions.open(None, "anna") for _ in range(8)]
+    queue, start, accepted = JobQueue(quotas=Quotas(sessions, jobs_per_day=2)), threading.Barrier(8), []
+
+    def submit(session):
+        start.wait()
+        with suppress(UserError):
+            accepted.append(queue.submit(session.token, "work", str))
+
+    threads = [threading.Thread(target=submit, args=(session,)) for session in visitors]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(accepted) == 2
+    finally:
+        queue.close()
 
 
 def test_failed_jobs_are_kept_for_the_operator():

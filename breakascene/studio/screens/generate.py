@@ -274,6 +274,7 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
         session.runs.added_ids = tuple(run_ids or ())
 
     def import_file(session: Session, file: str) -> None:
+        page.check_disk(session)
         session.runs.import_file(file, engine.base())
 
     def describe(session: Session, name: str, tags: str) -> None:

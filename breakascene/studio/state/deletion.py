@@ -13,10 +13,11 @@ from pathlib import Path
 from gradio.processing_utils import hash_file
 from gradio.utils import get_upload_folder
 
-from breakascene.data import validation
 from breakascene.files import atomic_file
 from breakascene.generation.library import Library
+from breakascene.models.manifest import read_manifest
 from breakascene.provenance import audit
+from breakascene.studio.state import pending_runs
 from breakascene.studio.state.run_store import RunStore
 
 MARK = ".deleted"  # suffix of the file beside the folder of a session
@@ -79,24 +80,30 @@ def delete_run(runs: RunStore, folder: Path, reason: str = "visitor") -> None:
 
 
 def delete_old(folder: Path, before: float) -> None:
-    """Delete the runs and images of a session that were made before a time, in seconds since the epoch."""
+    """Delete the runs and images of a session that were made before a time, in seconds since the epoch.
+
+    The runs include stopped ones, and those that cannot be read any more.
+    """
     store = RunStore(folder)
-    runs = [run for run in store.list() if (run.folder / "manifest.json").stat().st_mtime < before]
+    runs = [path for path in store.runs_folder.glob("*/") if _time_of(path) < before]
     images = [path for path in sorted(folder.glob("pictures/*.png")) if path.stat().st_mtime < before]
-    pending = [path for path in folder.glob("runs/*.begun") if path.stat().st_mtime < before]
-    if not (runs or images or pending):
+    if not (runs or images):
         return
-    contents = _hashes([run.folder for run in runs], images)
+    contents = _hashes(runs, images)
     audit.record("delete", session=session_id(folder.name), reason="retention", **contents)
     derived = [path for pattern in DERIVED for path in folder.glob(pattern)]
-    inside = [path for run in runs for path in run.folder.rglob("*") if path.is_file()]
+    inside = [path for run in runs for path in run.rglob("*") if path.is_file()]
     _delete_copies([*images, *derived, *inside], _uploads(folder))
     for path in (*images, *derived):
         path.unlink(missing_ok=True)
     for run in runs:
-        store.delete(run.folder)
-    for path in pending:
-        store.delete(path.with_suffix(""))
+        store.delete(run.with_name(run.name.removesuffix(pending_runs.SUFFIX)))
+
+
+def _time_of(run: Path) -> float:
+    """When a run folder was written: its files are moved into place together, and its thumbnails follow later."""
+    manifest = run / "manifest.json"
+    return (manifest if manifest.is_file() else run).stat().st_mtime
 
 
 def note_uploads(folder: Path, values: Iterable) -> None:
@@ -149,9 +156,9 @@ def _hashes(runs: Iterable[Path], images: Iterable[Path]) -> dict[str, list[str]
     photos, ids = [], []
     for folder in runs:
         with suppress(OSError, ValueError, KeyError):
-            manifest = validation.read_json(folder / "manifest.json")
-            ids.append(manifest["id"])
-            photos += filter(None, [manifest.get("photo")])
+            manifest = read_manifest(folder)
+            ids.append(manifest.id)
+            photos += filter(None, [manifest.photo])
     return {"photos": sorted(set(photos)), "runs": ids, "images": [audit.hash_of(path) for path in images]}
 
 

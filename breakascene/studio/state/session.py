@@ -264,7 +264,9 @@ class SessionStore:
                 if time.time() - session.last_used > self.keep_seconds and not session.busy():
                     del self._sessions[token]
             for folder in self.folder.glob("*/"):
-                old = time.time() - folder.stat().st_mtime > self.keep_seconds
+                # also of the folders in it, since runs and images do not change its own time
+                written = max(path.stat().st_mtime for path in (folder, *folder.glob("*/")))
+                old = time.time() - written > self.keep_seconds
                 if old and folder.name not in self._sessions and TOKEN.fullmatch(folder.name):
                     deletion.delete_all(folder, "unused")
                     deletion.unmark(folder)

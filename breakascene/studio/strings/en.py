@@ -469,10 +469,10 @@ LOG_ACTIONS = {
 LOG_COUNT = "The last {n} of {count} entries of this period:"
 LOG_COMPLETE = "The log has {n} entries; it is complete and unchanged."
 LOG_FAULTS = {  # by Fault.kind
-    "changed": "Entry {entries} was changed.",
-    "removed": "Entry {entries} was removed.",
-    "added": "Line {entries} was added; it is not the entry that was written there.",
-    "cut": "The end was cut off: entry {entries} is missing.",
+    "changed": "Changed entries: {entries}.",
+    "removed": "Removed entries: {entries}.",
+    "added": "Added line: {entries}. It is not the entry that was written there.",
+    "cut": "The end was cut off. Missing entries: {entries}.",
     "headless": "head.json is missing or damaged, so that a cut end cannot be ruled out.",
 }
 

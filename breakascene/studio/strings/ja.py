@@ -685,6 +685,15 @@ MESSAGES = {
     "{file} is not a .safetensors file or is damaged: download it again.": (
         "{file} は .safetensors ファイルではないか、壊れています。もう一度ダウンロードしてください。"
     ),
+    "{file} has values that are not floating-point numbers: use another file.": (
+        "{file} に浮動小数点数ではない値が含まれています。別のファイルを使ってください。"
+    ),
+    '{file} has an embedding named "{name}", which no prompt can refer to: rename it.': (
+        "{file} の埋め込みの名前「{name}」はプロンプトで指定できません。名前を変更してください。"
+    ),
+    "{base} already has a token {handle}: use another name.": (
+        "{base} にはすでにトークン {handle} があります。別の名前を使ってください。"
+    ),
     "{file} has values that are not finite: use another file.": (
         "{file} に無限大または非数の値が含まれています。別のファイルを使ってください。"
     ),
@@ -711,6 +720,9 @@ MESSAGES = {
     ),
     "{file} does not fit {base}: use an embedding of one vector for this kind of base.": (
         "{file} は {base} に合いません。同じ種類のベースモデル用で、ベクトルが 1 つの埋め込みを使ってください。"
+    ),
+    "Two LoRAs bring the handle {handle}: rename one of the embeddings.": (
+        "2 つの LoRA が同じハンドル {handle} を使っています。どちらかの埋め込みの名前を変更してください。"
     ),
     "A LoRA brings the handle {handle}, which the run has too: rename its embedding.": (
         "LoRA に含まれるハンドル {handle} は、オブジェクトセットにもあります。埋め込みの名前を変えてください。"
