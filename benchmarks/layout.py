@@ -109,7 +109,7 @@ def measure(
             for kind, used in zip(rows, (None, layout), strict=True):
                 file = out / f"{index}-{number}-{kind.split()[0]}{strength if used else ''}.json"
                 if not file.is_file():
-                    start = start_layout(base, used, cutouts, prompt, size) if used else None
+                    start = start_layout(base, run, used, cutouts, prompt, size) if used else None
                     image = next(generate(base, run, [prompt], seed=7, start=start)).image
                     found = found_objects(image, segmenter, judge)
                     values = score(found, names, used) | {

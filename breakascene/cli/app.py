@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 
 from breakascene.cli import (
     audit,
+    crop,
     demo,
     evaluate,
     export,
@@ -24,6 +25,7 @@ from breakascene.cli import (
     masks,
     pilot,
     segment,
+    sheet,
     studio,
     users,
     verify,
@@ -93,6 +95,8 @@ for command in (
     segment.segment,
     extract.extract,
     generate.generate,
+    sheet.sheet,
+    crop.crop,
     export.export,
     masks.masks,
     evaluate.evaluate,

@@ -113,7 +113,9 @@ def generate(
     shape, begin = width_height or image_shapes(model)["square"], None
     if placed:
         placed = replace(placed, strength=strength or placed.strength)
-        begin = layouts.start_layout(model, placed, layouts.cutouts_of(folders, concepts.handles), prompt, shape)
+        begin = layouts.start_layout(
+            model, concepts, placed, layouts.cutouts_of(folders, concepts.handles), prompt, shape
+        )
     elif scene or photo:
         photo = photos.scene_view(scene, shape) if scene else photo
         begin = photos.start_from(model, photo, shape, strength or photos.STRENGTH)

@@ -2,13 +2,15 @@
 
 In the first steps, the places of the objects are put back to the noised collage of their cut-outs after each step,
 while the scene around them develops freely: SDEdit (arXiv 2108.01073) for the objects, blended as in Blended Latent
-Diffusion (arXiv 2206.02779). In these steps and a little longer, the attention of each handle is steered to its box,
-as in eDiff-I's "paint with words" (arXiv 2211.01324). The steps that are left blend objects and scene.
+Diffusion (arXiv 2206.02779). The places outside the boxes attend to the prompt without the placed handles, those in a
+box to the prompt with its own handle alone. The steps that are left blend objects and scene.
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,14 +26,13 @@ from breakascene.errors import UserError
 from breakascene.generation.generate import check_size
 from breakascene.generation.start import Start
 from breakascene.generation.variations import check_strength
-from breakascene.models.attention import AttentionSteering
+from breakascene.models.attention import RegionalAttention
 from breakascene.models.base import Base
-from breakascene.models.handles import token_positions
+from breakascene.models.combined import CombinedConcepts
+from breakascene.models.concepts import Concepts
 from breakascene.models.prompts import parse_prompt
 
 STRENGTH = 0.35  # the default share of the steps in which the objects are generated freely
-STEERED_LONGER = 0.2  # of the steps, after the objects were released
-INSIDE, OUTSIDE = 2.0, -6.0  # added to the attention logits of a handle inside its box and elsewhere
 MIN_SIDE = 0.02  # of a box
 MAX_SCALE = 10.0
 GRAY = (128, 128, 128)
@@ -68,7 +69,7 @@ class Layout:
     strength: float = STRENGTH
 
     def to_json(self) -> dict:
-        return {"strength": self.strength, "objects": [asdict(placement) for placement in self.placements]}
+        return {"strength": self.strength, "objects": [asdict(one) | {"box": list(one.box)} for one in self.placements]}
 
 
 def read_layout(file: Path, handles: Sequence[str], names: Sequence[str]) -> Layout:
@@ -153,14 +154,14 @@ def _placement(entry: dict, handles: Sequence[str], names: Sequence[str]) -> Pla
     half_width, half_height = (x1 - x0) / 2 * scale, (y1 - y0) / 2 * scale
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     box = (x - half_width, y - half_height, x + half_width, y + half_height)
-    rounding = 1e-6
-    if min(box) < -rounding or max(box) > 1 + rounding or 2 * min(half_width, half_height) < MIN_SIDE - rounding:
+    box = tuple(round(side, 6) + 0.0 for side in box)  # scaling leaves 1.0000000000000002
+    if min(box) < 0 or max(box) > 1 or min(box[2] - box[0], box[3] - box[1]) < MIN_SIDE:
         raise UserError(
             "The box of {handle} is empty or outside the image: write left, top, right and bottom as numbers from 0 to "
             "1, left and top first.",
             handle=handle,
         )  # fmt: skip
-    return Placement(handle, tuple(min(max(value, 0.0), 1.0) for value in box), entry["flip"])
+    return Placement(handle, box, entry["flip"])
 
 
 def cutouts_of(runs: Sequence[Path], handles: Sequence[str]) -> dict[str, Image.Image]:
@@ -202,15 +203,22 @@ def check_prompt(layout: Layout, prompt: str) -> None:
 
 
 def start_layout(
-    base: Base, layout: Layout, cutouts: Mapping[str, Image.Image], prompt: str, size: tuple[int, int]
+    base: Base,
+    concepts: Concepts | CombinedConcepts,
+    layout: Layout,
+    cutouts: Mapping[str, Image.Image],
+    prompt: str,
+    size: tuple[int, int],
 ) -> Start:
     """Return the start of images with a layout, for `generate`.
 
     Args:
         base: The base model.
+        concepts: The concepts of the handles. Combined ones have no regional prompts, because their deltas follow the
+            tokens of the prompt.
         layout: The layout.
         cutouts: The cut-out (RGBA) of each of its handles.
-        prompt: The prompt, with exact handles; other prompts are steered by the handles that they have.
+        prompt: The prompt, with exact handles.
         size: Width and height in pixels of the images to generate.
 
     Raises:
@@ -223,15 +231,13 @@ def start_layout(
     shape = latents.shape[2:]
     opacity = torch.from_numpy(opacity).to(base.device)[None, None]
     held = (adaptive_avg_pool2d(opacity, shape) > 0.5).float()  # (1, 1, h, w)
-    steering: list[AttentionSteering] = []  # of the batch that is being generated
 
-    def within(prompts: Sequence[str]) -> AttentionSteering:
-        steering[:] = [AttentionSteering(base.unet, attention_bias(base, layout, prompts, shape))]
-        return steering[0]
+    def within(prompts: Sequence[str]) -> AbstractContextManager:
+        if isinstance(concepts, CombinedConcepts):
+            return nullcontext()
+        return RegionalAttention(base.unet, *regional_prompts(base, layout, prompts, shape))
 
     def after_step(latents: torch.Tensor, start_latents: torch.Tensor, progress: float) -> torch.Tensor:
-        if progress >= 1 - layout.strength + STEERED_LONGER:
-            steering[0].weight = 0.0
         return torch.where(held > 0, start_latents, latents) if progress <= 1 - layout.strength else latents
 
     metadata = {"strength": layout.strength, "layout": layout.to_json()}
@@ -239,16 +245,34 @@ def start_layout(
     return Start(latents * held, 1.0, after_step, metadata, within)
 
 
-def attention_bias(base: Base, layout: Layout, prompts: Sequence[str], shape: Sequence[int]) -> torch.Tensor:
-    """Return the bias of AttentionSteering for B prompts and latents of this shape: (B, T, h, w)."""
+def regional_prompts(
+    base: Base, layout: Layout, prompts: Sequence[str], shape: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the prompts of the regions for B prompts and latents of this shape, see RegionalAttention.
+
+    The first region is what is outside all boxes: its prompt lacks the placed handles. In each box, the prompt has no
+    other of them. Where boxes overlap, the object in front counts.
+    """
     height, width = shape
-    bias = torch.zeros(len(prompts), base.tokenizer.model_max_length, height, width)
     handles = [placement.handle for placement in layout.placements]
-    for row, prompt in enumerate(prompts):
-        positions = token_positions(base, prompt, handles)
-        for placement, tokens in zip(layout.placements, positions, strict=True):
-            x0, y0, x1, y1 = placement.box
-            region = torch.full((height, width), OUTSIDE)
-            region[int(y0 * height) : math.ceil(y1 * height), int(x0 * width) : math.ceil(x1 * width)] = INSIDE
-            bias[row, tokens] = region
-    return bias.to(base.device)
+    regions = torch.zeros(1 + len(handles), height, width, device=base.device)
+    regions[0] = 1
+    for region, placement in zip(regions[1:], layout.placements, strict=True):
+        x0, y0, x1, y1 = placement.box
+        place = slice(int(y0 * height), math.ceil(y1 * height)), slice(int(x0 * width), math.ceil(x1 * width))
+        regions[:, *place] = 0
+        region[place] = 1
+    encoded = [
+        base.encode_prompts([without_handles(prompt, set(handles) - {kept}) for prompt in prompts])
+        for kept in (None, *handles)
+    ]
+    return torch.stack([one["encoder_hidden_states"] for one in encoded]), regions
+
+
+def without_handles(prompt: str, handles: Collection[str]) -> str:
+    """Return a prompt without these handles and the words that listed them: "a photo of <b> at sunset"."""
+    for handle in handles:
+        known = re.escape(handle)
+        prompt = re.sub(rf"(?:,| and|,? with)?\s*{known}(?=\W|$)", "", prompt)
+    prompt = re.sub(r"\bof\s*(?:,|and)\s+", "of ", prompt)
+    return " ".join(re.sub(r"\bof (?=at|in|on|under|by|near|with)\b", "", prompt).split())

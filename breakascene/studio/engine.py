@@ -262,7 +262,7 @@ def generate(
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0]
     if layout:
         cutouts = cutouts_of(runs, concepts.handles)
-        options["start"] = start_layout(base(), layout, cutouts, prompts[0], options["size"])
+        options["start"] = start_layout(base(), concepts, layout, cutouts, prompts[0], options["size"])
     for image in generate_images(base(), concepts, prompts, **options):
         yield image
         if stop_file.exists():

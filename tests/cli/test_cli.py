@@ -153,12 +153,12 @@ def test_overlapping_masks_are_separated_on_demand(files, tiny_folder, scene):
     save_mask(files / "outer.png", outer)
     masks = ["--mask", f"{files / 'ball.png'}:ball", "--mask", f"{files / 'outer.png'}:coat"]
     arguments = [files / "photo.png", *masks, "--base", tiny_folder, "--steps", "1,0", "--innermost-on-top"]
-    assert "overlap" not in call("extract", *arguments, "--out", files / "run")
+    assert "of the smaller mask" not in call("extract", *arguments, "--out", files / "run")
     saved = load_scene(files / "run" / "scene").concepts
     assert (saved[0].mask == ball).all() and (saved[1].mask == (outer & ~ball)).all()
 
 
-def test_variations_image_to_image_layouts_and_the_background_alone(files, tiny_folder):
+def test_variations_image_to_image_layouts_sheets_and_the_background_alone(files, tiny_folder):
     call(*extract_arguments(files, tiny_folder, "--background", "--steps", "1,0", "--out", files / "run"))
 
     def generated(*arguments):
@@ -175,6 +175,14 @@ def test_variations_image_to_image_layouts_and_the_background_alone(files, tiny_
     placed = generated("a photo of <asset0>", "--layout", files / "layout.json", "--strength", 0.5)
     entry = {"handle": "<asset0>", "box": [0.5, 0.5, 1.0, 1.0], "flip": True}
     assert placed["layout"] == {"strength": 0.5, "objects": [entry]}
+    rows = ["--place", "at the beach", "--style", "a photo", "--style", "a painting"]
+    *paths, sheet = call("sheet", files / "run", *rows, "--steps", 1, "--out", files / "sheet").splitlines()
+    assert [read_metadata(path)["prompt"] for path in paths] == [
+        f"{style} of {handle} at the beach"
+        for style in ("a photo", "a painting")
+        for handle in ("<asset0>", "<asset1>")
+    ]
+    assert Image.open(sheet).width == 10 + 2 * 266
     alone = generated("--background-only")
     assert alone["prompt"] == "a photo of <background>" and "start" not in alone
 

@@ -22,10 +22,9 @@ from breakascene.generation.layout import (
     read_layout,
     start_layout,
 )
-from breakascene.models.attention import AttentionSteering, AttentionStore
+from breakascene.models.attention import RegionalAttention
 from breakascene.models.combined import combine
 from breakascene.models.grouped import load_run
-from breakascene.models.handles import token_positions, with_handles
 from breakascene.training.loop import run_extraction
 from breakascene.training.settings import preset
 
@@ -121,14 +120,16 @@ def test_objects_are_held_in_their_boxes_and_the_base_is_restored(request, name,
     before, processors = weights_of(base), dict(base.unet.attn_processors)
     size, prompt = (base.image_size, base.image_size), "a photo of <asset0>"
     layout = Layout((Placement("<asset0>", (0.5, 0.25, 1, 0.75)),), 0.05)
-    start = start_layout(base, layout, cutouts, prompt, size)
+    start = start_layout(base, concepts, layout, cutouts, prompt, size)
     options = {"num_inference_steps": 8, "seed": 2, "start": start}
     one, two = generate(base, concepts, [prompt], count=2, **options)
     assert_same_base(base, before)
     assert dict(base.unet.attn_processors) == processors and not base.unet._forward_pre_hooks
     assert read_metadata(save_image(one, tmp_path))["layout"] == layout.to_json()
     placed, _ = collage(layout, cutouts, size)
-    kept = base.vae.decode(start_layout(base, layout, cutouts, prompt, size).latents / base.vae.config.scaling_factor)
+    kept = base.vae.decode(
+        start_layout(base, concepts, layout, cutouts, prompt, size).latents / base.vae.config.scaling_factor
+    )
     plain = next(generate(base, concepts, [prompt], **options | {"start": None})).image
     inside = (
         slice(base.image_size * 3 // 8, base.image_size * 5 // 8),
@@ -139,24 +140,42 @@ def test_objects_are_held_in_their_boxes_and_the_base_is_restored(request, name,
     assert max(distances[:2]) < distances[2] and placed.size == size
 
 
-def test_the_attention_of_a_handle_is_steered_to_its_box(tiny_base, scene, cutouts):
-    layout, prompts = Layout((Placement("<asset0>", (0.5, 0, 1, 1)),)), ["a photo of <asset0>"]
-    with torch.no_grad(), with_handles(tiny_base, ["<asset0>"], torch.randn(1, tiny_base.embedding_dim)):
-        bias = layouts.attention_bias(tiny_base, layout, prompts, (16, 16))
-        ((token,),) = token_positions(tiny_base, prompts[0], ["<asset0>"])
-        latents, timesteps = torch.randn(2, 4, 16, 16), torch.tensor([500, 500])
+def test_each_region_attends_to_its_own_prompt(tiny_base):
+    prompts = ["a dog at the beach", "a cat in the snow"]
+    regions = torch.zeros(2, 16, 16)
+    regions[0, :, :8], regions[1, :, 8:] = 1, 1
+    latents, timesteps = torch.randn(2, 4, 16, 16), torch.tensor([500, 500])
+    layer = tiny_base.unet.get_submodule(tiny_base.attention_layers[0])
+    outputs = []
+    hook = layer.register_forward_hook(lambda *values: outputs.append(values[-1]))
+    processors = dict(tiny_base.unet.attn_processors)
+    with torch.no_grad():
+        states = torch.stack([tiny_base.encode_prompts([one])["encoder_hidden_states"] for one in prompts])
+        hidden = torch.randn(2, 256, layer.to_q.in_features)
+        given = tiny_base.encode_prompts(["", "a mug"])["encoder_hidden_states"]  # as with classifier-free guidance
+        dog, cat, plain = (layer(hidden, torch.stack([given[0], one])) for one in (*states[:, 0], given[1]))
+        with RegionalAttention(tiny_base.unet, states, regions):
+            mixed = layer(hidden, given)
+            tiny_base.predict(latents, timesteps, ["", "a mug"])
+    hook.remove()
+    assert tiny_base.unet.attn_processors == processors and not tiny_base.unet._forward_pre_hooks
+    columns = torch.arange(256) % 16
+    assert torch.allclose(mixed[1, columns < 8], dog[1, columns < 8], atol=1e-5)
+    assert torch.allclose(mixed[1, columns >= 8], cat[1, columns >= 8], atol=1e-5)
+    assert torch.allclose(mixed[0], plain[0], atol=1e-5) and not torch.allclose(mixed[1], plain[1], atol=1e-3)
 
-        def attention(weight):
-            store = AttentionStore(tiny_base.unet, tiny_base.attention_layers)
-            with store, AttentionSteering(tiny_base.unet, bias) as steering:
-                steering.weight = weight
-                tiny_base.predict(latents, timesteps, ["", *prompts])  # as with classifier-free guidance
-            return store.mean().unflatten(1, (16, 16))  # (2, 16, 16, T)
 
-        plain, steered = attention(0.0), attention(1.0)
-    assert torch.equal(plain[0], steered[0])
-    left, right = steered[1, :, :8, token].mean(), steered[1, :, 8:, token].mean()
-    assert left < plain[1, :, :8, token].mean() / 20 and right > 2 * plain[1, :, 8:, token].mean()
+@pytest.mark.parametrize(
+    ("prompt", "handles", "expected"),
+    [
+        ("a photo of <a> and <b> at the beach", ["<a>"], "a photo of <b> at the beach"),
+        ("a photo of <a> and <b> at the beach", ["<b>"], "a photo of <a> at the beach"),
+        ("a photo of <a> and <b> at the beach", ["<a>", "<b>"], "a photo at the beach"),
+        ("a photo of <a>, <b> and <c> in the snow", ["<a>", "<c>"], "a photo of <b> in the snow"),
+    ],
+)
+def test_a_prompt_without_handles(prompt, handles, expected):
+    assert layouts.without_handles(prompt, handles) == expected
 
 
 def test_objects_of_several_runs_are_placed(tiny_base, scene, tmp_path):
@@ -168,8 +187,8 @@ def test_objects_of_several_runs_are_placed(tiny_base, scene, tmp_path):
     assert list(cutouts) == ["<ball>", "<mug>", "<ball-2>", "<mug-2>"]
     layout = Layout((Placement("<ball>", (0, 0, 0.5, 0.5)), Placement("<mug-2>", (0.5, 0.5, 1, 1))))
     prompt = "a photo of <ball> and <mug-2>"
-    start = start_layout(tiny_base, layout, cutouts, prompt, (160, 96))
+    start = start_layout(tiny_base, both, layout, cutouts, prompt, (160, 96))
     (image,) = generate(tiny_base, both, [prompt], start=start, num_inference_steps=4)
     assert image.image.size == (160, 96)
     with pytest.raises(UserError, match="<mug-2> is in the layout but not in the prompt"):
-        start_layout(tiny_base, layout, cutouts, "a photo of <ball>", (160, 96))
+        start_layout(tiny_base, both, layout, cutouts, "a photo of <ball>", (160, 96))

@@ -315,7 +315,7 @@ VARIATIONS, BACKGROUND_ONLY = "写真のバリエーション", "背景のみ"
 LAYOUT = "オブジェクトの配置"
 LAYOUT_HINT = (
     "オブジェクトを追加し、ドラッグで動かし、角で大きさを変えます。キー操作：矢印で移動、+ と − で拡大・縮小、"
-    "M で反転、Page Up と Page Down で重なり順、Delete で削除。プロンプトにも同じオブジェクトを入れてください。"
+    "M で反転、PageUp と PageDown で重なり順、Delete で削除。プロンプトにも同じオブジェクトを入れてください。"
 )
 LAYOUT_TOOLS = {
     "smaller": "縮小",
@@ -359,6 +359,16 @@ COMPARE_TITLE = "比較："
 COMPARE_HINT = "別の画像を選んで「比較」を押すと、並べて表示します。"
 COMPARE_CLEAR = "比較をクリア"
 DOWNLOAD_IMAGE = "画像を保存"
+FORMAT, DOWNLOAD_FORMAT = "形式（オブジェクトが枠内に収まります）", "この形式で保存"
+FORMATS = {
+    "square": "正方形",
+    "4:5": "4:5",
+    "16:9": "16:9",
+    "shop": "ショップ 2000 × 2000",
+    "story": "ストーリー 1080 × 1920",
+    "banner": "バナー 1920 × 600",
+    "cutout": "背景なしのオブジェクト",
+}
 USE_SEED = "このシードを使う"
 USE_SETTINGS = "すべての設定を使う"
 DOWNLOAD_FAVORITES = "お気に入りを保存（zip）"
@@ -809,6 +819,10 @@ MESSAGES = {
     "{handle} is in the layout but not in the prompt: add it to the prompt, or take it out of the layout.": (
         "{handle} はレイアウトにありますが、プロンプトにありません。プロンプトに加えるか、レイアウトから外"
         "してください。"
+    ),
+    'There is no format "{name}": choose {known}.': "「{name}」という形式はありません。{known} から選んでください。",
+    "No object was found in the image: choose another one, or crop it by hand.": (
+        "画像にオブジェクトが見つかりませんでした。別の画像を選ぶか、手作業で切り抜いてください。"
     ),
     "{word} is an unknown handle: this run knows {known}.": (
         "{word} というハンドルはありません。使えるのは {known} です。"
