@@ -86,7 +86,7 @@ def decode_segmentation(segmentation: object, size: tuple[int, int]) -> np.ndarr
     counts = segmentation["counts"]
     if isinstance(counts, str):
         counts = _decompress(counts)
-    counts = np.asarray(checked_list(counts, MAX_RUNS, "a run-length encoding"), np.int64)
+    counts = _numbers(checked_list(counts, MAX_RUNS, "a run-length encoding"), np.int64)
     if (counts < 0).any() or counts.sum() != math.prod(size):
         raise ValueError("a run-length encoding does not cover its image")
     values = np.arange(len(counts)) % 2 == 1  # runs of 0 and 1 in turn, column by column
@@ -98,6 +98,16 @@ def run_lengths(mask: np.ndarray) -> list[int]:
     values = np.concatenate([[False], mask.ravel(order="F")])
     changes = np.flatnonzero(values[1:] != values[:-1])
     return np.diff([0, *changes, mask.size]).tolist()
+
+
+def _numbers(values: list, dtype: type) -> np.ndarray:
+    try:
+        numbers = np.array(values, dtype)
+    except (ValueError, TypeError, OverflowError):
+        numbers = None
+    if numbers is None or numbers.ndim != 1:
+        raise ValueError("it has a value that is not a number")
+    return numbers
 
 
 def _decompress(text: str) -> list[int]:
@@ -125,7 +135,7 @@ def _fill_polygons(polygons: list, size: tuple[int, int]) -> np.ndarray:
     """Return the union of polygons, of the pixels whose centers lie inside (even-odd rule)."""
     union, area = np.zeros(size, bool), 0
     for polygon in checked_list(polygons, MAX_OBJECTS, "polygons"):
-        points = np.array([float(value) for value in checked_list(polygon, 200_000, "a polygon")])
+        points = _numbers(checked_list(polygon, 200_000, "a polygon"), np.float64)
         if len(points) < 6 or len(points) % 2 or not (abs(points) <= 2 * MAX_SIDE).all():
             raise ValueError("a polygon does not have three or more points in the image")
         points = points.reshape(-1, 2)

@@ -31,6 +31,7 @@ from breakascene.provenance.credentials import png_bytes
 OLD_KEYS = {"negative": "negative_prompt", "steps": "num_inference_steps", "guidance": "guidance_scale"}
 KEY = "breakascene"  # of the text chunk in a PNG
 MAX_GUIDANCE_SCALE = 1000
+MAX_IMAGES = 10_000  # of one call, whose metadata are prepared at once
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 BATCH = 4  # images per batch: faster in total, but the first image takes longer
 
@@ -94,9 +95,9 @@ def generate(
         The images, in the order of the prompts.
 
     Raises:
-        UserError: For an empty prompt, an unknown handle or one that is cut off, a size that the base cannot
-            generate, concepts of another base, or a consent that has expired. Raised by the call itself, before the
-            first image.
+        UserError: For an empty prompt, more than MAX_IMAGES images, an unknown handle or one that is cut off, a size
+            that the base cannot generate, concepts of another base, or a consent that has expired. Raised by the call
+            itself, before the first image.
     """
     # 1. Check the inputs
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -106,6 +107,11 @@ def generate(
         raise UserError("The prompt is empty: describe the image to generate.")
     if count < 1 or num_inference_steps < 1:
         raise UserError("The numbers of images and of steps must be at least 1.")
+    if count * len(prompts) > MAX_IMAGES:
+        raise UserError(
+            "These are more than {most} images: generate fewer at a time, the next ones from another seed.",
+            most=MAX_IMAGES,
+        )
     names = concepts.names if concepts else ()
     parsed = [
         parse_prompt(prompt, known_handles, names, base, plain_names=False) for prompt in (*prompts, negative_prompt)

@@ -4,8 +4,10 @@ On a Hugging Face ZeroGPU Space the decorated functions run in another process: 
 in this module, and yield their results.
 """
 
+import ctypes
 import gc
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -305,6 +307,13 @@ def is_familiar(scene: Scene) -> bool:
     if "judge" not in _loaded:
         _loaded["judge"] = load_judge("cpu")
     return verdict.familiarity(scene, _loaded["judge"]) >= verdict.MIN_FAMILIARITY
+
+
+def release_memory() -> None:
+    """Return the memory that a job no longer uses to the system; glibc by itself keeps most of it."""
+    gc.collect()
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
 
 
 def record_run(timer: RunTimer) -> None:

@@ -112,6 +112,7 @@ class JobQueue:
         idle_work: Called in the worker thread while there are no jobs, again until it returns True. Its argument is a
             function that returns True once a job waits; the work then returns soon.
         quotas: What each owner may use, see quotas.Quotas.
+        after_job: Called in the worker thread after each job.
     """
 
     def __init__(
@@ -120,9 +121,11 @@ class JobQueue:
         per_owner: int = 3,
         idle_work: Callable[[Callable[[], bool]], bool] | None = None,
         quotas: Any = None,
+        after_job: Callable[[], None] = lambda: None,
     ):
         self.quotas, self._failures = quotas, deque(maxlen=MAX_FAILURES)
         self._idle_work = self._all_idle_work = idle_work
+        self._after_job = after_job
         self.limit, self.per_owner = limit, per_owner
         self._files = tempfile.TemporaryDirectory(prefix="breakascene-jobs-")
         self._changed = threading.Condition()
@@ -279,6 +282,7 @@ class JobQueue:
                 job.preview_file.unlink(missing_ok=True)
                 job.live_image.unlink(missing_ok=True)
                 self._changed.notify_all()
+            self._after_job()
 
     def _run(self, job: Job) -> tuple[str, str, Any]:
         """Return the state, error and result. The queue continues whatever a job raises."""

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from breakascene.errors import UserError
-from breakascene.studio import engine, reconnection, strings
+from breakascene.studio import engine, reconnection, strings, uploads
 from breakascene.studio.accounts import Accounts
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.language import language_links
@@ -247,6 +247,7 @@ def gradio_notices() -> dict[str, str]:
     """Notices of Gradio's own page, always in English: how they begin -> the text in their place."""
     return {
         "This application is currently busy": strings.QUEUE_FULL,
+        f"HTTP {uploads.DISK_FULL}": strings.DISK_FULL,
         "Connection": strings.NO_RESPONSE,  # to the server was lost, or errored out
         "File(s) exceed": strings.FILE_TOO_LARGE.format(most=MAX_UPLOAD),
         "Invalid file type": strings.WRONG_FILE_TYPE,

@@ -198,6 +198,12 @@ def test_classes_of_a_label_map_and_names_in_a_prompt(files, tiny_folder, scene)
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == 0 and result.stderr == '"mug" is read as <asset0>.\n'
     assert read_metadata(result.stdout.strip())["prompt"] == "a photo of <asset0>"
+    arguments[2] = "a photo of (<asset0>:1.3)" + " in a park" * 40  # longer than a file name may be
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0 and "Prompt weights are not supported" in result.stderr
+    assert re.search(
+        r'reads only the first \d+ tokens of a prompt, so "(park|in|a)( .*)? park" is ignored', result.stderr
+    )
 
 
 def test_evaluate_compares_runs(files, tiny_folder):

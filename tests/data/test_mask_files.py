@@ -86,6 +86,13 @@ def test_polygons_that_take_long_are_refused():
             coco.decode_segmentation(polygons, (400, 50))
 
 
+@pytest.mark.parametrize("segmentation", [[["a", 1, 2, 3, 4, 5]], [[[1, 2], [3, 4], [5]]], {"counts": [[2000]]}])
+def test_values_that_are_no_numbers_are_said_so(segmentation):
+    segmentation = {**segmentation, "size": [40, 50]} if isinstance(segmentation, dict) else segmentation
+    with pytest.raises(ValueError, match="it has a value that is not a number"):
+        coco.decode_segmentation(segmentation, (40, 50))
+
+
 def dataset(**changes):
     annotation = {"image_id": 1, "category_id": 1, "segmentation": [[10, 10, 30, 10, 30, 25, 10, 25]]}
     images = [{"id": 1, "file_name": "a/photo.png", "width": 50, "height": 40}]

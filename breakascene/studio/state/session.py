@@ -96,7 +96,7 @@ def read_owner(folder: Path) -> str:
     """Name of the login that the session with this folder belongs to, or ""."""
     try:
         return (folder / OWNER).read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
 
 

@@ -894,6 +894,9 @@ MESSAGES = {
         "「{name}」という名前のオブジェクトが複数あります。代わりに {handles} と入力してください。"
     ),
     '"{name}" is read as {handle}.': "「{name}」を {handle} として扱います。",
+    "These are more than {most} images: generate fewer at a time, the next ones from another seed.": (
+        "画像が {most} 枚を超えています。枚数を減らし、続きは別のシードで生成してください。"
+    ),
     "The guidance scale {value} cannot be used: choose a number from 0 to {most}.": (
         "ガイダンススケール {value} は使えません。0 から {most} までの数値を指定してください。"
     ),
