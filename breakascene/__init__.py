@@ -41,9 +41,6 @@ _EXPORTS = {  # name: module that defines it
     # Generation
     "GeneratedImage": "breakascene.generation.generate",
     "start_from": "breakascene.generation.variations",
-    "Layout": "breakascene.generation.layout",
-    "Placement": "breakascene.generation.layout",
-    "start_layout": "breakascene.generation.layout",
     "generate": "breakascene.generation.generate",
     "save_image": "breakascene.generation.generate",
     "read_metadata": "breakascene.generation.generate",

@@ -1,7 +1,6 @@
 """The command `generate`: run folders and a prompt to images."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -45,17 +44,7 @@ def generate(
         bool, typer.Option(help="Start from the photo of the (first) run; the prompt may be left out.")
     ] = False,
     strength: Annotated[
-        float | None,
-        typer.Option(
-            help="How far to depart from the image (default 0.7) or the layout (default 0.35): above 0, up to 1."
-        ),
-    ] = None,
-    layout: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.json",
-            help="Boxes of the objects: the handles of the prompt are placed there, see docs/studio.md.",
-        ),
+        float | None, typer.Option(help="How far to depart from the image: above 0, up to 1. Default: 0.7.")
     ] = None,
     background_only: Annotated[
         bool, typer.Option(help="The scene without its objects, of a run with <background>; takes no prompt.")
@@ -70,16 +59,13 @@ def generate(
         raise UserError("--background-only takes no prompt: leave one of them out.")
     if image and variations:
         raise UserError("--image and --variations name two images to start from: give one of them.")
-    if layout and (image or variations or background_only):
-        raise UserError("--layout goes without --image, --variations and --background-only: give one of them.")
-    if strength is not None and not (image or variations or layout):
+    if strength is not None and not (image or variations):
         raise UserError("--strength needs an image to start from: add --image or --variations.")
-    if not runs and (layout or variations or background_only or not (lora and base)):
+    if not runs and (variations or background_only or not (lora and base)):
         raise UserError("There is no run folder: write it before the prompt, or give --lora and --base.")
     require_writable(out, "folder")
     from breakascene.data.image_io import read_photo
     from breakascene.data.scene import load_scene
-    from breakascene.generation import layout as layouts
     from breakascene.generation import variations as photos
     from breakascene.models.combined import combine
     from breakascene.models.grouped import load_run
@@ -89,13 +75,12 @@ def generate(
     loaded = [load_run(folder) for folder in folders]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0] if loaded else None
     handles, names = (concepts.handles, concepts.names) if concepts else ((), ())
-    if strength is not None:
-        photos.check_strength(strength)
+    strength = photos.STRENGTH if strength is None else strength
+    photos.check_strength(strength)
     photo = read_photo(image) if image else None
     scene = load_scene(folders[0] / "scene") if variations else None
     if prompt is None:
         prompt = photos.background_prompt(handles) if background_only else photos.variation_prompt(handles, scene)
-    placed = layouts.read_layout(layout, handles, names) if layout else None
     width_height = parse_size(size)
     if not lora:  # reports errors before the base loads; with a LoRA further handles may follow
         parse_prompt(prompt, handles, names), parse_prompt(negative, handles, names)
@@ -110,16 +95,9 @@ def generate(
         parse_prompt(negative, handles, names, model, plain_names=False),
     )
     print_notes(*parsed)
+    if scene:
+        photo = photos.scene_view(scene, width_height or image_shapes(model)["square"])
     prompt, negative = (one.text for one in parsed)
-    shape, begin = width_height or image_shapes(model)["square"], None
-    if placed:
-        placed = replace(placed, strength=strength or placed.strength)
-        begin = layouts.start_layout(
-            model, concepts, placed, layouts.cutouts_of(folders, concepts.handles), prompt, shape
-        )
-    elif scene or photo:
-        photo = photos.scene_view(scene, shape) if scene else photo
-        begin = photos.start_from(model, photo, shape, strength or photos.STRENGTH)
     images = generate_images(
         model,
         concepts,
@@ -131,7 +109,7 @@ def generate(
         negative_prompt=negative,
         size=width_height,
         loras=loras,
-        start=begin,
+        start=photos.start_from(model, photo, width_height, strength) if photo else None,
     )
     for image in images:
         print(save_image(image, out), flush=True)

@@ -4,7 +4,7 @@ import json
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -243,11 +243,9 @@ def _run_pipeline(
         return values[-1]
 
     images_per_call = len(batch) * (2 if first["guidance_scale"] > 1 else 1)  # guidance doubles the batch
-    prompts = [values["prompt"] for values in batch]
-    within = start.within(prompts) if start and start.within else nullcontext()
-    with base.autocast(), within, graphed_forward(base.unet, steps, images_per_call):
+    with base.autocast(), graphed_forward(base.unet, steps, images_per_call):
         output = pipeline(
-            prompts,
+            [values["prompt"] for values in batch],
             # None, not "": SDXL replaces a missing negative prompt by zeros instead of encoding an empty one
             negative_prompt=[values["negative_prompt"] for values in batch] if first["negative_prompt"] else None,
             guidance_scale=first["guidance_scale"],

@@ -1,7 +1,6 @@
 """An image that generation starts from, in place of noise alone (SDEdit, Meng et al. 2022, arXiv 2108.01073)."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +9,6 @@ from diffusers.utils.torch_utils import randn_tensor
 from breakascene.models.base import Base
 from breakascene.models.image_codes import vae_scale_factor
 
-Within = Callable[[Sequence[str]], AbstractContextManager]
 AfterStep = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 
 
@@ -25,14 +23,12 @@ class Start:
             go on with. Both are (B, C, h, w); start_latents are those of the image, noised to the same timestep by the
             noise that generation began with, and clean after the last step. Progress is the share of the steps done.
         metadata: Added to the metadata of the images, as JSON.
-        within: Returns a context for the denoising of a batch, given its prompts.
     """
 
     latents: torch.Tensor
     strength: float = 1.0
     after_step: AfterStep | None = None
     metadata: dict = field(default_factory=dict)
-    within: Within | None = None
 
     def size(self, base: Base) -> tuple[int, int]:
         """Width and height of the images in pixels."""

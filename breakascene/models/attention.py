@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
-from torch.nn.functional import adaptive_avg_pool2d
 
 PAPER_SIDE = 16  # the paper reads maps of 16 × 16 cells (appendix B.1)
 
@@ -116,62 +115,3 @@ def handle_maps(attention: torch.Tensor, token_weights: torch.Tensor) -> torch.T
     """
     side = round(attention.shape[1] ** 0.5)
     return (token_weights @ attention.transpose(1, 2)).unflatten(2, (side, side))
-
-
-class RegionalAttention:
-    """A context manager in which each region of an image attends to a prompt of its own in all cross-attention layers.
-
-    A hook on the UNet keeps graphed_forward from recording its calls.
-
-    Args:
-        unet: Its processors are wrapped inside the block and restored afterwards.
-        encoder_hidden_states: Of R prompts for each of B images, (R, B, T, D).
-        regions: Shares of the prompts at the places of the latents, (R, h, w), which add up to 1. With classifier-free
-            guidance they apply to the second half of the batch, which has the prompts.
-    """
-
-    def __init__(self, unet: UNet2DConditionModel, encoder_hidden_states: torch.Tensor, regions: torch.Tensor):
-        self.unet, self.encoder_hidden_states, self.regions = unet, encoder_hidden_states, regions
-        self.resized: dict[int, torch.Tensor] = {}  # by number of queries
-
-    def __enter__(self) -> "RegionalAttention":
-        self.processors = {
-            module: module.processor
-            for module in self.unet.modules()
-            if isinstance(module, Attention) and module.is_cross_attention
-        }
-        for module, processor in self.processors.items():
-            module.set_processor(_RegionalAttnProcessor(self, processor))
-        self.hook = self.unet.register_forward_pre_hook(lambda *_: None)
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.hook.remove()
-        for module, processor in self.processors.items():
-            module.set_processor(processor)
-
-    def shares(self, queries: int) -> torch.Tensor:
-        """Return the regions at a layer with `queries` places, (R, queries, 1)."""
-        if queries not in self.resized:
-            height, width = self.regions.shape[1:]
-            while height * width > queries:
-                height, width = (height + 1) // 2, (width + 1) // 2  # a convolution of stride 2 rounds up
-            self.resized[queries] = adaptive_avg_pool2d(self.regions, (height, width)).flatten(1)[..., None]
-        return self.resized[queries]
-
-
-class _RegionalAttnProcessor:
-    """Adds up the outputs of another processor for the prompts of the regions."""
-
-    def __init__(self, regional: RegionalAttention, processor):
-        self.regional, self.processor = regional, processor
-
-    def __call__(self, attn: Attention, hidden_states, encoder_hidden_states, attention_mask=None, **options):
-        prompts = self.regional.encoder_hidden_states.to(encoder_hidden_states.dtype)  # (R, B, T, D)
-        count, output = prompts.shape[1], 0
-        unconditional = len(hidden_states) - count
-        for share, own in zip(self.regional.shares(hidden_states.shape[1]), prompts, strict=True):
-            states = torch.cat([encoder_hidden_states[:unconditional], own])
-            attended = self.processor(attn, hidden_states, states, attention_mask, **options)
-            output = output + share.to(attended) * attended[unconditional:]
-        return torch.cat([attended[:unconditional], output])

@@ -5,7 +5,6 @@ mcp_server.py offers them as tools too. Each client has a session of its own, or
 """
 
 import inspect
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -18,7 +17,6 @@ from breakascene.data.image_io import read_mask, read_photo, scaled_clicks
 from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
-from breakascene.generation.layout import parse_layout
 from breakascene.generation.variations import STRENGTH
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, Job, JobQueue
@@ -121,19 +119,16 @@ class Endpoints:
 
     def generate(
         self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE, lora=None,
-        lora_scale=1.0, image=None, strength=STRENGTH, layout=None,
+        lora_scale=1.0, image=None, strength=STRENGTH,
     ):  # fmt: skip
         """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images.
 
         With several runs, separated by commas, <teapot> is the object named teapot. With an image, generation starts
-        from it, and departs the further the higher the strength is, above 0 and up to 1. A layout, {"objects":
-        [{"handle": "<asset0>", "box": [left, top, right, bottom] in 0 to 1}, …]}, places the objects of the prompt.
+        from it, and departs the further the higher the strength is, above 0 and up to 1.
         """
         options = (steps, guidance or None, negative, shape, lora, lora_scale)
         start = (read_photo(image), float(strength)) if image else None
-        if layout is not None and image:
-            raise UserError(strings.API_LAYOUT)
-        job = self.submit_generation(session, run, prompt, count, seed, *options, start=start, layout=layout)
+        job = self.submit_generation(session, run, prompt, count, seed, *options, start=start)
         for note in job.details.notes:
             show_notice(note)
         sent = 0
@@ -143,16 +138,10 @@ class Endpoints:
             sent = len(events)
             yield [str(path) for path in events]
 
-    def submit_generation(
-        self, session: Session, run, prompt, count, seed, *options, start: StartImage = None, layout=None
-    ) -> Job:
-        """Queue images of runs of this session; see generation_job.submit. A layout is JSON as of parse_layout."""
+    def submit_generation(self, session: Session, run, prompt, count, seed, *options, start: StartImage = None) -> Job:
+        """Queue images of runs of this session; see generation_job.submit."""
         runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
-        if layout is not None:
-            layout = parse_layout(json.dumps(layout), runs.handles, runs.names)
-        return generation_job.submit(
-            session, self.queue, runs, prompt, count, seed, *options, start=start, layout=layout
-        )
+        return generation_job.submit(session, self.queue, runs, prompt, count, seed, *options, start=start)
 
     def export(self, session, run, program="diffusers"):
         """Export a run to diffusers, comfyui, a1111 or kohya: a zip with a LoRA, embeddings, images and a README."""
@@ -236,7 +225,6 @@ def build_generate(button: gr.Button, endpoints: Endpoints) -> None:
         gr.Number(1, label="lora_scale"),
         photo_input(label="image"),
         gr.Number(STRENGTH, label="strength"),
-        gr.JSON(label="layout"),
     ]
     images = gr.File(label="pictures", file_count="multiple")
     button.click(endpoints.handler(endpoints.generate), inputs, images, api_name="generate", **OPTIONS)

@@ -28,7 +28,6 @@ from breakascene.exporting.importing import load_lora
 from breakascene.files import atomic_file
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
-from breakascene.generation.layout import Layout, cutouts_of, start_layout
 from breakascene.generation.variations import start_from
 from breakascene.models.base import Base
 from breakascene.models.combined import combine
@@ -239,7 +238,6 @@ def generate(
     live_image: Path | None = None,
     loras: Sequence[tuple[Path, float]] = (),
     start: tuple[Image.Image, float] | None = None,
-    layout: Layout | None = None,
     **options,
 ) -> Iterator[GeneratedImage]:
     """Generate images from run folders one by one, until all are done or `stop_file` exists.
@@ -249,7 +247,6 @@ def generate(
         live_image: File for previews of the image that is being generated.
         loras: Files of other programs' LoRAs with their strengths.
         start: An image to start from, with the strength.
-        layout: Boxes of the objects of the runs.
     """
 
     def save_preview(image: Image.Image) -> None:
@@ -262,9 +259,6 @@ def generate(
         options["start"] = start_from(base(), start[0], options.get("size"), start[1])
     loaded = [load_run(run) for run in runs]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0]
-    if layout:
-        cutouts = cutouts_of(runs, concepts.handles)
-        options["start"] = start_layout(base(), concepts, layout, cutouts, prompts[0], options["size"])
     for image in generate_images(base(), concepts, prompts, **options):
         yield image
         if stop_file.exists():

@@ -11,7 +11,6 @@ from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.exporting.importing import load_lora
 from breakascene.generation.generate import BATCH, image_shapes, save_image
-from breakascene.generation.layout import Layout, check_prompt
 from breakascene.generation.variations import background_prompt, check_strength, scene_view, variation_prompt
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
@@ -37,15 +36,7 @@ class GenerationDetails:
 
 
 def submit(
-    session: Session,
-    queue: JobQueue,
-    runs: ChosenRuns,
-    prompt,
-    count,
-    seed,
-    *options,
-    start: StartImage = None,
-    layout: Layout | None = None,
+    session: Session, queue: JobQueue, runs: ChosenRuns, prompt, count, seed, *options, start: StartImage = None
 ) -> Job:
     """Queue the images of one prompt; raises UserError at once if the prompt or an option is wrong.
 
@@ -54,12 +45,9 @@ def submit(
         options: num_inference_steps, guidance_scale, negative_prompt and, optionally, the key of image_shapes if not
             square, and the file and the strength of a LoRA.
         start: An image to start from, and the strength.
-        layout: Boxes of the objects in the prompt.
     """
     prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MAX_IMAGES)
-    return _submit(
-        session, queue, runs, [prompt], GenerationDetails(count), count, seed, *options, start=start, layout=layout
-    )
+    return _submit(session, queue, runs, [prompt], GenerationDetails(count), count, seed, *options, start=start)
 
 
 def submit_variations(
@@ -91,7 +79,7 @@ def submit_sheet(
 def _submit(
     session: Session, queue: JobQueue, runs: ChosenRuns, prompts: list[str], details: GenerationDetails,
     count, seed, num_inference_steps, guidance_scale, negative_prompt, shape=SQUARE, lora=None, lora_scale=1.0,
-    start: StartImage = None, layout: Layout | None = None,
+    start: StartImage = None,
 ) -> Job:  # fmt: skip
     negative_prompt = " ".join((negative_prompt or "").split())
     if not all(prompts):
@@ -110,8 +98,6 @@ def _submit(
     size = _size_of(shape)
     if start:
         check_strength(start[1])
-    if layout:
-        check_prompt(layout, prompts[0])
     if session.generation and not session.generation.ended:
         raise UserError(strings.ALREADY_GENERATING)
     options = {
@@ -124,7 +110,6 @@ def _submit(
         "size": size,
         "loras": [(Path(lora), lora_scale)] if lora else [],
         "start": start,
-        "layout": layout,
         "batch_size": BATCH if details.columns else 1,  # single images appear one by one, a sheet is ready sooner
     }
 
