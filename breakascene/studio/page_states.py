@@ -7,7 +7,8 @@ import gradio as gr
 from gradio import routes
 from gradio.state_holder import SessionState, StateHolder
 
-KEPT_SECONDS = 3600  # after a page was closed: a phone that slept goes on where it was
+CLOSED_SECONDS = 3600  # without an event, of a closed page: a phone that slept goes on where it was
+OPEN_SECONDS = 24 * 3600  # of other pages and clients; an open page sends events by itself
 
 
 class PageState(SessionState):
@@ -31,13 +32,19 @@ class PageState(SessionState):
 
 
 class PageStates(StateHolder):
-    """The states of all pages. One that was closed is deleted after KEPT_SECONDS; Gradio deletes only its values."""
+    """The states of all pages, deleted when they are no longer used; Gradio deletes only their values.
+
+    Gradio takes a page for closed once its connection was lost, as in a tunnel, and deletes its values an hour after
+    they were set. Here an event shows that it is open.
+    """
 
     def __getitem__(self, session_id: str) -> SessionState:
         with self.lock:
             if session_id not in self.session_data:
                 self.session_data[session_id] = PageState(self.blocks)
-        return super().__getitem__(session_id)
+        state = super().__getitem__(session_id)
+        state.is_closed = False
+        return state
 
     def delete_all_expired_state(self) -> None:
         super().delete_all_expired_state()
@@ -45,8 +52,9 @@ class PageStates(StateHolder):
         with self.lock:
             for session_id, used in list(self.time_last_used.items()):
                 state = self.session_data.get(session_id)
-                if state is not None and state.is_closed and now - used.timestamp() > KEPT_SECONDS:
-                    del self.session_data[session_id], self.time_last_used[session_id]
+                if state is None or now - used.timestamp() <= (CLOSED_SECONDS if state.is_closed else OPEN_SECONDS):
+                    continue
+                del self.session_data[session_id], self.time_last_used[session_id]
 
 
 def use_page_states() -> None:

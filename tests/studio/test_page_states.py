@@ -4,8 +4,9 @@ import datetime
 import tracemalloc
 
 import gradio as gr
+import pytest
 
-from breakascene.studio.page_states import KEPT_SECONDS, PageStates
+from breakascene.studio.page_states import CLOSED_SECONDS, OPEN_SECONDS, PageStates
 
 
 def build():
@@ -32,15 +33,30 @@ def test_a_visit_takes_little_memory_whatever_the_page_has():
     assert taken < 20 * 150_000  # Gradio's own states: 20 × 500_000
 
 
-def test_a_page_keeps_its_values_until_an_hour_after_it_was_closed():
+@pytest.mark.parametrize(
+    ("closed", "unused", "kept"),
+    [
+        (True, CLOSED_SECONDS - 60, True),
+        (True, CLOSED_SECONDS + 60, False),
+        (False, CLOSED_SECONDS + 60, True),
+        (False, OPEN_SECONDS + 60, False),
+    ],
+)
+def test_a_page_is_forgotten_when_it_was_not_used_for_long(closed, unused, kept):
     states, _, token = build()
-    for name in ("open", "closed", "closed long ago"):
-        states[name][token._id] = name
-    for name in ("closed", "closed long ago"):
-        states[name].is_closed = True
-    for name in ("open", "closed long ago"):
-        states.time_last_used[name] -= datetime.timedelta(seconds=KEPT_SECONDS + 1)
+    states["page"][token._id] = "its token"
+    states["page"].is_closed = closed
+    states.time_last_used["page"] -= datetime.timedelta(seconds=unused)
     states.delete_all_expired_state()
-    assert set(states.session_data) == set(states.time_last_used) == {"open", "closed"}
-    assert states["open"][token._id] == "open" and states["closed"][token._id] == "closed"
-    assert states["closed long ago"][token._id] == "none"  # a new one
+    assert ("page" in states.session_data) == ("page" in states.time_last_used) == kept
+    assert states["page"][token._id] == ("its token" if kept else "none")
+
+
+def test_a_page_that_lost_its_connection_for_a_moment_keeps_its_values():
+    states, _, token = build()
+    states["page"][token._id] = "its token"
+    states["page"].is_closed = True
+    lifetime, _ = states["page"]._state_ttl[token._id]  # an event, hours after the value was set
+    states["page"]._state_ttl[token._id] = lifetime, datetime.datetime.now() - datetime.timedelta(hours=5)
+    states.delete_all_expired_state()
+    assert states["page"][token._id] == "its token"
