@@ -159,7 +159,7 @@ def build_chosen(page: PageContext) -> ChosenImage:
             page.download_button(
                 lambda session: session.gallery.chosen_image(), strings.DOWNLOAD_IMAGE, "download-image"
             )
-        with gr.Row(elem_classes="tools", equal_height=True):
+        with gr.Row(elem_classes="tools"):
             form = gr.Dropdown(
                 [(strings.FORMATS[name], name) for name in formats.NAMES], value=formats.NAMES[0],
                 label=strings.FORMAT, elem_id="image-format",
