@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from breakascene.cli.options import BaseOption, SeedOption, open_base, parse_mask, parse_numbers
+from breakascene.cli.options import (
+    AgreedByOption,
+    AgreedToOption,
+    AgreedUntilOption,
+    BaseOption,
+    PersonOption,
+    SeedOption,
+    open_base,
+    parse_mask,
+    parse_numbers,
+)
 from breakascene.cli.progress import step_progress, stop_on_interrupt
 from breakascene.errors import UserError
 from breakascene.files import locked, require_writable
@@ -49,19 +59,10 @@ def extract(
         ),
     ] = "auto",
     seed: SeedOption = 0,
-    person: Annotated[
-        bool | None,
-        typer.Option(
-            "--person/--no-person",
-            help="Whether the photo shows a person or a brand; else faces are looked for.",
-            show_default=False,
-        ),
-    ] = None,
-    agreed_by: Annotated[str, typer.Option(help="Who agreed, if a person or a brand is shown.")] = "",
-    agreed_to: Annotated[str, typer.Option(help="To what they agreed, such as advertising.")] = "",
-    agreed_until: Annotated[
-        str, typer.Option(metavar="YYYY-MM-DD", help="The last day on which they agree; then nothing is drawn.")
-    ] = "",
+    person: PersonOption = None,
+    agreed_by: AgreedByOption = "",
+    agreed_to: AgreedToOption = "",
+    agreed_until: AgreedUntilOption = "",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
 ):
     """Extract the objects of a photo: each gets a handle (<asset0>, …) for prompts. Ctrl-C keeps the progress."""

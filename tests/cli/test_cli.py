@@ -146,6 +146,18 @@ def test_extract_then_generate(files, tiny_folder):
     for path, other in zip(paths, again.splitlines(), strict=True):
         assert Image.open(path).tobytes() == Image.open(other).tobytes()
 
+    box = ["--box", "20,30,90,100", "--steps", 2]
+    (path,) = call("edit", files / "run", files / "photo.png", prompt, *box, "--out", files / "edits").splitlines()
+    mask = ["--mask", files / "mug.png", "--steps", 2, "--count", 2]
+    edited = call("edit", files / "run", path, "a photo of <asset1>", *mask, "--out", files / "edits").splitlines()
+    assert [Path(one).name for one in edited] == ["000-a-photo-of-asset1.png", "001-a-photo-of-asset1.png"]
+    photo, once, twice = (np.asarray(Image.open(one)) for one in (files / "photo.png", path, edited[1]))
+    outside, mug = np.ones((160, 160), bool), np.asarray(Image.open(files / "mug.png")) > 0
+    outside[30:100, 20:90] = False
+    assert (once[outside] == photo[outside]).all() and (once != photo).any()
+    assert (twice[~mug] == once[~mug]).all() and (twice != once).any()
+    assert [one["prompt"] for one in read_metadata(edited[1])["edit"]["before"]] == [prompt]
+
 
 def test_overlapping_masks_are_separated_on_demand(files, tiny_folder, scene):
     ball = scene.masks()[0]

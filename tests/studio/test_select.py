@@ -56,6 +56,14 @@ def test_candidates_go_from_small_to_large_and_end_with_an_error(clicked, segmen
         selections.next_candidate(Selection(clicked.photo), segmenter, True)
 
 
+def test_rectangles_add_to_a_mask(clicked):
+    before = clicked.objects[0].mask
+    after = selections.add_rectangle(clicked, (40, 30, 10, 5)).objects[0].mask
+    assert after[5:31, 10:41].all() and (after & ~before)[:5].sum() == 0 and (before & ~after).sum() == 0
+    with pytest.raises(UserError, match="box is too small"):
+        selections.add_rectangle(clicked, (10, 10, 12, 90))
+
+
 def test_brush_and_eraser_edit_a_mask_that_clicks_then_extend(clicked, segmenter, tmp_path):
     before = clicked.objects[0].mask
     painted = selections.paint(clicked, [(5, 5), (25, 5)], 8, "paint")

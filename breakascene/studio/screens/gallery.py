@@ -34,6 +34,7 @@ class ChosenImage:
     compare: gr.Button
     keep_seed: gr.Button
     use_settings: gr.Button
+    edit: gr.Button
     delete: gr.Button
     confirmation: Confirmation
 
@@ -168,9 +169,10 @@ def build_chosen(page: PageContext) -> ChosenImage:
         with gr.Row(elem_classes="tools"):
             keep_seed = gr.Button(strings.USE_SEED, size="sm", min_width=150, elem_id="use-seed")
             use_settings = gr.Button(strings.USE_SETTINGS, size="sm", min_width=150, elem_id="use-settings")
+            edit = gr.Button(strings.EDIT_IMAGE, size="sm", min_width=150, elem_id="edit-image")
             delete = gr.Button(strings.DELETE_IMAGE, size="sm", min_width=150, elem_id="delete-image")
         confirm = confirmation.build("confirm-delete-image")
-    return ChosenImage(panel, about, favorite, compare, keep_seed, use_settings, delete, confirm)
+    return ChosenImage(panel, about, favorite, compare, keep_seed, use_settings, edit, delete, confirm)
 
 
 def build_comparison() -> Comparison:

@@ -13,7 +13,7 @@ from breakascene.segmentation.segmenter import Candidates
 from breakascene.studio import strings
 
 BRUSHES = ("paint", "erase")  # tools that edit a mask by hand
-BOX_TOOLS = ("box", "crop")  # tools that take two corners
+BOX_TOOLS = ("box", "crop", "rectangle")  # tools that take two corners
 BRUSH_WIDTH = 0.03  # share of the photo's longer side
 MIN_BOX = 4  # pixels a side
 MAX_NAME = 40  # characters
@@ -203,6 +203,15 @@ def paint(selection: Selection, stroke: Sequence[tuple[float, float]], width: fl
     before = np.zeros(trace.size[::-1], bool) if obj.mask is None else obj.mask
     mask = before & ~np.asarray(trace) if tool == "erase" else before | np.asarray(trace)
     # Later clicks add to the painted mask, or take from it.
+    return selection.with_active(SelectedObject(obj.name, initial_mask=mask, mask=mask, key=obj.key))
+
+
+def add_rectangle(selection: Selection, corners: Box) -> Selection:
+    """Add what is between two opposite corners to the active object's mask; later clicks add to it, or take from it."""
+    obj = selection.active_object
+    x0, y0, x1, y1 = ordered_box(corners)
+    mask = np.zeros(selection.photo.size[::-1], bool) if obj.mask is None else obj.mask.copy()
+    mask[y0 : y1 + 1, x0 : x1 + 1] = True
     return selection.with_active(SelectedObject(obj.name, initial_mask=mask, mask=mask, key=obj.key))
 
 
