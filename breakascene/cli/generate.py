@@ -1,5 +1,6 @@
 """The command `generate`: run folders and a prompt to images."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,7 @@ def generate(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the images.")],
-    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 1,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="Number of images.")] = 1,
     seed: SeedOption = 0,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Inference steps per image.")] = 20,
     guidance: GuidanceOption = None,
@@ -117,7 +118,7 @@ def generate(
 def split_prompt(arguments: list[str], optional: bool) -> tuple[list[str], str | None]:
     """Split the arguments into runs and the prompt at last; where it is `optional`, the last one may be a run too."""
     *runs, last = arguments
-    is_run = (Path(last) / "manifest.json").is_file()
+    is_run = os.path.isfile(os.path.join(last, "manifest.json"))  # Path.is_file fails on text longer than file names
     if optional and not is_run:
         from breakascene.generation.library import Library
 

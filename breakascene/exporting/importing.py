@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
+from breakascene.data import validation
 from breakascene.errors import UserError
 from breakascene.exporting.diffusers_format import DIFFERENCES
 from breakascene.exporting.keys import known_prefixes
@@ -109,10 +109,8 @@ def _read(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     if not file.is_file():
         raise UserError("There is no file {file}: check the path.", file=str(file))
     try:
-        with safe_open(file, "pt") as archive:
-            tensors = {key: archive.get_tensor(key) for key in archive.keys()}  # noqa: SIM118
-            metadata = archive.metadata() or {}
-    except (SafetensorError, OSError) as error:
+        tensors, metadata = validation.read_tensors(file)
+    except (OSError, ValueError) as error:
         raise UserError(
             "{file} is not a .safetensors file or is damaged: download it again.", file=file.name
         ) from error

@@ -14,7 +14,7 @@ from safetensors.torch import save, save_file
 from breakascene.data import validation
 from breakascene.data.consent import Consent
 from breakascene.data.scene import Scene, save_scene
-from breakascene.errors import UserError
+from breakascene.errors import UserError, system_reason
 from breakascene.files import atomic_folder, require_empty
 from breakascene.models import handles, lora
 from breakascene.models.base import Base
@@ -76,7 +76,7 @@ class Concepts:
                     save_scene(scene, draft / "scene")
                 (draft / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         except (OSError, SafetensorError) as error:
-            raise UserError(f"Cannot write to {folder} ({error}): choose another place.") from error
+            raise UserError(f"Cannot write to {folder} ({system_reason(error)}): choose another place.") from error
 
     @classmethod
     def load(cls, folder: Path | str) -> "Concepts":

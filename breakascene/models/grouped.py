@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from breakascene.data import validation
 from breakascene.data.handle_names import MAX_CONCEPTS, handles_of
 from breakascene.data.scene import Scene, save_scene
-from breakascene.errors import UserError
+from breakascene.errors import UserError, system_reason
 from breakascene.files import atomic_folder
 from breakascene.models.combined import CombinedConcepts
 from breakascene.models.concepts import Concepts, check_run_folder
@@ -74,7 +74,7 @@ class GroupedConcepts(CombinedConcepts):
                 save_scene(scene, draft / "scene")
                 (draft / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         except (OSError, SafetensorError) as error:
-            raise UserError(f"Cannot write to {folder} ({error}): choose another place.") from error
+            raise UserError(f"Cannot write to {folder} ({system_reason(error)}): choose another place.") from error
 
 
 def join_groups(runs: Sequence[Concepts], groups: Sequence[Sequence[int]], photo: str) -> GroupedConcepts:

@@ -1,6 +1,8 @@
 """LoRA files and embeddings of other programs: formats that are read, and files that are refused."""
 
+import json
 import pickle
+import struct
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from breakascene.models.lora import ExternalLora, apply_delta
 
 ATTENTION = "down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+DEEP = json.dumps({"a": {"dtype": "F32", "shape": [1] * 70, "data_offsets": [0, 4]}}).encode()  # PyTorch: up to 64
 TEXT = "encoder.layers.0.self_attn.q_proj"
 
 
@@ -119,6 +122,7 @@ def test_refused_loras(sd_base, sd2_base, sdxl_base, tmp_path):
     for name, content, message in (
         ("old.pt", pickle.dumps(good), "is a pickle.*convert it"),
         ("text.safetensors", b"dear", "is not a .safetensors file or is damaged"),
+        ("deep.safetensors", struct.pack("<Q", len(DEEP)) + DEEP + bytes(4), "is damaged"),
         ("cut.safetensors", write(tmp_path, good).read_bytes()[:-8], "is damaged"),
     ):
         (tmp_path / name).write_bytes(content)

@@ -197,7 +197,7 @@ def build_settings() -> ImageSettings:
         steps = gr.Slider(1, MAX_INFERENCE_STEPS, 20, step=1, label=strings.INFERENCE_STEPS, elem_id="inference-steps")
         guidance = gr.Slider(1, 20, engine.base().default_guidance_scale, step=0.5, label=strings.GUIDANCE_SCALE)
         negative = gr.Textbox(label=strings.NEGATIVE_PROMPT, max_lines=2, max_length=MAX_PROMPT)
-        lora = gr.File(label=strings.LORA, file_types=[".safetensors"], height=90, elem_id="lora")
+        lora = gr.File(label=strings.LORA, file_types=[".safetensors"], height=120, elem_id="lora")
         lora_scale = gr.Slider(0, 2, 1, step=0.05, label=strings.LORA_SCALE, visible=False, elem_id="lora-scale")
         strength = gr.Slider(
             0.05, 1, STRENGTH, step=0.05, label=strings.STRENGTH, info=strings.STRENGTH_INFO, elem_id="strength"
