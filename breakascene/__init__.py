@@ -20,6 +20,7 @@ _EXPORTS = {  # name: module that defines it
     "Consent": "breakascene.data.consent",
     "declare_consent": "breakascene.data.consent",
     "make_scene": "breakascene.data.scene",
+    "innermost_on_top": "breakascene.data.scene",
     "read_scene": "breakascene.data.scene",
     "read_photo": "breakascene.data.image_io",
     "read_mask": "breakascene.data.image_io",

@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 
 from breakascene.cli import (
     audit,
+    crop,
     demo,
     edit,
     evaluate,
@@ -25,6 +26,7 @@ from breakascene.cli import (
     masks,
     pilot,
     segment,
+    sheet,
     studio,
     users,
     verify,
@@ -94,6 +96,8 @@ for command in (
     segment.segment,
     extract.extract,
     generate.generate,
+    sheet.sheet,
+    crop.crop,
     edit.edit,
     export.export,
     masks.masks,

@@ -37,6 +37,10 @@ def extract(
     background: Annotated[
         bool, typer.Option("--background", help="Also extract the rest of the photo as <background>.")
     ] = False,
+    innermost: Annotated[
+        bool,
+        typer.Option("--innermost-on-top", help="Where masks overlap, the part belongs to the smallest object alone."),
+    ] = False,
     also: Annotated[
         list[Path] | None,
         typer.Option(
@@ -82,7 +86,7 @@ def extract(
                 raise UserError(f"A stopped run lies at {stopped}: continue it with --resume, or delete it.")
     from breakascene.data.image_io import read_photo
     from breakascene.data.mask_files import read_named_mask
-    from breakascene.data.scene import load_scene, make_scene
+    from breakascene.data.scene import innermost_on_top, load_scene, make_scene
     from breakascene.evaluation.advice import run_advice, scene_advice
     from breakascene.provenance.consent import check_scene
 
@@ -91,6 +95,8 @@ def extract(
     named = [pair for text in mask or [] for pair in read_named_mask(*parse_mask(text), image, photo.name)]
     names, masks = [name for name, _ in named], [array for _, array in named]
     scene = make_scene(image, masks, names, background, other_photos, consent)
+    if innermost:
+        scene = innermost_on_top(scene)
     for sentence in (*check_scene(scene), *scene_advice(scene)):
         print(sentence)
     from breakascene.models.concepts import check_run_folder

@@ -159,6 +159,23 @@ def test_segment_out(files, monkeypatch):
     assert "is not empty" in refused(files, "segment|photo.png|--auto|--out|no_run", monkeypatch)
 
 
+def test_sheet(files, monkeypatch):
+    assert "There is no row" in refused(files, "sheet|run|--out|images", monkeypatch)
+    command = "sheet|run|--place|near <asset7>|--out|images"
+    assert "<asset7> is an unknown handle" in refused(files, command, monkeypatch)
+
+
+def test_crop(files, monkeypatch):
+    cases = {
+        "photo.png": "There is no format: give --format",
+        "photo.png|--format|poster": 'There is no format "poster": choose square, 4:5, 16:9, shop, story, banner',
+        "note.jpg|--format|shop": "note.jpg is not a readable image",
+        "gone.png|--format|shop": "There is no file gone.png",
+    }
+    for arguments, message in cases.items():
+        assert message in refused(files, f"crop|{arguments}|--out|images", monkeypatch)
+
+
 def test_generate(files, monkeypatch):
     cases = {
         "run|a photo of <asset7>": "<asset7> is an unknown handle: this run knows <asset0>, <asset1>, <background>",

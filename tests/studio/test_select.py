@@ -150,6 +150,21 @@ def test_the_text_about_the_selection(sample):
     assert "less than 0.05 %" in text
 
 
+def test_the_inner_of_two_overlapping_objects_is_on_top(sample):
+    inner = sample.concepts[0].mask
+    outer = inner | np.roll(inner, 20, axis=1)
+    objects = (SelectedObject("patch", mask=inner), SelectedObject("coat", mask=outer), SelectedObject())
+    selection = Selection(sample.photo, objects)
+    assert selections.has_overlap(selection) and not selections.has_overlap(Selection(sample.photo, objects[:1]))
+    assert "overlap by 100%" in about(selection)
+    separate = replace(selection, innermost=True)
+    assert "overlap" not in about(separate)
+    masks = [concept.mask for concept in selections.to_scene(separate).concepts]
+    assert (masks[0] == inner).all() and (masks[1] == (outer & ~inner)).all()
+    shown = [obj.mask for obj in selections.separated(separate).objects[:2]]
+    assert all((one == other).all() for one, other in zip(shown, masks, strict=True))
+
+
 def test_a_subsampled_selection_has_the_same_shares_and_loses_nothing():
     photo = Image.new("RGB", (3000, 2001))
     large, speck = np.zeros((2001, 3000), bool), np.zeros((2001, 3000), bool)

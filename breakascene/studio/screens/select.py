@@ -63,7 +63,7 @@ class SelectScreen:
     @property
     def live(self) -> list:
         """The components that a click changes."""
-        return [self.canvas.image, self.objects.hint, self.objects.about]
+        return [self.canvas.image, self.objects.hint, self.objects.about, self.objects.innermost]
 
     @property
     def outputs(self) -> list:
@@ -117,6 +117,9 @@ class SelectScreen:
             self.canvas.image: write_canvas(session.history) if selection.photo else None,
             self.objects.hint: f"<p>{charts.escape(hint(selection, tool))}</p>",
             self.objects.about: about(selection),
+            self.objects.innermost: gr.Checkbox(
+                selection.innermost, visible=selection.innermost or selections.has_overlap(selection)
+            ),
         }
 
 
@@ -279,6 +282,7 @@ def connect_objects(events: SelectEvents) -> None:
         events.on(remove.click, lambda session, i=i: actions.remove_object(session, i))
     events.on(objects.add.click, actions.add_object)
     events.on(objects.import_masks.upload, actions.import_masks, [objects.import_masks])
+    events.on(objects.innermost.input, actions.set_innermost, [objects.innermost], live=True)
     events.on(objects.background.input, actions.set_background, [objects.background], live=True)
     events.on(objects.ready_made.click, actions.use_ready_made)
     events.on(objects.find.click, actions.find_objects, show_progress="minimal", show_progress_on=[objects.find])

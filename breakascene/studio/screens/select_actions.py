@@ -160,6 +160,10 @@ def remove_object(session: Session, index: int) -> None:
     session.history.change(selections.remove_object(session.history.selection, index))
 
 
+def set_innermost(session: Session, on: bool) -> None:
+    session.history.change(replace(session.history.selection, innermost=bool(on)))
+
+
 def set_background(session: Session, on: bool) -> None:
     session.history.change(replace(session.history.selection, background=bool(on)))
 

@@ -150,6 +150,7 @@ class ObjectSection:
     ready_made: gr.Button
     about: gr.HTML
     proposals: gr.Gallery
+    innermost: gr.Checkbox
     background: gr.Checkbox
     next: gr.Button
     other_photo: gr.Button
@@ -169,6 +170,7 @@ def build_objects(page: PageContext) -> ObjectSection:
         label=strings.PROPOSALS, visible=False, columns=5, height="auto", allow_preview=False,
         object_fit="contain", interactive=False, buttons=[], elem_id="proposals",
     )  # fmt: skip
+    innermost = gr.Checkbox(label=strings.INNERMOST, info=strings.INNERMOST_INFO, visible=False, elem_id="innermost")
     background = gr.Checkbox(label=strings.BACKGROUND, info=strings.BACKGROUND_INFO, elem_id="background")
     next_step = gr.Button(strings.TO_EXTRACT, variant="primary", elem_id="to-extract")
     with gr.Row(elem_classes="tools"):
@@ -178,8 +180,8 @@ def build_objects(page: PageContext) -> ObjectSection:
         )
     import_masks = build_mask_exchange(page)
     return ObjectSection(
-        hint, *zip(*rows, strict=True), add, find, ready_made, about, proposals, background, next_step, other_photo,
-        import_masks,
+        hint, *zip(*rows, strict=True), add, find, ready_made, about, proposals, innermost, background, next_step,
+        other_photo, import_masks,
     )  # fmt: skip
 
 

@@ -95,6 +95,8 @@ NO_PROPOSALS = "No separate objects were found in this photo: click them yoursel
 ADD_OBJECT = "Add object"
 SELECTED_OBJECTS = "Selected objects"
 NAME_HINT = "Name, for example: fox"
+INNERMOST = "Inner object on top"
+INNERMOST_INFO = "For an object inside another, or a pattern on it: the overlap belongs to the smaller one alone."
 BACKGROUND = "Extract the background too"
 BACKGROUND_INFO = "Adds a handle for the scene around the objects."
 OTHER_PHOTO = "Choose another photo"
@@ -354,6 +356,16 @@ COMPARE_TITLE = "Comparison:"
 COMPARE_HINT = "Choose another image and click “Compare” to see both side by side."
 COMPARE_CLEAR = "Clear comparison"
 DOWNLOAD_IMAGE = "Download image"
+FORMAT, DOWNLOAD_FORMAT = "Format (the objects stay in the frame)", "Download in this format"
+FORMATS = {  # of generation.formats.NAMES
+    "square": "Square",
+    "4:5": "4:5",
+    "16:9": "16:9",
+    "shop": "Shop, 2000 × 2000",
+    "story": "Story, 1080 × 1920",
+    "banner": "Banner, 1920 × 600",
+    "cutout": "Object without background",
+}
 USE_SEED = "Use this seed"
 USE_SETTINGS = "Use all settings"
 DOWNLOAD_FAVORITES = "Download favorites (zip)"

@@ -96,6 +96,8 @@ NO_PROPOSALS = "この写真ではオブジェクトを自動検出できませ�
 ADD_OBJECT = "オブジェクトを追加"
 SELECTED_OBJECTS = "選択したオブジェクト"
 NAME_HINT = "名前（英語、例：fox）"
+INNERMOST = "内側のオブジェクトを優先"
+INNERMOST_INFO = "物の中の物や表面の模様など、重なった部分を小さいほうのオブジェクトだけに含めます。"
 BACKGROUND = "背景も抽出する"
 BACKGROUND_INFO = "オブジェクトの周囲の背景にもハンドルを割り当てます。"
 OTHER_PHOTO = "別の写真を選ぶ"
@@ -358,6 +360,16 @@ COMPARE_TITLE = "比較："
 COMPARE_HINT = "別の画像を選んで「比較」を押すと、並べて表示します。"
 COMPARE_CLEAR = "比較をクリア"
 DOWNLOAD_IMAGE = "画像を保存"
+FORMAT, DOWNLOAD_FORMAT = "形式（オブジェクトが枠内に収まります）", "この形式で保存"
+FORMATS = {
+    "square": "正方形",
+    "4:5": "4:5",
+    "16:9": "16:9",
+    "shop": "ショップ 2000 × 2000",
+    "story": "ストーリー 1080 × 1920",
+    "banner": "バナー 1920 × 600",
+    "cutout": "背景なしのオブジェクト",
+}
 USE_SEED = "このシードを使う"
 USE_SETTINGS = "すべての設定を使う"
 DOWNLOAD_FAVORITES = "お気に入りを保存（zip）"
@@ -894,6 +906,13 @@ MESSAGES = {
     ),
     "There is no <background>: extract the photo with its background.": (
         "<background> がありません。背景も抽出する設定で写真を抽出し直してください。"
+    ),
+    "The smaller objects cover {handle} ({name}) entirely: mark more of it, or remove one of them.": (
+        "{name}（{handle}）が小さいオブジェクトで完全に覆われています。範囲を広げるか、どちらかを削除してください。"
+    ),
+    'There is no format "{name}": choose {known}.': "「{name}」という形式はありません。{known} から選んでください。",
+    "No object was found in the image: choose another one, or crop it by hand.": (
+        "画像にオブジェクトが見つかりませんでした。別の画像を選ぶか、手作業で切り抜いてください。"
     ),
     "{word} is an unknown handle: this run knows {known}.": (
         "{word} というハンドルはありません。使えるのは {known} です。"
