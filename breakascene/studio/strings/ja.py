@@ -399,6 +399,12 @@ REPORT = {  # the page of a report that is downloaded
     "concept": "オブジェクト",
     "photo": "マスクを重ねた写真",
     "losses": "学習の損失",
+    "loss names": {
+        "reconstruction": "再構成",
+        "attention": "アテンション",
+        "prior": "事前知識の保持",
+        "total": "合計",
+    },
     "steps": "{base} で {steps} ステップ。{settings}",
     "prompt": "プロンプトとの一致度 {value:.2f}",
     "identity": "{handle} の類似度 {value:.2f}",
@@ -410,7 +416,7 @@ MEASURED_BY, TOYBOX_JUDGE = "{metric}（測定：{model}）", "トイボック�
 CONFUSION = "各オブジェクトの認識結果："
 CONFUSION_REQUESTED = "指定"
 CONFUSION_OTHER = {"something else": "別のもの", "nothing": "認識なし"}
-DOWNLOAD_REPORT = "レポートを保存（英語）"
+DOWNLOAD_REPORT = "レポートを保存"
 
 # Export
 EXPORT_TITLE = "ほかのプログラムへの書き出し"
