@@ -24,9 +24,10 @@ import typer
 
 from breakascene.errors import UserError
 
-ACCEPTED, REFUSED = "accepted", "refused"
+ACCEPTED, REFUSED, READY = "accepted", "refused", "ready"
 KINDS = (ACCEPTED, REFUSED, "traceback", "crash", "hang", "leftovers", "no sentence", "memory")
 TIMEOUT = 60  # seconds of one case
+START_SECONDS = 300  # for the process to import the packages, on a busy machine
 MAX_ADDRESSES = 16_000_000_000  # bytes that the process may map; PyTorch alone maps four billion
 MAX_GROWTH = 1_500_000_000  # bytes of memory that one case may add to the largest use so far
 MAX_SENTENCE = 600  # characters
@@ -102,7 +103,7 @@ def _describe(error: BaseException) -> str:
 
 
 def worker(connection, inputs: Path, cache: Path) -> None:
-    """Run the cases that arrive, (target, seed, number), each in a new folder; send their Outcomes."""
+    """Run the cases that arrive, (target, seed, number), each in a new folder; send READY, then their Outcomes."""
     faulthandler.enable(os.fdopen(os.dup(2), "w"))
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1), os.dup2(nowhere, 2)  # the libraries report each odd file there
@@ -110,7 +111,10 @@ def worker(connection, inputs: Path, cache: Path) -> None:
     os.environ.update(BREAKASCENE_CACHE=str(cache), HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
     import torch
 
+    from benchmarks.fuzzing import commands, readers  # noqa: F401
+
     torch.set_num_threads(1)
+    connection.send(READY)
     while True:
         target, seed, number, folder = connection.recv()
         folder.mkdir()
@@ -134,6 +138,8 @@ class Workshop:
             self.process = self.context.Process(target=worker, args=(other, self.inputs, self.folder / "cache"))
             self.process.start()
             other.close()
+            if not self.connection.poll(START_SECONDS) or self.connection.recv() != READY:
+                raise SystemExit(f"The process of the cases did not start within {START_SECONDS} s.")
 
     def run(self, target: str, seed: int, number: int) -> Outcome:
         """Run a case; a crash or a hang of the process is an outcome too."""

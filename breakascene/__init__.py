@@ -20,7 +20,10 @@ _EXPORTS = {  # name: module that defines it
     "Consent": "breakascene.data.consent",
     "declare_consent": "breakascene.data.consent",
     "make_scene": "breakascene.data.scene",
+    "innermost_on_top": "breakascene.data.scene",
     "read_scene": "breakascene.data.scene",
+    "read_photo": "breakascene.data.image_io",
+    "read_mask": "breakascene.data.image_io",
     "load_scene": "breakascene.data.scene",
     "save_scene": "breakascene.data.scene",
     "Segmenter": "breakascene.segmentation.segmenter",
@@ -39,7 +42,10 @@ _EXPORTS = {  # name: module that defines it
     "load_run": "breakascene.models.grouped",
     # Generation
     "GeneratedImage": "breakascene.generation.generate",
+    "start_from": "breakascene.generation.variations",
     "generate": "breakascene.generation.generate",
+    "edit": "breakascene.generation.edit",
+    "box_region": "breakascene.generation.region",
     "save_image": "breakascene.generation.generate",
     "read_metadata": "breakascene.generation.generate",
     # Provenance

@@ -49,6 +49,12 @@ def resource_error(error: BaseException | None) -> str:
     return "memory" if is_out_of_memory(error) else ""
 
 
+def system_reason(error: BaseException | None) -> str:
+    """Return what the system says in an error, such as "No space left on device", without the library's own words."""
+    inner = re.search(r"I/O error: (.+) \(os error \d+\)", str(error))  # of safetensors
+    return inner[1] if inner else getattr(error, "strerror", None) or str(error)
+
+
 def shortened(text: str, length: int) -> str:
     """Cut the middle out of a text that is longer than `length` characters."""
     return text if len(text) <= length else f"{text[: length // 2]} … {text[-length // 2 :]}"

@@ -38,6 +38,19 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
 
 
+def write_private(path: Path | str, data: bytes) -> None:
+    """Write a file atomically that only its owner can read (file mode 600), from the beginning."""
+    path = real_path(path)
+    with _parents(path):
+        draft = path.parent / _draft_name(path.name, uuid4().hex[:8])
+        try:
+            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(data)
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty draft folder beside `path`; the draft replaces `path` when the block succeeds.

@@ -16,10 +16,10 @@ FolderOption = Annotated[
     typer.Option("--log", envvar="BREAKASCENE_AUDIT", help="Folder of the log.", show_default=False),
 ]
 SENTENCES = {
-    "changed": "Entry {entries} was changed.",
-    "removed": "Entry {entries} was removed.",
-    "added": "Line {entries} was added; it is not the entry that was written there.",
-    "cut": "The end was cut off: entry {entries} is missing.",
+    "changed": "Changed entries: {entries}.",
+    "removed": "Removed entries: {entries}.",
+    "added": "Added line: {entries}. It is not the entry that was written there.",
+    "cut": "The end was cut off. Missing entries: {entries}.",
     "headless": "head.json is missing or damaged, so that a cut end cannot be ruled out.",
 }
 

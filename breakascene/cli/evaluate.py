@@ -23,7 +23,7 @@ def evaluate(
     prompts: Annotated[
         Path | None, typer.Option(help="Text file with one prompt per line; prompts may use handles.")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="Images per prompt.")] = 1,
     seed: SeedOption = 0,
     guidance: GuidanceOption = None,
     clip: Annotated[

@@ -1,5 +1,6 @@
 """The command `generate`: run folders and a prompt to images."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,7 @@ def generate(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the images.")],
-    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 1,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="Number of images.")] = 1,
     seed: SeedOption = 0,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Inference steps per image.")] = 20,
     guidance: GuidanceOption = None,
@@ -38,29 +39,53 @@ def generate(
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT; default: the base's own square.")] = None,
     base: OtherBaseOption = None,
     lora: LoraFiles = None,
+    image: Annotated[Path | None, typer.Option(help="An image to start from instead of noise alone.")] = None,
+    variations: Annotated[
+        bool, typer.Option(help="Start from the photo of the (first) run; the prompt may be left out.")
+    ] = False,
+    strength: Annotated[
+        float | None, typer.Option(help="How far to depart from the image: above 0, up to 1. Default: 0.7.")
+    ] = None,
+    background_only: Annotated[
+        bool, typer.Option(help="The scene without its objects, of a run with <background>; takes no prompt.")
+    ] = False,
 ):
     """Generate images from a prompt with the handles of one or more runs.
 
     Prints the path of each PNG, which has its metadata.
     """
-    *runs, prompt = runs_and_prompt
-    if (Path(prompt) / "manifest.json").is_file():
-        raise UserError("There is no prompt: write it after the run folders.")
-    if not runs and not (lora and base):
+    runs, prompt = split_prompt(runs_and_prompt, optional=variations or background_only)
+    if prompt is not None and background_only:
+        raise UserError("--background-only takes no prompt: leave one of them out.")
+    if image and variations:
+        raise UserError("--image and --variations name two images to start from: give one of them.")
+    if strength is not None and not (image or variations):
+        raise UserError("--strength needs an image to start from: add --image or --variations.")
+    if not runs and (variations or background_only or not (lora and base)):
         raise UserError("There is no run folder: write it before the prompt, or give --lora and --base.")
     require_writable(out, "folder")
+    from breakascene.data.image_io import read_photo
+    from breakascene.data.scene import load_scene
+    from breakascene.generation import variations as photos
     from breakascene.models.combined import combine
     from breakascene.models.grouped import load_run
     from breakascene.models.prompts import parse_prompt
 
-    loaded = [load_run(run_folder(run)) for run in runs]
+    folders = [run_folder(run) for run in runs]
+    loaded = [load_run(folder) for folder in folders]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0] if loaded else None
     handles, names = (concepts.handles, concepts.names) if concepts else ((), ())
+    strength = photos.STRENGTH if strength is None else strength
+    photos.check_strength(strength)
+    photo = read_photo(image) if image else None
+    scene = load_scene(folders[0] / "scene") if variations else None
+    if prompt is None:
+        prompt = photos.background_prompt(handles) if background_only else photos.variation_prompt(handles, scene)
     width_height = parse_size(size)
     if not lora:  # reports errors before the base loads; with a LoRA further handles may follow
         parse_prompt(prompt, handles, names), parse_prompt(negative, handles, names)
     from breakascene.generation.generate import generate as generate_images
-    from breakascene.generation.generate import save_image
+    from breakascene.generation.generate import image_shapes, save_image
 
     model = open_base(base or concepts.base)
     loras = read_loras(lora, model)
@@ -70,6 +95,8 @@ def generate(
         parse_prompt(negative, handles, names, model, plain_names=False),
     )
     print_notes(*parsed)
+    if scene:
+        photo = photos.scene_view(scene, width_height or image_shapes(model)["square"])
     prompt, negative = (one.text for one in parsed)
     images = generate_images(
         model,
@@ -82,6 +109,20 @@ def generate(
         negative_prompt=negative,
         size=width_height,
         loras=loras,
+        start=photos.start_from(model, photo, width_height, strength) if photo else None,
     )
     for image in images:
         print(save_image(image, out), flush=True)
+
+
+def split_prompt(arguments: list[str], optional: bool) -> tuple[list[str], str | None]:
+    """Split the arguments into runs and the prompt at last; where it is `optional`, the last one may be a run too."""
+    *runs, last = arguments
+    is_run = os.path.isfile(os.path.join(last, "manifest.json"))  # Path.is_file fails on text longer than file names
+    if optional and not is_run:
+        from breakascene.generation.library import Library
+
+        is_run = any(last in (entry.id, entry.name) for entry in Library().entries())
+    if is_run and not optional:
+        raise UserError("There is no prompt: write it after the run folders.")
+    return (arguments, None) if is_run else (runs, last)

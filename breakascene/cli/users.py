@@ -103,6 +103,8 @@ def _sessions_of(visitor: str, data: Path) -> list[Path]:
     from breakascene.studio.state import deletion
     from breakascene.studio.state.session import TOKEN, read_owner
 
+    if not visitor.strip():  # the sessions without a login have the owner ""
+        return []
     token = next(iter(parse_qs(urlsplit(visitor).query).get("session", [visitor])))
     folders = [folder for folder in data.glob("*/") if TOKEN.fullmatch(folder.name)]
     return [

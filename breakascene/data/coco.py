@@ -11,6 +11,9 @@ MAX_SIDE = 20_000  # pixels
 MAX_RUNS = 2_000_000  # of one run-length encoding
 MAX_OBJECTS = 1000  # annotations of one photo, and polygons of one annotation
 MAX_PIXELS = 1_000_000_000  # of all masks of one photo
+MAX_BOXES = 8  # areas of the boxes around the polygons of one mask, in those of its image
+MAX_CROSSINGS = 10_000_000  # of the edges of a polygon with the rows of its image
+MAX_SCALE = 4  # pixels of a mask, in those of its photo
 
 
 def encode(masks: Sequence[np.ndarray], names: Sequence[str], file_name: str) -> dict:
@@ -40,8 +43,13 @@ def encode(masks: Sequence[np.ndarray], names: Sequence[str], file_name: str) ->
     }
 
 
-def decode(dataset: object, file_name: str) -> list[tuple[str, np.ndarray]]:
+def decode(dataset: object, file_name: str, photo_pixels: int) -> list[tuple[str, np.ndarray]]:
     """Return the names and masks (H, W) of a photo: of the image with that file name, or of the only image.
+
+    Args:
+        dataset: COCO JSON.
+        file_name: Of the photo.
+        photo_pixels: Of the photo; masks of a much larger size than the photo are refused before they are made.
 
     Raises:
         ValueError or KeyError: If the dataset is not in COCO's format, or has several images and none of that name.
@@ -59,7 +67,8 @@ def decode(dataset: object, file_name: str) -> list[tuple[str, np.ndarray]]:
     }
     annotations = map(dict, checked_list(dataset["annotations"], 10**6, "annotations"))
     annotations = [annotation for annotation in annotations if annotation["image_id"] == image["id"]]
-    if len(annotations) > MAX_OBJECTS or len(annotations) * math.prod(size) > MAX_PIXELS:
+    pixels = math.prod(size)
+    if len(annotations) > MAX_OBJECTS or len(annotations) * pixels > MAX_PIXELS or pixels > MAX_SCALE * photo_pixels:
         raise ValueError("it has too many or too large masks")
     return [
         (categories.get(annotation.get("category_id"), ""), decode_segmentation(annotation["segmentation"], size))
@@ -77,7 +86,7 @@ def decode_segmentation(segmentation: object, size: tuple[int, int]) -> np.ndarr
     counts = segmentation["counts"]
     if isinstance(counts, str):
         counts = _decompress(counts)
-    counts = np.asarray(checked_list(counts, MAX_RUNS, "a run-length encoding"), np.int64)
+    counts = _numbers(checked_list(counts, MAX_RUNS, "a run-length encoding"), np.int64)
     if (counts < 0).any() or counts.sum() != math.prod(size):
         raise ValueError("a run-length encoding does not cover its image")
     values = np.arange(len(counts)) % 2 == 1  # runs of 0 and 1 in turn, column by column
@@ -89,6 +98,16 @@ def run_lengths(mask: np.ndarray) -> list[int]:
     values = np.concatenate([[False], mask.ravel(order="F")])
     changes = np.flatnonzero(values[1:] != values[:-1])
     return np.diff([0, *changes, mask.size]).tolist()
+
+
+def _numbers(values: list, dtype: type) -> np.ndarray:
+    try:
+        numbers = np.array(values, dtype)
+    except (ValueError, TypeError, OverflowError):
+        numbers = None
+    if numbers is None or numbers.ndim != 1:
+        raise ValueError("it has a value that is not a number")
+    return numbers
 
 
 def _decompress(text: str) -> list[int]:
@@ -114,19 +133,34 @@ def _decompress(text: str) -> list[int]:
 
 def _fill_polygons(polygons: list, size: tuple[int, int]) -> np.ndarray:
     """Return the union of polygons, of the pixels whose centers lie inside (even-odd rule)."""
-    height, width = size
-    union = np.zeros(size, bool)
+    union, area = np.zeros(size, bool), 0
     for polygon in checked_list(polygons, MAX_OBJECTS, "polygons"):
-        points = np.array([float(value) for value in checked_list(polygon, 200_000, "a polygon")])
+        points = _numbers(checked_list(polygon, 200_000, "a polygon"), np.float64)
         if len(points) < 6 or len(points) % 2 or not (abs(points) <= 2 * MAX_SIDE).all():
             raise ValueError("a polygon does not have three or more points in the image")
         points = points.reshape(-1, 2)
-        crossings = np.zeros((height, width + 1), np.int32)  # of each row's line with the edges, by the next pixel
-        for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, 0), strict=True):
-            first, last = (min(max(math.ceil(y - 0.5), 0), height) for y in sorted((y0, y1)))
-            rows = np.arange(first, last)
-            if len(rows):
-                x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-                np.add.at(crossings, (rows, np.clip(np.ceil(x - 0.5).astype(int), 0, width)), 1)
-        union |= (crossings.cumsum(1) % 2 == 1)[:, :width]
+        left, top = (max(0, math.floor(low)) for low in points.min(0))
+        right, bottom = (min(side, math.ceil(high)) for high, side in zip(points.max(0), size[::-1], strict=True))
+        area += max(0, right - left) * max(0, bottom - top)
+        if area > MAX_BOXES * math.prod(size):
+            raise ValueError("it has too many or too large masks")
+        if right > left and bottom > top:
+            union[top:bottom, left:right] |= _fill_polygon(points - (left, top), bottom - top, right - left)
     return union
+
+
+def _fill_polygon(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return the mask (H, W) of a polygon with these corners (x, y)."""
+    (x0, y0), (x1, y1) = points.T, np.roll(points, -1, 0).T
+    # The rows whose center line each edge crosses
+    first, last = (np.ceil(end(y0, y1) - 0.5).clip(0, height).astype(np.int64) for end in (np.minimum, np.maximum))
+    counts = last - first
+    if counts.sum() > MAX_CROSSINGS:
+        raise ValueError("a polygon has too many corners")
+    edges = np.repeat(np.arange(len(points)), counts)
+    rows = np.arange(len(edges)) + np.repeat(first - counts.cumsum() + counts, counts)
+    x = x0[edges] + (rows + 0.5 - y0[edges]) * (x1 - x0)[edges] / (y1 - y0)[edges]
+    columns = np.ceil(x - 0.5).clip(0, width).astype(np.int64)  # the next pixel
+    crossings = np.zeros((height, width + 1), np.uint8)
+    np.bitwise_xor.at(crossings, (rows, columns), 1)
+    return np.bitwise_xor.accumulate(crossings, axis=1)[:, :width].astype(bool)

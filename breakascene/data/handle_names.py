@@ -28,7 +28,11 @@ def name_handles(handles: Sequence[str], names: Sequence[str]) -> tuple[str, ...
     """
     named = []
     for handle, name in zip(handles, names, strict=True):
-        stem = "background" if handle == BACKGROUND else re.sub(r"\W+", "-", name.casefold()).strip("-_") or "object"
+        stem = re.sub(r"\W+", "-", name.casefold()).strip("-_") or "object"
+        if handle == BACKGROUND:
+            stem = "background"
+        elif re.fullmatch(r"background|asset\d+", stem):  # else it would name the handle of another concept
+            stem = f"object-{stem}"
         candidate, number = f"<{stem}>", 2
         while candidate in named:
             candidate, number = f"<{stem}-{number}>", number + 1

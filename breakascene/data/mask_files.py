@@ -129,7 +129,7 @@ def _read_coco(file: Path, photo: Image.Image, photo_name: str) -> list[tuple[st
     if not file.is_file():
         raise UserError("There is no file {file}: check the path.", file=str(file))
     try:
-        found = coco.decode(read_json(file), photo_name)
+        found = coco.decode(read_json(file), photo_name, photo.width * photo.height)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         reason = str(error) if type(error) is ValueError else "it is not in COCO's format"
         raise UserError(

@@ -20,6 +20,7 @@ MAX_JSON_VALUES = 1_000_000
 MAX_DIGITS = 40  # of a number; float64 needs 17
 MAX_TEXT_BYTES = 64_000
 MAX_TENSORS = 50_000
+MAX_DIMENSIONS = 8  # of a tensor; PyTorch computes with at most 64
 MAX_HEADER_BYTES = 16_000_000  # of a safetensors file
 MAX_STEPS = 100_000
 
@@ -71,9 +72,12 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             names = list(file.keys())
             if len(names) > MAX_TENSORS:
                 raise ValueError("it has too many tensors")
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            tensors, metadata = {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"its tensors cannot be read ({error})") from error
+    if any(tensor.ndim > MAX_DIMENSIONS for tensor in tensors.values()):
+        raise ValueError("it has a tensor of too many dimensions")
+    return tensors, metadata
 
 
 def checked_int(value: object, low: int, high: int, what: str) -> int:

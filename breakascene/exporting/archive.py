@@ -29,9 +29,8 @@ ENTRIES = re.compile(
 )
 ENTRY_LIMITS = {"json": validation.MAX_JSON_BYTES, "txt": validation.MAX_TEXT_BYTES}  # bytes, by suffix
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the errors of the others are many
-MAX_BYTES = (
-    400_000_000  # uncompressed, of each group; a run takes 13 to 50 MB on Stable Diffusion, 60 to 260 MB on SDXL
-)
+# Uncompressed, of each group; a run takes 13 to 50 MB on Stable Diffusion and 60 to 260 MB on SDXL
+MAX_BYTES = 400_000_000
 MAX_DIRECTORY_BYTES = 64_000  # of the list of entries; a run has at most 32
 TYPE_ERRORS = (AttributeError, TypeError, ValueError, OverflowError)  # raised on values of unexpected types
 

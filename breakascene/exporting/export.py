@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from breakascene.data.handle_names import BACKGROUND
-from breakascene.errors import UserError
+from breakascene.errors import UserError, system_reason
 from breakascene.exporting import diffusers_format, embeddings, kohya, readme
 from breakascene.files import atomic_folder, require_empty, require_writable
 from breakascene.generation.generate import generate
@@ -101,7 +101,7 @@ def export(
             text = readme.text(to, base, concepts, names, title, images, left_out, bool(differences))
             (draft / "README.md").write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
-        raise UserError(f"Cannot write to {out} ({error}): choose another place.") from error
+        raise UserError(f"Cannot write to {out} ({system_reason(error)}): choose another place.") from error
     tokens = {handle: readme.spelling(to, name) for handle, name in zip(concepts.handles, names, strict=True)}
     return Exported(out, out / f"{title}.safetensors", tokens, tuple(left_out))
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
+from breakascene.data import validation
 from breakascene.errors import UserError
 from breakascene.exporting.diffusers_format import DIFFERENCES
 from breakascene.exporting.keys import known_prefixes
@@ -98,7 +98,7 @@ def load_embedding(file: Path | str, base: Base) -> tuple[str, torch.Tensor]:
     """
     file = Path(file)
     tensors, _ = _read(file)
-    return file.stem, _embedding(file, base, tensors)
+    return _checked_name(file, file.stem), _embedding(file, base, tensors)
 
 
 def _read(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -109,13 +109,13 @@ def _read(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     if not file.is_file():
         raise UserError("There is no file {file}: check the path.", file=str(file))
     try:
-        with safe_open(file, "pt") as archive:
-            tensors = {key: archive.get_tensor(key) for key in archive.keys()}  # noqa: SIM118
-            metadata = archive.metadata() or {}
-    except (SafetensorError, OSError) as error:
+        tensors, metadata = validation.read_tensors(file)
+    except (OSError, ValueError) as error:
         raise UserError(
             "{file} is not a .safetensors file or is damaged: download it again.", file=file.name
         ) from error
+    if not all(value.is_floating_point() or key.endswith(".alpha") for key, value in tensors.items()):
+        raise UserError("{file} has values that are not floating-point numbers: use another file.", file=file.name)
     tensors = {key: value.float() for key, value in tensors.items()}
     if not all(value.isfinite().all() for value in tensors.values()):
         raise UserError("{file} has values that are not finite: use another file.", file=file.name)
@@ -186,7 +186,17 @@ def _bundled(file: Path, base: Base, bundle: dict[str, torch.Tensor]) -> dict[st
     for key, value in bundle.items():
         _, name, part = [*key.split(".", 2), ""][:3]
         grouped.setdefault(name, {})[part] = value
-    return {name: _embedding(file, base, tensors) for name, tensors in grouped.items()}
+    return {_checked_name(file, name): _embedding(file, base, tensors) for name, tensors in grouped.items()}
+
+
+def _checked_name(file: Path, name: str) -> str:
+    """Return the name of an embedding if a prompt can refer to it as <name>. Raises UserError."""
+    if not re.fullmatch(r"[^<>]{1,80}", name) or not name.isprintable() or name != name.strip():
+        raise UserError(
+            '{file} has an embedding named "{name}", which no prompt can refer to: rename it.',
+            file=file.name, name=name[:80],
+        )  # fmt: skip
+    return name
 
 
 def _embedding(file: Path, base: Base, tensors: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -54,17 +54,22 @@ def text(
         has_differences: Whether there is a file of weight differences, for diffusers.
     """
     table = "\n".join(
-        f"| {spelling(target, token)} | {name} |" for token, name in zip(names, concepts.names, strict=True)
+        f"| `{spelling(target, token)}` | {name.replace('|', '&#124;')} |"
+        for token, name in zip(names, concepts.names, strict=True)
     )
     prompts = prompts_for(target, [image.metadata["prompt"] for image in images], concepts, names, lora)
     examples = "\n\n".join(
-        f"```\n{prompt}\n```\n\n![{image.metadata['prompt']}](images/{i}.png)"
-        for i, (prompt, image) in enumerate(zip(prompts, images, strict=True))
+        f"```\n{prompt}\n```\n\n![Image {i + 1}](images/{i}.png)" for i, prompt in enumerate(prompts)
     )
     first = images[0].metadata
     settings = (
         f"{first['num_inference_steps']} steps of DPM-Solver++ (DPM++ 2M with evenly spaced timesteps), guidance scale "
         f"{first['guidance_scale']:g}, {first['width']} × {first['height']} pixels, seed {first['seed']}"
+    )
+    expected = (
+        "The code above gives the first of these images, and with another prompt the others."
+        if target == "diffusers"
+        else "Other programs draw other noise for a seed, so expect a similar image, not the same."
     )
     missing = ""
     if left_out:
@@ -74,7 +79,7 @@ def text(
 
 Learned on {base.name}; use that model.
 
-{_steps(target, base, names, lora, prompts[0], has_differences)}
+{_steps(target, base, names, lora, prompts[0], first, has_differences)}
 
 | In prompts | Object |
 |---|---|
@@ -82,13 +87,15 @@ Learned on {base.name}; use that model.
 
 ## Prompts
 
-Generated with {settings}. Other programs draw other noise for a seed, so expect a similar image, not the same.
+Generated with {settings}. {expected}
 
 {examples}
 {missing}"""
 
 
-def _steps(target: str, base: Base, names: Sequence[str], lora: str, prompt: str, has_differences: bool) -> str:
+def _steps(
+    target: str, base: Base, names: Sequence[str], lora: str, prompt: str, settings: dict, has_differences: bool
+) -> str:
     if target == "kohya":
         return (
             f"1. Import `{lora}.safetensors` as a LoRA, with weight 1.\n"
@@ -107,18 +114,26 @@ def _steps(target: str, base: Base, names: Sequence[str], lora: str, prompt: str
             "2. For Forge, which does not read them there, copy the files of `embeddings/` to `embeddings` as well.\n"
             "3. Keep the `<lora:…>` tag in the prompt."
         )
-    return f"```python\n{snippet(base, names, prompt, has_differences)}```"
+    code = snippet(base, names, prompt, settings, has_differences)
+    return f"Run this in the folder of this file:\n\n```python\n{code}```"
 
 
-def snippet(base: Base, names: Sequence[str], prompt: str, has_differences: bool) -> str:
-    """Return Python code that loads an export into a diffusers pipeline and generates an image."""
+def snippet(base: Base, names: Sequence[str], prompt: str, settings: dict, has_differences: bool) -> str:
+    """Return Python code that loads an export into a diffusers pipeline and generates the image with those settings."""
     pipeline = "StableDiffusionXLPipeline" if base.is_sdxl else "StableDiffusionPipeline"
     model = "assets/toybox" if base.name == "toybox" else base.name
     loader = "from_single_file" if model.endswith(".safetensors") else "from_pretrained"
-    lines = ["import torch", f"from diffusers import {pipeline}"]
+    lines = ["import torch", f"from diffusers import DPMSolverMultistepScheduler, {pipeline}"]
     if has_differences or base.is_sdxl:
         lines.append("from safetensors.torch import load_file")
-    lines += ["", f"pipe = {pipeline}.{loader}({model!r}, torch_dtype=torch.float32)"]
+    note = "  # the folder in the repository of Break-A-Scene Studio" if base.name == "toybox" else ""
+    lines += [
+        "",
+        f"pipe = {pipeline}.{loader}({model!r}, torch_dtype=torch.float32){note}",
+        "pipe.scheduler = DPMSolverMultistepScheduler.from_config(",
+        '    pipe.scheduler.config, algorithm_type="dpmsolver++", timestep_spacing="trailing"',
+        ")",
+    ]
     if has_differences:  # first: with LoRA loaded, parameters have other names
         lines += [
             f"for name, value in load_file({DIFFERENCES!r}).items():  # biases and norms",
@@ -141,5 +156,13 @@ def snippet(base: Base, names: Sequence[str], prompt: str, has_differences: bool
         ]
     else:
         lines.append('    pipe.load_textual_inversion(f"embeddings/{name}.safetensors")')
-    lines.append(f"pipe({prompt!r}).images[0]")
+    lines += [
+        "image = pipe(",
+        f"    {prompt!r},",
+        f"    num_inference_steps={settings['num_inference_steps']}, guidance_scale={settings['guidance_scale']},",
+        f"    width={settings['width']}, height={settings['height']},",
+        f"    generator=torch.Generator().manual_seed({settings['seed']}),",
+        ").images[0]",
+        'image.save("image.png")',
+    ]
     return "\n".join(lines) + "\n"

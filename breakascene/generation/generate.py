@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from breakascene.data import validation
+from breakascene.data.handle_names import name_handles
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation.previews import LivePreview
@@ -24,12 +25,13 @@ from breakascene.models.handles import token_positions, with_handles
 from breakascene.models.lora import ExternalLora, apply_delta
 from breakascene.models.prompts import parse_prompt
 from breakascene.provenance import audit, consent
-from breakascene.provenance.credentials import png_bytes
+from breakascene.provenance.credentials import EDITED, GENERATED, png_bytes
 
 # Metadata keys up to November 2026 → today's
 OLD_KEYS = {"negative": "negative_prompt", "steps": "num_inference_steps", "guidance": "guidance_scale"}
 KEY = "breakascene"  # of the text chunk in a PNG
 MAX_GUIDANCE_SCALE = 1000
+MAX_IMAGES = 10_000  # of one call, whose metadata are prepared at once
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 BATCH = 4  # images per batch: faster in total, but the first image takes longer
 
@@ -42,8 +44,9 @@ class GeneratedImage:
         image: The image.
         metadata: JSON values under the keys prompt, negative_prompt, seed, index, num_inference_steps,
             guidance_scale, width, height, base (its name), fingerprint (of the base), run (id of the concepts or
-            None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale)
-            and consents (what was declared about the photos, Consent.to_json()).
+            None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale),
+            consents (what was declared about the photos, Consent.to_json()), strength and metadata of the start, and
+            edit (see edit.edit).
     """
 
     image: Image.Image
@@ -93,20 +96,23 @@ def generate(
         The images, in the order of the prompts.
 
     Raises:
-        UserError: For an empty prompt, an unknown handle or one that is cut off, a size that the base cannot
-            generate, concepts of another base, or a consent that has expired. Raised by the call itself, before the
-            first image.
+        UserError: For an empty prompt, more than MAX_IMAGES images, an unknown handle or one that is cut off, a size
+            that the base cannot generate, concepts of another base, or a consent that has expired. Raised by the call
+            itself, before the first image.
     """
     # 1. Check the inputs
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    embeddings = {f"<{name}>": embedding for lora in loras for name, embedding in lora.embeddings.items()}
+    embeddings = _embeddings_of(loras, concepts)
     known_handles = (*(concepts.handles if concepts else ()), *embeddings)
-    if clash := next((handle for handle in embeddings if concepts and handle in concepts.handles), None):
-        raise UserError("A LoRA brings the handle {handle}, which the run has too: rename its embedding.", handle=clash)
     if not all(prompt.strip() for prompt in prompts) or not prompts:
         raise UserError("The prompt is empty: describe the image to generate.")
     if count < 1 or num_inference_steps < 1:
         raise UserError("The numbers of images and of steps must be at least 1.")
+    if count * len(prompts) > MAX_IMAGES:
+        raise UserError(
+            "These are more than {most} images: generate fewer at a time, the next ones from another seed.",
+            most=MAX_IMAGES,
+        )
     names = concepts.names if concepts else ()
     parsed = [
         parse_prompt(prompt, known_handles, names, base, plain_names=False) for prompt in (*prompts, negative_prompt)
@@ -177,6 +183,22 @@ def generate(
                 yield GeneratedImage(image, values)
 
     return batches()  # an inner generator, so that the checks above run at the call
+
+
+def _embeddings_of(loras: Sequence[ExternalLora], concepts: Concepts | None) -> dict[str, torch.Tensor]:
+    """Return the embeddings of LoRAs by handle. Raises UserError if two things would have the same handle."""
+    taken = {*concepts.handles, *name_handles(concepts.handles, concepts.names)} if concepts else set()
+    embeddings = {}
+    for name, embedding in (pair for lora in loras for pair in lora.embeddings.items()):
+        handle = f"<{name}>"
+        if handle in taken:
+            raise UserError(
+                "A LoRA brings the handle {handle}, which the run has too: rename its embedding.", handle=handle
+            )
+        if handle in embeddings:
+            raise UserError("Two LoRAs bring the handle {handle}: rename one of the embeddings.", handle=handle)
+        embeddings[handle] = embedding
+    return embeddings
 
 
 def image_shapes(base: Base) -> dict[str, tuple[int, int]]:
@@ -259,9 +281,10 @@ def save_image(generated: GeneratedImage, folder: Path | str) -> Path:
         number += 1
         path = folder / f"{stem}-{number}.png"
     text = {KEY: json.dumps(metadata, allow_nan=False)}
-    png = png_bytes(generated.image, text, photo=metadata.get("photo", ""))
+    action, source = ("edit", EDITED) if "edit" in metadata else ("generate", GENERATED)
+    png = png_bytes(generated.image, text, photo=metadata.get("photo", ""), source=source)
     names = ("run", "photo", "base", "fingerprint")
-    audit.record("generate", image=audit.hash_of_bytes(png), **{name: metadata.get(name) for name in names})
+    audit.record(action, image=audit.hash_of_bytes(png), **{name: metadata.get(name) for name in names})
     try:
         with atomic_file(path) as draft:
             draft.write_bytes(png)
@@ -290,6 +313,8 @@ def _checked_metadata(values: dict) -> dict:
         for key in ("width", "height"):
             validation.checked_int(values[key], 1, 2**31, f"its {key}")
     validation.checked_float(values["guidance_scale"], -MAX_GUIDANCE_SCALE, MAX_GUIDANCE_SCALE, "its guidance scale")
+    if "strength" in values:
+        validation.checked_float(values["strength"], 0, 1, "its strength")
     for handle, name in validation.checked_dict(values["handles"], "its handles").items():
         validation.checked_text(handle, 200, "a handle"), validation.checked_text(name, 200, "a name")
     return values

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from PIL import Image
 from breakascene.data import validation
 from breakascene.data.scene import cutout, load_scene
 from breakascene.errors import UserError
-from breakascene.files import atomic_file, atomic_folder
+from breakascene.files import atomic_file, atomic_folder, require_writable
 from breakascene.models.grouped import load_run
+from breakascene.models.manifest import Manifest, read_manifest
 
 MAX_NAME, MAX_TAG, MAX_TAGS = 60, 30, 20  # characters, and tags of a run
 THUMBNAIL_SIZE = 96  # pixels
@@ -63,22 +65,14 @@ class Library:
         self.folder = Path(folder or default_folder())
 
     def entries(self, search: str = "") -> list[Entry]:
-        """Return the runs, newest first, that have all words of `search` in their name, concepts or tags.
-
-        Folders without a readable manifest are left out, among them runs that another process removes meanwhile.
-        """
+        """Return the runs, newest first, that have all words of `search` in their name, concepts or tags."""
         found = []
-        for manifest in self.folder.glob("*/manifest.json"):
-            folder = manifest.parent
-            try:
-                (handles, names), time = read_names(folder), manifest.stat().st_mtime
-            except (ValueError, KeyError, OSError):
-                continue
-            entry = Entry(folder.name, folder, handles, names, read_details(folder))
+        for folder, manifest in runs_in(self.folder):
+            entry = Entry(folder.name, folder, manifest.handles, manifest.names, read_details(folder))
             text = " ".join([entry.name, *entry.concept_names, *entry.details.tags]).casefold()
             if all(word in text for word in search.casefold().split()):
-                found.append((time, entry))
-        return [entry for _, entry in sorted(found, key=lambda pair: (-pair[0], pair[1].id))]
+                found.append(entry)
+        return found
 
     def find(self, key: str) -> Entry:
         """Return the run of that id or name. Raises UserError if there is none, or several of the name."""
@@ -99,6 +93,7 @@ class Library:
     def add(self, run: Path | str, details: Details = Details()) -> Entry:
         """Copy a run folder into the library; the same run is kept once. Raises UserError if it is not a run folder."""
         run, concepts = Path(run), load_run(run)
+        require_writable(self.folder, "folder")
         target = self.folder / concepts.id
         if not (target / "manifest.json").is_file():
             try:
@@ -114,7 +109,10 @@ class Library:
 
     def remove(self, entry: Entry) -> None:
         """Delete a run and its details."""
-        shutil.rmtree(entry.folder)
+        if entry.folder.is_symlink():  # the run lies elsewhere
+            entry.folder.unlink()
+        else:
+            shutil.rmtree(entry.folder)
         details_file(entry.folder).unlink(missing_ok=True)
 
 
@@ -128,10 +126,17 @@ def default_folder() -> Path:
         raise UserError("There is no home folder: set BREAKASCENE_LIBRARY to the folder of the library.") from error
 
 
-def read_names(run: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Read the handles and names of a run, without its weights. Raises OSError, ValueError or KeyError."""
-    manifest = validation.checked_dict(validation.read_json(run / "manifest.json"), "its manifest")
-    return validation.checked_handles(manifest["handles"], manifest["names"])
+def runs_in(folder: Path) -> list[tuple[Path, Manifest]]:
+    """Return the run folders in a folder with their manifests, newest first.
+
+    Drafts of other processes and folders without a readable manifest are left out, among them runs that another process
+    removes meanwhile.
+    """
+    found = []
+    for file in folder.glob("[!.]*/manifest.json"):
+        with suppress(OSError, ValueError, KeyError):
+            found.append((-file.stat().st_mtime, file.parent, read_manifest(file.parent)))
+    return [(run, manifest) for _, run, manifest in sorted(found, key=lambda one: one[:2])]
 
 
 def details_file(run: Path) -> Path:
@@ -155,9 +160,10 @@ def write_details(run: Path, details: Details) -> None:
 
 
 def clean_details(name: str, tags: Sequence[str]) -> Details:
-    """Return details of one line each, cut to the longest allowed, each tag once."""
-    tags = [" ".join(tag.split())[:MAX_TAG] for tag in tags]
-    return Details(" ".join(name.split())[:MAX_NAME], tuple(dict.fromkeys(filter(None, tags)))[:MAX_TAGS])
+    """Return details of one line each without control characters, cut to the longest allowed, each tag once."""
+    name, *tags = ("".join(filter(str.isprintable, " ".join(text.split()))) for text in (name, *tags))
+    tags = dict.fromkeys(tag[:MAX_TAG].strip() for tag in tags)
+    return Details(name[:MAX_NAME].strip(), tuple(filter(None, tags))[:MAX_TAGS])
 
 
 def thumbnails(run: Path, count: int) -> list[Path]:
@@ -165,6 +171,8 @@ def thumbnails(run: Path, count: int) -> list[Path]:
     paths = [run / "thumbs" / f"{i}.png" for i in range(count)]
     if not all(path.exists() for path in paths):
         scene = load_scene(run / "scene")
+        if len(scene.handles) != count:
+            raise UserError(f"{run} is not a run folder or is damaged: extract again.")
         for i, path in enumerate(paths):
             image = cutout(scene, i)
             image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))

@@ -93,8 +93,6 @@ def combine(runs: Sequence[Concepts | CombinedConcepts]) -> CombinedConcepts:
                 "These runs cannot be combined, they were learned on {one} and on {other}: choose runs of one base.",
                 one=runs[0].base, other=run.base,
             )  # fmt: skip
-    if len({run.id for run in runs}) < len(runs):
-        raise UserError("The same run is given twice: name each run once.")
     names = tuple(name for run in runs for name in run.names)
     parts, members = [], []
     for run in runs:
@@ -102,6 +100,8 @@ def combine(runs: Sequence[Concepts | CombinedConcepts]) -> CombinedConcepts:
         own = run.members if combined else [(0, index) for index in range(len(run.handles))]
         members += [(len(parts) + part, index) for part, index in own]
         parts += run.runs if combined else [run]
+    if len({part.id for part in parts}) < len(parts):
+        raise UserError("The same run is given twice: name each run once.")
     return CombinedConcepts(
         runs=tuple(parts),
         handles=name_handles([handle for run in runs for handle in run.handles], names),

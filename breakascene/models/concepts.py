@@ -14,12 +14,12 @@ from safetensors.torch import save, save_file
 from breakascene.data import validation
 from breakascene.data.consent import Consent
 from breakascene.data.scene import Scene, save_scene
-from breakascene.errors import UserError
+from breakascene.errors import UserError, system_reason
 from breakascene.files import atomic_folder, require_empty
 from breakascene.models import handles, lora
 from breakascene.models.base import Base
+from breakascene.models.manifest import SINGLE, Manifest, read_values
 
-FORMAT = 1
 MAX_CONSENTS = 1000
 
 
@@ -61,17 +61,11 @@ class Concepts:
         """
         folder = check_run_folder(folder)
         manifest = {
-            "format": FORMAT,
-            "id": self.id,
-            "handles": self.handles,
-            "names": self.names,
-            "base": self.base,
-            "fingerprint": self.fingerprint,
-            "steps": self.steps,
+            "format": SINGLE,
+            **Manifest.of(self).to_json(),
             "settings": self.settings,
             "leak": self.leak,
             "memory": self.memory,
-            "photo": self.photo,
             "consents": [consent.to_json() for consent in self.consents],
         }
         try:
@@ -82,7 +76,7 @@ class Concepts:
                     save_scene(scene, draft / "scene")
                 (draft / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         except (OSError, SafetensorError) as error:
-            raise UserError(f"Cannot write to {folder} ({error}): choose another place.") from error
+            raise UserError(f"Cannot write to {folder} ({system_reason(error)}): choose another place.") from error
 
     @classmethod
     def load(cls, folder: Path | str) -> "Concepts":
@@ -95,32 +89,33 @@ class Concepts:
         if not (folder / "manifest.json").is_file():
             raise UserError(f"{folder} is not a run folder: give the folder that extract wrote.")
         try:
-            manifest = validation.checked_dict(validation.read_json(folder / "manifest.json"), "its manifest")
+            manifest = read_values(folder)
             if "groups" in manifest:
                 raise UserError(f"{folder} has objects that were learned in groups: load it with load_run.")
-            if manifest["format"] != FORMAT:
+            if manifest["format"] != SINGLE:
                 raise UserError(f"{folder} was written by another version: update this package, or extract again.")
-            handles, names = validation.checked_handles(manifest["handles"], manifest["names"])
+            shared = Manifest.from_json(manifest)
+            handles = shared.handles
             tensors, _ = validation.read_tensors(folder / "concepts.safetensors")
             losses = validation.checked_losses(validation.read_json(folder / "losses.json", allow_nonfinite=True))
             embeddings = tensors.pop("handles")
             if embeddings.ndim != 2 or len(embeddings) != len(handles) or not embeddings.is_floating_point():
                 raise ValueError("its embeddings do not match its handles")
             consents = validation.checked_list(manifest.get("consents", []), MAX_CONSENTS, "its consents")
-            leak = validation.checked_dict(manifest.get("leak", {}), "leak")  # early runs lack leak, memory and photo
+            leak = validation.checked_dict(manifest.get("leak", {}), "leak")  # early runs lack leak and memory
             return cls(
                 handles=handles,
-                names=names,
-                base=validation.checked_text(manifest["base"], 4096, "its base"),
-                fingerprint=validation.checked_text(manifest["fingerprint"], 64, "its fingerprint"),
+                names=shared.names,
+                base=shared.base,
+                fingerprint=shared.fingerprint,
                 settings=_checked_settings(manifest["settings"]),
-                steps=validation.checked_int(manifest["steps"], 0, validation.MAX_STEPS, "its number of steps"),
+                steps=shared.steps,
                 losses=tuple(losses),
                 embeddings=embeddings,
                 delta=tensors,
                 leak={h: validation.checked_float(leak[h], -0.1, 1.1, "a leak") for h in handles if h in leak},
                 memory=validation.checked_text(manifest.get("memory", ""), 64, "its memory mode"),
-                photo=validation.checked_text(manifest.get("photo", ""), 64, "the hash of its photo"),
+                photo=shared.photo,
                 consents=tuple(map(Consent.from_json, consents)),
             )
         except (OSError, ValueError, KeyError) as error:

@@ -16,12 +16,11 @@ from safetensors import SafetensorError
 from breakascene.data import validation
 from breakascene.data.handle_names import MAX_CONCEPTS, handles_of
 from breakascene.data.scene import Scene, save_scene
-from breakascene.errors import UserError
+from breakascene.errors import UserError, system_reason
 from breakascene.files import atomic_folder
 from breakascene.models.combined import CombinedConcepts
 from breakascene.models.concepts import Concepts, check_run_folder
-
-FORMAT = 2  # of the manifest; that of Concepts is 1
+from breakascene.models.manifest import GROUPED, Manifest, read_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,17 +66,7 @@ class GroupedConcepts(CombinedConcepts):
             UserError: If the folder holds anything other than a run, or cannot be written.
         """
         folder = check_run_folder(folder)
-        manifest = {
-            "format": FORMAT,
-            "id": self.id,
-            "handles": self.handles,
-            "names": self.names,
-            "base": self.base,
-            "fingerprint": self.fingerprint,
-            "steps": self.steps,
-            "photo": self.photo,
-            "groups": self.groups,
-        }
+        manifest = {"format": GROUPED, **Manifest.of(self).to_json(), "groups": self.groups}
         try:
             with atomic_folder(folder) as draft:
                 for number, run in enumerate(self.runs):
@@ -85,7 +74,7 @@ class GroupedConcepts(CombinedConcepts):
                 save_scene(scene, draft / "scene")
                 (draft / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         except (OSError, SafetensorError) as error:
-            raise UserError(f"Cannot write to {folder} ({error}): choose another place.") from error
+            raise UserError(f"Cannot write to {folder} ({system_reason(error)}): choose another place.") from error
 
 
 def join_groups(runs: Sequence[Concepts], groups: Sequence[Sequence[int]], photo: str) -> GroupedConcepts:
@@ -118,23 +107,22 @@ def load_run(folder: Path | str) -> Concepts | GroupedConcepts:
     """
     folder = Path(folder)
     try:
-        manifest = validation.checked_dict(validation.read_json(folder / "manifest.json"), "its manifest")
+        manifest = read_values(folder)
     except (OSError, ValueError):
         return Concepts.load(folder)  # says what is wrong
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") != GROUPED:
         return Concepts.load(folder)
     try:
-        handles, names = validation.checked_handles(manifest["handles"], manifest["names"])
-        photo = validation.checked_text(manifest["photo"], 64, "the hash of its photo")
+        shared = Manifest.from_json(manifest)
         groups = validation.checked_list(manifest["groups"], MAX_CONCEPTS, "its groups")
         members = sorted(i for group in groups for i in validation.checked_list(group, MAX_CONCEPTS, "a group"))
-        if members != list(range(len(handles))) or not all(groups):
+        if members != list(range(len(shared.handles))) or not all(groups):
             raise ValueError("its groups do not match its handles")
         runs = [Concepts.load(folder / f"group{number}") for number in range(len(groups))]
-        if any(run.names != tuple(names[i] for i in group) for run, group in zip(runs, groups, strict=True)):
+        if any(run.names != tuple(shared.names[i] for i in group) for run, group in zip(runs, groups, strict=True)):
             raise ValueError("the names of its groups do not match")
         if any(run.fingerprint != runs[0].fingerprint for run in runs):
             raise ValueError("its groups are of different bases")
     except (OSError, ValueError, TypeError, KeyError, UserError) as error:
         raise UserError(f"{folder} is not a run folder or is damaged: extract again.") from error
-    return join_groups(runs, groups, photo)
+    return join_groups(runs, groups, shared.photo)

@@ -121,9 +121,10 @@ def with_handles(base: Base, handles: Sequence[str], embeddings: torch.Tensor) -
     encoders, tables = base.encoders, [encoder.model.get_input_embeddings() for encoder in base.encoders]
     extended = tuple(encoder._replace(tokenizer=copy.deepcopy(encoder.tokenizer)) for encoder in encoders)
     for tokenizer, handle in itertools.product((encoder.tokenizer for encoder in extended), handles):
-        # normalized=False: matched as written, before the tokenizer lowers the case.
-        if not tokenizer.add_tokens(AddedToken(handle, normalized=False)):
-            raise UserError(f"{base.name} already has a token {handle}: choose another base.")
+        # normalized=False: matched as written, before the tokenizer lowers the case. Its result does not tell a new
+        # token from a special one such as <|endoftext|>.
+        if handle in tokenizer.get_vocab() or not tokenizer.add_tokens(AddedToken(handle, normalized=False)):
+            raise UserError("{base} already has a token {handle}: use another name.", base=base.name, handle=handle)
     # float32, whatever the dtype of the weights: half precision would round small updates away
     parameter = nn.Parameter(embeddings.to(base.device, torch.float32, copy=True))  # (K, D)
     try:

@@ -41,7 +41,7 @@ class ImageCodes:
         """Encode RGBA cut-outs: (N, D) float32 on the CPU. Similar images have similar codes."""
         return self.encode_canvases(canvases(images, vae_scale_factor(vae)), vae).cpu()
 
-    def encode_canvases(self, canvas: np.ndarray, vae: AutoencoderKL) -> torch.Tensor:
+    def encode_canvases(self, canvas: np.ndarray | torch.Tensor, vae: AutoencoderKL) -> torch.Tensor:
         """Encode canvases (N, S, S, 4): (N, D) float32 on the VAE's device."""
         return (features(canvas, vae) - self.mean.to(vae.device)) @ self.axes.to(vae.device)
 
@@ -86,9 +86,9 @@ def canvases(images: Sequence[Image.Image], cell: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def features(canvas: np.ndarray, vae: AutoencoderKL) -> torch.Tensor:
+def features(canvas: np.ndarray | torch.Tensor, vae: AutoencoderKL) -> torch.Tensor:
     """Return the scaled latents of canvases (N, S, S, 4) and the coverage of each cell: (N, F), on the VAE's device."""
-    pixels = torch.from_numpy(canvas).to(vae.device, vae.dtype).permute(0, 3, 1, 2)  # (N, 4, S, S)
+    pixels = torch.as_tensor(canvas).to(vae.device, vae.dtype).permute(0, 3, 1, 2)  # (N, 4, S, S)
     latents = vae.encode(pixels[:, :3] / 127.5 - 1).latent_dist.mean * vae.config.scaling_factor  # (N, C, s, s)
     coverage = torch.nn.functional.adaptive_avg_pool2d(pixels[:, 3:] / 255, latents.shape[-1])  # (N, 1, s, s)
     return torch.cat([latents.flatten(1).float(), 2 * coverage.flatten(1).float()], 1)

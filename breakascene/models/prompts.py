@@ -91,9 +91,9 @@ def words_beyond_limit(base: Base, prompt: str, handles: Sequence[str]) -> str:
 def _exact_handles(prompt: str, handles: Sequence[str], names: Sequence[str]) -> str:
     if not handles:
         return prompt
-    known = {}
-    for alias, handle in zip(name_handles(handles[: len(names)], names), handles, strict=False):
-        known |= {alias[1:-1].replace("-", ""): handle, alias[1:-1]: handle}  # <teddy bear> and <teddy-bear>
+    named = list(zip(name_handles(handles[: len(names)], names), handles, strict=False))
+    known = {alias[1:-1].replace("-", ""): handle for alias, handle in reversed(named)}  # <teddy bear>
+    known |= {alias[1:-1]: handle for alias, handle in named}  # <teddy-bear>
     known |= {_stem(handle[1:-1]): handle for handle in handles}
 
     def exact(match: re.Match) -> str:

@@ -163,7 +163,7 @@ def read_head(folder: Path) -> Head | None:
         head = Head(**json.loads((folder / HEAD).read_bytes()))
         valid = isinstance(head.hash, str) and all(type(n) is int and n >= 0 for n in (head.count, head.size))
         return head if valid else None
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 
@@ -216,7 +216,7 @@ def parse_line(line: bytes) -> dict | None:
     """The entry in a line, or None if it is not one."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(entry, dict) or type(entry.get("number")) is not int:
         return None

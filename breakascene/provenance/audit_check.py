@@ -118,7 +118,7 @@ def write_csv(rows: Sequence[dict], file: TextIO) -> None:
     """Write entries as CSV, a column for each of their values; lists and objects as JSON."""
     others = sorted({key for row in rows for key in row} - set(COLUMNS))
     table = csv.writer(file)
-    table.writerow([*COLUMNS, *others])
+    table.writerow([*COLUMNS, *map(_cell, others)])
     for row in rows:
         table.writerow([_cell(row.get(key, "")) for key in (*COLUMNS, *others)])
 

@@ -1,6 +1,5 @@
 """Keys and certificates for content credentials (C2PA)."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from breakascene.errors import UserError
-from breakascene.files import atomic_file
+from breakascene.files import atomic_file, write_private
 
 try:
     import fcntl
@@ -138,8 +137,7 @@ def create_identity(
     try:
         with atomic_file(Path(folder) / CERTIFICATES) as draft:
             draft.write_text(_pem(leaf) + _pem(root), encoding="ascii")
-        with open(os.open(Path(folder) / PRIVATE_KEY, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(private_key)
+        write_private(Path(folder) / PRIVATE_KEY, private_key)
     except OSError as error:
         raise UserError(f"Cannot write a key to {folder} ({error.strerror}): choose another folder.") from error
 

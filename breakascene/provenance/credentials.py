@@ -117,7 +117,7 @@ class Verification:
 
     Attributes:
         state: "ours" (signed with a key of the given folder, unchanged since), "foreign" (signed with another key,
-            unchanged since), "changed" (signed, but not valid any more), "expired" (unchanged, but the certificate is
+            unchanged since), "changed" (signed, but not valid any more), "expired" (as "ours", but the certificate is
             no longer valid), "unsigned" (says that it was generated, without a signature) or "unknown".
         signer: Organization in the signing certificate, or "".
         source: Digital source type, the last part of IPTC's URI, or "".
@@ -172,8 +172,8 @@ def _verify_manifest(file: Path, folder: Path | None) -> Verification | None:
                 manifest = reader.get_active_manifest() or {}
     except c2pa.C2paError.NotSupported:
         return None
-    except c2pa.C2paError:
-        return Verification("changed")  # a manifest that cannot even be parsed
+    except c2pa.C2paError:  # a manifest that cannot even be parsed, or a damaged file without one
+        return Verification("changed") if b"c2pa" in file.read_bytes() else None
     failures = {entry.get("code", "") for entry in results.get("activeManifest", {}).get("failure", ())}
     signature = manifest.get("signature_info") or {}
     if state in ("Trusted", "Valid"):
@@ -181,6 +181,8 @@ def _verify_manifest(file: Path, folder: Path | None) -> Verification | None:
         state = "ours" if ours else "foreign"
     else:
         state = "expired" if failures & EXPIRED and failures <= EXPIRED | {UNTRUSTED} else "changed"
+        if state == "expired" and str(signature.get("cert_serial_number")) not in serial_numbers:
+            state = "foreign"
     actions = [
         action
         for assertion in manifest.get("assertions", ())

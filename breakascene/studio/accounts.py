@@ -11,7 +11,7 @@ from pathlib import Path
 
 from breakascene.data import validation
 from breakascene.errors import UserError
-from breakascene.files import atomic_file
+from breakascene.files import write_private
 from breakascene.provenance import audit
 from breakascene.studio import strings
 
@@ -108,9 +108,7 @@ def read_accounts(file: Path) -> dict[str, Account]:
 
 def write_accounts(file: Path, accounts: dict[str, Account]) -> None:
     """Write a file of accounts, readable by its owner only."""
-    with atomic_file(file) as draft:
-        draft.write_text(json.dumps({name: asdict(one) for name, one in accounts.items()}, indent=2), encoding="utf-8")
-    file.chmod(0o600)
+    write_private(file, json.dumps({name: asdict(one) for name, one in accounts.items()}, indent=2).encode())
 
 
 def new_account(name: str, password: str, roles: Iterable[str]) -> Account:

@@ -18,12 +18,12 @@ from breakascene.errors import UserError
 from breakascene.generation.library import Library
 from breakascene.provenance.audit import folder_from_settings
 from breakascene.provenance.credentials import credentials_folder
-from breakascene.studio import api, bases, engine, environment, page, strings
+from breakascene.studio import api, bases, engine, environment, page, page_states, strings, uploads
 from breakascene.studio.accounts import Accounts
 from breakascene.studio.folders import require_data_folder
 from breakascene.studio.jobs import JobQueue
 from breakascene.studio.language import language_middleware
-from breakascene.studio.login import Login, Throttle
+from breakascene.studio.login import Login, OwnFiles, Throttle
 from breakascene.studio.protection import AtPath, Protection, refuse_outside_files
 from breakascene.studio.quotas import COUNTS, Quotas
 from breakascene.studio.state.session import DEFAULT_ALL_BYTES, DEFAULT_VISITOR_BYTES, SessionStore
@@ -82,11 +82,16 @@ def launch(
     if host not in LOCAL_HOSTS and not accounts and not on_space():
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
     sessions = SessionStore(folder, **limits, library=open_library(host))
-    job_queue = JobQueue(idle_work=engine.generate_prior_images, quotas=read_quotas(sessions))
-    demo = build(sessions, job_queue, accounts)
+    job_queue = JobQueue(
+        idle_work=engine.generate_prior_images, quotas=read_quotas(sessions), after_job=engine.release_memory
+    )
+    with_pilot = environment.switch("BREAKASCENE_PILOT", own_machine) and not engine.zero_gpu()
+    demo = build(sessions, job_queue, accounts, with_pilot)
     engine.start_downloads(sessions.open_photos)
     demo.job_queue = job_queue
     refuse_outside_files(demo)
+    uploads.use_parser()
+    page_states.use_page_states()
     hosts = [host.strip() for host in trusted_hosts.split(",") if host.strip()]
     tools = build_tools(demo, sessions, job_queue) if mcp else None
     lifespan = server_lifespan(sessions, hosts, accounts, tools)
@@ -182,7 +187,7 @@ def server_lifespan(sessions: SessionStore, hosts: list[str], accounts: Accounts
                 await stack.enter_async_context(tools.session_manager.run())
                 served = AtPath(served, MCP_PATH, tools.session_manager.handle_request)
             if accounts:
-                served = Login(served, accounts, (MCP_PATH,), Throttle())
+                served = Login(OwnFiles(served, sessions, app), accounts, (MCP_PATH,), Throttle())
             app.middleware_stack = Protection(served, ["*"] if on_space() else hosts, limits, ancestors)
             sweep = asyncio.create_task(delete_regularly(sessions))
             stack.callback(sweep.cancel)
@@ -207,15 +212,17 @@ def on_space() -> bool:
     return "SPACE_ID" in os.environ
 
 
-def build(sessions: SessionStore, queue: JobQueue, accounts: Accounts | None = None) -> gr.Blocks:
+def build(
+    sessions: SessionStore, queue: JobQueue, accounts: Accounts | None = None, with_pilot: bool = False
+) -> gr.Blocks:
     """Build the app with a page in each language; engine.open_models must have run."""
     with gr.Blocks(
         title=strings.TITLE, analytics_enabled=False, delete_cache=(3600, DAY_SECONDS), fill_width=False
     ) as demo:
-        page.build(demo, sessions, queue, accounts)
+        page.build(demo, sessions, queue, accounts, with_pilot)
         api.build(sessions, queue)
     for code, name in strings.LANGUAGES.items():
         if code != "en":
             with strings.use_language(code), demo.route(name, code):
-                page.build(demo, sessions, queue, accounts)
+                page.build(demo, sessions, queue, accounts, with_pilot)
     return demo

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,7 @@ class JobQueue:
         idle_work: Called in the worker thread while there are no jobs, again until it returns True. Its argument is a
             function that returns True once a job waits; the work then returns soon.
         quotas: What each owner may use, see quotas.Quotas.
+        after_job: Called in the worker thread after each job.
     """
 
     def __init__(
@@ -120,9 +121,11 @@ class JobQueue:
         per_owner: int = 3,
         idle_work: Callable[[Callable[[], bool]], bool] | None = None,
         quotas: Any = None,
+        after_job: Callable[[], None] = lambda: None,
     ):
-        self._quotas, self._failures = quotas, deque(maxlen=MAX_FAILURES)
+        self.quotas, self._failures = quotas, deque(maxlen=MAX_FAILURES)
         self._idle_work = self._all_idle_work = idle_work
+        self._after_job = after_job
         self.limit, self.per_owner = limit, per_owner
         self._files = tempfile.TemporaryDirectory(prefix="breakascene-jobs-")
         self._changed = threading.Condition()
@@ -138,9 +141,7 @@ class JobQueue:
         remaining: Callable[[Job], float | None] = lambda job: None,
     ) -> Job:  # fmt: skip
         """Append a job with its details; raises UserError if the queue is paused or full, or the owner's share is."""
-        if self._quotas:
-            self._quotas.check(owner)
-        with self._changed:
+        with self.quotas.one_job(owner) if self.quotas else nullcontext(), self._changed:
             if self._paused:
                 raise UserError(strings.BASE_CHANGING)
             waiting = self._waiting()
@@ -152,8 +153,6 @@ class JobQueue:
             job.details, job.remaining = details, remaining  # before the worker can see the job
             self._jobs = {other.id: other for other in [*self._jobs.values(), job] if not other.ended}
             self._changed.notify_all()
-        if self._quotas:
-            self._quotas.count(owner)
         return job
 
     def jobs(self) -> list[tuple[Job, int]]:
@@ -219,6 +218,18 @@ class JobQueue:
                 self._paused, self._idle_work = False, self._all_idle_work
                 self._changed.notify_all()
 
+    def give_way(self, job: Job) -> None:
+        """Run the jobs that wait, one of each owner, before a long job goes on, which calls this between its parts.
+
+        Jobs of the same kind wait until it is done.
+        """
+        served: set[str] = set()
+        while not job.stop_requested():
+            other = self._run_next(lambda one: one.kind != job.kind and one.owner not in served)
+            if other is None:
+                return
+            served.add(other.owner)
+
     def close(self) -> None:
         """Stop the running job, remove the waiting ones, and wait for the worker to end."""
         with self._changed:
@@ -268,21 +279,29 @@ class JobQueue:
                 )
                 if self._closed:
                     return
-                if not self._waiting():
-                    continue
-                job = _next_job(self._waiting(), self._served)
-                self._turn += 1
-                self._served[job.owner] = self._turn
-                job.state = RUNNING
-                self._changed.notify_all()
-            state, error, result = self._run(job)
-            with self._changed:
-                job.state, job.error, job.result = state, error, result
-                self._jobs.pop(job.id, None)  # only its session still needs it
-                job.stop_file.unlink(missing_ok=True)
-                job.preview_file.unlink(missing_ok=True)
-                job.live_image.unlink(missing_ok=True)
-                self._changed.notify_all()
+            self._run_next()
+
+    def _run_next(self, eligible: Callable[[Job], bool] = lambda job: True) -> Job | None:
+        """Run the next of the eligible jobs that wait, and return it; None if there is none."""
+        with self._changed:
+            waiting = [job for job in self._waiting() if eligible(job)]
+            if self._closed or not waiting:
+                return None
+            job = _next_job(waiting, self._served)
+            self._turn += 1
+            self._served[job.owner] = self._turn
+            job.state = RUNNING
+            self._changed.notify_all()
+        state, error, result = self._run(job)
+        with self._changed:
+            job.state, job.error, job.result = state, error, result
+            self._jobs.pop(job.id, None)  # only its session still needs it
+            job.stop_file.unlink(missing_ok=True)
+            job.preview_file.unlink(missing_ok=True)
+            job.live_image.unlink(missing_ok=True)
+            self._changed.notify_all()
+        self._after_job()
+        return job
 
     def _run(self, job: Job) -> tuple[str, str, Any]:
         """Return the state, error and result. The queue continues whatever a job raises."""

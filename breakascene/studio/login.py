@@ -1,4 +1,4 @@
-"""The login beyond Gradio's own: it slows down guessing, and asks MCP clients by HTTP Basic."""
+"""The login beyond Gradio's own: it slows down guessing, asks MCP clients by HTTP Basic, and keeps files apart."""
 
 import asyncio
 import base64
@@ -10,13 +10,17 @@ from collections import deque
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from breakascene.files import real_path
 from breakascene.studio import strings
 from breakascene.studio.accounts import Accounts
 from breakascene.studio.protection import path_of
+from breakascene.studio.state.session import SessionStore
 
+FILE_PATHS = ("/gradio_api/file=", "/gradio_api/file/")
 MAX_FAILURES = 10  # of one network in WINDOW_SECONDS
 WINDOW_SECONDS = 300
 
@@ -104,6 +108,40 @@ class Login:
         if known and await asyncio.to_thread(self.accounts.check, name, password):
             return True
         return await self.accounts.log_in(name, password)
+
+
+class OwnFiles:
+    """ASGI middleware that serves the files of a session to the login that it belongs to only.
+
+    Gradio serves the data folder to everybody who has logged in and knows a path, such as from the link of a session.
+
+    Args:
+        gradio_app: Knows the logins by their cookies.
+    """
+
+    def __init__(self, app: ASGIApp, sessions: SessionStore, gradio_app):
+        self.app, self.sessions, self.gradio_app = app, sessions, gradio_app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = path_of(scope) if scope["type"] == "http" else ""
+        start = next((start for start in FILE_PATHS if path.startswith(start)), None)
+        if start and self.owner_of(path.removeprefix(start)) not in ("", self.user_of(scope)):
+            return await PlainTextResponse("Forbidden", 403)(scope, receive, send)
+        await self.app(scope, receive, send)
+
+    def owner_of(self, file: str) -> str:
+        """The login that a file belongs to, or ""."""
+        try:
+            path, folder = real_path(file), real_path(self.sessions.folder)
+            inside = path.relative_to(folder).parts if path.is_relative_to(folder) else ()
+            return self.sessions.owner_of(inside[0]) if inside else ""
+        except (OSError, ValueError):  # no file can have this name
+            return ""
+
+    def user_of(self, scope: Scope) -> str | None:
+        cookies, cookie_id = HTTPConnection(scope).cookies, self.gradio_app.cookie_id
+        names = (f"access-token-{cookie_id}", f"access-token-unsecure-{cookie_id}")
+        return self.gradio_app.tokens.get(next(filter(None, map(cookies.get, names)), None))
 
 
 def basic_credentials(header: str) -> tuple[str, str] | None:

@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,25 +36,30 @@ class Quotas:
         self.sessions, self.jobs_per_day, self.disk_bytes, self.today = sessions, jobs_per_day, disk_bytes, today
         self._lock = threading.Lock()
 
-    def check(self, token: str) -> None:
-        """Raise UserError if the visitor with this session may not start another job."""
-        if self.jobs_per_day is not None:
-            with self._lock:
-                used = self._counts().get(self._visitor(token), 0)
-            if used >= self.jobs_per_day:
-                raise UserError(strings.QUOTA_JOBS.format(n=self.jobs_per_day))
-        if self.disk_bytes is not None and (used := self.disk_used(token)) >= self.disk_bytes:
-            raise UserError(strings.QUOTA_DISK.format(used=round(used / 2**20), most=round(self.disk_bytes / 2**20)))
+    @contextmanager
+    def one_job(self, token: str) -> Iterator[None]:
+        """Count a job that is submitted in a block without an error.
 
-    def count(self, token: str) -> None:
-        """Count a job of the visitor with this session."""
+        Raises:
+            UserError: If the visitor with this session may not start another one.
+        """
+        self.check_disk(token)
         if self.jobs_per_day is None:
+            yield
             return
-        with self._lock:
+        with self._lock:  # of two jobs submitted at once only one may be the last
             counts, visitor = self._counts(), self._visitor(token)
+            if counts.get(visitor, 0) >= self.jobs_per_day:
+                raise UserError(strings.QUOTA_JOBS.format(n=self.jobs_per_day))
+            yield
             counts[visitor] = counts.get(visitor, 0) + 1
             with atomic_file(self.sessions.folder / COUNTS) as draft:
                 draft.write_text(json.dumps({"day": self.today(), "jobs": counts}), encoding="utf-8")
+
+    def check_disk(self, token: str) -> None:
+        """Raise UserError if the visitor with this session may not store anything more."""
+        if self.disk_bytes is not None and (used := self.disk_used(token)) >= self.disk_bytes:
+            raise UserError(strings.QUOTA_DISK.format(used=round(used / 2**20), most=round(self.disk_bytes / 2**20)))
 
     def disk_used(self, token: str) -> int:
         """Bytes of all files of the visitor with this session."""

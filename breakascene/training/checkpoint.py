@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from breakascene.data import validation
 from breakascene.data.scene import Scene
-from breakascene.errors import UserError
+from breakascene.errors import UserError, system_reason
 from breakascene.files import atomic_file, real_path
 from breakascene.models.base import Base
 from breakascene.training.settings import OLD_NAMES, Settings
@@ -118,7 +118,9 @@ def save(path: Path, state: Checkpoint, identity: dict) -> None:
             save_file({**tensors, "random": state.random}, draft, {"checkpoint": json.dumps(header)})
     except (OSError, SafetensorError) as error:
         then = "resume the run" if path.exists() else "start again"
-        raise UserError(f"Cannot write the checkpoint {path} ({error}): free some space, then {then}.") from error
+        raise UserError(
+            f"Cannot write the checkpoint {path} ({system_reason(error)}): free some space, then {then}."
+        ) from error
 
 
 def load(path: Path, identity: dict) -> Checkpoint:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from breakascene.data import validation
 from breakascene.data.scene import MAX_TOGETHER, Concept, Scene
-from breakascene.errors import UserError
+from breakascene.errors import UserError, system_reason
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
@@ -157,7 +157,7 @@ def _open_folder(folder: Path, identity: dict, resume: bool) -> None:
         with atomic_file(file) as draft:
             draft.write_text(json.dumps(identity), encoding="utf-8")
     except OSError as error:
-        raise UserError(f"Cannot write to {folder} ({error}): choose another place.") from error
+        raise UserError(f"Cannot write to {folder} ({system_reason(error)}): choose another place.") from error
 
 
 def _is_finished(run: Path, settings: Settings) -> bool:

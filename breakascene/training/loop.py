@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from breakascene.data.scene import MAX_TOGETHER, Scene, cutout
-from breakascene.errors import UserError
+from breakascene.errors import UserError, system_reason
 from breakascene.files import locked, remove_partial_files, require_writable
 from breakascene.models.attention import AttentionStore
 from breakascene.models.base import Base
@@ -240,8 +240,8 @@ def _save_run(
             raise
         recovery.save_finished(state)
         raise UserError(
-            f"All steps are done, but the run cannot be written to {out} ({error.__cause__}): free some space, then "
-            "resume the run to finish it."
+            f"All steps are done, but the run cannot be written to {out} ({system_reason(error.__cause__)}): free some "
+            "space, then resume the run to finish it."
         ) from error
     if not stopped:
         recovery.checkpointer.remove()

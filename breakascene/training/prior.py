@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
+from breakascene.data import validation
 from breakascene.files import atomic_file
 from breakascene.models.base import Base
 from breakascene.paths import cache_folder
@@ -80,8 +81,8 @@ def _read(path: Path, base: Base) -> torch.Tensor:
     """The whole batches in a file of the cache, none if it is missing or damaged."""
     shape = base.unet.config.in_channels, base.latent_size, base.latent_size
     try:
-        latents = load_file(path)["latents"]
-    except (OSError, SafetensorError, KeyError):
+        latents = validation.read_tensors(path)[0]["latents"]
+    except (OSError, ValueError, KeyError):
         latents = torch.empty(0, *shape)
     fits = latents.shape[1:] == shape and latents.dtype == torch.float32 and len(latents) % BATCH_SIZE == 0
     if not fits or not latents.isfinite().all():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from helpers.files import listing
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from breakascene.data import coco
 from breakascene.data.image_io import read_photo
@@ -70,6 +70,29 @@ def test_polygons_fill_the_pixels_whose_centers_they_contain():
     assert (coco.decode_segmentation([circle.tolist()], (40, 50)) ^ disc()).mean() < 0.01
 
 
+def test_polygons_are_filled_as_pillow_fills_them():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        corners = rng.uniform(-20, 80, (7, 2))  # some of them outside, and edges that cross each other
+        filled = coco.decode_segmentation([corners.ravel().tolist()], (40, 50))
+        image = Image.new("1", (500, 400))
+        ImageDraw.Draw(image).polygon([tuple(corner) for corner in corners * 10], fill=1)
+        assert (filled != np.array(image)[5::10, 5::10]).mean() < 0.02
+
+
+def test_polygons_that_take_long_are_refused():
+    for polygons in ([[0, 0, 50, 400] * 50_000], [[0, 0, 50, 0, 0, 400]] * 9):
+        with pytest.raises(ValueError, match="too many"):
+            coco.decode_segmentation(polygons, (400, 50))
+
+
+@pytest.mark.parametrize("segmentation", [[["a", 1, 2, 3, 4, 5]], [[[1, 2], [3, 4], [5]]], {"counts": [[2000]]}])
+def test_values_that_are_no_numbers_are_said_so(segmentation):
+    segmentation = {**segmentation, "size": [40, 50]} if isinstance(segmentation, dict) else segmentation
+    with pytest.raises(ValueError, match="it has a value that is not a number"):
+        coco.decode_segmentation(segmentation, (40, 50))
+
+
 def dataset(**changes):
     annotation = {"image_id": 1, "category_id": 1, "segmentation": [[10, 10, 30, 10, 30, 25, 10, 25]]}
     images = [{"id": 1, "file_name": "a/photo.png", "width": 50, "height": 40}]
@@ -96,6 +119,8 @@ def test_the_annotations_of_the_photo_are_chosen_and_scaled(tmp_path):
         json.dumps(dataset(annotations=[{"image_id": 1, "segmentation": {"size": [40, 50], "counts": "zz"}}])),
         json.dumps(dataset(annotations=[{"image_id": 1, "segmentation": {"size": [40, 50], "counts": [1, -1]}}])),
         json.dumps(dataset(annotations=[{"image_id": 1, "segmentation": {"size": [4, 5], "counts": [20]}}])),
+        json.dumps(dataset(images=[{"id": 1, "file_name": "photo.png", "width": 20000, "height": 16000}])),
+        json.dumps(dataset(annotations=[{"image_id": 1, "segmentation": [[0, 0, 50, 0, 0, 40]] * 9}])),
         json.dumps(dataset(images=[{"id": 1, "file_name": "photo.png", "width": 20000, "height": 20000}] * 1) | {
             "annotations": dataset()["annotations"] * 3}),
     ],

@@ -1,6 +1,8 @@
 """LoRA files and embeddings of other programs: formats that are read, and files that are refused."""
 
+import json
 import pickle
+import struct
 
 import pytest
 import torch
@@ -9,10 +11,13 @@ from safetensors.torch import save_file
 
 from breakascene.errors import UserError
 from breakascene.exporting.importing import load_lora
-from breakascene.models.lora import apply_delta
+from breakascene.generation.generate import generate
+from breakascene.models.concepts import Concepts
+from breakascene.models.lora import ExternalLora, apply_delta
 
 ATTENTION = "down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+DEEP = json.dumps({"a": {"dtype": "F32", "shape": [1] * 70, "data_offsets": [0, 4]}}).encode()  # PyTorch: up to 64
 TEXT = "encoder.layers.0.self_attn.q_proj"
 
 
@@ -117,6 +122,7 @@ def test_refused_loras(sd_base, sd2_base, sdxl_base, tmp_path):
     for name, content, message in (
         ("old.pt", pickle.dumps(good), "is a pickle.*convert it"),
         ("text.safetensors", b"dear", "is not a .safetensors file or is damaged"),
+        ("deep.safetensors", struct.pack("<Q", len(DEEP)) + DEEP + bytes(4), "is damaged"),
         ("cut.safetensors", write(tmp_path, good).read_bytes()[:-8], "is damaged"),
     ):
         (tmp_path / name).write_bytes(content)
@@ -144,3 +150,36 @@ def test_refused_embeddings(sd_base, sdxl_base, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             load(base, **tensors)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x>", "<x>", "x" * 81])
+def test_embeddings_need_names_that_prompts_can_refer_to(sd_base, tmp_path, name):
+    layer = {"lora_unet_conv_in.diff": torch.zeros(sd_base.weight_shapes["unet.conv_in.weight"])}
+    with pytest.raises(UserError, match="no prompt can refer to: rename it"):
+        load_lora(write(tmp_path, {**layer, f"bundle_emb.{name}.x": torch.ones(1, 32)}), sd_base)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+def test_only_floating_point_factors_are_read(sd_base, tmp_path, dtype):
+    down, up = factors()
+    good = {f"lora_unet_{ATTENTION}.lora_up.weight": up, f"lora_unet_{ATTENTION}.alpha": torch.tensor(2)}
+    assert load_lora(write(tmp_path, {**good, f"lora_unet_{ATTENTION}.lora_down.weight": down}), sd_base).delta
+    with pytest.raises(UserError, match="not floating-point numbers"):
+        load_lora(write(tmp_path, {**good, f"lora_unet_{ATTENTION}.lora_down.weight": down.to(dtype)}), sd_base)
+
+
+def test_handles_that_clash_are_refused(tiny_base):
+    def lora(name):
+        return ExternalLora("style", 1.0, {}, {name: torch.ones(tiny_base.embedding_dim)})
+
+    concepts = Concepts(
+        ("<asset0>",), ("mug",), "tiny", tiny_base.fingerprint, {}, 1, (), torch.ones(1, tiny_base.embedding_dim), {}
+    )
+    for loras, message in (
+        ([lora("asset0")], "the handle <asset0>, which the run has too"),
+        ([lora("mug")], "the handle <mug>, which the run has too"),
+        ([lora("cup"), lora("cup")], "Two LoRAs bring the handle <cup>"),
+        ([lora("|endoftext|")], r"already has a token <\|endoftext\|>"),
+    ):
+        with pytest.raises(UserError, match=message):
+            generate(tiny_base, concepts, "a photo of <asset0>", loras=loras)

@@ -106,6 +106,8 @@ def test_bad_input_is_refused_by_the_call(tiny_base, concepts):
             generate(tiny_base, concepts, ["a dog"], size=size)
     with pytest.raises(UserError, match="at least 1"):
         generate(tiny_base, concepts, ["a dog"], count=0)
+    with pytest.raises(UserError, match="more than 10000 images"):
+        generate(tiny_base, concepts, ["a dog", "a cat"], count=6000)
 
 
 def test_metadata_round_trip(tiny_base, concepts, tmp_path):
@@ -131,6 +133,7 @@ def test_metadata_round_trip(tiny_base, concepts, tmp_path):
         {"handles": ["<asset0>"]},
         {"handles": {"<asset0>": None}},
         {"width": "wide"},
+        {"strength": "high"},
     ],
 )
 def test_metadata_of_other_types_are_refused(tiny_base, tmp_path, values):

@@ -1,5 +1,6 @@
 """The library: names, tags, search, and use by several processes at once."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -52,6 +53,7 @@ def test_details_are_one_line_and_damaged_files_are_ignored(run, tmp_path):
     assert clean_details(" a\n b " + "x" * 99, ["t", " t ", "", "u" * 99]) == Details(
         "a b " + "x" * 56, ("t", "u" * 30)
     )
+    assert clean_details("\x1b[31mred\u202e", ["\x00", "a\x07b"]) == Details("[31mred", ("ab",))
     library = Library(tmp_path)
     entry = library.add(run, Details("shelf"))
     for damaged in ("{", "[]", '{"name": 3}', '{"tags": 5}'):
@@ -64,6 +66,25 @@ def test_details_are_one_line_and_damaged_files_are_ignored(run, tmp_path):
         library.find("other")
     with pytest.raises(UserError, match="is not a run folder"):
         library.add(tmp_path / "other" / "nothing")
+
+
+def test_drafts_and_newer_versions_are_no_runs_and_links_are_removed_alone(run, tmp_path):
+    library = Library(tmp_path / "library")
+    entry = library.add(run)
+    shutil.copytree(entry.folder, tmp_path / "library" / f".{entry.id}.12345678.part")
+    newer = shutil.copytree(entry.folder, tmp_path / "library" / "newer") / "manifest.json"
+    newer.write_text(newer.read_text().replace('"format": 1', '"format": 99'))
+    (tmp_path / "library" / "link").symlink_to(shutil.copytree(run, tmp_path / "elsewhere"))
+    assert {one.id for one in library.entries()} == {entry.id, "link"}
+    library.remove(library.find("link"))
+    assert library.entries() == [entry] and (tmp_path / "elsewhere" / "manifest.json").exists()
+
+
+def test_a_library_that_cannot_be_written(run, tmp_path):
+    (tmp_path / "file").write_text("dear")
+    for folder in (tmp_path / "file", "/proc/library"):
+        with pytest.raises(UserError, match="give the path of a folder|choose another place"):
+            Library(folder).add(run)
 
 
 def test_several_runs_of_one_name_are_told_apart_by_their_ids(run, tmp_path):

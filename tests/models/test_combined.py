@@ -124,7 +124,8 @@ def test_runs_that_do_not_go_together_are_refused(tiny_base, runs_on):
     first, second = runs_on("tiny")
     with pytest.raises(UserError, match=r"were learned on .* and on elsewhere: choose runs of one base"):
         combine([first, replace(second, base="elsewhere", fingerprint="0" * 16)])
-    with pytest.raises(UserError, match="same run is given twice"):
-        combine([first, second, first])
+    for runs in ([first, second, first], [combine([first, second]), first]):
+        with pytest.raises(UserError, match="same run is given twice"):
+            combine(runs)
     with pytest.raises(UserError, match="were learned on"):
         image(tiny_base, combine([replace(one, fingerprint="0" * 16) for one in (first, second)]), "a <mug>")

@@ -51,6 +51,15 @@ def test_handles_made_of_names_are_unique_and_stable():
     assert parse_prompt("<owl> and <owl-2>", named, names).text == "<owl> and <owl-2>"
 
 
+def test_a_name_wins_over_another_without_its_dash():
+    names = ("owl", "owl", "owl2", "asset0", "background")
+    handles = (*(f"<asset{i}>" for i in range(5)), "<background>")
+    named = name_handles(handles, (*names, "background"))
+    assert named == ("<owl>", "<owl-2>", "<owl2>", "<object-asset0>", "<object-background>", "<background>")
+    prompt = " ".join(named) + " <object asset0>"
+    assert parse_prompt(prompt, handles, names).text == " ".join(handles) + " <asset3>"
+
+
 def test_exact_prompts_are_unchanged():
     for prompt in (
         "a photo of <asset0> and <asset1> at <background>",

@@ -53,6 +53,7 @@ def test_an_entry_says_who_did_what_when(log):
         (lambda rows: [*rows[:2], rows[2].replace(b"photo", b"video"), *rows[3:]], Fault(CHANGED, 3, 3)),
         (lambda rows: [*rows[:5], rows[5].replace(b"photo", b"video")], Fault(CHANGED, 6, 6)),
         (lambda rows: [*rows[:2], b"not JSON\n", *rows[3:]], Fault(CHANGED, 3, 3)),
+        (lambda rows: [*rows[:2], b"[" * 100_000 + b"\n", *rows[3:]], Fault(CHANGED, 3, 3)),
         (lambda rows: [*rows[:2], *rows[4:]], Fault(REMOVED, 3, 4)),
         (lambda rows: rows[1:], Fault(REMOVED, 1, 1)),
         (lambda rows: rows[:4], Fault(CUT, 5, 6)),
@@ -188,7 +189,7 @@ def test_the_commands_verify_and_export(log, monkeypatch, tmp_path):
     assert len((tmp_path / "log.csv").read_text("utf-8").splitlines()) == 8
     (log / LOG).write_bytes(b"".join(lines(log)[:4]))
     result = run("verify")
-    assert result.exit_code == 1 and "The end was cut off: entry 5 to 7 is missing." in result.output
+    assert result.exit_code == 1 and "The end was cut off. Missing entries: 5 to 7." in result.output
     for arguments in (
         ("verify", "--log", str(tmp_path / "none")),
         ("verify", "--known", "3"),

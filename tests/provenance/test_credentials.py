@@ -1,6 +1,8 @@
 """Content credentials: what an image says about its origin, and what becomes of it when the image is changed."""
 
 import io
+import os
+import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 
 from breakascene.cli.app import app
 from breakascene.errors import UserError
+from breakascene.files import write_private
 from breakascene.generation.generate import GeneratedImage, read_metadata, save_image
 from breakascene.provenance import certificates
 from breakascene.provenance.certificates import create_identity, load_identity
@@ -75,6 +78,18 @@ def test_a_changed_pixel_and_a_changed_text_are_noticed(tmp_path, keys):
         assert verify(tmp_path / "changed.png").state == "changed", part
 
 
+def test_a_damaged_file_that_was_never_signed_is_not_said_to_be_changed(tmp_path):
+    image().save(tmp_path / "whole.png")
+    data = (tmp_path / "whole.png").read_bytes()
+    for length, state in ((len(data) // 2, "unknown"), (8, None)):
+        (tmp_path / "cut.png").write_bytes(data[:length])
+        if state:
+            assert verify(tmp_path / "cut.png").state == state
+        else:
+            with pytest.raises(UserError, match="is not an image that can be read"):
+                verify(tmp_path / "cut.png")
+
+
 def test_a_copy_without_its_manifest_is_not_taken_for_ours(tmp_path, keys):
     path = save_image(GeneratedImage(image(), METADATA), tmp_path)
     with Image.open(path) as signed:
@@ -119,6 +134,7 @@ def test_an_expired_certificate_signs_nothing_and_its_images_are_reported(tmp_pa
     folder = Path(__file__).parent / "expired"  # signed on 2026-11-27 with a certificate valid for some seconds
     result = verify(folder / "image.png", folder)
     assert (result.state, result.signer) == ("expired", "Teapots Ltd")
+    assert verify(folder / "image.png", keys).state == "foreign"  # anyone can put that name into a certificate
 
 
 @pytest.mark.parametrize(
@@ -134,6 +150,15 @@ def test_bad_keys_are_one_sentence(tmp_path, files, message):
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=message):
         load_identity(tmp_path)
+
+
+def test_a_key_is_readable_by_its_owner_alone_and_whole_from_the_beginning(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "replace", lambda draft, path: seen.append((path, draft.stat(), draft.read_bytes())))
+    write_private(tmp_path / "key.pem", b"secret")
+    ((path, status, data),) = seen
+    assert (path, stat.S_IMODE(status.st_mode), data) == (tmp_path / "key.pem", 0o600, b"secret")
+    assert list(tmp_path.iterdir()) == []  # no draft is left
 
 
 def test_a_key_of_another_certificate_is_refused(tmp_path):

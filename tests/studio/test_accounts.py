@@ -2,14 +2,20 @@
 
 import re
 import stat
+import threading
+from contextlib import suppress
+from types import SimpleNamespace
 
 import gradio as gr
+import httpx
 import pytest
 from gradio.context import LocalContext
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError, AuthenticationError
 from helpers.browser import expect, shot, visitor
 from helpers.studio import running_studio
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from breakascene.cli.app import app
@@ -18,6 +24,7 @@ from breakascene.provenance.audit_check import entries
 from breakascene.studio import launch
 from breakascene.studio.accounts import AUDITOR, OPERATOR, Accounts, hash_password
 from breakascene.studio.jobs import JobQueue
+from breakascene.studio.login import OwnFiles
 from breakascene.studio.quotas import Quotas
 from breakascene.studio.screens.administration import requiring
 from breakascene.studio.screens.select_actions import samples
@@ -105,6 +112,7 @@ def test_an_action_needs_the_role(users):
 def test_two_users_have_sessions_of_their_own_and_see_what_their_role_allows(users, browser, tmp_path, monkeypatch):
     monkeypatch.setenv("BREAKASCENE_AUDIT", str(tmp_path / "log"))
     monkeypatch.setenv("BREAKASCENE_JOBS_PER_DAY", "1")
+    monkeypatch.setenv("BREAKASCENE_PILOT", "on")
     sample = samples()[0]
     photo = handle_file(str(next(sample.glob("img.*"))))
     masks = [handle_file(str(sample / "mask0.png"))]
@@ -116,6 +124,12 @@ def test_two_users_have_sessions_of_their_own_and_see_what_their_role_allows(use
         ben = Client(address, verbose=False, auth=("ben", PASSWORDS["ben"]), headers={"X-Session": run["session"]})
         with pytest.raises(AppError, match="was not found"):  # the link of a session serves its owner only
             ben.predict(run["run"], "a photo of <asset0>", 1, 0, 1, 2.0, "", api_name="/generate")
+        file = tmp_path / "data" / run["session"] / "runs" / run["run"] / "scene" / "img.png"
+        for name, status in (("anna", 200), ("ben", 403)):
+            with httpx.Client(base_url=address) as client:
+                client.post("/login", data={"username": name, "password": PASSWORDS[name]})
+                for way in ("file=", "file/"):
+                    assert client.get(f"/gradio_api/{way}{file}").status_code == status, (name, way)
         with pytest.raises(AppError, match="1 jobs today"):
             anna.predict(run["run"], "a photo of <asset0>", 1, 0, 1, 2.0, "", api_name="/generate")
         log = list(entries(tmp_path / "log"))
@@ -130,6 +144,7 @@ def test_two_users_have_sessions_of_their_own_and_see_what_their_role_allows(use
                 page.get_by_role("button", name=re.compile("log ?in", re.I)).click()
                 page.locator(f"{own} > button").click()
                 expect(page.locator(other)).to_be_hidden()
+                expect(page.get_by_role("tab", name="Pilot")).to_have_count(int(name == "ben"))
                 if name == "ben":
                     expect(page.locator("#operation-tables")).to_contain_text("No job is running or waiting.")
                 else:
@@ -137,6 +152,36 @@ def test_two_users_have_sessions_of_their_own_and_see_what_their_role_allows(use
                     expect(page.locator("#log-entries")).to_contain_text("it is complete and unchanged")
                     expect(page.locator("#log-entries tr").nth(1)).to_contain_text("carla")
                 shot(page, f"role-{name}")
+
+
+def test_files_of_a_session_are_served_to_its_login_only(tmp_path):
+    sessions = SessionStore(tmp_path / "data")
+    anna, guest = sessions.open(None, "anna"), sessions.open(None)
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+
+    async def serve(scope, receive, send):
+        await PlainTextResponse("served")(scope, receive, send)
+
+    gradio_app = SimpleNamespace(cookie_id="id", tokens={"a": "anna", "b": "ben"})
+    client = TestClient(OwnFiles(serve, sessions, gradio_app))
+    own, paths = f"{anna.folder}/pictures/0.png", (f"{tmp_path}/link/{anna.token}/x", f"{guest.folder}/../{anna.token}")
+    for cookies, status in (("a", 200), ("b", 403), ("c", 403), (None, 403)):
+        headers = {"Cookie": f"access-token-unsecure-id={cookies}"} if cookies else {}
+        for path in (own, *paths):
+            for way in ("file=", "file/"):
+                assert client.get(f"/gradio_api/{way}{path}", headers=headers).status_code == status
+        (tmp_path / "data" / "file").touch()
+        others = (
+            f"{guest.folder}/0.png",
+            "/etc/hosts",
+            f"{tmp_path}/data",
+            f"{tmp_path}/data/file",
+            "%00",
+            "x" * 5000,
+            "",
+        )
+        for path in others:
+            assert client.get(f"/gradio_api/file={path}", headers=headers).status_code == 200  # Gradio decides
 
 
 def test_jobs_of_a_day_are_counted_by_visitor_and_survive_a_restart(tmp_path):
@@ -151,8 +196,8 @@ def test_jobs_of_a_day_are_counted_by_visitor_and_survive_a_restart(tmp_path):
             with pytest.raises(UserError, match="2 jobs today"):
                 queue.submit(session.token, "work", str)
         queue.submit(guest.token, "work", str)
-        with pytest.raises(UserError):
-            Quotas(SessionStore(tmp_path), jobs_per_day=2, today=lambda: day[0]).check(anna.token)
+        with pytest.raises(UserError), Quotas(SessionStore(tmp_path), 2, today=lambda: day[0]).one_job(anna.token):
+            pass
         day[0] = "2026-11-28"
         queue.submit(anna.token, "work", str)
     finally:
@@ -166,9 +211,30 @@ def test_the_disk_of_all_sessions_of_a_login_counts(tmp_path):
     for session in (anna, again):
         (session.folder / "run").mkdir()
         (session.folder / "run" / "file").write_bytes(bytes(2 * 2**20))
-    quotas.check(ben.token)
+    quotas.check_disk(ben.token)
     with pytest.raises(UserError, match="Your data take 4 MB, and each visitor may use 3 MB"):
-        quotas.check(anna.token)
+        quotas.check_disk(anna.token)
+
+
+def test_of_jobs_submitted_at_once_no_more_than_the_quota_are_accepted(tmp_path):
+    sessions = SessionStore(tmp_path)
+    visitors = [sessions.open(None, "anna") for _ in range(8)]
+    queue, start, accepted = JobQueue(quotas=Quotas(sessions, jobs_per_day=2)), threading.Barrier(8), []
+
+    def submit(session):
+        start.wait()
+        with suppress(UserError):
+            accepted.append(queue.submit(session.token, "work", str))
+
+    threads = [threading.Thread(target=submit, args=(session,)) for session in visitors]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(accepted) == 2
+    finally:
+        queue.close()
 
 
 def test_failed_jobs_are_kept_for_the_operator():

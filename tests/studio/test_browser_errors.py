@@ -27,6 +27,7 @@ from helpers.browser import (
     visitor,
 )
 from helpers.studio import free_port, running_studio
+from PIL import Image
 from safetensors import safe_open
 
 from breakascene.models.loading import load_base
@@ -197,8 +198,13 @@ def limit_files(studio):
 
 
 # The last of this file: meanwhile the other worker generates the prior, in test_the_whole_chain
-def test_a_full_disk_is_reported_and_nothing_is_lost(browser, toybox_prior, studio, limit_files):
+def test_a_full_disk_is_reported_and_nothing_is_lost(browser, toybox_prior, studio, limit_files, tmp_path):
+    Image.effect_noise((800, 600), 60).save(tmp_path / "photo.png")
     with visitor(browser, studio.address) as page:
+        limit_files(100_000)
+        page.locator("#upload input[type=file]").set_input_files(tmp_path / "photo.png")
+        expect(page.locator(".toast-body").last).to_contain_text("The disk is full")
+        limit_files(resource.RLIM_INFINITY)
         scene = open_sample(page)
         use_sample_masks(page)
         share = share_of(page)

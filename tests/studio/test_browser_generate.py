@@ -152,6 +152,13 @@ def test_contact_sheet_comparison_favorites_and_reused_settings(page):
     page.get_by_label("Keep this seed").uncheck()
     page.locator("#generate").click()
     expect(page.locator("#seed input")).not_to_have_value(seed)
+    expect(small).to_have_count(6, timeout=LONG)
+    expect(page.locator("#generate-background")).to_be_hidden()  # this set has none
+    page.locator("#generate-variations").click()
+    expect(small).to_have_count(7, timeout=LONG)
+    small.first.click()
+    expect(page.locator("#chosen-image")).to_contain_text("a photo of flamingo and cactus")
+    expect(page.locator("#chosen-image")).to_contain_text("strength 0.7")
 
 
 def test_shortcuts_generate_and_an_image_file_restores_its_settings(page, tmp_path):

@@ -11,8 +11,9 @@ from PIL import Image
 
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
+from breakascene.evaluation.verdict import Verdict
 from breakascene.segmentation.segmenter import Segmenter
-from breakascene.studio.screens import select_actions
+from breakascene.studio.screens import charts, extraction_job, select_actions
 from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.state import history as histories
 from breakascene.studio.state import packed_mask
@@ -21,6 +22,7 @@ from breakascene.studio.state import session as session_module
 from breakascene.studio.state.history import SelectionHistory
 from breakascene.studio.state.selection import SelectedObject, Selection
 from breakascene.studio.state.session import SessionStore
+from breakascene.training.events import StepEvent
 
 SIZE = (2000, 1500)  # 3 megapixels: 9 MB of a photo, 3 MB of a mask
 PHOTO, MASK = 9_000_000, 3_000_000
@@ -128,6 +130,38 @@ def test_proposals_are_kept_compressed(tmp_path):
     assert session.history.nbytes < PHOTO + 200_000
     select_actions.accept_proposal(session, 3)
     assert (session.history.selection.active_object.mask == masks[3]).all()
+
+
+def test_the_photo_that_is_edited_counts_and_its_steps_are_dropped_too(tmp_path):
+    session = SessionStore(tmp_path, visitor_bytes=PHOTO + 2 * MASK).open(None)
+    photo().save(tmp_path / "photo.png")
+    session.editor.open(tmp_path / "photo.png")
+    with pytest.raises(UserError, match="mark the region"):
+        session.editor.region()
+    history, rng = session.editor.history, np.random.default_rng(2)
+    for _ in range(20):
+        mask = rng.random(SIZE[::-1]) < 0.5
+        history.change(history.selection.with_active(SelectedObject(mask=mask)))
+    assert session.nbytes == history.nbytes <= PHOTO + 2 * MASK and 0 < len(history.past) < 20
+    assert session.editor.region() is mask
+    with pytest.raises(UserError):
+        session.history.start_over(Selection(photo()))  # no room for two
+    session.editor.open(tmp_path / "photo.png")
+    assert history.nbytes == PHOTO and session.editor.history.past == []
+    session.editor.close()
+    assert session.nbytes == 0 and session.editor.file is None
+    session.editor.delete_others()
+    assert not list(session.editor.folder.glob("photo-*"))
+
+
+def test_a_session_keeps_the_images_of_an_extraction_at_the_size_of_their_display():
+    noise = Image.fromarray(np.random.default_rng(3).integers(0, 256, (700, 1024, 3), np.uint8))
+    event = StepEvent(1, 1, 2, {}, {}, 1.0, 1.0, ("<asset0>",), previews={"<asset0>": noise})
+    small = extraction_job.with_small_previews(event).previews["<asset0>"]
+    verdict = extraction_job.with_small_images(Verdict("owl", noise.convert("RGBA"), [noise] * 4, None))
+    assert {image.size for image in (small, verdict.cutout, *verdict.images)} == {(160, 109)}
+    assert charts.inline_image(small, "") == charts.inline_image(noise, "")
+    assert extraction_job.with_small_previews(replace(event, previews=None)).previews is None
 
 
 def test_a_visitor_at_the_ceiling_loses_the_oldest_steps_then_is_refused(tmp_path):

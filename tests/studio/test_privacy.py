@@ -139,11 +139,13 @@ def test_runs_and_images_are_deleted_by_age_also_in_a_session_in_use(tmp_path, r
     sessions.delete_old_data()
     assert old.exists() and len(session.runs.list()) == 1
     four_days_ago = time.time() - 4 * 24 * 3600
-    for path in (old, session.runs.runs_folder / "run-id" / "manifest.json"):
+    damaged = shutil.copytree(run, session.runs.runs_folder / "damaged") / "manifest.json"
+    damaged.write_text("{")
+    for path in (old, session.runs.runs_folder / "run-id" / "manifest.json", damaged):
         os.utime(path, (four_days_ago, four_days_ago))
     sha = audit.hash_of(old)
     sessions.delete_old_data()
-    assert session.gallery.images() == [new] and not session.runs.list()
+    assert session.gallery.images() == [new] and not list(session.runs.runs_folder.iterdir())
     assert not list(session.folder.glob("*.zip")) and not files_in(cache)
     deleted = list(entries(log))[-1]
     assert (deleted["reason"], deleted["images"]) == ("retention", [sha])
@@ -186,8 +188,25 @@ def test_the_command_deletes_by_name_link_or_id(sessions, run, scene, cache, log
     assert list(entries(log))[-1]["reason"] == "operator"
     with pytest.raises(UserError):  # a running studio closes it too
         sessions.get(anna.token)
-    result = CliRunner().invoke(app, ["users", "delete-data", "nobody", "--data", str(sessions.folder)])
-    assert result.exit_code == 2 and "no data" in result.stderr
+    guest = sessions.open(None)
+    fill(guest, run, scene, cache)
+    for nobody in ("nobody", "", " ", "http://localhost/?session=", "?"):
+        result = CliRunner().invoke(app, ["users", "delete-data", nobody, "--data", str(sessions.folder)])
+        assert result.exit_code == 2 and "no data" in result.stderr
+    assert guest.folder.exists() and ben.folder.exists()
+
+
+def test_a_session_that_was_used_is_kept_after_a_restart(sessions, run, scene, cache):
+    session = sessions.open(None)
+    fill(session, run, scene, cache)
+    for path in (session.folder, *session.folder.glob("*/")):
+        os.utime(path, (0, 0))
+    os.utime(session.gallery.images_folder)
+    SessionStore(sessions.folder, keep_seconds=3600).delete_unused()
+    assert session.folder.exists()
+    os.utime(session.gallery.images_folder, (0, 0))
+    SessionStore(sessions.folder, keep_seconds=3600).delete_unused()
+    assert not session.folder.exists()
 
 
 def test_a_session_belongs_to_its_login(sessions):

@@ -6,16 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from breakascene.models.image_codes import ImageCodes, vae_scale_factor
+from breakascene.models.image_codes import ImageCodes
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
-from breakascene.toybox.pretraining import autoencoder, generator, image_codes
-from breakascene.toybox.pretraining.generator import STAND_INS, ExtendedEmbedding, Pool, sample_scenes
+from breakascene.toybox.pretraining import autoencoder, generator, image_codes, scenes
+from breakascene.toybox.pretraining.generator import ExtendedEmbedding, Pool
+from breakascene.toybox.pretraining.scenes import STAND_INS, SceneSampler
 from breakascene.toybox.pretraining.sprites import load_sprite
 from breakascene.toybox.pretraining.styles import restyle
 from breakascene.toybox.pretraining.text import tokenizer
 from breakascene.toybox.pretraining.world import render_scene
 from breakascene.toybox.vocabulary import HELD_OUT, STYLES
+
+
+@pytest.fixture(autouse=True)
+def few_places(monkeypatch):
+    monkeypatch.setattr(scenes, "KEPT_PLACES", 5)
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +37,11 @@ def toybox_codes():
 def test_novel_objects_never_use_held_out_sprites(monkeypatch):
     used = []
     monkeypatch.setattr(image_codes, "load_sprite", lambda name: used.append(name) or load_sprite(name))
-    image_codes._sprites.cache_clear()
+    image_codes.source_sprites.cache_clear()
     rng = np.random.default_rng(0)
     sprites = [image_codes.novel_object(rng) for _ in range(40)]
     assert used and not set(used) & set(HELD_OUT)
-    image_codes._sprites.cache_clear()
+    image_codes.source_sprites.cache_clear()
     assert all(sprite.mode == "RGBA" and sprite.getchannel("A").getextrema()[1] > 200 for sprite in sprites)
     first, second = (image_codes.novel_object(np.random.default_rng(3)) for _ in range(2))
     assert first.tobytes() == second.tobytes()
@@ -53,9 +59,9 @@ def test_ids_after_the_vocabulary_select_extra_embeddings():
 
 
 def test_captions_of_a_batch_name_novel_objects_by_their_codes(vae, toybox_codes):
-    scenes = sample_scenes(np.random.default_rng(1), 40, vae_scale_factor(vae))
+    batch = SceneSampler(24)(np.random.default_rng(1))
     pool, vocabulary_size = Pool(vae, toybox_codes), len(tokenizer())
-    pool.add(scenes)
+    pool.add(batch)
     latents, coverage, ids, codes = pool.sample(12)
     assert latents.shape == (12, 8, 16, 16) and coverage.shape == (12, 1, 16, 16) and ids.shape == (12, 32)
     assert codes.shape == (12 * len(STAND_INS), 256) and not codes.requires_grad
@@ -63,13 +69,14 @@ def test_captions_of_a_batch_name_novel_objects_by_their_codes(vae, toybox_codes
     assert not stand_ins & set(ids.flatten().tolist())
     novel = [(row, int(x) - vocabulary_size) for row, line in enumerate(ids) for x in line if x >= vocabulary_size]
     assert novel and all(code // len(STAND_INS) == row for row, code in novel)  # each of its own scene
-    codes_of_scenes = toybox_codes.encode_canvases(scenes.canvases, vae)
+    codes_of_scenes = toybox_codes.encode_canvases(pool.drawer.draw(batch).canvases, vae)
     assert all((codes[code] - codes_of_scenes).norm(dim=1).min() < 1e-2 for _, code in novel)
 
 
 def test_the_pool_replaces_its_oldest_scenes(vae, toybox_codes, monkeypatch):
     monkeypatch.setattr(generator, "POOL", 10)
-    first, second = (sample_scenes(np.random.default_rng(seed), 6, vae_scale_factor(vae)) for seed in (1, 2))
+    sampler, rng = SceneSampler(6), np.random.default_rng(1)
+    first, second = sampler(rng), sampler(rng)
     pool = Pool(vae, toybox_codes)
     pool.add(first)
     before = pool.latents.clone()

@@ -13,7 +13,7 @@ from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox import judge
-from breakascene.toybox.pretraining import autoencoder, generator, image_codes, segmenter, trainer
+from breakascene.toybox.pretraining import autoencoder, generator, image_codes, join_shards, scenes, segmenter, trainer
 from breakascene.toybox.pretraining.__main__ import COMPONENTS, pretrain
 from breakascene.toybox.pretraining.places import render_place
 from breakascene.toybox.pretraining.report import judge_accuracy
@@ -110,8 +110,10 @@ def untrained_vae(tmp_path_factory):
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_each_component_trains_from_scratch_and_resumes(component, untrained_vae, tmp_path, monkeypatch):
-    monkeypatch.setattr(generator, "BATCH", 8)  # the first step renders four batches of scenes
+    monkeypatch.setattr(generator, "BATCH", 8)
+    monkeypatch.setattr(generator, "FIRST_SCENES", 16)
     monkeypatch.setattr(generator, "POOL", 100)
+    monkeypatch.setattr(scenes, "KEPT_PLACES", 4)
     monkeypatch.setattr(image_codes, "NOVEL_OBJECTS", 100)
     monkeypatch.setattr(generator, "TRAINING", TRAINING[:40])
     monkeypatch.setattr(autoencoder, "BATCH", 4)
@@ -129,6 +131,10 @@ def test_each_component_trains_from_scratch_and_resumes(component, untrained_vae
     name = next(name for name, value in state["mean"].items() if value.numel() > 1000)
     assert torch.allclose(restarted["model"][name], state["mean"][name], atol=0.02)
     if component == "generator":
+        pretrain(component, 0.001, tmp_path, tmp_path / "none", from_exported=True, shards=tmp_path / "shards")
+        files = list((tmp_path / "shards").iterdir())
+        assert not (tmp_path / "none").exists() and max(file.stat().st_size for file in files) < 16 * 2**20
+        join_shards.join(tmp_path / "shards", tmp_path)
         base = load_base(tmp_path)
         assert base.image_size == 256 and base.prediction_type == "v_prediction" and base.attention_size == 16
     if component == "segmenter":

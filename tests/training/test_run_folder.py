@@ -1,13 +1,12 @@
 """Where a run is written: links, the working directory, two runs at once, a full disk, tampered checkpoints."""
 
 import os
-import resource
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.disk import largest_file
 from helpers.runs import assert_same, short, stop_after
 from PIL import Image
 from safetensors.torch import load_file, safe_open, save_file
@@ -70,23 +69,15 @@ def test_resuming_a_finished_run_says_that_it_is_finished(tiny_base, scene, sett
         run_extraction(scene, tiny_base, settings, tmp_path / "run", resume=True)
 
 
-@contextmanager
-def largest_file(size: int):
-    """Let every file above `size` bytes fail, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_run_that_does_not_fit_on_the_disk_is_finished_by_resuming(tiny_base, settings, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8)  # 7 MB as PNG
     mask = np.zeros((1500, 1500), bool)
     mask[300:1100, 300:1100] = True
     scene = make_scene(Image.fromarray(pixels), [mask], ["ball"])
-    with largest_file(3_000_000), pytest.raises(UserError, match="free some space, then resume the run"):
+    with (
+        largest_file(3_000_000),
+        pytest.raises(UserError, match=r"\(File too large\): free some space, then resume the run"),
+    ):
         run_extraction(scene, tiny_base, settings, tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run.checkpoint.safetensors"]
     events = []
@@ -97,7 +88,7 @@ def test_a_run_that_does_not_fit_on_the_disk_is_finished_by_resuming(tiny_base, 
 
 
 def test_a_full_disk_at_the_first_checkpoint_leaves_nothing(tiny_base, scene, settings, tmp_path):
-    with largest_file(500), pytest.raises(UserError, match="free some space, then start again"):
+    with largest_file(500), pytest.raises(UserError, match=r"\(File too large\): free some space, then start again"):
         run_extraction(scene, tiny_base, settings, tmp_path / "run")
     assert not list(tmp_path.iterdir())
 

@@ -123,11 +123,16 @@ def thumbnails(images: Sequence[Image.Image], names: Sequence[str]) -> str:
     return f'<div class="thumbs">{"".join(cells)}</div>'
 
 
-def inline_image(image: Image.Image, alt: str, css_class: str = "") -> str:
+def display_size(image: Image.Image) -> Image.Image:
+    """A copy of an image at the size in which the page shows it."""
     image = image.copy()
     image.thumbnail((IMAGE_SIZE, IMAGE_SIZE))
+    return image
+
+
+def inline_image(image: Image.Image, alt: str, css_class: str = "") -> str:
     data = io.BytesIO()
-    image.save(data, "WEBP", quality=85)
+    display_size(image).save(data, "WEBP", quality=85)
     source = base64.b64encode(data.getvalue()).decode()
     return f'<img class="{css_class}" alt="{escape(alt)}" title="{escape(alt)}" src="data:image/webp;base64,{source}">'
 

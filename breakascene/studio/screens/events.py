@@ -68,6 +68,11 @@ class PageContext:
         options = {**EVENT_OPTIONS, **options}
         return event(with_session(self.sessions, act), [self.token, *inputs], outputs, **options)
 
+    def check_disk(self, session: Session) -> None:
+        """Raise UserError if the visitor may not store anything more."""
+        if self.queue.quotas:
+            self.queue.quotas.check_disk(session.token)
+
     def download_button(
         self, make: Callable[..., Path], label: str, elem_id: str, visible: bool = True, inputs: Sequence = ()
     ) -> gr.Button:

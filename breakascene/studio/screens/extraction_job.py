@@ -17,13 +17,14 @@ from breakascene.models.grouped import load_run
 from breakascene.provenance.consent import check_scene
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, STOPPED, Job, JobQueue
-from breakascene.studio.screens import presets
+from breakascene.studio.screens import charts, presets
 from breakascene.studio.state import pending_runs
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.pending_runs import PendingRun
 from breakascene.studio.state.session import Session
 from breakascene.studio.timing import RunTimer
 from breakascene.training import checkpoint
+from breakascene.training.events import StepEvent
 from breakascene.training.groups import count_groups, groups_of
 from breakascene.training.settings import Settings, adapted, preset
 
@@ -118,7 +119,7 @@ def work_for(session: Session, details: ExtractionDetails, previous: Job | None 
                 for old in previous.events:
                     if old.step < event.step:
                         job.emit(old)
-            job.emit(event)
+            job.emit(with_small_previews(event))
             timer.add(event)
         if not job.events:
             return None
@@ -147,10 +148,22 @@ def seconds_left(job: Job) -> float | None:
 def compare(run: Path, scene: Scene) -> tuple[Verdict, ...]:
     """The verdicts on a run. It is done and saved, so that no failure here may take it away."""
     try:
-        return tuple(engine.compare(run, scene))
+        return tuple(map(with_small_images, engine.compare(run, scene)))
     except Exception:
         log.exception("the run %s could not be compared with its photo", run.name)
         return ()
+
+
+def with_small_previews(event: StepEvent) -> StepEvent:
+    """An event that takes little memory; the session keeps it until the next extraction."""
+    previews = event.previews and {handle: charts.display_size(image) for handle, image in event.previews.items()}
+    return replace(event, previews=previews)
+
+
+def with_small_images(verdict: Verdict) -> Verdict:
+    """A verdict that takes little memory, likewise."""
+    images = [charts.display_size(image) for image in verdict.images]
+    return replace(verdict, cutout=charts.display_size(verdict.cutout), images=images)
 
 
 def details_of(pending: PendingRun) -> ExtractionDetails:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import gradio as gr
 
+from breakascene.data.handle_names import BACKGROUND
 from breakascene.errors import UserError
 from breakascene.generation.generate import read_metadata
 from breakascene.models.loading import short_name
@@ -14,12 +15,14 @@ from breakascene.studio.jobs import RUNNING, Job
 from breakascene.studio.screens import (
     charts,
     confirmation,
+    edit,
     gallery,
     generate_sections,
     generation_job,
     prompt_builder,
     prompt_hints,
 )
+from breakascene.studio.screens.edit import EditSection
 from breakascene.studio.screens.events import PageContext, Updates, show_notice
 from breakascene.studio.screens.gallery import GalleryPanel
 from breakascene.studio.screens.generate_sections import ImageSettings, PromptSection, RunSection, SheetSection
@@ -44,8 +47,11 @@ class GenerateScreen:
     run_choice: gr.Dropdown
     added_runs: gr.Dropdown
     prompt: PromptSection
+    variations: gr.Button
+    background: gr.Button
     settings: ImageSettings
     sheet: SheetSection
+    edit: EditSection
     panel: JobPanel
     gallery: GalleryPanel
     runs: RunSection
@@ -61,7 +67,7 @@ class GenerateScreen:
         prompt = [self.prompt.prompt, *self.prompt.chips]
         choices = [self.run_choice, self.added_runs]
         run = [self.runs.base, *self.runs.fields]
-        return [self.empty, self.main, *choices, *prompt, self.sheet.objects, *run, *self.live]
+        return [self.empty, self.main, *choices, *prompt, self.sheet.objects, *self.edit.outputs, *run, *self.live]
 
     @property
     def base_outputs(self) -> list:
@@ -94,8 +100,11 @@ class GenerateScreen:
                 visible=len(runs) > 1,
             ),
             **self.prompt.chip_updates(chosen),
+            **self.edit.show(session),
             **self.progress(session),
         }
+        has_background = chosen is not None and BACKGROUND in chosen.handles
+        updates[self.background] = gr.Button(visible=has_background, interactive=not self.panel.running(session))
         updates |= {self.runs.name: run.name if run else "", self.runs.tags: ", ".join(run.details.tags) if run else ""}
         updates[self.runs.base] = base_of(run) if run else ""
         if run is None:
@@ -128,19 +137,26 @@ def build(page: PageContext) -> GenerateScreen:
             run_base = gr.HTML(elem_id="run-base")
             start = gr.Button(strings.GENERATE, variant="primary", elem_id="generate", render=False)
             stop = gr.Button(strings.STOP, variant="stop", visible=False, elem_id="stop-generation", render=False)
-            prompt = generate_sections.build_prompt([start, stop])
+            variations = gr.Button(strings.VARIATIONS, size="sm", elem_id="generate-variations", render=False)
+            background = gr.Button(strings.BACKGROUND_ONLY, size="sm", elem_id="generate-background", render=False)
+            prompt = generate_sections.build_prompt([start, stop], [variations, background])
             settings = generate_sections.build_settings()
             sheet = generate_sections.build_sheet(prompt.prompt)
+            edits = edit.build()
         with gr.Column(scale=3, min_width=320, elem_classes="results"):
             idle = f'<p class="hint">{strings.EMPTY_GALLERY}</p>'
             status = gr.HTML(idle, elem_id="generation-status")
-            panel = JobPanel("generation", page, [start, sheet.start], stop, status, describe, idle)
+            buttons = [start, sheet.start, edits.start, variations, background]
+            panel = JobPanel("generation", page, buttons, stop, status, describe, idle)
             images = gallery.build(page)
     runs = generate_sections.build_runs(page, run_base)
-    screen = GenerateScreen(empty, main, run_choice, added_runs, prompt, settings, sheet, panel, images, runs)
+    screen = GenerateScreen(
+        empty, main, run_choice, added_runs, prompt, variations, background, settings, sheet, edits, panel, images, runs
+    )
     generate_sections.connect_prompt(page, prompt)
     connect_hints(page, screen)
     connect_generation(page, screen)
+    connect_edits(page, screen)
     connect_chosen_image(page, screen)
     connect_runs(page, screen)
     return screen
@@ -171,6 +187,16 @@ def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
         show_notes(generation_job.submit_sheet(session, page.queue, runs, rows, tries, seed, *options))
         return {settings.seed: seed}
 
+    def generate_variations(session: Session, strength, count, seed, keep_seed, *options) -> Updates:
+        seed = generation_job.choose_seed(seed, keep_seed)
+        generation_job.submit_variations(session, page.queue, require_runs(session), strength, count, seed, *options)
+        return {settings.seed: seed}
+
+    def generate_background(session: Session, count, seed, keep_seed, *options) -> Updates:
+        seed = generation_job.choose_seed(seed, keep_seed)
+        generation_job.submit_background(session, page.queue, require_runs(session), count, seed, *options)
+        return {settings.seed: seed}
+
     def show(session: Session) -> Updates:
         return screen.progress(session, follow=False)
 
@@ -178,7 +204,33 @@ def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
     panel.on_start(panel.start[0], generate, show, [prompt, settings.count, *settings.inputs], outputs)
     sheet_inputs = [prompt, sheet.objects, sheet.places, sheet.tries, *settings.inputs]
     panel.on_start(sheet.start, generate_sheet, show, sheet_inputs, outputs)
+    inputs = [settings.count, *settings.inputs]
+    panel.on_start(screen.variations, generate_variations, show, [settings.strength, *inputs], outputs)
+    panel.on_start(screen.background, generate_background, show, inputs, outputs)
     panel.on_stop(screen.progress, screen.live)
+
+
+def connect_edits(page: PageContext, screen: GenerateScreen) -> None:
+    settings, section, panel = screen.settings, screen.edit, screen.panel
+
+    def start(session: Session, text, count, strength, shown, who, scope, until, seed, keep_seed, *options) -> Updates:
+        runs, seed = require_runs(session), generation_job.choose_seed(seed, keep_seed)
+        repainted = edit.photo_edit(session, strength, shown, who, scope, until)
+        show_notes(generation_job.submit_edit(session, page.queue, runs, repainted, text, count, seed, *options))
+        return {settings.seed: seed}
+
+    def show(session: Session) -> Updates:
+        return screen.progress(session, follow=False)
+
+    def edit_chosen(session: Session, tool: str) -> Updates:
+        edit.open_file(session, session.gallery.chosen_image())
+        return {**section.show_opened(session, tool), section.accordion: gr.Accordion(open=True)}
+
+    edit.connect(page, section)
+    inputs = [screen.prompt.prompt, settings.count, *section.inputs, *settings.inputs]
+    panel.on_start(section.start, start, show, inputs, [*screen.live, settings.seed])
+    opened = page.on(screen.gallery.chosen.edit.click, edit_chosen, [section.canvas.tool], section.outputs)
+    opened.then(None, js=edit.SHOW_JS, api_visibility="private")
 
 
 def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
@@ -218,7 +270,7 @@ def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
         (),
         [settings.count, settings.seed, settings.keep_seed, settings.advanced],
     )
-    outputs = [*screen.outputs, settings.count, *settings.inputs]
+    outputs = [*screen.outputs, settings.count, settings.strength, *settings.inputs]
     screen.run_changes.append(page.on(screen.gallery.use_settings.click, use_settings, (), outputs))
     outputs = [*outputs, settings.image]
     screen.run_changes.append(page.on(settings.image.upload, use_file, [settings.image], outputs))
@@ -232,6 +284,7 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
         session.runs.added_ids = tuple(run_ids or ())
 
     def import_file(session: Session, file: str) -> None:
+        page.check_disk(session)
         session.runs.import_file(file, engine.base())
 
     def describe(session: Session, name: str, tags: str) -> None:

@@ -9,6 +9,7 @@ import gradio as gr
 
 from breakascene.data.scene import MAX_CONCEPTS
 from breakascene.generation.library import MAX_NAME
+from breakascene.generation.variations import STRENGTH
 from breakascene.studio import engine, strings
 from breakascene.studio.screens import confirmation, prompt_builder
 from breakascene.studio.screens.confirmation import Confirmation
@@ -81,8 +82,8 @@ class PromptSection:
         return updates
 
 
-def build_prompt(buttons: Sequence[gr.Button]) -> PromptSection:
-    """The prompt; the buttons that start and stop the generation stand right under it."""
+def build_prompt(buttons: Sequence[gr.Button], without_prompt: Sequence[gr.Button]) -> PromptSection:
+    """The prompt; the buttons that start and stop the generation, with or without it, stand right under it."""
     prompt = gr.Textbox(
         label=strings.PROMPT, info=strings.PROMPT_INFO, placeholder=strings.PROMPT_HINT, lines=2, max_lines=4,
         max_length=MAX_PROMPT, elem_id="prompt",
@@ -90,6 +91,9 @@ def build_prompt(buttons: Sequence[gr.Button]) -> PromptSection:
     hints = gr.HTML(elem_id="prompt-hints")
     for button in buttons:
         button.render()
+    with gr.Row():
+        for button in without_prompt:
+            button.render()
     history = gr.Dropdown([], label=strings.PROMPT_HISTORY, visible=False, elem_id="prompt-history")
     gr.Markdown(strings.INSERT_OBJECT, elem_classes="caption")
     with gr.Row(elem_classes="chips"):
@@ -149,6 +153,7 @@ class ImageSettings:
     negative: gr.Textbox
     lora: gr.File
     lora_scale: gr.Slider
+    strength: gr.Slider  # of variations
     image: gr.File  # an image whose settings are restored
 
     def show_base(self) -> Updates:
@@ -175,6 +180,7 @@ class ImageSettings:
             self.guidance: metadata["guidance_scale"],
             self.negative: metadata["negative_prompt"],
             self.shape: shape_of(metadata),
+            **({self.strength: metadata["strength"]} if "strength" in metadata else {}),
         }
 
 
@@ -191,12 +197,17 @@ def build_settings() -> ImageSettings:
         steps = gr.Slider(1, MAX_INFERENCE_STEPS, 20, step=1, label=strings.INFERENCE_STEPS, elem_id="inference-steps")
         guidance = gr.Slider(1, 20, engine.base().default_guidance_scale, step=0.5, label=strings.GUIDANCE_SCALE)
         negative = gr.Textbox(label=strings.NEGATIVE_PROMPT, max_lines=2, max_length=MAX_PROMPT)
-        lora = gr.File(label=strings.LORA, file_types=[".safetensors"], height=90, elem_id="lora")
+        lora = gr.File(label=strings.LORA, file_types=[".safetensors"], height=120, elem_id="lora")
         lora_scale = gr.Slider(0, 2, 1, step=0.05, label=strings.LORA_SCALE, visible=False, elem_id="lora-scale")
+        strength = gr.Slider(
+            0.05, 1, STRENGTH, step=0.05, label=strings.STRENGTH, info=strings.STRENGTH_INFO, elem_id="strength"
+        )
         image = gr.File(label=strings.RESTORE_SETTINGS, file_types=[".png"], height=120, elem_id="restore-settings")
     seed.input(lambda: True, None, keep_seed, **EVENT_OPTIONS)  # a typed seed is meant to be kept
     lora.change(lambda file: gr.Slider(visible=file is not None), lora, lora_scale, **EVENT_OPTIONS)
-    return ImageSettings(count, shape, advanced, seed, keep_seed, steps, guidance, negative, lora, lora_scale, image)
+    return ImageSettings(
+        count, shape, advanced, seed, keep_seed, steps, guidance, negative, lora, lora_scale, strength, image
+    )
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,17 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+from breakascene.data.consent import Consent
+from breakascene.data.image_io import read_photo
+from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.exporting.importing import load_lora
+from breakascene.generation.edit import STRENGTH, check_edit, read_origin
 from breakascene.generation.generate import BATCH, image_shapes, save_image
+from breakascene.generation.variations import background_prompt, check_strength, scene_view, variation_prompt
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import Job, JobQueue
@@ -18,6 +26,7 @@ MAX_IMAGES, MAX_SHEET_IMAGES, MAX_INFERENCE_STEPS = 16, 48, 100
 MAX_LORA_SCALE = 10.0
 MAX_PROMPT = 500  # characters
 SQUARE = "square"  # key of image_shapes
+StartImage = tuple[Image.Image, float] | None  # with the strength, see variations.start_from
 NEW_SEEDS = 1_000_000  # new seeds are below: short enough to be written down
 
 
@@ -30,16 +39,49 @@ class GenerationDetails:
     notes: tuple[str, ...] = ()  # on how the prompts were understood
 
 
-def submit(session: Session, queue: JobQueue, runs: ChosenRuns, prompt, count, seed, *options) -> Job:
+@dataclass(frozen=True, eq=False)
+class PhotoEdit:
+    """What is repainted; see breakascene.generation.edit.edit.
+
+    Attributes:
+        photo: Its file.
+        region: (H, W) bool; None if nothing is marked.
+    """
+
+    photo: Path
+    region: np.ndarray | None
+    strength: float = STRENGTH
+    consent: Consent | None = None
+
+
+def submit(
+    session: Session, queue: JobQueue, runs: ChosenRuns, prompt, count, seed, *options, start: StartImage = None
+) -> Job:
     """Queue the images of one prompt; raises UserError at once if the prompt or an option is wrong.
 
     Args:
         count, seed: See breakascene.generation.generate.generate.
         options: num_inference_steps, guidance_scale, negative_prompt and, optionally, the key of image_shapes if not
             square, and the file and the strength of a LoRA.
+        start: An image to start from, and the strength.
     """
     prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MAX_IMAGES)
-    return _submit(session, queue, runs, [prompt], GenerationDetails(count), count, seed, *options)
+    return _submit(session, queue, runs, [prompt], GenerationDetails(count), count, seed, *options, start=start)
+
+
+def submit_variations(
+    session: Session, queue: JobQueue, runs: ChosenRuns, strength, count, seed, steps, guidance, negative, shape, *lora
+) -> Job:
+    """Queue variations of the photo of the first run; see submit."""
+    scene = load_scene(runs.folders[0] / "scene")
+    prompt = variation_prompt(runs.handles, scene)
+    start = (scene_view(scene, _size_of(shape)), float(strength))
+    return submit(session, queue, runs, prompt, count, seed, steps, guidance, negative, shape, *lora, start=start)
+
+
+def submit_background(session: Session, queue: JobQueue, runs: ChosenRuns, count, seed, *options) -> Job:
+    """Queue images of the scene without its objects; see submit."""
+    return submit(session, queue, runs, background_prompt(runs.handles), count, seed, *options)
 
 
 def submit_sheet(
@@ -53,9 +95,24 @@ def submit_sheet(
     return _submit(session, queue, runs, prompts, details, tries, seed, *options)
 
 
+def submit_edit(
+    session: Session, queue: JobQueue, runs: ChosenRuns, edit: PhotoEdit, prompt, count, seed, *options
+) -> Job:
+    """Queue edits of a region of a photo; see `submit`. The shape does not matter."""
+    if edit.region is None or not edit.region.any():
+        raise UserError(strings.NO_REGION)
+    check_strength(edit.strength)
+    prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MAX_IMAGES)
+    declared = edit.consent or next(iter(read_origin(edit.photo).consents), None)
+    notes = check_edit(engine.base(), read_photo(edit.photo), edit.region, declared)
+    details = GenerationDetails(count, notes=tuple(strings.translate(note) for note in notes))
+    return _submit(session, queue, runs, [prompt], details, count, seed, *options, edit=edit)
+
+
 def _submit(
     session: Session, queue: JobQueue, runs: ChosenRuns, prompts: list[str], details: GenerationDetails,
     count, seed, num_inference_steps, guidance_scale, negative_prompt, shape=SQUARE, lora=None, lora_scale=1.0,
+    start: StartImage = None, edit: PhotoEdit | None = None,
 ) -> Job:  # fmt: skip
     negative_prompt = " ".join((negative_prompt or "").split())
     if not all(prompts):
@@ -70,9 +127,10 @@ def _submit(
     parsed.append(parse_prompt(negative_prompt, handles, names, engine.base(), plain_names=False))
     *prompts, negative_prompt = (one.text for one in parsed)
     notes = dict.fromkeys(strings.translate(note) for one in parsed for note in one.notes)
-    details = replace(details, notes=tuple(notes))
-    if (size := image_shapes(engine.base()).get(shape or SQUARE)) is None:
-        raise UserError(strings.UNKNOWN_SHAPE.format(known=", ".join(image_shapes(engine.base()))))
+    details = replace(details, notes=(*notes, *details.notes))
+    size = _size_of(shape)
+    if start:
+        check_strength(start[1])
     if session.generation and not session.generation.ended:
         raise UserError(strings.ALREADY_GENERATING)
     options = {
@@ -84,10 +142,16 @@ def _submit(
         "same_seeds": bool(details.columns),
         "size": size,
         "loras": [(Path(lora), lora_scale)] if lora else [],
+        "start": start,
         "batch_size": BATCH if details.columns else 1,  # single images appear one by one, a sheet is ready sooner
     }
 
-    pixel_steps = options["num_inference_steps"] * size[0] * size[1]
+    draw, inputs, strength = engine.generate, (runs.folders, prompts), start[1] if start else 1
+    if edit:
+        del options["same_seeds"], options["size"], options["start"]
+        options |= {"strength": edit.strength, "consent": edit.consent}
+        draw, inputs, strength = engine.edit, (*inputs, edit.photo, edit.region), edit.strength
+    pixel_steps = options["num_inference_steps"] * size[0] * size[1] * strength
 
     started: list[float] = []  # when the job did
 
@@ -99,7 +163,7 @@ def _submit(
 
     def work(job: Job) -> list[Path]:
         started.append(time.perf_counter())
-        for image in engine.generate(runs.folders, prompts, job.stop_file, job.live_image, **options):
+        for image in draw(*inputs, job.stop_file, job.live_image, **options):
             job.live_image.unlink(missing_ok=True)
             job.emit(save_image(image, session.gallery.images_folder))
         engine.record_images(pixel_steps * len(job.events), time.perf_counter() - started[0])
@@ -110,6 +174,14 @@ def _submit(
     session.generation = queue.submit(session.token, "generate", work, details, seconds_left)
     session.gallery.show_all()  # so that the new images are visible
     return session.generation
+
+
+def _size_of(shape: str | None) -> tuple[int, int]:
+    """Width and height of a key of image_shapes, by default square; raises UserError for another one."""
+    shapes = image_shapes(engine.base())
+    if (shape or SQUARE) not in shapes:
+        raise UserError(strings.UNKNOWN_SHAPE.format(known=", ".join(shapes)))
+    return shapes[shape or SQUARE]
 
 
 def valid_seed(seed: float) -> int:

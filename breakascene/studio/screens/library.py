@@ -18,6 +18,7 @@ from breakascene.studio.state import deletion
 from breakascene.studio.state.session import Session
 
 MAX_SHOWN = 60  # runs; more are found by searching
+UNREADABLE = (OSError, Image.DecompressionBombError)  # errors of damaged thumbnails and of folders without permissions
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class LibraryScreen:
         entries = self.library.entries(search or "")
         images = []
         for entry in entries[:MAX_SHOWN]:
-            with suppress(UserError):  # a run whose photo is damaged, or which was removed meanwhile
+            with suppress(UserError, *UNREADABLE):  # a run whose photo is damaged, or which was removed meanwhile
                 images.append((str(self._image(session, entry)), caption(entry)))
         text = strings.LIBRARY_NOTHING if search else strings.LIBRARY_EMPTY
         return {
@@ -75,6 +76,7 @@ def build(page: PageContext, generate: GenerateScreen) -> LibraryScreen | None:
         return screen.show(session, text)
 
     def open_run(session: Session, run_id: str) -> Updates:
+        page.check_disk(session)
         session.runs.open_entry(library.find(run_id), engine.base())
         return generate.show(session)
 

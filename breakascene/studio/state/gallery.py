@@ -139,7 +139,8 @@ class Gallery:
             names = [f"{i:03d}-{file_stem(readable_prompt(row), 'image')}.png" for i, row in enumerate(metadata)]
             for image, name in zip(images, names, strict=True):
                 archive.write(image, name)
-            archive.writestr("contact-sheet.png", png_bytes(captioned_sheet(images, metadata, columns=4)))
+            sheet = captioned_sheet(images, metadata, columns=4)
+            archive.writestr("contact-sheet.png", png_bytes(sheet, photo=photos_of(metadata)))
             with archive.open("records.csv", "w") as out, io.TextIOWrapper(out, "utf-8", newline="") as text:
                 table = csv.DictWriter(text, ["file", *COLUMNS], extrasaction="ignore")
                 table.writeheader()
@@ -150,9 +151,9 @@ class Gallery:
 
     def save_sheet(self, images: Sequence[Path], columns: int) -> None:
         """Write the contact sheet of images given row by row."""
-        sheet = captioned_sheet(images, [read_metadata(image) for image in images], columns)
+        metadata = [read_metadata(image) for image in images]
         with atomic_file(self.sheet) as draft:
-            draft.write_bytes(png_bytes(sheet))
+            draft.write_bytes(png_bytes(captioned_sheet(images, metadata, columns), photo=photos_of(metadata)))
 
     def _save_favorites(self, names: set[str]) -> None:
         with atomic_file(self.folder / FAVORITES) as draft:
@@ -171,6 +172,12 @@ def captioned_sheet(images: Sequence[Path], metadata: Sequence[dict], columns: i
     if len(set(seeds)) > 1:
         captions = [f"{caption} · {seed}" for caption, seed in zip(captions, seeds, strict=True)]
     return sheets.contact_sheet([Image.open(image) for image in images], captions, columns)
+
+
+def photos_of(metadata: Sequence[dict]) -> str:
+    """The hashes of the photos that the objects of images come from, each once, joined by "+"."""
+    photos = [photo for entry in metadata for photo in entry.get("photo", "").split("+")]
+    return "+".join(dict.fromkeys(filter(None, photos)))
 
 
 def image_seed(metadata: dict) -> int:
@@ -195,6 +202,10 @@ def details(metadata: dict) -> dict[str, str]:
     }
     if metadata.get("width") != metadata.get("height"):  # metadata of earlier versions has neither
         entries["size"] = f"{metadata['width']} × {metadata['height']}"
+    if "strength" in metadata:
+        entries["strength"] = f"{strings.DETAIL_STRENGTH} {metadata['strength']:g}"
+    if "edit" in metadata:
+        entries["edit"] = strings.DETAIL_EDIT
     if metadata["negative_prompt"]:
         entries["negative"] = f"{strings.DETAIL_NEGATIVE} {metadata['negative_prompt']}"
     return entries

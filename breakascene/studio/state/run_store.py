@@ -20,6 +20,7 @@ from breakascene.generation.library import Details, Entry, clean_details
 from breakascene.models.base import Base
 from breakascene.models.grouped import load_run
 from breakascene.models.loading import short_name
+from breakascene.models.manifest import Manifest
 from breakascene.studio import strings
 from breakascene.studio.state import pending_runs
 from breakascene.training import checkpoint
@@ -31,11 +32,27 @@ class Run:
 
     id: str
     folder: Path
-    handles: tuple[str, ...]
-    names: tuple[str, ...]  # of the concepts
+    manifest: Manifest
     details: Details = Details()  # given by the visitor
-    base: str = ""  # name of the base that it belongs to
-    fingerprint: str = ""  # of the base
+
+    @property
+    def handles(self) -> tuple[str, ...]:
+        return self.manifest.handles
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the concepts."""
+        return self.manifest.names
+
+    @property
+    def base(self) -> str:
+        """The name of the base that it belongs to."""
+        return self.manifest.base
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the base."""
+        return self.manifest.fingerprint
 
     @property
     def report(self) -> Path:
@@ -55,7 +72,7 @@ class Run:
     @property
     def concepts_id(self) -> str:
         """The id of the concepts, which generated images carry in their metadata."""
-        return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))["id"]
+        return self.manifest.id
 
     def thumbnails(self) -> list[Path]:
         """A small cut-out of each concept in the order of the handles, written once."""
@@ -121,22 +138,14 @@ class RunStore:
         return self.runs_folder / secrets.token_urlsafe(12)
 
     def list(self) -> list[Run]:
-        """All runs, newest first; unreadable ones are left out."""
+        """All runs, newest first; those without a readable manifest are left out."""
         found, old_names = [], self._old_names()
-        for manifest in self.runs_folder.glob("*/manifest.json"):
-            folder = manifest.parent
-            try:
-                concepts = load_run(folder)
-            except UserError:
-                continue
+        for folder, manifest in library.runs_in(self.runs_folder):
             details = library.read_details(folder)
             if not library.details_file(folder).exists():
                 details = Details(old_names.get(folder.name, ""))
-            run = Run(
-                folder.name, folder, concepts.handles, concepts.names, details, concepts.base, concepts.fingerprint
-            )
-            found.append((manifest.stat().st_mtime, run))
-        return [run for _, run in sorted(found, key=lambda pair: -pair[0])]
+            found.append(Run(folder.name, folder, manifest, details))
+        return found
 
     def current(self) -> Run | None:
         """The run that step 3 uses: the chosen one, else the newest."""

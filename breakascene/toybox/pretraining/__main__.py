@@ -6,6 +6,7 @@ docs/toybox.md.
 """
 
 import importlib
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,9 @@ COMPONENTS = {  # name: function that builds it, by module
 
 def pretrain(
     component: str,
-    minutes: Annotated[float, typer.Option(help="Time budget; the learning rate decays over it.")] = 10.0,
+    minutes: Annotated[
+        float, typer.Option(help="Time budget, preparation included; the learning rate decays to zero over it.")
+    ] = 10.0,
     out: Annotated[Path, typer.Option(help="The toybox's folder; all but the vae read its vae from there.")] = TOYBOX,
     states: Annotated[Path, typer.Option(help="Folder of the training states.")] = STATES,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
@@ -35,13 +38,18 @@ def pretrain(
     compile_model: Annotated[
         bool, typer.Option("--compile", help="Compile the networks first (torch.compile); takes minutes.")
     ] = False,
+    shards: Annotated[
+        Path | None, typer.Option(help="Write only the averaged weights, here, in files of at most 15 MB.")
+    ] = None,
 ) -> None:
     """Train COMPONENT for MINUTES, on the GPU if there is one."""
+    start = time.monotonic()
     if component not in COMPONENTS:
         raise typer.BadParameter(f"Choose one of {', '.join(COMPONENTS)}.")
     module, _, function = COMPONENTS[component].partition(".")
     build_component = getattr(importlib.import_module(f"breakascene.toybox.pretraining.{module}"), function)
-    train(build_component(out), minutes, out, states, seed, from_exported, compile_model)
+    deadline = start + 60 * minutes
+    train(build_component(out), deadline, out, states, seed, from_exported, compile_model, shards)
 
 
 if __name__ == "__main__":

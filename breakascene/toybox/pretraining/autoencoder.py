@@ -215,6 +215,14 @@ def load_exported(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
+def decoded(vae: AutoencoderKL, pixels: np.ndarray) -> np.ndarray:
+    """Encode an image (S, S, 3), uint8, and decode its mean latents."""
+    latents = vae.encode(to_tensor(pixels[None], vae.device).to(vae.dtype)).latent_dist.mean
+    image = vae.decode(latents).sample[0].float().permute(1, 2, 0).cpu().numpy()
+    return np.clip(image * 127.5 + 128, 0, 255).astype(np.uint8)
+
+
+@torch.no_grad()
 def psnr(vae: AutoencoderKL, count: int = 100, seed: int = 10) -> float:
     """Return the mean PSNR in dB of reconstructions from mean latents, over new scenes of all objects."""
     rng = np.random.default_rng(seed)

@@ -5,44 +5,32 @@ Latent cells that often contain an object have a larger weight in the loss.
 """
 
 import json
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-)
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from transformers import CLIPTextModel
 
-from breakascene.models.image_codes import ImageCodes, canvases, vae_scale_factor
-from breakascene.toybox.pretraining.autoencoder import SIZE, load_vae
-from breakascene.toybox.pretraining.image_codes import augment_cutout, load_or_fit_image_codes, novel_object
+from breakascene.models.image_codes import ImageCodes, vae_scale_factor
+from breakascene.toybox.pretraining.autoencoder import load_vae
+from breakascene.toybox.pretraining.drawing import send
+from breakascene.toybox.pretraining.image_codes import load_or_fit_image_codes
+from breakascene.toybox.pretraining.scenes import CAPTIONS, STAND_INS, SceneBatch, SceneDrawer, SceneSampler
 from breakascene.toybox.pretraining.sprites import load_sprite
-from breakascene.toybox.pretraining.styles import restyle
 from breakascene.toybox.pretraining.text import text_config, tokenize, tokenizer
-from breakascene.toybox.pretraining.trainer import Component, bf16_is_fast, default_device, prefetch, to_tensor
-from breakascene.toybox.pretraining.world import random_caption, render_scene, sample_content
-from breakascene.toybox.vocabulary import HELD_OUT, STYLES, TRAINING
+from breakascene.toybox.pretraining.trainer import Component, bf16_is_fast, default_device, prefetch
+from breakascene.toybox.vocabulary import HELD_OUT, TRAINING
 
 GPU = default_device().type != "cpu"
-BATCH = 512 if GPU else 64
-LR = 8e-4 if GPU else 3.5e-4
-NEW_SCENES = 32 if GPU else 7  # rendered in each step; batches are sampled from the pool
-POOL = 60_000 if GPU else 20_000  # scenes
-FIXED_LAYOUT_PROB = 0.9  # of a scene (world.render_scene)
-NOVEL_PROB = 0.5  # of each object (image_codes.novel_object)
-EMPTY_PROB = 0.04  # of a scene: a place without objects
-STYLE_PROB = 0.08  # of a scene
-STAND_INS = ("thing", "toy", "object", "figure")  # words for novel objects in captions, replaced by their image codes
-CAPTIONS = 4  # of each scene, to choose from
+BATCH = 1024 if GPU else 64
+LR = 1e-3 if GPU else 3.5e-4
+EMA_DECAY = 0.998 if GPU else 0.995
+NEW_SCENES = 128 if GPU else 7  # drawn in each step; batches are sampled from the pool
+POOL = 32_768 if GPU else 20_000  # scenes
+FIRST_SCENES = POOL if GPU else 4 * BATCH  # drawn before the first step; a captured step samples from a full pool
 CHANNELS = (64, 160, 256)
 TEXT_WIDTH, TEXT_LAYERS = 256, 4
 
@@ -120,62 +108,13 @@ def init_from_image_codes(text_encoder: CLIPTextModel, image_codes: ImageCodes, 
             weight.normal_(std=0.2)
 
 
-@dataclass(frozen=True, eq=False)
-class SceneBatch:
-    """Rendered scenes on their way to the pool.
-
-    Args:
-        pixels: Images, (N, S, S, 3), uint8.
-        coverage: Share of each latent cell that objects cover, (N, 1, h, w).
-        input_ids: Token ids of CAPTIONS captions each, (N, CAPTIONS, 32); stand-ins have ids after the vocabulary.
-        canvases: Canvases of the M novel objects, (M, s, s, 4), uint8.
-        positions: Index of the scene and of the stand-in of each novel object, (M, 2).
-    """
-
-    pixels: np.ndarray
-    coverage: np.ndarray
-    input_ids: np.ndarray
-    canvases: np.ndarray
-    positions: np.ndarray
-
-
-def sample_scenes(rng: np.random.Generator, count: int, cell: int) -> SceneBatch:
-    """Render random scenes of named and novel objects.
-
-    Args:
-        rng: Source of all variation.
-        count: Number of scenes.
-        cell: Pixels along a side of a latent cell.
-    """
-    pixels, coverage, input_ids, cutouts, positions = [], [], [], [], []
-    for n in range(count):
-        fixed_layout = bool(rng.random() < FIXED_LAYOUT_PROB)
-        names, place = sample_content(rng, TRAINING, (0.3, 0.35, 0.3, 0.05))
-        names = () if rng.random() < EMPTY_PROB else names
-        novel = {i: novel_object(rng) for i in range(len(names)) if rng.random() < NOVEL_PROB}
-        names = [STAND_INS[i] if i in novel else name for i, name in enumerate(names)]
-        sprites = [novel.get(i) or load_sprite(name) for i, name in enumerate(names)]
-        scene = render_scene(rng, SIZE, names, place, fixed_layout, sprites)
-        style = str(rng.choice(tuple(STYLES))) if rng.random() < STYLE_PROB else ""
-        pixels.append(restyle(scene.pixels, style) if style else scene.pixels)
-        covered = scene.masks.any(0).reshape(SIZE // cell, cell, SIZE // cell, cell)
-        coverage.append(covered.mean((1, 3), dtype=np.float32)[None])
-        ids = tokenize([random_caption(rng, names, place, fixed_layout, style) for _ in range(CAPTIONS)]).numpy()
-        for i, sprite in novel.items():
-            ids[ids == tokenizer().convert_tokens_to_ids(f"{STAND_INS[i]}</w>")] = len(tokenizer()) + i
-            cutouts.append(augment_cutout(rng, sprite))
-            positions.append((n, i))
-        input_ids.append(ids)
-    canvas = canvases(cutouts, cell) if cutouts else np.zeros((0, 0, 0, 4), np.uint8)
-    arrays = (np.stack(values) for values in (pixels, coverage, input_ids))
-    return SceneBatch(*arrays, canvas, np.array(positions, int).reshape(-1, 2))
-
-
 class Pool:
     """A buffer of encoded scenes, each used several times. From POOL scenes on, new ones replace the oldest."""
 
     def __init__(self, vae: AutoencoderKL, image_codes: ImageCodes):
-        self.vae, self.image_codes = vae, image_codes
+        self.vae = vae
+        self.image_codes = ImageCodes(image_codes.mean.to(vae.device), image_codes.axes.to(vae.device))
+        self.drawer = SceneDrawer(vae.device, vae_scale_factor(vae))
         self.count = 0  # scenes added so far
         self.latents = self.coverage = self.input_ids = self.codes = None
         self.channel_power = None  # mean square of each latent channel inside objects, (C, 1, 1)
@@ -183,15 +122,20 @@ class Pool:
         self.empty_caption = tokenize([""]).to(vae.device)
 
     @torch.no_grad()
-    def add(self, scenes: SceneBatch) -> None:
-        """Encode scenes and novel objects and store them."""
-        device, (scene, stand_in) = self.vae.device, scenes.positions.T
-        latents = self.vae.encode(to_tensor(scenes.pixels, device)).latent_dist.mean * self.vae.config.scaling_factor
+    def add(self, batch: SceneBatch) -> None:
+        """Draw and encode scenes and novel objects and store them."""
+        vae, device, scenes = self.vae, self.vae.device, self.drawer.draw(batch)
+        images = scenes.images.to(vae.dtype, memory_format=torch.channels_last)
+        latents = vae.encode(images * 2 - 1).latent_dist.mean.float() * vae.config.scaling_factor
         codes = torch.zeros(len(latents), len(STAND_INS), self.image_codes.axes.shape[1], device=device)
-        if len(scene):
-            codes[scene, stand_in] = self.image_codes.encode_canvases(scenes.canvases, self.vae)
-        coverage, input_ids = (torch.from_numpy(x).to(device) for x in (scenes.coverage, scenes.input_ids))
-        new = [latents, coverage, input_ids, codes]
+        if count := len(scenes.canvases):
+            # cuDNN prepares its kernels for each shape: pad the batch to one of few sizes.
+            padding = -count % 64 if device.type == "cuda" else 0
+            padded = F.pad(scenes.canvases, (0, 0, 0, 0, 0, 0, 0, padding))
+            scene, stand_in = send(batch.positions, device)
+            codes[scene, stand_in] = self.image_codes.encode_canvases(padded, vae)[:count]
+        coverage = F.avg_pool2d(scenes.covered[:, None].float(), self.drawer.cell)
+        new = [latents, coverage, send(batch.input_ids, device), codes]
         if self.latents is None:
             self.latents, self.coverage, self.input_ids, self.codes = (x.new_zeros(POOL, *x.shape[1:]) for x in new)
         rows = torch.arange(self.count, self.count + len(latents), device=device) % POOL
@@ -221,14 +165,19 @@ class Pool:
         return self.latents[chosen], self.coverage[chosen], ids, self.codes[chosen].flatten(0, 1)
 
 
+def drawing_vae(folder: Path) -> AutoencoderKL:
+    """Load the folder's VAE for encoding drawn scenes: on a GPU in half precision, which takes half the time."""
+    device = default_device()
+    vae = load_vae(folder).to(memory_format=torch.channels_last)
+    return vae.to(device, torch.float16) if device.type == "cuda" else vae
+
+
 def generator_component(folder: Path) -> Component:
     """Return text encoder and UNet for pretraining on the latents of the folder's VAE."""
-    vae = load_vae(folder)
-    sample_batch = prefetch(partial(sample_scenes, count=NEW_SCENES, cell=vae_scale_factor(vae)))
+    sample_scenes = prefetch(SceneSampler(NEW_SCENES))
     device = default_device()
-    scheduler = noise_schedule()
-    alphas_cumprod = scheduler.alphas_cumprod.to(device)
-    vae.to(device)
+    vae = drawing_vae(folder)
+    alphas_cumprod = noise_schedule().alphas_cumprod.to(device)
     image_codes = load_or_fit_image_codes(folder, vae, TEXT_WIDTH)
     generator, pool = Generator(), Pool(vae, image_codes)
     init_from_image_codes(generator.text_encoder, image_codes, vae)
@@ -236,47 +185,68 @@ def generator_component(folder: Path) -> Component:
     if bf16 and device.type == "cpu":
         generator.unet.set_attn_processor(AttnProcessor())  # the fused one's backward takes a third of a step in bf16
 
-    def loss(model, rng):
-        pool.add(sample_batch(rng))
+    def draw(rng) -> int:
+        before = pool.count
+        pool.add(sample_scenes(rng))
         if pool.channel_power is None:
-            while pool.count < 4 * BATCH:
-                pool.add(sample_batch(rng))
+            while pool.count < FIRST_SCENES:
+                pool.add(sample_scenes(rng))
             pool.compute_statistics()
+        return pool.count - before
+
+    def loss(model, _):
+        dtype = model.unet.dtype
         latents, coverage, input_ids, codes = pool.sample(BATCH)
-        model.text_encoder.get_input_embeddings().extra_embeddings = codes
-        timesteps = torch.from_numpy(_sample_timesteps(rng, BATCH)).to(device)
+        model.text_encoder.get_input_embeddings().extra_embeddings = codes.to(dtype)
+        timesteps = _sample_timesteps(BATCH, device)
+        alpha = alphas_cumprod[timesteps].sqrt().view(-1, 1, 1, 1)
+        sigma = (1 - alphas_cumprod[timesteps]).sqrt().view(-1, 1, 1, 1)
         noise = torch.randn_like(latents)
-        noisy_latents = scheduler.add_noise(latents, noise, timesteps)
-        target = scheduler.get_velocity(latents, noise, timesteps)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            encoder_hidden_states = model.text_encoder(input_ids).last_hidden_state  # (B, 32, 256)
-            model_pred = model.unet(noisy_latents, timesteps, encoder_hidden_states).sample
+        noisy_latents = (alpha * latents + sigma * noise).to(dtype, memory_format=torch.channels_last)
+        target = alpha * noise - sigma * latents
+        encoder_hidden_states = model.text_encoder(input_ids).last_hidden_state  # (B, 32, 256)
+        model_pred = model.unet(noisy_latents, timesteps, encoder_hidden_states).sample
         # Dividing by the channel's power makes details count as much as colors.
         error = (model_pred.float() - target).square() / pool.channel_power
         # Captions do not describe the ground in detail, so its error mostly adds noise to the gradient. The weight must
         # not depend on this scene's objects: that would bias the model to see objects everywhere.
-        weight = (0.2 + 1.8 * pool.object_frequency) * (1 - alphas_cumprod[timesteps]).sqrt().view(-1, 1, 1, 1)
+        weight = (0.2 + 1.8 * pool.object_frequency) * sigma
         object_error = (error.detach() * coverage).sum((1, 2, 3))
         object_error = object_error / coverage.sum((1, 2, 3)).clamp(min=1) / error.shape[1]
         loss, noisiest = (error * weight).mean(), (timesteps >= 800).float()
         object_error = (object_error * noisiest).sum() / noisiest.sum().clamp(min=1)
         return loss, {"loss": loss.detach(), "object_error": object_error}
 
-    return Component("generator", generator, loss, export, load_exported, lr=LR, weight_decay=0.02, ema_decay=0.995)
+    return Component(
+        "generator",
+        generator,
+        loss,
+        export,
+        load_exported,
+        lr=LR,
+        weight_decay=0.02,
+        ema_decay=EMA_DECAY,
+        draw=draw,
+        dtype=torch.bfloat16 if bf16 else torch.float32,
+        batch=BATCH,
+    )
 
 
-def _sample_timesteps(rng, count: int) -> np.ndarray:
+def _sample_timesteps(count: int, device: torch.device) -> torch.Tensor:
     """Sample timesteps 0..999, with more weight on two ranges.
 
     30 % are uniform, 35 % lie in 800..999, where the text decides an object's appearance, and 35 % in 100..499, where
     its details form.
     """
-    ranges = np.array([(0, 1000), (800, 1000), (100, 500)])[rng.choice(3, count, p=(0.3, 0.35, 0.35))]
-    return rng.integers(ranges[:, 0], ranges[:, 1])
+    kind, position = torch.rand(2, count, device=device)
+    late, middle = 800 + 200 * position, 100 + 400 * position
+    return torch.where(kind < 0.35, late, torch.where(kind < 0.7, middle, 1000 * position)).long().clamp(max=999)
 
 
 def export(model: Generator, folder: Path) -> None:
     """Write the whole base model as a diffusers folder in float16."""
+    from diffusers import StableDiffusionPipeline  # takes seconds, which a training with a time limit would miss
+
     half = Generator()
     half.load_state_dict(model.state_dict())
     half.half()

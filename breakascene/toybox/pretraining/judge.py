@@ -30,7 +30,13 @@ from breakascene.toybox.pretraining.sprites import load_sprite
 from breakascene.toybox.pretraining.styles import restyle
 from breakascene.toybox.pretraining.text import text_config
 from breakascene.toybox.pretraining.trainer import Component, default_device
-from breakascene.toybox.pretraining.world import RenderedScene, random_caption, random_scene, transform_sprite
+from breakascene.toybox.pretraining.world import (
+    RenderedScene,
+    random_caption,
+    random_scene,
+    sample_pose,
+    transform_sprite,
+)
 from breakascene.toybox.vocabulary import ALL_NAMES, ALL_PLACES
 
 REGIONS, SCENES = 32, 8  # in a batch
@@ -58,7 +64,7 @@ def build() -> CLIPModel:
 def synthetic_region(rng, name: str) -> np.ndarray:
     """Imitate a segmented region of an object: relit, occluded, blurred, with an imprecise outline. (64, 64, 3)"""
     size = int(rng.uniform(28, 96))
-    alpha, colors = transform_sprite(rng, load_sprite(name), size)
+    alpha, colors = transform_sprite(load_sprite(name), size, sample_pose(rng))
     light = rng.uniform(0.7, 1.08) * (1 + rng.normal(0, 0.07, 3))
     ground = rng.uniform(0, 1, 3)  # visible where the mask exceeds the object
     opacity = np.pad(alpha, 3)[..., None]

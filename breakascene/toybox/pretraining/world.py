@@ -32,6 +32,42 @@ class RenderedScene:
     place: str
 
 
+@dataclass(frozen=True)
+class Pose:
+    """How a sprite is drawn.
+
+    Args:
+        mirrored: Whether left and right are swapped.
+        angle: Rotation in degrees, counterclockwise; 0 for none.
+        brightness: Factor of the colors.
+        side_light: Added to this factor at the right edge and subtracted at the left one.
+    """
+
+    mirrored: bool
+    angle: float
+    brightness: float
+    side_light: float
+
+
+@dataclass(frozen=True)
+class Placement:
+    """An object's place in a layout. Lengths and positions are shares of the image's side.
+
+    Args:
+        index: Index of the object in the scene's names.
+        side: Longer side of the sprite before its rotation.
+        center: Horizontal center.
+        bottom: Lower edge.
+        pose: Its pose.
+    """
+
+    index: int
+    side: float
+    center: float
+    bottom: float
+    pose: Pose
+
+
 def render_scene(
     rng: np.random.Generator,
     size: int,
@@ -51,53 +87,93 @@ def render_scene(
         sprites: RGBA images of the objects; by default those of their names.
     """
     pixels, ground, light = render_place(rng, size, place)
-    count, sprites = len(names), sprites or [load_sprite(name) for name in names]
-    masks = np.zeros((count, size, size), np.float32)
+    placements = sample_placements(rng, len(names), ground, fixed_layout)
+    image, masks = draw_scene(pixels, light, sprites or [load_sprite(name) for name in names], placements)
+    return RenderedScene(image, masks, tuple(names), place)
+
+
+def sample_placements(
+    rng: np.random.Generator, count: int, ground: float, fixed_layout: bool = False
+) -> list[Placement]:
+    """Sample a layout, from back to front.
+
+    Args:
+        rng: Source of all variation.
+        count: Number of objects.
+        ground: Height of the ground line as a share of the image (0 top, 1 bottom).
+        fixed_layout: As in `render_scene`.
+    """
     slots = np.arange(count) if fixed_layout else rng.permutation(count)
     # Bottom edges lie between the ground line and the lower border; the higher ones are farther away.
     bottoms = np.full(count, 0.86) if fixed_layout else rng.uniform(max(ground + 0.12, 0.74), 0.93, count)
+    placements = []
     for i in np.argsort(bottoms):
-        side = size * (FIXED_SIZES[count - 1] if fixed_layout else OBJECT_SIZES[count - 1] * rng.uniform(0.85, 1.1))
-        alpha, colors = transform_sprite(rng, sprites[i], side, fixed_layout)
-        height, width = alpha.shape
+        side = FIXED_SIZES[count - 1] if fixed_layout else OBJECT_SIZES[count - 1] * rng.uniform(0.85, 1.1)
+        pose = sample_pose(rng, fixed_layout)
         offset = 0 if fixed_layout else rng.uniform(-0.16, 0.16) if count > 1 else rng.uniform(-0.12, 0.12)
-        center = (slots[i] + 0.5 + offset) / count
-        x = int(np.clip(center * size - width / 2, 1 - 0.06 * width, size - 0.94 * width))
-        y = int(max(0.02 * size, bottoms[i] * size - height))
+        placements.append(Placement(int(i), side, (slots[i] + 0.5 + offset) / count, bottoms[i], pose))
+    return placements
+
+
+def sample_pose(rng: np.random.Generator, fixed_layout: bool = False) -> Pose:
+    """Sample a pose; with `fixed_layout` only the light varies."""
+    mirrored = not fixed_layout and rng.random() < 0.5
+    angle = rng.uniform(-10, 10) if not fixed_layout and rng.random() < 0.5 else 0.0
+    side_light = rng.uniform(-0.08, 0.08)
+    return Pose(mirrored, angle, rng.uniform(0.92, 1.06), side_light)
+
+
+def draw_scene(
+    pixels: np.ndarray, light: np.ndarray, sprites: Sequence[Image.Image], placements: Sequence[Placement]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw sprites into a place. `drawing.draw_scenes` does the same for many scenes at once, on any device.
+
+    Args:
+        pixels: The place, (S, S, 3), floats in [0, 1].
+        light: Color of its light on objects, (3,).
+        sprites: RGBA images of the K objects.
+        placements: Their layout, from back to front.
+
+    Returns:
+        The image, (S, S, 3), uint8, and the visible pixels of each object, (K, S, S), bool.
+    """
+    pixels, size = pixels.copy(), len(pixels)
+    masks = np.zeros((len(sprites), size, size), np.float32)
+    for placement in placements:
+        alpha, colors = transform_sprite(sprites[placement.index], size * placement.side, placement.pose)
+        height, width = alpha.shape
+        x = int(np.clip(placement.center * size - width / 2, 1 - 0.06 * width, size - 0.94 * width))
+        y = int(max(0.02 * size, placement.bottom * size - height))
         pixels *= 1 - _shadow(alpha, x, y, size)[..., None]
         box = np.s_[max(y, 0) : min(y + height, size), max(x, 0) : min(x + width, size)]
         visible = np.s_[box[0].start - y : box[0].stop - y, box[1].start - x : box[1].stop - x]
         opacity = alpha[visible][..., None]
         pixels[box] = pixels[box] * (1 - opacity) + colors[visible] * light * opacity
         masks[(slice(None), *box)] *= 1 - opacity[..., 0]
-        masks[(i, *box)] = opacity[..., 0]
-    image = (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return RenderedScene(image, masks > 0.5, tuple(names), place)
+        masks[(placement.index, *box)] = opacity[..., 0]
+    return (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8), masks > 0.5
 
 
-def transform_sprite(
-    rng: np.random.Generator, sprite: Image.Image, side: float, fixed_layout: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scale, mirror, rotate and light a sprite; with `fixed_layout` only scale and light it.
+def transform_sprite(sprite: Image.Image, side: float, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+    """Scale, mirror, rotate and light a sprite.
 
     Args:
-        rng: Source of all variation.
         sprite: RGBA image.
-        side: Longer side in pixels.
-        fixed_layout: Whether the pose is fixed.
+        side: Longer side in pixels, before the rotation.
+        pose: Its pose.
 
     Returns:
         Alpha (h, w) and colors (h, w, 3), floats in [0, 1].
     """
     scale = side / max(sprite.size)
     small = sprite.convert("RGBa").resize([max(4, round(s * scale)) for s in sprite.size], Image.Resampling.BICUBIC)
-    if not fixed_layout and rng.random() < 0.5:
+    if pose.mirrored:
         small = small.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if not fixed_layout and rng.random() < 0.5:
-        small = small.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC, expand=True)
+    if pose.angle:
+        small = small.rotate(pose.angle, Image.Resampling.BICUBIC, expand=True)
     pixels = np.asarray(small.convert("RGBA"), np.float32) / 255
-    side_light = np.linspace(-1, 1, pixels.shape[1])[None, :, None] * rng.uniform(-0.08, 0.08)
-    return pixels[..., 3], np.clip(pixels[..., :3] * (rng.uniform(0.92, 1.06) + side_light), 0, 1)
+    side_light = np.linspace(-1, 1, pixels.shape[1])[None, :, None] * pose.side_light
+    return pixels[..., 3], np.clip(pixels[..., :3] * (pose.brightness + side_light), 0, 1)
 
 
 def _shadow(alpha: np.ndarray, x: int, y: int, size: int) -> np.ndarray:
