@@ -140,7 +140,7 @@ PRESETS = {
     "quick": ("クイック", "4 分の 1 の時間でまず試すために。トイボックスでは単体の正解率 70 %"),
     "paper": (
         "論文",
-        "比較用。論文どおりの方法で、最も時間がかかります。トイボックスでは、4 分の 1 のステップ数で単体の正解率 34 %",
+        "比較用。論文どおりの方法で、最も時間がかかります。トイボックスでは、4 分の 1 のステップ数で単体の正解率 33 %",
     ),
 }
 PRESET_TIME = "このマシンで{time}"
@@ -858,6 +858,9 @@ MESSAGES = {
     ),
     "{program} cannot open the toybox: export to diffusers, or extract on Stable Diffusion.": (
         "{program} では内蔵モデル（toybox）を開けません。diffusers に書き出すか、Stable Diffusion で抽出してください。"
+    ),
+    "Faces are looked for with OpenCV 4: install it (pip install -r requirements.txt).": (
+        "顔の検出には OpenCV 4 が必要です。requirements.txt のバージョンをインストールしてください。"
     ),
     "Memory ran out in the most economical mode too: close other programs, or choose a smaller base or "
     "a LoRA preset, light or quick.": (
