@@ -150,6 +150,20 @@ def vote(
 
 
 @app.command()
+def thresholds(results: ResultsArgument):
+    """Fit the thresholds of usable images to the votes of colleagues, for models without defaults such as CLIP."""
+    from breakascene.pilot.calibration import fit_to_votes
+    from breakascene.pilot.store import Store
+
+    fit = fit_to_votes(Store(results))
+    print(f"thresholds:\n  identity: {fit.identity}\n  prompt: {fit.prompt}")
+    print(
+        f"They judge {fit.agree} of {fit.images} images as most colleagues do, fitted to the others "
+        f"{fit.agree_left_out}. Write them into the plan, then run pilot report again."
+    )
+
+
+@app.command()
 def variants(
     source: Annotated[Path, typer.Argument(metavar="VARIANTS.yaml", help="Two to six variants: place, style, crop.")],
     results: Annotated[str, typer.Option(help=RESULTS_HELP)],

@@ -18,6 +18,7 @@ from breakascene.pilot.intervals import ALPHA, Interval, share_interval
 
 POWER = 0.8  # chance to find a difference as large as the observed one
 MOST = 10**12
+MOST_VARIANTS = 50
 COLUMNS = ("variant", "impressions", "clicks", "conversions")
 RATES = {"clicks": "impressions", "conversions": "clicks"}  # numerator: denominator
 
@@ -67,10 +68,13 @@ def read_results_csv(file: Path | str) -> list[Variant]:
         raise UserError(f"There is no file {file}: check the path.") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is not a small CSV file in UTF-8: export it as CSV.") from error
-    first = text.partition("\n")[0]
+    first = (text.splitlines() or [""])[0]
     separator = next((mark for mark in ("\t", ";") if mark in first), ",")
-    reader = csv.DictReader(io.StringIO(text), delimiter=separator)
+    lines = "\n".join(text.splitlines())  # some programs end them with a carriage return alone
+    reader = csv.DictReader(io.StringIO(lines), delimiter=separator)
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+    if twice := next((name for name in COLUMNS if reader.fieldnames.count(name) > 1), None):
+        raise UserError(f"{file.name}, line 1: the column {twice} stands there twice: remove one of the two.")
     if missing := [name for name in COLUMNS[:3] if name not in reader.fieldnames]:
         raise UserError(
             f"{file.name}, line 1: the column {missing[0]} is missing: name the columns {', '.join(COLUMNS)}."
@@ -88,8 +92,8 @@ def read_results_csv(file: Path | str) -> list[Variant]:
             if b > a:
                 raise UserError(f"{place}: {b} {less} are more than {a} {more}: check the columns.")
         counts[name] = [a + b for a, b in zip(counts.get(name, [0] * len(numbers)), numbers, strict=True)]
-    if len(counts) < 2:
-        raise UserError(f"{file.name} has {len(counts)} variants: a comparison needs at least two.")
+    if not 2 <= len(counts) <= MOST_VARIANTS:
+        raise UserError(f"{file.name} has {len(counts)} variants: a comparison takes 2 to {MOST_VARIANTS}.")
     return [Variant(name, *numbers[:2], numbers[2] if with_conversions else None) for name, numbers in counts.items()]
 
 

@@ -105,20 +105,19 @@ def photos_of_folder(folder: Path, masks: YamlValue | None, value: YamlValue | N
     return _with_distinct_ids(photos)
 
 
-def photos_of_list(photos: YamlValue, masks: YamlValue | None, folder: Path) -> tuple[PlannedPhoto, ...]:
+def photos_of_list(photos: YamlValue, masks: YamlValue | None) -> tuple[PlannedPhoto, ...]:
     """Return the photos of a plan's list: paths, or mappings with photo, masks and objects.
 
     Args:
         photos: The list.
         masks: The plan's masks, for photos that have none of their own.
-        folder: The plan's folder, which paths start from.
     """
     found = []
     for item in photos.items():
         fields = item.fields(("photo", "masks", "objects", "consent")) if item.is_mapping else {"photo": item}
         if "photo" not in fields:
             raise item.error("this entry has no photo: add the line photo: FILE.")
-        file = folder / fields["photo"].text()
+        file = fields["photo"].path()
         if file.is_dir():
             file = next((file / name for name in SCENE_PHOTOS if (file / name).is_file()), file)
         if not file.is_file():
@@ -183,7 +182,7 @@ def _named_masks(masks: YamlValue) -> Path | None:
     """Return the file or folder that a plan names, or None for automatic masks."""
     if masks.text() == AUTOMATIC:
         return None
-    source = masks.file.parent / masks.text()
+    source = masks.path()
     if not source.exists():
         raise masks.error(f"there are no masks {masks.text()}: check the path, or write masks: auto.")
     return source

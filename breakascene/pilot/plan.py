@@ -94,8 +94,12 @@ class Plan:
     prices: Prices | None = None
 
 
-def read_plan(source: Path | str) -> Plan:
+def read_plan(source: Path | str, within: Path | None = None) -> Plan:
     """Read a plan file, or make a plan of a folder of photos; a folder with a plan.yaml is that plan.
+
+    Args:
+        source: The file or folder.
+        within: The folder that photos and masks of a plan from elsewhere have to lie in; None for any place.
 
     Raises:
         UserError: For a broken plan, missing photos or masks, or the same photo twice; it names file and line.
@@ -103,19 +107,19 @@ def read_plan(source: Path | str) -> Plan:
     source = Path(source)
     if source.is_dir():
         if (source / PLAN_FILE).is_file():
-            return read_plan(source / PLAN_FILE)
+            return read_plan(source / PLAN_FILE, within)
         photos = photos_of_folder(source, None)
         if not photos:
             raise UserError(f"{source} has no photos: give a folder of photos, or a plan in YAML.")
         require_distinct(photos)
         return Plan(source.resolve().name, photos)
-    plan = read_yaml(source)
+    plan = read_yaml(source, within)
     fields = plan.fields(KEYS)
     if "photos" not in fields:
         raise plan.error("the plan has no photos: add the line photos: FOLDER.")
     return Plan(
         name=optional(fields, "name", partial(YamlValue.text, most=80), source.resolve().parent.name),
-        photos=_read_photos(fields, source.parent),
+        photos=_read_photos(fields),
         base=optional(fields, "base", YamlValue.text, "auto"),
         presets=optional(fields, "presets", _read_presets, (DEFAULT_PRESET,)),
         steps=optional(fields, "steps", _read_steps, None),
@@ -132,12 +136,12 @@ def read_plan(source: Path | str) -> Plan:
     )
 
 
-def _read_photos(fields: dict[str, YamlValue], folder: Path) -> tuple[PlannedPhoto, ...]:
+def _read_photos(fields: dict[str, YamlValue]) -> tuple[PlannedPhoto, ...]:
     photos, masks = fields["photos"], fields.get("masks")
     if isinstance(photos.node.value, str):
-        found = photos_of_folder(folder / photos.text(), masks, photos)
+        found = photos_of_folder(photos.path(), masks, photos)
     else:
-        found = photos_of_list(photos, masks, folder)
+        found = photos_of_list(photos, masks)
     if "consent" in fields:  # of all photos that have none of their own
         consent = declared_consent(fields["consent"])
         found = tuple(photo if photo.consent else replace(photo, consent=consent) for photo in found)

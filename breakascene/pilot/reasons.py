@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from breakascene.models.loading import short_name
 from breakascene.pilot.plan import Thresholds
 from breakascene.pilot.task import FAILED
 
@@ -68,7 +69,7 @@ def reasons_of(result: dict, limits: Thresholds) -> list[Reason]:
         found.append(
             Reason(
                 UNFAMILIAR,
-                f"The photo is unlike those that {result['base']} was trained on.",
+                f"The photo is unlike those that {short_name(result['base'])} was trained on.",
                 "Use Stable Diffusion or SDXL as the base.",
             )
         )

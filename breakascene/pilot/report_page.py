@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from breakascene.models.loading import short_name
 from breakascene.pilot.bars import Bar, bars
 from breakascene.pilot.embedding import data_uri
 from breakascene.pilot.intervals import Interval
@@ -67,7 +68,7 @@ def _head(plan: Plan, best: Summary, missing: int) -> str:
     parts = [f"{len(best.photos)} photos", f"preset {best.preset}"]
     if best.done:
         one = best.done[0].result
-        parts += [f"base {one['base']}", {"cuda": "GPU", "cpu": "CPU"}.get(one["device"], one["device"])]
+        parts += [f"base {short_name(one['base'])}", {"cuda": "GPU", "cpu": "CPU"}.get(one["device"], one["device"])]
     parts += [f"{failed} could not be processed"] if failed else []
     parts += [f"{missing} not processed yet"] if missing > 0 else []
     return f'<p class="faint">{escape(" · ".join(parts))}. Ranges are 95 % intervals.</p>'

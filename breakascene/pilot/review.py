@@ -81,7 +81,7 @@ def write_review(plan: Plan, store: Store, segmenter: Segmenter) -> int:
 extraction: teapot, not object 1. Then save the review, and add the file with pilot review --add.</p>
 <div id="photos"></div><div class="bar"><button id="save" type="button">Save review</button>
 <span id="state" role="status"></span></div>
-<script type="application/json" id="data">{text}</script><script>{static("review.js")}</script>"""
+<script type="application/json" id="data">{text}</script><script>{static("save.js")}{static("review.js")}</script>"""
     page = html.page(f"{plan.name}: review of the automatic masks", styled(body, "questions.css"))
     store.write_file(PAGE, page.encode())
     return len(photos)
@@ -110,10 +110,12 @@ def parse_decisions(data: bytes, name: str | Path) -> dict[str, Decision]:
             for one in checked_list(objects, 64, "a list of objects"):
                 encoding = checked_dict(one["mask"], "a mask")
                 size = [int(side) for side in checked_list(encoding["size"], 2, "a size")]
+                if len(size) != 2 or not all(1 <= side <= SHOWN_SIDE for side in size):
+                    raise ValueError("no mask of the page has this size")
                 coco.decode_segmentation(encoding, tuple(size))
                 encoding = {"size": size, "counts": encoding["counts"]}
                 found.append((checked_text(one["name"], 60, "a name"), encoding))
             decisions[photo] = Decision(tuple(found))
         return decisions
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         raise UserError(f"{name} is not a file of the review page: save it there again.") from error

@@ -62,16 +62,25 @@ class Progress:
 Executor = Callable[[Iterator[PhotoTask], Callable[[], bool]], Iterator[tuple[PhotoTask, dict[str, bytes]]]]
 
 
-def sequential(base: str) -> Callable[[int], Executor]:
-    """Return the executor, for a number of tasks, that processes one photo after another in this process."""
+def sequential(
+    base: str, load: Callable[[str], Models] = Models.load, between: Callable[[], None] = lambda: None
+) -> Callable[[int], Executor]:
+    """Return the executor, for a number of tasks, that processes one photo after another in this process.
+
+    Args:
+        base: As for load_base.
+        load: Returns the models of a base.
+        between: Called after each photo.
+    """
 
     def execute(tasks: Iterator[PhotoTask], stop: Callable[[], bool]) -> Iterator[tuple[PhotoTask, dict[str, bytes]]]:
-        models = Models.load(base)
+        models = load(base)
         for task in tasks:
             files = None if stop() else process(models, task, stop)
             if files is None:
                 return
             yield task, files
+            between()
 
     return lambda count: execute
 

@@ -12,8 +12,8 @@ from breakascene.pilot.reasons import Reason, causes, reasons_of
 from breakascene.pilot.task import DONE
 
 YES, NO, UNDECIDED, UNKNOWN = "yes", "no", "undecided", "unknown"
-# By the toybox's judge; that of identity agrees best with whether it recognizes the object, see docs/pilot.md. Other
-# models have no defaults: what is usable depends on model and motif.
+# By the toybox's judge, calibrated in docs/pilot.md. Other models have no defaults: what is usable depends on model and
+# motif, see calibration.
 DEFAULT_LIMITS = {TOYBOX: {"identity": 0.75, "prompt": 0.75}}
 
 

@@ -8,7 +8,7 @@ import platform
 import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from breakascene.evaluation.judges import TOYBOX, Judges, load_judges
 from breakascene.evaluation.metrics import Score, evaluate
 from breakascene.evaluation.prompts import default_prompts
 from breakascene.evaluation.verdict import MIN_FAMILIARITY, familiarity
-from breakascene.generation.generate import save_image
+from breakascene.generation.generate import check_size, save_image
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.models.loading import load_base
@@ -103,10 +103,13 @@ class Models:
     def load(cls, name: str) -> "Models":
         """Load a base and the models that measure its images. Raises UserError."""
         base = load_base(name)
-        toybox = base.family == TOYBOX
-        segmenter = Segmenter.load(TOYBOX if toybox else "auto", base.device, base.family)
-        judge = load_judge(base.device) if toybox else None
-        return cls(base, load_judges(base.family, base.device), segmenter, judge)
+        segmenter = Segmenter.load(TOYBOX if base.family == TOYBOX else "auto", base.device, base.family)
+        return cls.of(base, load_judges(base.family, base.device), segmenter)
+
+    @classmethod
+    def of(cls, base: Base, judges: Judges, segmenter: Segmenter) -> "Models":
+        """Complete loaded models with the toybox's judge, for the toybox."""
+        return cls(base, judges, segmenter, load_judge(base.device) if base.family == TOYBOX else None)
 
 
 def process(models: Models, task: PhotoTask, stop: Callable[[], bool] = lambda: False) -> dict[str, bytes] | None:
@@ -165,7 +168,7 @@ def expand_prompts(prompts: Sequence[str], handles: Sequence[str]) -> list[str]:
 
 
 def _process(models: Models, task: PhotoTask, folder: Path, stop: Callable[[], bool]) -> dict | None:
-    base, work, started = models.base, task.work, time.monotonic()
+    base, work, started, cpu = models.base, task.work, time.monotonic(), time.process_time()
     if base.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(base.device)
     # 1. Scene
@@ -174,6 +177,11 @@ def _process(models: Models, task: PhotoTask, folder: Path, stop: Callable[[], b
     names, arrays = [name for name, _ in masks], [mask for _, mask in masks]
     scene = make_scene(task.photo, arrays, names, work.background, consent=task.consent)
     _jpeg(overlay(scene.photo, [concept.mask for concept in scene.concepts]), folder / "masks.jpg")
+    prompts = expand_prompts(work.prompts, scene.handles)
+    if not prompts:
+        raise UserError("No prompt of the plan fits this photo: write one with {object} or {objects}.")
+    for size in work.sizes:
+        check_size(base, *size)
 
     # 2. Extraction
     settings = adapted(preset(task.preset, base, seed=work.seed), scene)
@@ -186,7 +194,7 @@ def _process(models: Models, task: PhotoTask, folder: Path, stop: Callable[[], b
     # 3. Images and metrics
     rows = []
     for size in work.sizes or (None,):
-        for score in _scores(models, concepts, scene, size, work):
+        for score in _scores(models, concepts, scene, prompts, size, work):
             file = save_image(score.generated, folder / "images")
             rows.append(_row(score, f"images/{file.name}"))
             if stop():
@@ -209,6 +217,7 @@ def _process(models: Models, task: PhotoTask, folder: Path, stop: Callable[[], b
             "extraction": round(extracted - started, 2),
             "images": round(finished - extracted, 2),
             "total": round(finished - started, 2),
+            "cpu": round(time.process_time() - cpu, 2),
         },
         "steps": concepts.steps,
         "memory_mode": concepts.memory,
@@ -223,10 +232,14 @@ def _process(models: Models, task: PhotoTask, folder: Path, stop: Callable[[], b
     }
 
 
-def _scores(models: Models, concepts: Concepts, scene: Scene, size: tuple[int, int] | None, work: Work):
-    prompts = expand_prompts(work.prompts, scene.handles)
-    if not prompts:
-        raise UserError("No prompt of the plan fits this photo: write one with {object} or {objects}.")
+def _scores(
+    models: Models,
+    concepts: Concepts,
+    scene: Scene,
+    prompts: list[str],
+    size: tuple[int, int] | None,
+    work: Work,
+) -> Iterator[Score]:
     return evaluate(
         models.base,
         concepts,

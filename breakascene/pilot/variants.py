@@ -6,6 +6,8 @@ import io
 import json
 import re
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,10 @@ from breakascene.provenance.credentials import png_bytes
 MOST_NAME = 40  # characters of the photo, and of the variant, in a file name
 FIELDS = ("name", "place", "style", "crop")
 TABLE = "variants.csv"
+
+
+class _Stopped(Exception):
+    """Leaves the block that would keep what is written."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,13 @@ def read_variants(file: Path | str) -> tuple[list[AdVariant], list[str]]:
 
 
 def write_variants(
-    base: Base, store: Store, variants: list[AdVariant], photos: list[str], out: Path, seed: int = 0
+    base: Base,
+    store: Store,
+    variants: list[AdVariant],
+    photos: list[str],
+    out: Path,
+    seed: int = 0,
+    stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """Generate each variant of each photo with the same seed, so that they differ in nothing else; return the images.
 
@@ -79,6 +91,7 @@ def write_variants(
         photos: Ids of photos; empty for all.
         out: A new folder: PHOTO_VARIANT_SIZE_SEED.png, and TABLE with variant, file, photo, prompt, seed, size, hash.
         seed: Of the images.
+        stop: Once it returns True, nothing is written and 0 is returned.
 
     Raises:
         UserError: If a photo is not done.
@@ -89,10 +102,12 @@ def write_variants(
     if not done:
         raise UserError(f"{store.address} has no finished photo: run pilot run first.")
     rows = []
-    with atomic_folder(out) as draft:
+    with suppress(_Stopped), atomic_folder(out) as draft:
         for photo in photos or done:
             concepts = _concepts(store, done[photo])
             for variant in variants:
+                if stop():
+                    raise _Stopped
                 for generated in generate(
                     base, concepts, [prompt_of(variant, concepts)], seed=seed, size=size_for(base, variant.crop)
                 ):
@@ -102,7 +117,8 @@ def write_variants(
         writer.writeheader()
         writer.writerows(rows)
         (draft / TABLE).write_text(stream.getvalue(), encoding="utf-8-sig")
-    return len(rows)
+        return len(rows)
+    return 0
 
 
 def prompt_of(variant: AdVariant, concepts: Concepts) -> str:

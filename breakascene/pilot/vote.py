@@ -101,7 +101,7 @@ def counted_votes(store: Store, summaries: Sequence[Summary]) -> dict[str, Inter
     With one preset also by what the thresholds say, which shows whether they are well chosen; with several by preset.
     Empty without votes.
     """
-    votes = [json.loads(data) for name, data in store.files(VOTES).items() if name.endswith(".json")]
+    votes = votes_by_image(store)
     if not votes:
         return {}
     measured = {
@@ -110,11 +110,10 @@ def counted_votes(store: Store, summaries: Sequence[Summary]) -> dict[str, Inter
         for photo in summary.done
         for row, usable in zip(photo.result["images"], photo.usable, strict=False)
     }
-    shares: dict[str, dict[str, list[float]]] = {}  # group → photo → votes
+    shares: dict[str, dict[str, list[bool]]] = {}  # group → photo → votes
     for question in _read_key(store):
-        given = [answers[question.id] for answers in votes if question.id in answers]
-        for place, (preset, file) in enumerate(zip(question.presets, question.files, strict=True)):
-            own = [float(answer in ("yes", "both", ("left", "right")[place])) for answer in given]
+        for preset, file in zip(question.presets, question.files, strict=True):
+            own = votes.get((question.photo, preset, file), [])
             groups = [f"preset {preset}" if len(question.presets) > 1 else "would use the image"]
             usable = measured.get((question.photo, preset, file))
             if usable is not None and len(question.presets) == 1:
@@ -125,6 +124,19 @@ def counted_votes(store: Store, summaries: Sequence[Summary]) -> dict[str, Inter
         group: mean_of_shares([mean(own) for own in photos.values() if own]) for group, photos in sorted(shares.items())
     }
     return {group: interval for group, interval in found.items() if interval}
+
+
+def votes_by_image(store: Store) -> dict[tuple[str, str, str], list[bool]]:
+    """Return for each image (photo, preset, file) with votes whether each colleague would use it."""
+    votes = [json.loads(data) for name, data in store.files(VOTES).items() if name.endswith(".json")]
+    found = {}
+    for question in _read_key(store) if votes else ():
+        given = [answers[question.id] for answers in votes if question.id in answers]
+        for place, (preset, file) in enumerate(zip(question.presets, question.files, strict=True)):
+            own = [answer in ("yes", "both", ("left", "right")[place]) for answer in given]
+            if own:
+                found[question.photo, preset, file] = own
+    return found
 
 
 def vote_count(store: Store) -> int:
@@ -179,7 +191,7 @@ Your answers stay on this page until you save them as a file; send that file bac
 <form id="vote" data-page="{page_id}">{shown}
 <div class="bar"><label>Your name <input type="text" id="voter" maxlength="60" autocomplete="name"></label>
 <button id="save" type="button">Save votes</button><span id="state" role="status"></span></div></form>
-<script>{static("vote.js")}</script>"""
+<script>{static("save.js")}{static("vote.js")}</script>"""
     return html.page(f"{plan.name}: which images would you use?", styled(body, "questions.css"))
 
 

@@ -139,6 +139,7 @@ class _Pool:
     def __init__(self, remote: Any, base: str, tasks: Iterator[PhotoTask]):
         self._remote, self._base, self._tasks = remote, base, tasks
         self._again: deque[PhotoTask] = deque()  # tasks of lost workers
+        self._ahead: PhotoTask | None = None  # the next task
         self._losses: dict[str, int] = {}  # by folder
         self._running: dict[Any, tuple[Any, PhotoTask | None]] = {}  # result → worker and task
         self._failed_starts = 0
@@ -155,18 +156,31 @@ class _Pool:
         """Wait a moment; yield the results that have come, and give their workers the next photo."""
         import ray
 
-        ready, _ = ray.wait(list(self._running), timeout=POLL_SECONDS)
+        waiting = list(self._running)
+        ready, _ = ray.wait(waiting, timeout=POLL_SECONDS)
+        if ready:  # and all others that are, so that no worker waits while results are written
+            ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
+        results, lost, fault = [], [], None
         for reference in ready:
             worker, task = self._running.pop(reference)
             try:
                 value = ray.get(reference)
             except ray.exceptions.RayActorError:
-                yield from self._lost(task)
+                lost.append(task)
+                continue
+            except Exception as error:  # of a worker that cannot load the base
+                fault = error
                 continue
             self._failed_starts = 0
             self._give(worker)
             if task:
-                yield task, value
+                results.append((task, value))
+        self._read_ahead()
+        yield from results
+        for task in lost:
+            yield from self._lost(task)
+        if fault:
+            raise fault
 
     def close(self) -> None:
         import ray
@@ -176,9 +190,16 @@ class _Pool:
 
     def _give(self, worker: Any) -> None:
         """Give a worker the next photo; without one it ends, as nothing refers to it any more."""
-        task = self._again.popleft() if self._again else next(self._tasks, None)
+        task = self._again.popleft() if self._again else self._ahead or next(self._tasks, None)
+        if task is self._ahead:
+            self._ahead = None
         if task:
             self._running[worker.process.remote(task)] = (worker, task)
+
+    def _read_ahead(self) -> None:
+        """Read the next photo while all workers are busy."""
+        if self._ahead is None:
+            self._ahead = next(self._tasks, None)
 
     def _lost(self, task: PhotoTask | None) -> Iterator[tuple[PhotoTask, dict[str, bytes]]]:
         """Replace a lost worker, and give its photo to another one or, if it has cost several, give the photo up."""

@@ -1,7 +1,7 @@
 """YAML values that know their file and line, so that every error names both."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ class YamlValue:
         node: The parsed node.
         file: The file, for errors.
         name: Of the value, such as "prices.reshoot", for errors.
+        within: The folder that no path may leave; None for any path.
     """
 
     node: yaml.Node
     file: Path
     name: str = ""
+    within: Path | None = None
 
     @property
     def line(self) -> int:
@@ -39,12 +41,15 @@ class YamlValue:
             raise self.error(f"{self.name or 'the file'} needs lines of the form key: value ({', '.join(known)}).")
         found = {}
         for key, value in self.node.value:
-            place = YamlValue(key, self.file, str(key.value))
+            if not isinstance(key, yaml.ScalarNode):
+                raise replace(self, node=key).error("a key has to be a word, such as photos.")
+            place = replace(self, node=key, name=str(key.value))
             if key.value not in known:
                 raise place.error(f'"{key.value}" is not known here: use {", ".join(known)}.')
             if key.value in found:
                 raise place.error(f"{key.value} stands here for the second time: remove one of the two.")
-            found[key.value] = YamlValue(value, self.file, f"{self.name}.{key.value}" if self.name else key.value)
+            name = f"{self.name}.{key.value}" if self.name else key.value
+            found[key.value] = replace(self, node=value, name=name)
         return found
 
     def items(self) -> list["YamlValue"]:
@@ -53,7 +58,7 @@ class YamlValue:
             return [self]
         if not self.node.value:
             raise self.error(f"{self.name} is an empty list: write at least one value.")
-        return [YamlValue(node, self.file, self.name) for node in self.node.value]
+        return [replace(self, node=node) for node in self.node.value]
 
     @property
     def is_mapping(self) -> bool:
@@ -67,6 +72,13 @@ class YamlValue:
         if not text or len(text) > most or not text.isprintable():
             raise self.error(f"{self.name} needs a text of 1 to {most} characters in one line.")
         return text
+
+    def path(self) -> Path:
+        """Return the path that a text names, from the file's folder on."""
+        path = self.file.parent / self.text()
+        if self.within and not path.resolve().is_relative_to(self.within.resolve()):
+            raise self.error(f"{self.text()} lies outside the folder of the plan: give a path inside it.")
+        return path
 
     def choice(self, choices: Collection[str]) -> str:
         text = self.text()
@@ -108,8 +120,8 @@ class YamlValue:
         return str(self.node.value)[:60] if isinstance(self.node, yaml.ScalarNode) else "a list or mapping"
 
 
-def read_yaml(file: Path) -> YamlValue:
-    """Read a small YAML file. Raises UserError that names the line of a syntax error."""
+def read_yaml(file: Path, within: Path | None = None) -> YamlValue:
+    """Read a small YAML file, whose paths may not leave `within`. Raises UserError that names the line of an error."""
     try:
         text = read_text(file)
     except FileNotFoundError as error:
@@ -132,7 +144,7 @@ def read_yaml(file: Path) -> YamlValue:
         ) from error
     if node is None:
         raise UserError(f"{file.name} is empty: write at least the line photos: FOLDER.")
-    return YamlValue(node, file)
+    return YamlValue(node, file, within=within)
 
 
 def optional(fields: dict[str, YamlValue], key: str, read: Callable[[YamlValue], Any], default: Any) -> Any:

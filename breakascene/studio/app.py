@@ -85,7 +85,8 @@ def launch(
     job_queue = JobQueue(
         idle_work=engine.generate_prior_images, quotas=read_quotas(sessions), after_job=engine.release_memory
     )
-    demo = build(sessions, job_queue, accounts)
+    with_pilot = environment.switch("BREAKASCENE_PILOT", own_machine) and not engine.zero_gpu()
+    demo = build(sessions, job_queue, accounts, with_pilot)
     engine.start_downloads(sessions.open_photos)
     demo.job_queue = job_queue
     refuse_outside_files(demo)
@@ -211,15 +212,17 @@ def on_space() -> bool:
     return "SPACE_ID" in os.environ
 
 
-def build(sessions: SessionStore, queue: JobQueue, accounts: Accounts | None = None) -> gr.Blocks:
+def build(
+    sessions: SessionStore, queue: JobQueue, accounts: Accounts | None = None, with_pilot: bool = False
+) -> gr.Blocks:
     """Build the app with a page in each language; engine.open_models must have run."""
     with gr.Blocks(
         title=strings.TITLE, analytics_enabled=False, delete_cache=(3600, DAY_SECONDS), fill_width=False
     ) as demo:
-        page.build(demo, sessions, queue, accounts)
+        page.build(demo, sessions, queue, accounts, with_pilot)
         api.build(sessions, queue)
     for code, name in strings.LANGUAGES.items():
         if code != "en":
             with strings.use_language(code), demo.route(name, code):
-                page.build(demo, sessions, queue, accounts)
+                page.build(demo, sessions, queue, accounts, with_pilot)
     return demo

@@ -30,3 +30,11 @@ def positive_number(name: str) -> float | None:
     if not 0 < value < 1e9:
         raise UserError(strings.INVALID_LIMIT.format(name=name, value=ascii(text)))
     return value
+
+
+def switch(name: str, default: bool) -> bool:
+    """Whether a variable is "on"; `default` if it is not set. Raises UserError for anything but on and off."""
+    text = os.environ.get(name, "").strip().lower()
+    if text not in ("", "on", "off"):
+        raise UserError(strings.INVALID_SWITCH.format(name=name, value=ascii(text)))
+    return text == "on" if text else default

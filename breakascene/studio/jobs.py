@@ -218,6 +218,18 @@ class JobQueue:
                 self._paused, self._idle_work = False, self._all_idle_work
                 self._changed.notify_all()
 
+    def give_way(self, job: Job) -> None:
+        """Run the jobs that wait, one of each owner, before a long job goes on, which calls this between its parts.
+
+        Jobs of the same kind wait until it is done.
+        """
+        served: set[str] = set()
+        while not job.stop_requested():
+            other = self._run_next(lambda one: one.kind != job.kind and one.owner not in served)
+            if other is None:
+                return
+            served.add(other.owner)
+
     def close(self) -> None:
         """Stop the running job, remove the waiting ones, and wait for the worker to end."""
         with self._changed:
@@ -267,22 +279,29 @@ class JobQueue:
                 )
                 if self._closed:
                     return
-                if not self._waiting():
-                    continue
-                job = _next_job(self._waiting(), self._served)
-                self._turn += 1
-                self._served[job.owner] = self._turn
-                job.state = RUNNING
-                self._changed.notify_all()
-            state, error, result = self._run(job)
-            with self._changed:
-                job.state, job.error, job.result = state, error, result
-                self._jobs.pop(job.id, None)  # only its session still needs it
-                job.stop_file.unlink(missing_ok=True)
-                job.preview_file.unlink(missing_ok=True)
-                job.live_image.unlink(missing_ok=True)
-                self._changed.notify_all()
-            self._after_job()
+            self._run_next()
+
+    def _run_next(self, eligible: Callable[[Job], bool] = lambda job: True) -> Job | None:
+        """Run the next of the eligible jobs that wait, and return it; None if there is none."""
+        with self._changed:
+            waiting = [job for job in self._waiting() if eligible(job)]
+            if self._closed or not waiting:
+                return None
+            job = _next_job(waiting, self._served)
+            self._turn += 1
+            self._served[job.owner] = self._turn
+            job.state = RUNNING
+            self._changed.notify_all()
+        state, error, result = self._run(job)
+        with self._changed:
+            job.state, job.error, job.result = state, error, result
+            self._jobs.pop(job.id, None)  # only its session still needs it
+            job.stop_file.unlink(missing_ok=True)
+            job.preview_file.unlink(missing_ok=True)
+            job.live_image.unlink(missing_ok=True)
+            self._changed.notify_all()
+        self._after_job()
+        return job
 
     def _run(self, job: Job) -> tuple[str, str, Any]:
         """Return the state, error and result. The queue continues whatever a job raises."""

@@ -23,6 +23,7 @@ from breakascene.studio.screens import (
     generate,
     library,
     models,
+    pilot,
     provenance,
     select,
 )
@@ -42,6 +43,7 @@ from breakascene.studio.screens.export import ExportScreen
 from breakascene.studio.screens.extract import ExtractScreen
 from breakascene.studio.screens.extraction_job import restore_pending
 from breakascene.studio.screens.generate import GenerateScreen
+from breakascene.studio.screens.pilot import PilotScreen
 from breakascene.studio.screens.queue_panel import QueuePanel
 from breakascene.studio.screens.select import SelectScreen
 from breakascene.studio.state import selection as selections
@@ -84,10 +86,12 @@ class Screens:
     export: ExportScreen
     queue: QueuePanel
     base: BaseChooser
+    pilot: PilotScreen | None  # where the host offers it
 
     @property
     def all(self) -> list:
-        return [self.select, self.extract, self.generate, self.evaluate, self.export, self.queue, self.base]
+        always = [self.select, self.extract, self.generate, self.evaluate, self.export, self.queue, self.base]
+        return [*always, self.pilot] if self.pilot else always
 
     @property
     def outputs(self) -> list:
@@ -103,7 +107,13 @@ class Screens:
         return updates
 
 
-def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue, accounts: Accounts | None = None) -> None:
+def build(
+    demo: gr.Blocks,
+    sessions: SessionStore,
+    queue: JobQueue,
+    accounts: Accounts | None = None,
+    with_pilot: bool = False,
+) -> None:
     """Build the page in the active language (strings.use_language)."""
     browser = gr.BrowserState("", storage_key="breakascene-session", secret="kept-by-the-browser-only")
     page = PageContext(sessions, queue, gr.State(""), gr.Timer(IDLE_SECONDS))
@@ -122,11 +132,22 @@ def build(demo: gr.Blocks, sessions: SessionStore, queue: JobQueue, accounts: Ac
             library.build(page, generate_screen)
             evaluate_screen = evaluate.build(page)
             export_screen = export.build(page)
+        pilot_screen = None
+        if with_pilot:
+            with gr.Tab(strings.TAB_PILOT, id="pilot", visible=not (accounts and accounts.file)) as pilot_tab:
+                pilot_screen = pilot.build(demo, page, pilot_tab, accounts)
     provenance.build(page)
     if accounts and accounts.file:
         administration.build(demo, page, accounts)
     screens = Screens(
-        select_screen, extract_screen, generate_screen, evaluate_screen, export_screen, queue_panel, chooser
+        select_screen,
+        extract_screen,
+        generate_screen,
+        evaluate_screen,
+        export_screen,
+        queue_panel,
+        chooser,
+        pilot_screen,
     )
     load_scripts(demo)
     connect_arrival(demo, page, screens, tabs, browser)
@@ -197,15 +218,18 @@ def connect_progress(demo: gr.Blocks, page: PageContext, screens: Screens, last_
             updates |= evaluate_screen.show(session)
         if changed & {"export", "extracted"}:
             updates |= screens.export.show(session)
+        if "pilot" in changed and screens.pilot:
+            updates |= screens.pilot.progress(session)
         return updates | timer
 
     outputs = [*extract_screen.live, *generate_screen.outputs, *evaluate_screen.outputs, *screens.export.outputs]
     outputs += [*screens.queue.outputs, last_progress, page.timer, outdated, missed]
+    outputs += screens.pilot.outputs if screens.pilot else []
     refresh_page = with_session(page.sessions, refresh)
 
     def tick(token: str, last: dict, request: gr.Request) -> Updates:
         if reconnection.has_missed(demo, request):
-            return {missed: True}
+            return {missed: reconnection.MISSED}
         if not token:  # the page has no session yet
             return gr.skip()
         try:
@@ -263,7 +287,7 @@ def progress_of(session: Session, queue: JobQueue) -> dict[str, Any]:
         live = job.live_image.stat().st_mtime_ns if job.live_image.exists() else 0
         return job.id, job.state, len(job.events), queue.position(job), job.stop_requested(), live
 
-    kinds = ("extraction", "generation", "evaluation", "export")
+    kinds = ("extraction", "generation", "evaluation", "export", "pilot")
     progress = {kind: state(job) for kind in kinds if (job := getattr(session, kind))}
     progress["base"] = engine.base().fingerprint
     if job := session.extraction:

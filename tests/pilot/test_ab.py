@@ -52,6 +52,8 @@ def test_results_are_added_up_and_printed(tmp_path):
     assert "a: 3.000% (" in printed and "clicks of impressions: a wins" in printed
     file.write_text("Variant;Impressions;Clicks\na;10;1\nb;10;1\n")
     assert read_results_csv(file)[0] == Variant("a", 10, 1, None)
+    file.write_bytes(b"variant\timpressions\tclicks\ra\t10\t1\rb\t10\t1\r")
+    assert read_results_csv(file)[1] == Variant("b", 10, 1, None)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +65,8 @@ def test_results_are_added_up_and_printed(tmp_path):
         (HEAD + "a,100,,1\nb,100,10,1\n", 'line 2: clicks is ""'),
         (HEAD + ",100,10,1\n", "line 2: the variant has no name"),
         (HEAD + "a,100,10,1\n", "has 1 variants"),
+        (HEAD + "".join(f"{i},9,1,1\n" for i in range(60)), "has 60 variants"),
+        ("variant,impressions,clicks,clicks\na,9,1,1\n", "line 1: the column clicks stands there twice"),
         ("variant,clicks\na,1\n", "line 1: the column impressions is missing"),
         ("", "line 1: the column variant is missing"),
     ],

@@ -41,6 +41,11 @@ def test_review_and_vote(browser, plan_file, tmp_path):
     saved = tmp_path / "review.json"
     download.value.save_as(saved)
     assert CliRunner().invoke(app, [*command, "--add", str(saved)]).exit_code == 0
+    for counts, size in (([10**14], [10**7, 10**7]), ([4], [2, 3]), ([10**30], [2, 3]), (["x"], [1, 1]), ([1], [1])):
+        objects = [{"name": "a", "mask": {"size": size, "counts": counts}}]
+        (tmp_path / "bad.json").write_text(json.dumps({"photos": {"001": objects}}))
+        result = CliRunner().invoke(app, [*command, "--add", str(tmp_path / "bad.json")])
+        assert result.exit_code == 2 and "bad.json is not a file of the review page" in result.stderr
     plan, store = read_plan(plan_file), Store(out)
     ((name, mask),) = review.read_decisions(store)["001"].masks((256, 256))
     shown = review.Decision((("", {"size": [256, 256], "counts": before[0]}),)).masks((256, 256))[0][1]

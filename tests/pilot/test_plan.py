@@ -109,6 +109,7 @@ def test_a_changed_mask_changes_the_content(pilot):
         ("photos: photos\nconsent: yes", 2, "choose nobody"),
         ("photos: photos\nconsent: {who: A. Person}", 2, "consent: A part of the consent is missing"),
         ("photos: &x photos\nname: *x", 2, "references"),
+        ("photos: photos\n? [name]\n: x", 2, "a key has to be a word"),
         ("name: mine", 1, "no photos"),
         ("- photos", 1, "key: value"),
         ("photos:\n- masks: masks/001", 2, "has no photo"),

@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from breakascene.cli.app import app
 from breakascene.errors import UserError
 from breakascene.pilot import vote
+from breakascene.pilot.calibration import fit_to_votes
 from breakascene.pilot.intervals import mean_interval, needed, share_interval
 from breakascene.pilot.photos import PlannedPhoto
 from breakascene.pilot.plan import Plan, Prices, Thresholds
@@ -184,3 +187,28 @@ def test_votes_are_counted_by_threshold_and_by_preset(tmp_path):
     vote.add_votes(store, json.dumps({"page": page_id, "voter": "Ana", "answers": answers}).encode(), "a.json")
     found = vote.counted_votes(store, summarize(plan, results))
     assert (found["preset light"].value, found["preset quick"].value) == (1, 0)
+
+
+def test_thresholds_are_fitted_to_the_votes(tmp_path):
+    # Colleagues would use the images of the mug from a similarity of 0.6 on, whatever the prompt similarity
+    results = [result(f"p{i:02d}", [0.3 + 0.03 * i]) for i in range(20)]
+    store, plan = store_of(tmp_path, results), plan_of(results)
+    vote.write_vote(plan, store)
+    key = json.loads(store.read(vote.KEY))
+    page_id = store.read("vote/index.html").decode().split('data-page="')[1][:12]
+
+    def add(voter, least):
+        answers = {one["id"]: "yes" if int(one["photo"][1:]) >= least else "no" for one in key}
+        vote.add_votes(store, json.dumps({"page": page_id, "voter": voter, "answers": answers}).encode(), "a.json")
+
+    add("Ana", 18)
+    with pytest.raises(UserError, match="would use 2 images and not 18 others: at least 5"):
+        fit_to_votes(store)
+    add("Ana", 10)
+    add("Bo", 10)
+    add("Cy", 15)
+    fit = fit_to_votes(store)
+    assert 0.57 < fit.identity <= 0.6 and fit.prompt <= 0.9
+    assert (fit.images, fit.agree) == (20, 20) and 18 <= fit.agree_left_out <= 20
+    printed = CliRunner().invoke(app, ["pilot", "thresholds", str(tmp_path / "results")]).stdout
+    assert f"  identity: {fit.identity}\n" in printed and "judge 20 of 20" in printed

@@ -112,6 +112,7 @@ def test_an_action_needs_the_role(users):
 def test_two_users_have_sessions_of_their_own_and_see_what_their_role_allows(users, browser, tmp_path, monkeypatch):
     monkeypatch.setenv("BREAKASCENE_AUDIT", str(tmp_path / "log"))
     monkeypatch.setenv("BREAKASCENE_JOBS_PER_DAY", "1")
+    monkeypatch.setenv("BREAKASCENE_PILOT", "on")
     sample = samples()[0]
     photo = handle_file(str(next(sample.glob("img.*"))))
     masks = [handle_file(str(sample / "mask0.png"))]
@@ -143,6 +144,7 @@ def test_two_users_have_sessions_of_their_own_and_see_what_their_role_allows(use
                 page.get_by_role("button", name=re.compile("log ?in", re.I)).click()
                 page.locator(f"{own} > button").click()
                 expect(page.locator(other)).to_be_hidden()
+                expect(page.get_by_role("tab", name="Pilot")).to_have_count(int(name == "ben"))
                 if name == "ben":
                     expect(page.locator("#operation-tables")).to_contain_text("No job is running or waiting.")
                 else:

@@ -39,8 +39,12 @@
       photo.objects.forEach((object, index) => {
         if (object.state === "reject") return;
         const color = [1, 3, 5].map((at) => parseInt(COLORS[index % 8].slice(at, at + 2), 16));
+        const edge = (i) => [i % width > 0 && i - 1, i % width < width - 1 && i + 1, i - width, i + width].some(
+          (other) => other !== false && object.mask[other] === 0);
         object.mask.forEach((inside, i) => {
-          if (inside) image.data.set([...color, index === photo.active ? 170 : 90], 4 * i);
+          if (!inside) return;
+          const active = index === photo.active;
+          image.data.set(active && edge(i) ? [255, 255, 255, 255] : [...color, active ? 170 : 110], 4 * i);
         });
       });
       context.putImageData(image, 0, 0);
@@ -87,11 +91,8 @@
   save.addEventListener("click", () => {
     const decided = photos.map((photo) => [photo.photo, photo.objects.filter((object) => object.state === "accept").map(
       (object) => ({ name: object.name.trim() || "object", mask: { size: photo.size, counts: encode(object.mask, photo.size) } }))]);
-    const link = element("a", { download: "review.json" });
-    link.href = URL.createObjectURL(new Blob([JSON.stringify({ photos: Object.fromEntries(decided) })], { type: "application/json" }));
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-    status.textContent = "Saved as review.json.";
+    saveText("review.json", JSON.stringify({ photos: Object.fromEntries(decided) }));
+    status.textContent = "Saved.";
   });
   document.getElementById("photos").append(...photos.map(build));
   show();

@@ -16,12 +16,8 @@
   form.addEventListener("submit", (event) => event.preventDefault());
   save.addEventListener("click", () => {
     const votes = { page: form.dataset.page, voter: voter.value.trim(), answers: answers() };
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([JSON.stringify(votes)], { type: "application/json" }));
-    link.download = `votes-${votes.voter.replace(/[^\p{L}\p{N}]+/gu, "-")}.json`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-    state.textContent = "Saved. Send the file back.";
+    saveText(`votes-${votes.voter.replace(/[^\p{L}\p{N}]+/gu, "-")}.json`, JSON.stringify(votes));
+    state.textContent = window.parent === window ? "Saved. Send the file back." : "Saved.";
   });
   show();
 })();

@@ -22,8 +22,10 @@ from breakascene.studio.state.run_store import RunStore
 
 MARK = ".deleted"  # suffix of the file beside the folder of a session
 UPLOADS = "uploads.txt"  # paths of the files that the visitor uploaded, one a line
+PILOT = "pilot"  # folder of the pilot, see pilot_folder
 SHARED = "shared.txt"  # ids of the runs that the visitor added to the library, one a line
-DERIVED = ("*.zip", "contact-sheet.png", "mask.png", "view.jpg", "found/*", "mcp/*")  # made of photos and images
+# Made of photos and images
+DERIVED = ("*.zip", "contact-sheet.png", "mask.png", "view.jpg", "found/*", "mcp/*", "edit/*")
 
 
 def session_id(token: str) -> str:
@@ -58,8 +60,9 @@ def delete_all(folder: Path, reason: str, library: Library | None = None) -> Non
         reason: "visitor", "unused", "operator" and the like, for the log.
         library: The runs that the visitor added to it are removed from it; None leaves them there.
     """
-    runs, images = RunStore(folder).list(), sorted(folder.glob("pictures/*.png"))
-    contents = _hashes([run.folder for run in runs], images)
+    runs, images = [run.folder for run in RunStore(folder).list()], sorted(folder.glob("pictures/*.png"))
+    pilot_runs, pilot_images = _pilot(folder)
+    contents = _hashes([*runs, *pilot_runs], [*images, *pilot_images])
     if folder.is_dir() and (any(contents.values()) or _uploads(folder)):
         audit.record("delete", session=session_id(folder.name), reason=reason, **contents)
     mark(folder)
@@ -79,15 +82,31 @@ def delete_run(runs: RunStore, folder: Path, reason: str = "visitor") -> None:
     runs.delete(folder)
 
 
+def delete_pilot(folder: Path, reason: str = "visitor") -> None:
+    """Delete the pilot of the session with this folder, and log the hashes of what was in it."""
+    contents = _hashes(*_pilot(folder))
+    if any(contents.values()):
+        audit.record("delete", session=session_id(folder.name), reason=reason, **contents)
+    files = [path for path in (folder / PILOT).rglob("*") if path.is_file()]
+    _delete_copies([*files, *folder.glob("pilot-*.zip")])
+    shutil.rmtree(folder / PILOT, ignore_errors=True)
+    for path in folder.glob("pilot-*.zip"):
+        path.unlink(missing_ok=True)
+
+
 def delete_old(folder: Path, before: float) -> None:
-    """Delete the runs and images of a session that were made before a time, in seconds since the epoch.
+    """Delete the runs, images and pilot of a session that were made before a time, in seconds since the epoch.
 
     The runs include stopped ones, and those that cannot be read any more.
     """
+    made = [path.stat().st_mtime for name in ("about.json", "*/status.json") for path in (folder / PILOT).glob(name)]
+    if made and max(made) < before:
+        delete_pilot(folder, "retention")
     store = RunStore(folder)
     runs = [path for path in store.runs_folder.glob("*/") if _time_of(path) < before]
     images = [path for path in sorted(folder.glob("pictures/*.png")) if path.stat().st_mtime < before]
-    if not (runs or images):
+    edited = [path for path in folder.glob("edit/photo-*") if path.stat().st_mtime < before]
+    if not (runs or images or edited):
         return
     contents = _hashes(runs, images)
     audit.record("delete", session=session_id(folder.name), reason="retention", **contents)
@@ -109,7 +128,8 @@ def _time_of(run: Path) -> float:
 def note_uploads(folder: Path, values: Iterable) -> None:
     """Note the uploaded files among the values of an event, so that they can be deleted."""
     uploads = get_upload_folder()
-    paths = {value for value in values if isinstance(value, str) and value.startswith(uploads)}
+    flat = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    paths = {value for value in flat if isinstance(value, str) and value.startswith(uploads)}
     if not paths:
         return
     _add_lines(folder / UPLOADS, sorted(paths))
@@ -160,6 +180,15 @@ def _hashes(runs: Iterable[Path], images: Iterable[Path]) -> dict[str, list[str]
             ids.append(manifest.id)
             photos += filter(None, [manifest.photo])
     return {"photos": sorted(set(photos)), "runs": ids, "images": [audit.hash_of(path) for path in images]}
+
+
+def _pilot(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The runs and images of a session's pilot."""
+    runs = [path.parent for path in (folder / PILOT).rglob("run/manifest.json")]
+    return runs, [
+        *sorted((folder / PILOT).glob("results/**/images/*.png")),
+        *sorted((folder / PILOT).glob("ads/*.png")),
+    ]
 
 
 def _mark_of(folder: Path) -> Path:

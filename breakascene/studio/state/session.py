@@ -26,6 +26,7 @@ from breakascene.studio.state import deletion
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.gallery import Gallery
 from breakascene.studio.state.history import SelectionHistory
+from breakascene.studio.state.region_editor import FOLDER, RegionEditor
 from breakascene.studio.state.run_store import RunStore
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -43,7 +44,7 @@ class Session:
 
     Attributes:
         lock: Held while an event is handled, so that two quick clicks are handled one after the other.
-        extraction, generation, evaluation, export: The last job of each kind.
+        extraction, generation, evaluation, export, pilot: The last job of each kind.
         suggested_runs: Ids of the runs for which the page last suggested a prompt.
         declared_photo: The photo that the visitor was last asked about, see screens.consent.
         owner: Name of the login that the session belongs to; "" without a login.
@@ -57,6 +58,7 @@ class Session:
     generation: Job | None = None
     evaluation: Job | None = None
     export: Job | None = None
+    pilot: Job | None = None
     suggested_runs: tuple[str, ...] | None = None
     owner: str = ""
     declared_photo: Image.Image | None = None
@@ -64,13 +66,28 @@ class Session:
 
     def __post_init__(self):
         self.history = SelectionHistory(self.folder)
+        self.editor = RegionEditor(self.folder / FOLDER)
         self.runs = RunStore(self.folder)
         self.gallery = Gallery(self.folder)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory for photos, masks and undo steps."""
+        return self.history.nbytes + self.editor.history.nbytes
+
+    def drop_oldest(self) -> bool:
+        """Forget an undo step of step 1, else one of the edited photo; see SelectionHistory.drop_oldest."""
+        return self.history.drop_oldest() or self.editor.history.drop_oldest()
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The last job of each kind."""
+        jobs = (self.extraction, self.generation, self.evaluation, self.export, self.pilot)
+        return [job for job in jobs if job is not None]
+
     def busy(self) -> bool:
         """Whether a job is waiting or running."""
-        jobs = (self.extraction, self.generation, self.evaluation, self.export)
-        return any(job is not None and not job.ended for job in jobs)
+        return any(not job.ended for job in self.jobs)
 
     def reopen_run(self) -> None:
         """Load the photo and the selection of the current run into step 1."""
@@ -87,9 +104,8 @@ class Session:
             self.extraction = None  # its names and previews are gone too
 
     def stop_jobs(self) -> None:
-        for job in (self.extraction, self.generation, self.evaluation, self.export):
-            if job is not None:
-                job.request_stop()
+        for job in self.jobs:
+            job.request_stop()
 
 
 def read_owner(folder: Path) -> str:
@@ -146,7 +162,8 @@ class SessionStore:
             if len(self._sessions) >= MAX_OPEN:
                 self._close_one()
             self._sessions[token] = session = Session(token, self.folder / token, owner=owner)
-            session.history.make_room = partial(self.make_room, session)
+            for history in (session.history, session.editor.history):
+                history.make_room = partial(self.make_room, session)
             return session
 
     def get(self, token: str | None) -> Session:
@@ -171,8 +188,8 @@ class SessionStore:
         Raises:
             UserError: If that is not enough.
         """
-        while session.history.nbytes > self.visitor_bytes:
-            if not session.history.drop_oldest():
+        while session.nbytes > self.visitor_bytes:
+            if not session.drop_oldest():
                 raise UserError(strings.VISITOR_MEMORY_FULL.format(most=round(self.visitor_bytes / 2**20)))
         with self._lock:
             others = sorted(self._sessions.values(), key=lambda other: other.last_used)
@@ -193,7 +210,7 @@ class SessionStore:
 
     def _excess(self) -> int:
         """Bytes above the memory for all visitors."""
-        return sum(session.history.nbytes for session in self._sessions.values()) - self.all_bytes
+        return sum(session.nbytes for session in self._sessions.values()) - self.all_bytes
 
     def _if_unlocked(self, session: Session, release: Callable[[Session], None]) -> None:
         """Call release(session), unless an event of the session is being handled."""
@@ -204,7 +221,7 @@ class SessionStore:
                 session.lock.release()
 
     def _drop_steps(self, session: Session) -> None:
-        while self._excess() > 0 and session.history.drop_oldest():
+        while self._excess() > 0 and session.drop_oldest():
             pass
 
     def _close_if_idle(self, session: Session) -> None:
@@ -222,10 +239,9 @@ class SessionStore:
         """Delete a session with all its data; a job that takes longer than `timeout` seconds to stop follows later."""
         deletion.mark(session.folder)
         session.stop_jobs()
-        for job in (session.extraction, session.generation, session.evaluation, session.export):
-            if job is not None:
-                with job.changed:
-                    job.changed.wait_for(lambda job=job: job.ended, timeout)
+        for job in session.jobs:
+            with job.changed:
+                job.changed.wait_for(lambda job=job: job.ended, timeout)
         deletion.delete_all(session.folder, "visitor", self.library)
         self.finish_deletions()
 

@@ -95,6 +95,8 @@ NO_PROPOSALS = "No separate objects were found in this photo: click them yoursel
 ADD_OBJECT = "Add object"
 SELECTED_OBJECTS = "Selected objects"
 NAME_HINT = "Name, for example: fox"
+INNERMOST = "Inner object on top"
+INNERMOST_INFO = "For an object inside another, or a pattern on it: the overlap belongs to the smaller one alone."
 BACKGROUND = "Extract the background too"
 BACKGROUND_INFO = "Adds a handle for the scene around the objects."
 OTHER_PHOTO = "Choose another photo"
@@ -175,7 +177,13 @@ TO_GENERATE = "Next: Generate  →"
 
 WAITING = "You are number {n} in the queue. The job starts automatically; you can close this page and come back."
 STARTING = "Starting…"
-JOB_KINDS = {"extract": "Extraction", "generate": "Images", "evaluate": "Evaluation", "export": "Export"}
+JOB_KINDS = {
+    "extract": "Extraction",
+    "generate": "Images",
+    "evaluate": "Evaluation",
+    "export": "Export",
+    "pilot": "Pilot",
+}
 QUEUE_POSITION = "number {n} in the queue"
 STARTS_IN = "starts in {time}"
 PHASE = {1: "Phase 1: training the handles", 2: "Phase 2: training the handles and the model"}
@@ -322,6 +330,24 @@ SHEET_OBJECTS = "Objects (columns)"
 SHEET_PLACES = "Places (rows; none: as in your prompt)"
 SHEET_COUNT = "Images per combination"
 SHEET_GENERATE = "Generate sheet ({n} in total)"
+EDIT = "Edit a photo: repaint a region"
+EDIT_INFO = (
+    "Mark a region of any photo, and describe it and its surroundings in the prompt above. The region is repainted; "
+    "the rest of the photo stays exactly as it is."
+)
+EDIT_TOOLS = [
+    ("Box", "rectangle"), ("Include", "include"), ("Exclude", "exclude"), ("Brush", "paint"), ("Eraser", "erase"),
+]  # fmt: skip
+EDIT_HINTS = {  # of the tools
+    "rectangle": "Drag a box over the region to repaint.",
+    "include": "Click an object in the photo to repaint it.",
+    "paint": "Drag over the region to repaint.",
+}
+EDIT_MARKED = "{share:.1%} of the photo is repainted."
+EDIT_STRENGTH, EDIT_STRENGTH_INFO = "Strength", "Less keeps shapes and colors of what is in the region."
+EDIT_START = "Edit the photo"
+EDIT_IMAGE = "Edit this image"
+DETAIL_EDIT = "edited photo"
 DOWNLOAD_SHEET = "Download contact sheet"
 ALL_IMAGES, FAVORITES = "All images", "Favorites"
 ADD_FAVORITE, REMOVE_FAVORITE = "☆ Add to favorites", "★ Remove from favorites"
@@ -330,6 +356,16 @@ COMPARE_TITLE = "Comparison:"
 COMPARE_HINT = "Choose another image and click “Compare” to see both side by side."
 COMPARE_CLEAR = "Clear comparison"
 DOWNLOAD_IMAGE = "Download image"
+FORMAT, DOWNLOAD_FORMAT = "Format (the objects stay in the frame)", "Download in this format"
+FORMATS = {  # of generation.formats.NAMES
+    "square": "Square",
+    "4:5": "4:5",
+    "16:9": "16:9",
+    "shop": "Shop, 2000 × 2000",
+    "story": "Story, 1080 × 1920",
+    "banner": "Banner, 1920 × 600",
+    "cutout": "Object without background",
+}
 USE_SEED = "Use this seed"
 USE_SETTINGS = "Use all settings"
 DOWNLOAD_FAVORITES = "Download favorites (zip)"
@@ -431,6 +467,91 @@ DELETE_DATA_QUESTION = (
     "what you want to keep."
 )
 
+# Pilot
+TAB_PILOT = "Pilot"
+PILOT_INFO = (
+    "Take many photos through all steps at once: objects are extracted, images of your prompts generated and measured, "
+    "and a report says whether it works for your photos, how long it takes and what it costs."
+)
+PILOT_FILES = "Photos"
+PILOT_FILES_INFO = (
+    "Masks may come with the photos, as PHOTO.mask.png or as COCO JSON; other photos get automatic masks, which you "
+    "can review. A plan (.yaml) among the files takes the place of the fields below; its photos lie in photos."
+)
+PILOT_PROMPTS = "Prompts"
+PILOT_PROMPTS_INFO = (
+    "One per line. {object} stands for each object in turn, {objects} for all objects of a photo together."
+)
+PILOT_PRESETS = "Presets to compare"
+PILOT_COUNT = "Images for each prompt"
+PILOT_NOBODY = "No person and no brand is shown in any of the photos"
+PILOT_PRICES = "Prices"
+PILOT_PRICES_INFO = "With them, the report says what a photo and a usable image cost."
+PILOT_CURRENCY = "Currency"
+PILOT_AMOUNTS = {
+    "gpu_hour": "An hour of the machine", "person_hour": "An hour of a person",
+    "minutes_per_photo": "Minutes of a person for a photo", "minutes_per_image": "Minutes of a person for an image",
+    "reshoot": "An image from another photo shoot",
+}  # fmt: skip
+PILOT_CREATE = "Create pilot"
+PILOT_SAMPLE = "Try it with six sample photos"
+PILOT_NAME = "Pilot"
+PILOT_ABOUT = "Photos: {n}. Presets: {presets}."
+PILOT_ABOUT_PROMPTS = "Prompts: {n}."
+PILOT_ABOUT_AUTOMATIC = "Photos without masks: {n}. They get automatic ones, which you can review before you start."
+PILOT_START = "Start"
+PILOT_RETRY = "Retry failed photos"
+PILOT_PLAN_DOWNLOAD = "Download plan"
+PILOT_DELETE = "Delete pilot"
+PILOT_DELETE_QUESTION = "Delete this pilot with its photos and results?"
+PILOT_PROGRESS = "{n} of {total} photos done."
+PILOT_FAILED = "{n} could not be processed."
+PILOT_FINISHED = "The report is ready."
+PILOT_STOPPED = "Finished photos are kept."
+PILOT_STOPPED_NOTHING = "Stopped."
+PILOT_REVIEW = "Review masks"
+PILOT_REVIEW_INFO = (
+    "Accept, correct or reject each automatic mask and name the objects, then save the review. The next start takes "
+    "these masks."
+)
+PILOT_REVIEW_START = "Find masks"
+PILOT_REVIEW_READY = "The masks of {n} photos can be reviewed under “Review masks”."
+PILOT_FINDING_MASKS = "Finding masks"
+PILOT_REVIEW_FILE = "Saved review (review.json)"
+PILOT_REVIEW_ADDED = "The review of {n} photos is saved."
+PILOT_REPORT = "Report"
+PILOT_REPORT_SHOW = "Show report"
+PILOT_VOTE = "Vote"
+PILOT_VOTE_INFO = (
+    "Colleagues say blindly which images they would use. Vote here, or download the page, send it to them, and add the "
+    "files that they send back. The report counts the votes."
+)
+PILOT_VOTE_SHOW = "Vote here"
+PILOT_VOTE_DOWNLOAD = "Download page"
+PILOT_VOTE_FILES = "Saved votes"
+PILOT_VOTES_ADDED = "Votes of {names} added. Voters so far: {n}."
+PILOT_AB = "A/B test"
+PILOT_AB_INFO = (
+    "Generate two to six variants of the objects of each photo for an ad platform. After the campaign, drop its "
+    "results here: a CSV with the columns variant, impressions, clicks and, if you like, conversions."
+)
+PILOT_VARIANTS = "Variants"
+PILOT_VARIANTS_START = "Generate variants"
+PILOT_GENERATING = "Generating variants"
+PILOT_VARIANTS_READY = "{n} images are ready to download."
+PILOT_VARIANTS_DOWNLOAD = "Download variants (zip)"
+PILOT_AB_FILE = "Results of the campaign (CSV)"
+PILOT_AB_COLUMNS = {  # by the rate that is compared
+    "clicks": ["variant", "clicks of impressions", "95 % interval", "impressions"],
+    "conversions": ["variant", "conversions of clicks", "95 % interval", "clicks"],
+}
+PILOT_AB_OUTCOMES = {
+    "winner": "{rate}: {first} wins (p = {p}).",
+    "empty": "{rate}: not decided, there are no {unit} of two variants yet.",
+    "equal": "{rate}: not decided, the first two do not differ. Choose by other reasons.",
+    "needed": "{rate}: not decided, about {n} more {unit} for each of the first two are needed.",
+}
+
 # Administration
 QUEUE_TITLE = "Operation: queue and failures"
 REFRESH = "Refresh"
@@ -466,6 +587,7 @@ OBJECT_SET_UNKNOWN = "The object set was not found: finish step 2 first, or choo
 SESSION_UNKNOWN = "The session has expired: reload this page to continue."
 NO_PHOTO = "There is no photo yet: choose a sample or upload a photo."
 NO_SELECTION = "No object is selected yet: click one in the photo first."
+NO_REGION = "Nothing is marked yet: mark the region of the photo to repaint first."
 NO_MASK = "There is no mask to change yet: click the object first."
 NO_SMALLER = "There is no smaller area to select: choose “Exclude” and click the part to remove."
 NO_LARGER = "There is no larger area to select: choose “Include” and click the missing part."
@@ -512,6 +634,13 @@ ROLE_REQUIRED = "Your account does not have the role for this: ask the administr
 NO_LOG = "There is no audit log: start the studio with BREAKASCENE_AUDIT set to a folder."
 INVALID_DAY = "This is not a day: write it as YYYY-MM-DD, or leave the field empty."
 VERIFY_NO_IMAGE = "This file is not an image that can be read: drop a PNG, JPEG or WebP file."
+PILOT_MISSING = "There is no pilot yet: add photos and create one."
+PILOT_NOT_RUN = "There are no results yet: click “Start” first."
+PILOT_OTHER_BASE = "The plan is for the base model {name}: choose that one at the top of the page, or change the plan."
+PILOT_NO_PHOTOS = "There is no photo among the files: add photos."
+PILOT_TOO_MANY_FILES = "There is more than one plan, or there are more than {most} files: use fewer."
+PILOT_SAME_NAME = "Two files are named {name}: rename one of them."
+PILOT_NO_VARIANTS = "There are no variants yet: click “Generate variants” first."
 NO_IMAGES = "There are no images to download yet: generate some first."
 OUT_OF_MEMORY = "Memory ran out: choose “Quick” or “Light”, or fewer images, and try again."
 DISK_FULL = "The disk is full: free some space and try again; your photo and masks are kept."

@@ -96,6 +96,8 @@ NO_PROPOSALS = "この写真ではオブジェクトを自動検出できませ�
 ADD_OBJECT = "オブジェクトを追加"
 SELECTED_OBJECTS = "選択したオブジェクト"
 NAME_HINT = "名前（英語、例：fox）"
+INNERMOST = "内側のオブジェクトを優先"
+INNERMOST_INFO = "物の中の物や表面の模様など、重なった部分を小さいほうのオブジェクトだけに含めます。"
 BACKGROUND = "背景も抽出する"
 BACKGROUND_INFO = "オブジェクトの周囲の背景にもハンドルを割り当てます。"
 OTHER_PHOTO = "別の写真を選ぶ"
@@ -174,7 +176,7 @@ TO_GENERATE = "次へ：生成  →"
 
 WAITING = "待ち順は {n} 番目です。ジョブは自動で始まります。ページを閉じて、あとで戻ることもできます。"
 STARTING = "準備しています…"
-JOB_KINDS = {"extract": "抽出", "generate": "画像", "evaluate": "評価", "export": "書き出し"}
+JOB_KINDS = {"extract": "抽出", "generate": "画像", "evaluate": "評価", "export": "書き出し", "pilot": "パイロット"}
 QUEUE_POSITION = "待ち順 {n} 番目"
 STARTS_IN = "開始まで{time}"
 PHASE = {1: "第 1 段階：ハンドルを学習しています", 2: "第 2 段階：ハンドルとモデルを学習しています"}
@@ -332,6 +334,24 @@ SHEET_OBJECTS = "オブジェクト（列）"
 SHEET_PLACES = "場所（行。選択しない場合はプロンプトのまま）"
 SHEET_COUNT = "組み合わせごとの枚数"
 SHEET_GENERATE = "シートを生成（全 {n} 枚）"
+EDIT = "写真を編集：一部を描き直す"
+EDIT_INFO = (
+    "写真の一部を選択し、その部分と周りの様子を上のプロンプトに入力します。選択した部分だけが描き直され、"
+    "ほかの部分は元のまま変わりません。"
+)
+EDIT_TOOLS = [
+    ("ボックス", "rectangle"), ("含める", "include"), ("除外", "exclude"), ("ブラシ", "paint"), ("消しゴム", "erase"),
+]  # fmt: skip
+EDIT_HINTS = {  # of the tools
+    "rectangle": "描き直す部分をドラッグして囲んでください。",
+    "include": "描き直すオブジェクトをクリックしてください。",
+    "paint": "描き直す部分をドラッグして塗ってください。",
+}
+EDIT_MARKED = "写真の {share:.1%} を描き直します。"
+EDIT_STRENGTH, EDIT_STRENGTH_INFO = "強さ", "小さくすると、元の形や色が残ります。"
+EDIT_START = "写真を編集"
+EDIT_IMAGE = "この画像を編集"
+DETAIL_EDIT = "写真を編集"
 DOWNLOAD_SHEET = "コンタクトシートを保存"
 ALL_IMAGES, FAVORITES = "すべての画像", "お気に入り"
 ADD_FAVORITE, REMOVE_FAVORITE = "☆ お気に入りに追加", "★ お気に入りから削除"
@@ -340,6 +360,16 @@ COMPARE_TITLE = "比較："
 COMPARE_HINT = "別の画像を選んで「比較」を押すと、並べて表示します。"
 COMPARE_CLEAR = "比較をクリア"
 DOWNLOAD_IMAGE = "画像を保存"
+FORMAT, DOWNLOAD_FORMAT = "形式（オブジェクトが枠内に収まります）", "この形式で保存"
+FORMATS = {
+    "square": "正方形",
+    "4:5": "4:5",
+    "16:9": "16:9",
+    "shop": "ショップ 2000 × 2000",
+    "story": "ストーリー 1080 × 1920",
+    "banner": "バナー 1920 × 600",
+    "cutout": "背景なしのオブジェクト",
+}
 USE_SEED = "このシードを使う"
 USE_SETTINGS = "すべての設定を使う"
 DOWNLOAD_FAVORITES = "お気に入りを保存（zip）"
@@ -465,6 +495,91 @@ DELETE_DATA_QUESTION = (
     "必要なものは先に保存してください。"
 )
 
+# Pilot
+TAB_PILOT = "パイロット"
+PILOT_INFO = (
+    "多数の写真をまとめて処理します。オブジェクトを抽出し、プロンプトの画像を生成・評価して、"
+    "自社の写真で使えるか、時間と費用がどれだけかかるかをレポートにまとめます。"
+)
+PILOT_FILES = "写真"
+PILOT_FILES_INFO = (
+    "マスクは「写真名.mask.png」または COCO 形式の JSON として一緒に追加できます。"
+    "マスクのない写真には自動でマスクを付け、あとで確認できます。計画ファイル（.yaml）を追加すると、下の項目の代わりに使います。"
+    "写真は photos フォルダーに入ります。"
+)
+PILOT_PROMPTS = "プロンプト"
+PILOT_PROMPTS_INFO = (
+    "1 行に 1 つ、英語で入力します。{object} には各オブジェクトが順に、{objects} には写真の全オブジェクトが入ります。"
+)
+PILOT_PRESETS = "比較するプリセット"
+PILOT_COUNT = "プロンプトごとの画像の枚数"
+PILOT_NOBODY = "どの写真にも人物やブランドは写っていません"
+PILOT_PRICES = "費用"
+PILOT_PRICES_INFO = "入力すると、写真 1 枚あたり、使える画像 1 枚あたりの費用がレポートに示されます。"
+PILOT_CURRENCY = "通貨"
+PILOT_AMOUNTS = {
+    "gpu_hour": "マシン 1 時間", "person_hour": "担当者 1 時間", "minutes_per_photo": "写真 1 枚あたりの作業（分）",
+    "minutes_per_image": "画像 1 枚あたりの確認（分）", "reshoot": "再撮影での画像 1 枚",
+}  # fmt: skip
+PILOT_CREATE = "パイロットを作成"
+PILOT_SAMPLE = "サンプル写真 6 枚で試す"
+PILOT_NAME = "パイロット"
+PILOT_ABOUT = "写真 {n} 枚、プリセット：{presets}。"
+PILOT_ABOUT_PROMPTS = "プロンプト {n} 件。"
+PILOT_ABOUT_AUTOMATIC = "マスクのない写真が {n} 枚あります。自動でマスクを付けるので、開始する前に確認してください。"
+PILOT_START = "開始"
+PILOT_RETRY = "失敗した写真を再処理"
+PILOT_PLAN_DOWNLOAD = "計画をダウンロード"
+PILOT_DELETE = "パイロットを削除"
+PILOT_DELETE_QUESTION = "このパイロットを写真と結果ごと削除しますか？"
+PILOT_PROGRESS = "{total} 枚中 {n} 枚の処理が終わりました。"
+PILOT_FAILED = "{n} 枚は処理できませんでした。"
+PILOT_FINISHED = "レポートができました。"
+PILOT_STOPPED = "処理済みの結果は残っています。"
+PILOT_STOPPED_NOTHING = "停止しました。"
+PILOT_REVIEW = "マスクの確認"
+PILOT_REVIEW_INFO = (
+    "自動で付けたマスクを 1 つずつ採用・修正・却下し、オブジェクトに名前を付けて保存します（画面は英語です）。"
+    "次に開始するときに反映されます。"
+)
+PILOT_REVIEW_START = "マスクを検出"
+PILOT_REVIEW_READY = "写真 {n} 枚のマスクを「マスクの確認」で確認できます。"
+PILOT_FINDING_MASKS = "マスクを検出しています"
+PILOT_REVIEW_FILE = "保存した確認結果（review.json）"
+PILOT_REVIEW_ADDED = "写真 {n} 枚の確認結果を保存しました。"
+PILOT_REPORT = "レポート"
+PILOT_REPORT_SHOW = "レポートを表示"
+PILOT_VOTE = "投票"
+PILOT_VOTE_INFO = (
+    "どの画像なら使うかを、条件を伏せたまま同僚に選んでもらいます（画面は英語です）。ここで投票するか、ページをダウンロード"
+    "して送り、返ってきたファイルを追加します。結果はレポートに集計されます。"
+)
+PILOT_VOTE_SHOW = "ここで投票"
+PILOT_VOTE_DOWNLOAD = "ページをダウンロード"
+PILOT_VOTE_FILES = "保存した投票"
+PILOT_VOTES_ADDED = "{names} さんの投票を追加しました。投票者は {n} 人です。"
+PILOT_AB = "A/B テスト"
+PILOT_AB_INFO = (
+    "広告媒体向けに、各写真のオブジェクトの画像を 2 ～ 6 通り生成します。配信後、結果の CSV を追加してください（列は "
+    "variant、impressions、clicks、必要なら conversions）。"
+)
+PILOT_VARIANTS = "バリエーション"
+PILOT_VARIANTS_START = "バリエーションを生成"
+PILOT_GENERATING = "バリエーションを生成しています"
+PILOT_VARIANTS_READY = "画像 {n} 枚をダウンロードできます。"
+PILOT_VARIANTS_DOWNLOAD = "バリエーションをダウンロード（zip）"
+PILOT_AB_FILE = "配信結果（CSV）"
+PILOT_AB_COLUMNS = {  # by the rate that is compared
+    "clicks": ["バリエーション", "クリック率", "95 % 区間", "表示回数"],
+    "conversions": ["バリエーション", "コンバージョン率", "95 % 区間", "クリック数"],
+}
+PILOT_AB_OUTCOMES = {
+    "winner": "{rate}：{first} が優れています（p = {p}）。",
+    "empty": "{rate}：まだ決まりません。{unit}のあるバリエーションが 2 つ必要です。",
+    "equal": "{rate}：上位 2 つに差がありません。ほかの理由で選んでください。",
+    "needed": "{rate}：まだ決まりません。上位 2 つに、それぞれあと約 {n} の{unit}が必要です。",
+}
+
 # Administration
 QUEUE_TITLE = "運用：待ち行列とエラー"
 REFRESH = "更新"
@@ -500,6 +615,7 @@ OBJECT_SET_UNKNOWN = "オブジェクトセットが見つかりません。先�
 SESSION_UNKNOWN = "セッションの有効期限が切れました。ページを再読み込みしてください。"
 NO_PHOTO = "写真がありません。サンプルを選ぶか、写真をアップロードしてください。"
 NO_SELECTION = "オブジェクトが選択されていません。先に写真の中のオブジェクトをクリックしてください。"
+NO_REGION = "描き直す部分が選択されていません。先に写真の中で選択してください。"
 NO_MASK = "変更するマスクがありません。先にオブジェクトをクリックしてください。"
 NO_SMALLER = "これより狭い範囲はありません。「除外」で不要な部分をクリックしてください。"
 NO_LARGER = "これより広い範囲はありません。「含める」で足りない部分をクリックしてください。"
@@ -554,6 +670,13 @@ ROLE_REQUIRED = "このアカウントには必要な役割がありません。
 NO_LOG = "監査ログがありません。BREAKASCENE_AUDIT にフォルダーを設定してスタジオを起動してください。"
 INVALID_DAY = "日付として読み取れません。YYYY-MM-DD の形で入力するか、空欄にしてください。"
 VERIFY_NO_IMAGE = "画像として読み込めないファイルです。PNG、JPEG、WebP のファイルをドロップしてください。"
+PILOT_MISSING = "パイロットがまだありません。写真を追加して作成してください。"
+PILOT_NOT_RUN = "結果がまだありません。先に「開始」をクリックしてください。"
+PILOT_OTHER_BASE = "この計画はベースモデル {name} 用です。ページの上部でそのモデルを選ぶか、計画を変更してください。"
+PILOT_NO_PHOTOS = "ファイルに写真がありません。写真を追加してください。"
+PILOT_TOO_MANY_FILES = "計画が 2 つ以上あるか、ファイルが {most} 個を超えています。減らしてください。"
+PILOT_SAME_NAME = "{name} という名前のファイルが 2 つあります。どちらかの名前を変えてください。"
+PILOT_NO_VARIANTS = "バリエーションがまだありません。先に「バリエーションを生成」をクリックしてください。"
 NO_IMAGES = "保存できる画像がありません。先に生成してください。"
 OUT_OF_MEMORY = "メモリが不足しました。「クイック」か「ライト」を選ぶか、画像の枚数を減らして、もう一度お試しください。"
 DISK_FULL = "ディスクがいっぱいです。空き容量を増やして、もう一度お試しください。写真とマスクは残っています。"
@@ -565,6 +688,22 @@ UNEXPECTED = "スタジオで問題が発生しました（詳細はログにあ
 
 # Messages of the other packages, by their templates (strings.translate); those left out stay as they are
 MESSAGES = {
+    "The box reaches outside the photo, which is {width} × {height} pixels: give two corners inside it.": (
+        "ボックスが {width} × {height} ピクセルの写真からはみ出しています。写真の中の 2 つの角を指定してください。"
+    ),
+    "The region is {width} × {height} pixels but the photo {photo_width} × {photo_height}: mark it on the photo "
+    "itself.": (
+        "選択範囲は {width} × {height} ピクセルですが、写真は {photo_width} × {photo_height} ピクセルです。"
+        "写真そのものの上で選択してください。"
+    ),
+    "The region is empty: mark the part of the photo to repaint.": (
+        "選択範囲が空です。写真の中の描き直す部分を選択してください。"
+    ),
+    "{base} generates {width} × {height} pixels, so the region is enlarged {factor:.1f} times and less sharp than the "
+    "photo: mark a smaller region for more detail.": (
+        "{base} が生成するのは {width} × {height} ピクセルのため、選択した部分は {factor:.1f} 倍に拡大され、"
+        "写真よりぼやけます。細部を出すには、狭い範囲を選択してください。"
+    ),
     "{model} could not be downloaded from the hub: connect to the internet and try again.": (
         "{model} をハブからダウンロードできませんでした。インターネットに接続して、もう一度お試しください。"
     ),
@@ -767,6 +906,13 @@ MESSAGES = {
     ),
     "There is no <background>: extract the photo with its background.": (
         "<background> がありません。背景も抽出する設定で写真を抽出し直してください。"
+    ),
+    "The smaller objects cover {handle} ({name}) entirely: mark more of it, or remove one of them.": (
+        "{name}（{handle}）が小さいオブジェクトで完全に覆われています。範囲を広げるか、どちらかを削除してください。"
+    ),
+    'There is no format "{name}": choose {known}.': "「{name}」という形式はありません。{known} から選んでください。",
+    "No object was found in the image: choose another one, or crop it by hand.": (
+        "画像にオブジェクトが見つかりませんでした。別の画像を選ぶか、手作業で切り抜いてください。"
     ),
     "{word} is an unknown handle: this run knows {known}.": (
         "{word} というハンドルはありません。使えるのは {known} です。"
