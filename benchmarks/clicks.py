@@ -38,7 +38,7 @@ def measure() -> None:
                 started = time.perf_counter()
                 session.history.change(selections.click(Selection(large), segmenter, int(x), int(y), "include"))
                 selection = session.history.selection
-                write_canvas(session), hint(selection), about(selection)
+                write_canvas(session.history), hint(selection), about(selection)
                 times.append(time.perf_counter() - started)
         print(f"{large.width} × {large.height}: a click {1000 * median(times):.0f} ms, embedding {embedding:.2f} s")
 

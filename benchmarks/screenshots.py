@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from PIL import Image
+from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from breakascene.data.scene import load_scene
+from breakascene.generation.edit import edit
 from breakascene.generation.generate import generate
+from breakascene.generation.region import box_region
+from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.paths import ASSETS, SAMPLES
 from breakascene.studio import engine
@@ -29,6 +32,8 @@ PROMPTS = (
     "a photo of <asset0> and <asset1> on a wooden table",
     "a photo of <asset0> and <asset1> in the desert",
 )
+EDITED, REGION = "flamingo-and-cactus", (136, 76, 252, 216)  # a sample, and a box around its cactus
+EDITS = ("a photo of <asset0> on the grass", "a photo of <asset1> on the grass")
 WAIT, LONG = 60_000, 600_000  # ms, for an update of the page and for a job
 SEED = 1
 
@@ -82,8 +87,17 @@ def row(images: Sequence[Image.Image], gap: int = 8) -> Image.Image:
     return sheet
 
 
+def edited_photo(base: Base, concepts: Concepts) -> Image.Image:
+    """Put a sample with a box around the region beside its edits."""
+    photo = load_scene(SAMPLES / EDITED).photo
+    region = box_region(photo.size, REGION)
+    edits = [next(edit(base, concepts, photo, region, prompt, seed=SEED)).image for prompt in EDITS]
+    ImageDraw.Draw(photo).rectangle(REGION, outline="white", width=2)
+    return row([photo, *edits])
+
+
 def take(out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = ASSETS / "readme") -> None:
-    """Write studio.png (step 2, light), studio-dark.png (step 3) and demo.png (the photo and four images)."""
+    """Write studio.png (step 2, light), studio-dark.png (step 3), demo.png (the photo and four images) and edit.png."""
     with tempfile.TemporaryDirectory() as data, sync_playwright() as playwright:
         os.environ["BREAKASCENE_DATA"] = data
         demo = launch(base="toybox", wait=False)
@@ -102,6 +116,7 @@ def take(out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = A
         images = [generated.image for generated in generate(base, Concepts.load(run), PROMPTS, seed=SEED)]
         photo = load_scene(SAMPLES / "teapot-and-owl").photo.resize(images[0].size)
         row([photo, *images]).save(out / "demo.png", optimize=True)
+        edited_photo(base, Concepts.load(run)).save(out / "edit.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ from typer.exceptions import TyperException
 
 from breakascene.cli import (
     audit,
+    crop,
     demo,
+    edit,
     evaluate,
     export,
     extract,
@@ -24,6 +26,7 @@ from breakascene.cli import (
     masks,
     pilot,
     segment,
+    sheet,
     studio,
     users,
     verify,
@@ -93,6 +96,9 @@ for command in (
     segment.segment,
     extract.extract,
     generate.generate,
+    sheet.sheet,
+    crop.crop,
+    edit.edit,
     export.export,
     masks.masks,
     evaluate.evaluate,

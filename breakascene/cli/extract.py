@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from breakascene.cli.options import BaseOption, SeedOption, open_base, parse_mask, parse_numbers
+from breakascene.cli.options import (
+    AgreedByOption,
+    AgreedToOption,
+    AgreedUntilOption,
+    BaseOption,
+    PersonOption,
+    SeedOption,
+    open_base,
+    parse_mask,
+    parse_numbers,
+)
 from breakascene.cli.progress import step_progress, stop_on_interrupt
 from breakascene.errors import UserError
 from breakascene.files import locked, require_writable
@@ -27,6 +37,10 @@ def extract(
     background: Annotated[
         bool, typer.Option("--background", help="Also extract the rest of the photo as <background>.")
     ] = False,
+    innermost: Annotated[
+        bool,
+        typer.Option("--innermost-on-top", help="Where masks overlap, the part belongs to the smallest object alone."),
+    ] = False,
     also: Annotated[
         list[Path] | None,
         typer.Option(
@@ -45,19 +59,10 @@ def extract(
         ),
     ] = "auto",
     seed: SeedOption = 0,
-    person: Annotated[
-        bool | None,
-        typer.Option(
-            "--person/--no-person",
-            help="Whether the photo shows a person or a brand; else faces are looked for.",
-            show_default=False,
-        ),
-    ] = None,
-    agreed_by: Annotated[str, typer.Option(help="Who agreed, if a person or a brand is shown.")] = "",
-    agreed_to: Annotated[str, typer.Option(help="To what they agreed, such as advertising.")] = "",
-    agreed_until: Annotated[
-        str, typer.Option(metavar="YYYY-MM-DD", help="The last day on which they agree; then nothing is drawn.")
-    ] = "",
+    person: PersonOption = None,
+    agreed_by: AgreedByOption = "",
+    agreed_to: AgreedToOption = "",
+    agreed_until: AgreedUntilOption = "",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
 ):
     """Extract the objects of a photo: each gets a handle (<asset0>, …) for prompts. Ctrl-C keeps the progress."""
@@ -81,7 +86,7 @@ def extract(
                 raise UserError(f"A stopped run lies at {stopped}: continue it with --resume, or delete it.")
     from breakascene.data.image_io import read_photo
     from breakascene.data.mask_files import read_named_mask
-    from breakascene.data.scene import load_scene, make_scene
+    from breakascene.data.scene import innermost_on_top, load_scene, make_scene
     from breakascene.evaluation.advice import run_advice, scene_advice
     from breakascene.provenance.consent import check_scene
 
@@ -90,6 +95,8 @@ def extract(
     named = [pair for text in mask or [] for pair in read_named_mask(*parse_mask(text), image, photo.name)]
     names, masks = [name for name, _ in named], [array for _, array in named]
     scene = make_scene(image, masks, names, background, other_photos, consent)
+    if innermost:
+        scene = innermost_on_top(scene)
     for sentence in (*check_scene(scene), *scene_advice(scene)):
         print(sentence)
     from breakascene.models.concepts import check_run_folder

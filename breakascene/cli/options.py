@@ -30,6 +30,20 @@ LoraFiles = Annotated[
     ),
 ]
 
+PersonOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--person/--no-person",
+        help="Whether the photo shows a person or a brand; else faces are looked for.",
+        show_default=False,
+    ),
+]
+AgreedByOption = Annotated[str, typer.Option(help="Who agreed, if a person or a brand is shown.")]
+AgreedToOption = Annotated[str, typer.Option(help="To what they agreed, such as advertising.")]
+AgreedUntilOption = Annotated[
+    str, typer.Option(metavar="YYYY-MM-DD", help="The last day on which they agree; then nothing is drawn.")
+]
+
 
 def parse_numbers(text: str, count: int, option: str, form: str, whole: bool = False) -> list[float]:
     """Parse `count` numbers separated by commas.

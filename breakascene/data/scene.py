@@ -182,6 +182,33 @@ def make_scene(
     return scene
 
 
+def without_overlaps(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Give each pixel of overlapping masks (H, W) to the smallest one alone."""
+    separate, taken = {}, np.zeros_like(masks[0])
+    for i in np.argsort([mask.sum() for mask in masks], kind="stable"):
+        separate[i], taken = masks[i] & ~taken, masks[i] | taken
+    return [separate[i] for i in range(len(masks))]
+
+
+def innermost_on_top(scene: Scene) -> Scene:
+    """Separate entangled objects, such as a pattern and what it is on: an overlap belongs to the smaller mask alone.
+
+    Raises:
+        UserError: If smaller objects cover an object entirely.
+    """
+    masks = without_overlaps([concept.mask for concept in scene.concepts])
+    for handle, concept, mask in zip(scene.handles, scene.concepts, masks, strict=False):
+        if not mask.any():
+            raise UserError(
+                "The smaller objects cover {handle} ({name}) entirely: mark more of it, or remove one of them.",
+                handle=handle, name=concept.name,
+            )  # fmt: skip
+    concepts = zip(scene.concepts, masks, strict=True)
+    separate = replace(scene, concepts=tuple(replace(concept, mask=mask) for concept, mask in concepts))
+    separate.check()
+    return separate
+
+
 def read_scene(
     photo: Source, masks: list[tuple[Source, str]], background: bool = False, other_photos: Sequence[Scene] = ()
 ) -> Scene:

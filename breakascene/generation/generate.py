@@ -25,7 +25,7 @@ from breakascene.models.handles import token_positions, with_handles
 from breakascene.models.lora import ExternalLora, apply_delta
 from breakascene.models.prompts import parse_prompt
 from breakascene.provenance import audit, consent
-from breakascene.provenance.credentials import png_bytes
+from breakascene.provenance.credentials import EDITED, GENERATED, png_bytes
 
 # Metadata keys up to November 2026 → today's
 OLD_KEYS = {"negative": "negative_prompt", "steps": "num_inference_steps", "guidance": "guidance_scale"}
@@ -45,7 +45,8 @@ class GeneratedImage:
         metadata: JSON values under the keys prompt, negative_prompt, seed, index, num_inference_steps,
             guidance_scale, width, height, base (its name), fingerprint (of the base), run (id of the concepts or
             None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale),
-            consents (what was declared about the photos, Consent.to_json()), and strength and metadata of the start.
+            consents (what was declared about the photos, Consent.to_json()), strength and metadata of the start, and
+            edit (see edit.edit).
     """
 
     image: Image.Image
@@ -280,9 +281,10 @@ def save_image(generated: GeneratedImage, folder: Path | str) -> Path:
         number += 1
         path = folder / f"{stem}-{number}.png"
     text = {KEY: json.dumps(metadata, allow_nan=False)}
-    png = png_bytes(generated.image, text, photo=metadata.get("photo", ""))
+    action, source = ("edit", EDITED) if "edit" in metadata else ("generate", GENERATED)
+    png = png_bytes(generated.image, text, photo=metadata.get("photo", ""), source=source)
     names = ("run", "photo", "base", "fingerprint")
-    audit.record("generate", image=audit.hash_of_bytes(png), **{name: metadata.get(name) for name in names})
+    audit.record(action, image=audit.hash_of_bytes(png), **{name: metadata.get(name) for name in names})
     try:
         with atomic_file(path) as draft:
             draft.write_bytes(png)

@@ -5,7 +5,10 @@ BREAKASCENE_CONSENT says what a missing declaration does: "warn" (the default), 
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from PIL import Image
 
 from breakascene.data.consent import Consent
 from breakascene.data.scene import Scene
@@ -34,21 +37,27 @@ def check_scene(scene: Scene) -> list[str]:
     Raises:
         UserError: If a photo must not be learned.
     """
-    consent_mode, refused = mode(), faces_refused()
     warnings = []
     for photo, _ in scene.photos():
-        declared = photo.consent or scene.consent
-        if declared and declared.expired:
-            raise _expired(declared)
-        faces = has_face(photo) if refused or consent_mode != OFF else False
-        if refused and (faces or (declared and declared.shown)):
-            raise UserError("A face was found, and photos with people are not taken here: use another photo.")
-        missing = faces if declared is None else not declared.given
-        if missing and consent_mode == REQUIRED:
-            raise UserError("A person may be shown: say who agreed, to what and until when, or that nobody is shown.")
-        if missing and consent_mode == WARN:
-            warnings.append("A person may be shown: make sure that everybody shown has agreed.")
+        masks = [concept.mask for concept in photo.concepts]
+        warnings += check_photo(photo.photo, masks, photo.consent or scene.consent)
     return list(dict.fromkeys(warnings))
+
+
+def check_photo(photo: Image.Image, masks: Sequence[np.ndarray], declared: Consent | None) -> list[str]:
+    """Check what is declared about a photo with masks (H, W); see check_scene."""
+    consent_mode, refused = mode(), faces_refused()
+    if declared and declared.expired:
+        raise _expired(declared)
+    faces = count_faces(photo, masks) > 0 if refused or consent_mode != OFF else False
+    if refused and (faces or (declared and declared.shown)):
+        raise UserError("A face was found, and photos with people are not taken here: use another photo.")
+    missing = faces if declared is None else not declared.given
+    if missing and consent_mode == REQUIRED:
+        raise UserError("A person may be shown: say who agreed, to what and until when, or that nobody is shown.")
+    if missing and consent_mode == WARN:
+        return ["A person may be shown: make sure that everybody shown has agreed."]
+    return []
 
 
 def has_face(scene: Scene) -> bool:

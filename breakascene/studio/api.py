@@ -1,4 +1,4 @@
-"""Four named endpoints for programs (gradio_client): /segment, /extract, /generate and /export.
+"""Five named endpoints for programs (gradio_client): /segment, /extract, /generate, /edit and /export.
 
 mcp_server.py offers them as tools too. Each client has a session of its own, or reopens one with the token that
 /extract returns, or that the address of a page contains. Runs of other sessions are not found, even by their ids.
@@ -7,6 +7,7 @@ mcp_server.py offers them as tools too. Each client has a session of its own, or
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
@@ -17,12 +18,14 @@ from breakascene.data.image_io import read_mask, read_photo, scaled_clicks
 from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
-from breakascene.generation.variations import STRENGTH
+from breakascene.generation import edit as edits
+from breakascene.generation import variations
+from breakascene.generation.region import box_region
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, Job, JobQueue
 from breakascene.studio.screens import export, extraction_job, generation_job
 from breakascene.studio.screens.events import log, show_notice
-from breakascene.studio.screens.generation_job import SQUARE, StartImage
+from breakascene.studio.screens.generation_job import SQUARE, PhotoEdit, StartImage
 from breakascene.studio.screens.select_sections import photo_input
 from breakascene.studio.state.session import Session, SessionStore
 from breakascene.studio.visitor import acting, login_name, record_download
@@ -46,7 +49,7 @@ def build(sessions: SessionStore, queue: JobQueue) -> "Endpoints":
     endpoints = Endpoints(sessions, queue)
     with gr.Group(visible=False):
         button = gr.Button()
-        for build_endpoint in (build_segment, build_extract, build_generate, build_export):
+        for build_endpoint in (build_segment, build_extract, build_generate, build_edit, build_export):
             build_endpoint(button, endpoints)
     return endpoints
 
@@ -119,7 +122,7 @@ class Endpoints:
 
     def generate(
         self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE, lora=None,
-        lora_scale=1.0, image=None, strength=STRENGTH,
+        lora_scale=1.0, image=None, strength=variations.STRENGTH,
     ):  # fmt: skip
         """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images.
 
@@ -129,19 +132,35 @@ class Endpoints:
         options = (steps, guidance or None, negative, shape, lora, lora_scale)
         start = (read_photo(image), float(strength)) if image else None
         job = self.submit_generation(session, run, prompt, count, seed, *options, start=start)
-        for note in job.details.notes:
-            show_notice(note)
-        sent = 0
-        for events in _watch(job):
-            for path in events[sent:]:
-                record_download(path)
-            sent = len(events)
-            yield [str(path) for path in events]
+        yield from _images_of(job)
 
     def submit_generation(self, session: Session, run, prompt, count, seed, *options, start: StartImage = None) -> Job:
         """Queue images of runs of this session; see generation_job.submit."""
         runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
         return generation_job.submit(session, self.queue, runs, prompt, count, seed, *options, start=start)
+
+    def edit(
+        self, session, run, photo, prompt, mask=None, box=None, count=1, seed=0, steps=20, guidance=None, negative="",
+        strength=edits.STRENGTH, consent=None,
+    ):  # fmt: skip
+        """Repaint a region of a photo, a mask or a box, by a prompt; the rest stays as it is. Yields as /generate."""
+        options = (count, seed, steps, guidance or None, negative)
+        yield from _images_of(self.submit_edit(session, run, photo, prompt, mask, box, strength, consent, *options))
+
+    def submit_edit(self, session: Session, run, photo, prompt, mask, box, strength, consent, *options) -> Job:
+        """Queue an edit; photo and mask are paths of files, see generation_job.submit_edit for the options."""
+        image = read_photo(_require_photo(photo))
+        if (mask is None) == (box is None):
+            raise UserError(strings.API_REGION)
+        if box is not None:
+            corners = _parse_ints(box, 4, strings.API_BOX)
+            region = box_region(image.size, scaled_clicks(image, [], corners)[1])
+        else:
+            region = read_mask(mask, image.size, photo=image, allow_inverted=True)
+        runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
+        strength = edits.STRENGTH if strength is None else float(strength)
+        edit = PhotoEdit(Path(photo), region, strength, parse_consent(consent))
+        return generation_job.submit_edit(session, self.queue, runs, edit, prompt, *options)
 
     def export(self, session, run, program="diffusers"):
         """Export a run to diffusers, comfyui, a1111 or kohya: a zip with a LoRA, embeddings, images and a README."""
@@ -224,10 +243,29 @@ def build_generate(button: gr.Button, endpoints: Endpoints) -> None:
         gr.File(label="lora"),
         gr.Number(1, label="lora_scale"),
         photo_input(label="image"),
-        gr.Number(STRENGTH, label="strength"),
+        gr.Number(variations.STRENGTH, label="strength"),
     ]
     images = gr.File(label="pictures", file_count="multiple")
     button.click(endpoints.handler(endpoints.generate), inputs, images, api_name="generate", **OPTIONS)
+
+
+def build_edit(button: gr.Button, endpoints: Endpoints) -> None:
+    inputs = [
+        gr.Textbox(label="run"),
+        photo_input(label="photo"),
+        gr.Textbox(label="prompt"),
+        gr.File(label="mask"),
+        json_input("box", "[x0, y0, x1, y1] in pixels of the photo", {"type": "number"}),
+        gr.Number(1, label="count", precision=0),
+        gr.Number(0, label="seed", precision=0),
+        gr.Number(20, label="steps", precision=0),
+        gr.Number(0, label="guidance"),  # 0: that of the base in use
+        gr.Textbox(label="negative"),
+        gr.Number(edits.STRENGTH, label="strength"),
+        consent_input(),
+    ]
+    images = gr.File(label="pictures", file_count="multiple")
+    button.click(endpoints.handler(endpoints.edit), inputs, images, api_name="edit", **OPTIONS)
 
 
 def build_export(button: gr.Button, endpoints: Endpoints) -> None:
@@ -264,6 +302,18 @@ def json_input(label: str, description: str, items: dict) -> gr.JSON:
 def flat(values: Iterable) -> list:
     """The values, with those of lists in their places."""
     return [one for value in values for one in (value if isinstance(value, list) else [value])]
+
+
+def _images_of(job: Job) -> Iterator[list[str]]:
+    """Yield the growing list of a job's images; say how its prompt was understood."""
+    for note in job.details.notes:
+        show_notice(note)
+    sent = 0
+    for events in _watch(job):
+        for path in events[sent:]:
+            record_download(path)
+        sent = len(events)
+        yield [str(path) for path in events]
 
 
 def _watch(job: Job) -> Iterator[list]:

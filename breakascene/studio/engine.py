@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -26,11 +27,13 @@ from breakascene.exporting.export import TARGETS, Exported, can_open
 from breakascene.exporting.export import export as export_concepts
 from breakascene.exporting.importing import load_lora
 from breakascene.files import atomic_file
+from breakascene.generation.edit import edit as edit_photo
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
 from breakascene.generation.variations import start_from
 from breakascene.models.base import Base
-from breakascene.models.combined import combine
+from breakascene.models.combined import CombinedConcepts, combine
+from breakascene.models.concepts import Concepts
 from breakascene.models.grouped import load_run
 from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
@@ -250,17 +253,47 @@ def generate(
         start: An image to start from, with the strength.
     """
 
+    options |= _image_options(live_image, loras)
+    if start:
+        options["start"] = start_from(base(), start[0], options.get("size"), start[1])
+    yield from _until_stopped(generate_images(base(), _load_runs(runs), prompts, **options), stop_file)
+
+
+@on_gpu(_generation_lease)
+def edit(
+    runs: Sequence[Path],
+    prompts: Sequence[str],
+    photo: Path,
+    region: np.ndarray,
+    stop_file: Path,
+    live_image: Path | None = None,
+    loras: Sequence[tuple[Path, float]] = (),
+    **options,
+) -> Iterator[GeneratedImage]:
+    """Repaint a region of a photo by one prompt; see `generate` and generation.edit.edit."""
+    (prompt,) = prompts
+    options |= _image_options(live_image, loras)
+    yield from _until_stopped(edit_photo(base(), _load_runs(runs), photo, region, prompt, **options), stop_file)
+
+
+def _load_runs(runs: Sequence[Path]) -> Concepts | CombinedConcepts:
+    loaded = [load_run(run) for run in runs]
+    return combine(loaded) if len(loaded) > 1 else loaded[0]
+
+
+def _image_options(live_image: Path | None, loras: Sequence[tuple[Path, float]]) -> dict:
     def save_preview(image: Image.Image) -> None:
         with atomic_file(live_image) as draft:
             image.save(draft, "WEBP", quality=80)
 
-    options["on_preview"] = save_preview if live_image else None
-    options["loras"] = [load_lora(file, base(), scale) for file, scale in loras]
-    if start:
-        options["start"] = start_from(base(), start[0], options.get("size"), start[1])
-    loaded = [load_run(run) for run in runs]
-    concepts = combine(loaded) if len(loaded) > 1 else loaded[0]
-    for image in generate_images(base(), concepts, prompts, **options):
+    return {
+        "on_preview": save_preview if live_image else None,
+        "loras": [load_lora(file, base(), scale) for file, scale in loras],
+    }
+
+
+def _until_stopped(images: Iterator[GeneratedImage], stop_file: Path) -> Iterator[GeneratedImage]:
+    for image in images:
         yield image
         if stop_file.exists():
             return

@@ -22,6 +22,7 @@ from pydantic import Field
 
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
+from breakascene.generation.edit import STRENGTH
 from breakascene.studio import strings
 from breakascene.studio.api import CONSENT, POLL_SECONDS, Endpoints, errors_as_sentences
 from breakascene.studio.jobs import FAILED, Job
@@ -59,7 +60,7 @@ def build(endpoints: Endpoints, uploads: set[str], max_body: int) -> FastMCP:
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
     tools = Tools(endpoints, uploads)
-    for tool in (tools.segment, tools.extract, tools.generate, tools.export):
+    for tool in (tools.segment, tools.extract, tools.generate, tools.edit, tools.export):
         server.add_tool(tool, structured_output=False)
     server.streamable_http_app()  # creates the session manager
     return server
@@ -139,6 +140,35 @@ class Tools:
 
         options = (run, prompt, count, seed, steps, guidance, negative, shape)
         job = await self.call(context, lambda session: self.endpoints.submit_generation(session, *options))
+        return await self.images_of(context, job)
+
+    async def edit(
+        self,
+        context: Context,
+        run: Annotated[str, Field(description="The id that `extract` returned, or several, separated by commas.")],
+        photo: File,
+        prompt: Annotated[str, Field(description="The region and its surroundings: a photo of <asset0> on a table")],
+        mask: Annotated[str | None, Field(description="The region: an id, a data URL or an upload.")] = None,
+        box: Annotated[list[float] | None, Field(description="Or the region as [x0, y0, x1, y1], in pixels")] = None,
+        count: Annotated[int, Field(description="1 to 16 images")] = 1,
+        seed: int = 0,
+        steps: Annotated[int, Field(description="Denoising steps, 1 to 100")] = 20,
+        guidance: Annotated[float | None, Field(description="Guidance scale; by default the base model's")] = None,
+        negative: Annotated[str, Field(description="What to keep out of the image.")] = "",
+        strength: Annotated[float, Field(description="Above 0 to 1: less keeps shapes and colors")] = STRENGTH,
+        consent: Annotated[dict | None, Field(description=CONSENT)] = None,
+    ) -> CallToolResult:
+        """Repaint a region of a photo by a prompt; the rest stays as it is. Reports progress. Returns PNG images."""
+
+        def submit(session: Session) -> Job:
+            files = [file and self.file_of(session, file) for file in (photo, mask)]
+            options = (box, strength, consent, count, seed, steps, guidance, negative)
+            return self.endpoints.submit_edit(session, run, files[0], prompt, files[1], *options)
+
+        return await self.images_of(context, await self.call(context, submit))
+
+    async def images_of(self, context: Context, job: Job) -> CallToolResult:
+        """Follow a job of images, and return them."""
         await self.follow(context, job, job.details.count)
         await self.call(context, lambda session: [record_download(path) for path in job.events])
         return result({"images": [path.name for path in job.events], "notes": list(job.details.notes)}, job.events)

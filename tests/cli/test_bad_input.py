@@ -121,6 +121,7 @@ def test_extract_names_the_obstacle(files, monkeypatch):
         "extract|photo.png|--mask|ball.png|--base|./nowhere",  # the base is wrong too: --out is checked first
         "segment|photo.png|--auto|--sam|./nowhere",
         "generate|run|a photo|--base|./nowhere",
+        "edit|run|photo.png|a photo|--box|1,1,9,9|--base|./nowhere",
         "demo",
     ],
 )
@@ -158,6 +159,23 @@ def test_segment_out(files, monkeypatch):
     assert "is not empty" in refused(files, "segment|photo.png|--auto|--out|no_run", monkeypatch)
 
 
+def test_sheet(files, monkeypatch):
+    assert "There is no row" in refused(files, "sheet|run|--out|images", monkeypatch)
+    command = "sheet|run|--place|near <asset7>|--out|images"
+    assert "<asset7> is an unknown handle" in refused(files, command, monkeypatch)
+
+
+def test_crop(files, monkeypatch):
+    cases = {
+        "photo.png": "There is no format: give --format",
+        "photo.png|--format|poster": 'There is no format "poster": choose square, 4:5, 16:9, shop, story, banner',
+        "note.jpg|--format|shop": "note.jpg is not a readable image",
+        "gone.png|--format|shop": "There is no file gone.png",
+    }
+    for arguments, message in cases.items():
+        assert message in refused(files, f"crop|{arguments}|--out|images", monkeypatch)
+
+
 def test_generate(files, monkeypatch):
     cases = {
         "run|a photo of <asset7>": "<asset7> is an unknown handle: this run knows <asset0>, <asset1>, <background>",
@@ -187,6 +205,36 @@ def test_generate(files, monkeypatch):
     }
     for arguments, message in cases.items():
         assert message in refused(files, f"generate|{arguments}|--out|images", monkeypatch)
+
+
+def test_edit(files, monkeypatch):
+    box = "|--box|20,20,90,90"
+    cases = {
+        f"run|photo.png|a photo of <asset7>{box}": "<asset7> is an unknown handle",
+        f"run|photo.png| {box}": "The prompt is empty",
+        f"run|photo.png{box}": "There is no prompt: write it after the photo",
+        f"photo.png|a photo{box}": "There is no run folder: write it before the photo",
+        f"a photo{box}": "Give a run folder, the photo to edit and, at last, the prompt",
+        f"no_run|photo.png|a photo{box}": "no_run is not a run folder",
+        f"run|note.jpg|a photo{box}": "note.jpg is not a readable image",
+        f"run|gone.png|a photo{box}": "There is no file gone.png",
+        "run|photo.png|a photo": "Mark the region to repaint with --mask FILE or with --box",
+        f"run|photo.png|a photo|--mask|ball.png{box}": "Mark the region to repaint with --mask FILE or with --box",
+        "run|photo.png|a photo|--mask|empty.png": "The region is empty",
+        "run|photo.png|a photo|--mask|wide.png": "wide.png is 160 × 80 pixels but the photo is 160 × 160",
+        "run|photo.png|a photo|--mask|note.jpg": "note.jpg is not a readable image",
+        "run|photo.png|a photo|--box|20,20,90": '--box "20,20,90" is not valid',
+        "run|photo.png|a photo|--box|20,20,20,90": "The region is empty",
+        "run|photo.png|a photo|--box|20,20,161,90": "The box reaches outside the photo, which is 160 × 160 pixels",
+        "run|photo.png|a photo|--box|300,300,400,400": "The box reaches outside the photo",
+        f"run|photo.png|a photo{box}|--strength|0": "The strength 0.0 cannot be used",
+        f"run|photo.png|a photo{box}|--strength|nan": "The strength nan cannot be used",
+        f"run|photo.png|a photo{box}|--count|0": "--count",
+        f"run|photo.png|a photo{box}|--agreed-by|Anna": "A part of the consent is missing",
+        f"run|photo.png|a photo{box}|--base|./nowhere": "There is no base ./nowhere",
+    }
+    for arguments, message in cases.items():
+        assert message in refused(files, f"edit|{arguments}|--out|images", monkeypatch)
 
 
 def test_evaluate(files, monkeypatch):

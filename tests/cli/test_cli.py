@@ -146,8 +146,31 @@ def test_extract_then_generate(files, tiny_folder):
     for path, other in zip(paths, again.splitlines(), strict=True):
         assert Image.open(path).tobytes() == Image.open(other).tobytes()
 
+    box = ["--box", "20,30,90,100", "--steps", 2]
+    (path,) = call("edit", files / "run", files / "photo.png", prompt, *box, "--out", files / "edits").splitlines()
+    mask = ["--mask", files / "mug.png", "--steps", 2, "--count", 2]
+    edited = call("edit", files / "run", path, "a photo of <asset1>", *mask, "--out", files / "edits").splitlines()
+    assert [Path(one).name for one in edited] == ["000-a-photo-of-asset1.png", "001-a-photo-of-asset1.png"]
+    photo, once, twice = (np.asarray(Image.open(one)) for one in (files / "photo.png", path, edited[1]))
+    outside, mug = np.ones((160, 160), bool), np.asarray(Image.open(files / "mug.png")) > 0
+    outside[30:100, 20:90] = False
+    assert (once[outside] == photo[outside]).all() and (once != photo).any()
+    assert (twice[~mug] == once[~mug]).all() and (twice != once).any()
+    assert [one["prompt"] for one in read_metadata(edited[1])["edit"]["before"]] == [prompt]
 
-def test_variations_image_to_image_and_the_background_alone(files, tiny_folder):
+
+def test_overlapping_masks_are_separated_on_demand(files, tiny_folder, scene):
+    ball = scene.masks()[0]
+    outer = ball | np.roll(ball, 30, axis=1)
+    save_mask(files / "outer.png", outer)
+    masks = ["--mask", f"{files / 'ball.png'}:ball", "--mask", f"{files / 'outer.png'}:coat"]
+    arguments = [files / "photo.png", *masks, "--base", tiny_folder, "--steps", "1,0", "--innermost-on-top"]
+    assert "of the smaller mask" not in call("extract", *arguments, "--out", files / "run")
+    saved = load_scene(files / "run" / "scene").concepts
+    assert (saved[0].mask == ball).all() and (saved[1].mask == (outer & ~ball)).all()
+
+
+def test_variations_image_to_image_sheets_and_the_background_alone(files, tiny_folder):
     call(*extract_arguments(files, tiny_folder, "--background", "--steps", "1,0", "--out", files / "run"))
 
     def generated(*arguments):
@@ -160,6 +183,14 @@ def test_variations_image_to_image_and_the_background_alone(files, tiny_folder):
     assert generated("a photo of <asset1>", "--variations")["prompt"] == "a photo of <asset1>"
     started = generated("a photo of <asset1>", "--image", files / "photo.png")
     assert started["strength"] == 0.7 and started["start"] != varied["start"]
+    rows = ["--place", "at the beach", "--style", "a photo", "--style", "a painting"]
+    *paths, sheet = call("sheet", files / "run", *rows, "--steps", 1, "--out", files / "sheet").splitlines()
+    assert [read_metadata(path)["prompt"] for path in paths] == [
+        f"{style} of {handle} at the beach"
+        for style in ("a photo", "a painting")
+        for handle in ("<asset0>", "<asset1>")
+    ]
+    assert Image.open(sheet).width == 10 + 2 * 266
     alone = generated("--background-only")
     assert alone["prompt"] == "a photo of <background>" and "start" not in alone
 

@@ -8,7 +8,7 @@ from helpers.files import save_blank_png
 from PIL import Image
 
 from breakascene.data.image_io import read_mask, read_photo
-from breakascene.data.scene import cutout, load_scene, make_scene, read_scene, save_scene
+from breakascene.data.scene import cutout, innermost_on_top, load_scene, make_scene, read_scene, save_scene
 from breakascene.errors import UserError
 
 RED, GREEN, BLUE = (200, 30, 20), (20, 180, 40), (10, 60, 210)
@@ -324,3 +324,18 @@ def test_padding_repeats_the_edge():
 def test_a_thin_object_does_not_vanish_in_the_square_crop():
     scene = make_scene(Image.new("RGB", (2000, 2000)), [blob(2000, 2000, (100, 1000, 1900, 1003))])
     assert scene.square_crop(64).masks[0].any()
+
+
+def test_overlaps_belong_to_the_innermost_object():
+    y, x = np.mgrid[:40, :40]
+    shirt, logo, button = abs(x - 20) < 15, (abs(x - 20) < 8) & (abs(y - 20) < 8), (abs(x - 20) < 2) & (abs(y - 20) < 2)
+    shirt = shirt & (abs(y - 20) < 15)
+    scene = make_scene(Image.new("RGB", (40, 40)), [logo, shirt, button], ["logo", "shirt", "button"], background=True)
+    separate = innermost_on_top(scene)
+    masks = separate.masks()
+    assert (masks.sum(0) == 1).all() and (masks[2] == button).all()
+    assert (masks[0] == (logo & ~button)).all() and (masks[1] == (shirt & ~logo)).all()
+    assert (masks[3] == scene.masks()[3]).all() and separate.names == scene.names
+    left, right = shirt & (x < 20), shirt & (x >= 20)
+    with pytest.raises(UserError, match="The smaller objects cover <asset0> .shirt. entirely"):
+        innermost_on_top(make_scene(scene.photo, [shirt, left, right], ["shirt", "left", "right"]))

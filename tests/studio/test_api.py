@@ -51,9 +51,9 @@ def run(address, sample):
     return job.outputs()
 
 
-def test_only_the_four_endpoints_are_offered(client):
+def test_only_the_five_endpoints_are_offered(client):
     endpoints = set(client.view_api(return_format="dict")["named_endpoints"])
-    assert endpoints == {"/segment", "/extract", "/generate", "/export"}
+    assert endpoints == {"/segment", "/extract", "/generate", "/edit", "/export"}
 
 
 def test_segment_returns_a_mask_that_contains_the_click(client, sample, photo):
@@ -242,3 +242,33 @@ def test_the_example_of_the_docs_runs(address, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     exec(code, {})
     assert capsys.readouterr().out.count(".png") == 4
+
+
+def test_edit_repaints_a_region_and_keeps_the_rest(client, run, sample, photo):
+    def edit(photo, prompt, mask=None, box=None, count=1, strength=1, consent=None):
+        options = (count, 0, 2, 0, "", strength, consent)
+        return client.predict(run[-1]["run"], photo, prompt, mask, box, *options, api_name="/edit")
+
+    scene = load_scene(sample)
+    first, second = edit(photo, "a photo of <asset0>", box=[20, 30, 120, 130], count=2)
+    before, after = np.asarray(scene.photo), np.asarray(Image.open(second))
+    outside = np.ones(before.shape[:2], bool)
+    outside[30:130, 20:120] = False
+    assert (before[outside] == after[outside]).all() and (before != after).any()
+    mask, inside = masks_of(sample)[0], scene.concepts[0].mask
+    (again,) = edit(handle_file(first), "a photo of <asset1>", mask)
+    assert (np.asarray(Image.open(again))[~inside] == np.asarray(Image.open(first))[~inside]).all()
+    assert [one["prompt"] for one in read_metadata(again)["edit"]["before"]] == ["a photo of <asset0>"]
+    box = [0, 0, 99, 99]
+    for arguments, message in (
+        ({}, "either as a mask or as a box"),
+        ({"mask": mask, "box": box}, "either as a mask or as a box"),
+        ({"box": [0, 0, 9]}, "Give the box as"),
+        ({"box": [0, 0, 999, 9]}, "outside the photo, which is 256 × 256 pixels"),
+        ({"box": [9, 9, 9, 99]}, "The region is empty"),
+        ({"box": box, "strength": 2}, "The strength 2.0 cannot be used"),
+        ({"box": box, "consent": {"shown": "yes"}}, "consent"),
+        ({"box": box, "prompt": "a photo of <asset7>"}, "<asset7>"),
+    ):
+        with pytest.raises(AppError, match=message):
+            edit(**{"photo": photo, "prompt": "a photo of <asset0>", **arguments})

@@ -11,11 +11,15 @@ import pytest
 from helpers.jobs import follow, wait
 from PIL import Image
 
+from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
-from breakascene.generation.generate import read_metadata
+from breakascene.generation.generate import GeneratedImage, read_metadata, save_image
+from breakascene.segmentation.segmenter import Segmenter
 from breakascene.studio import engine
 from breakascene.studio.jobs import DONE, STOPPED, JobQueue
 from breakascene.studio.screens import generation_job, prompt_builder
+from breakascene.studio.screens.gallery import download_format
+from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.state import gallery
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.gallery import Gallery
@@ -290,3 +294,16 @@ def test_a_run_can_be_renamed(session):
     assert len(session.runs.current().name) == 60
     session.runs.describe(" ", "")
     assert session.runs.current().name == "ball, mug, background"
+
+
+def test_the_chosen_image_is_downloaded_in_a_format(session, monkeypatch):
+    sample = load_scene(samples()[0])
+    metadata = {"prompt": "<asset0> and <asset1>", "handles": dict(zip(sample.handles, sample.names, strict=True))}
+    metadata |= {"negative_prompt": "", "seed": 1, "index": 0, "num_inference_steps": 1, "guidance_scale": 1.0}
+    path = save_image(GeneratedImage(sample.photo, metadata), session.gallery.images_folder)
+    monkeypatch.setitem(engine._loaded, "segmenter", Segmenter.load("toybox"))
+    session.gallery.choose(path.name)
+    banner, cutout = download_format(session, "banner"), download_format(session, "cutout")
+    assert cutout.name == f"{path.stem}-cutout.png" and Image.open(cutout).mode == "RGBA"
+    assert read_metadata(cutout)["prompt"] == metadata["prompt"] and not banner.exists()  # only the last one is kept
+    session.gallery.delete([path])

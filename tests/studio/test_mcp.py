@@ -76,22 +76,25 @@ def test_a_photo_becomes_pictures_tool_by_tool(address, tmp_path):
             run = await client.call_tool("extract", arguments, progress_callback=report)
             arguments = {"run": run.structuredContent["run"], "prompt": "a photo of <asset0> and <asset1>", "steps": 2}
             images = await client.call_tool("generate", {**arguments, "count": 2, "seed": 5})
+            region = {"photo": photo, "mask": masks[0], "prompt": "a photo of <asset1>", "steps": 2}
+            edited = await client.call_tool("edit", {"run": arguments["run"], **region})
             exported = await client.call_tool("export", {"run": arguments["run"], "program": "kohya"})
             token = run.structuredContent["session"]
         async with connected(address) as stranger:
             refused = await stranger.call_tool("generate", arguments)
         async with connected(address, **{"X-Session": token}) as later:
             again = await later.call_tool("generate", arguments)
-        return tools, first, run, images, exported, refused, again
+        return tools, first, run, images, edited, exported, refused, again
 
-    tools, first, run, images, exported, refused, again = asyncio.run(chain())
-    assert set(tools) == {"segment", "extract", "generate", "export"} and all(
+    tools, first, run, images, edited, exported, refused, again = asyncio.run(chain())
+    assert set(tools) == {"segment", "extract", "generate", "edit", "export"} and all(
         tool.description for tool in tools.values()
     )
     assert {name: tool.inputSchema["required"] for name, tool in tools.items()} == {
         "segment": ["photo"],
         "extract": ["photo", "masks"],
         "generate": ["run", "prompt"],
+        "edit": ["run", "photo", "prompt"],
         "export": ["run"],
     }
     for answer in (first, run, images, again):
@@ -104,6 +107,8 @@ def test_a_photo_becomes_pictures_tool_by_tool(address, tmp_path):
     assert reported and all(total == 3 for _, total in reported)
     pictures = [image_of(content) for content in images.content[1:]]
     assert len(pictures) == 2 and all(picture.size == (256, 256) for picture in pictures)
+    before, after = np.asarray(scene.photo), np.asarray(image_of(edited.content[1]))
+    assert (before[~mask] == after[~mask]).all() and (before != after).any()
     pictures[1].save(path := tmp_path / "second.png", pnginfo=None)
     (tmp_path / "sent.png").write_bytes(base64.b64decode(images.content[2].data))
     metadata = read_metadata(tmp_path / "sent.png")

@@ -132,6 +132,28 @@ def test_proposals_are_kept_compressed(tmp_path):
     assert (session.history.selection.active_object.mask == masks[3]).all()
 
 
+def test_the_photo_that_is_edited_counts_and_its_steps_are_dropped_too(tmp_path):
+    session = SessionStore(tmp_path, visitor_bytes=PHOTO + 2 * MASK).open(None)
+    photo().save(tmp_path / "photo.png")
+    session.editor.open(tmp_path / "photo.png")
+    with pytest.raises(UserError, match="mark the region"):
+        session.editor.region()
+    history, rng = session.editor.history, np.random.default_rng(2)
+    for _ in range(20):
+        mask = rng.random(SIZE[::-1]) < 0.5
+        history.change(history.selection.with_active(SelectedObject(mask=mask)))
+    assert session.nbytes == history.nbytes <= PHOTO + 2 * MASK and 0 < len(history.past) < 20
+    assert session.editor.region() is mask
+    with pytest.raises(UserError):
+        session.history.start_over(Selection(photo()))  # no room for two
+    session.editor.open(tmp_path / "photo.png")
+    assert history.nbytes == PHOTO and session.editor.history.past == []
+    session.editor.close()
+    assert session.nbytes == 0 and session.editor.file is None
+    session.editor.delete_others()
+    assert not list(session.editor.folder.glob("photo-*"))
+
+
 def test_a_session_keeps_the_images_of_an_extraction_at_the_size_of_their_display():
     noise = Image.fromarray(np.random.default_rng(3).integers(0, 256, (700, 1024, 3), np.uint8))
     event = StepEvent(1, 1, 2, {}, {}, 1.0, 1.0, ("<asset0>",), previews={"<asset0>": noise})

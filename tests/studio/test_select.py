@@ -56,6 +56,14 @@ def test_candidates_go_from_small_to_large_and_end_with_an_error(clicked, segmen
         selections.next_candidate(Selection(clicked.photo), segmenter, True)
 
 
+def test_rectangles_add_to_a_mask(clicked):
+    before = clicked.objects[0].mask
+    after = selections.add_rectangle(clicked, (40, 30, 10, 5)).objects[0].mask
+    assert after[5:31, 10:41].all() and (after & ~before)[:5].sum() == 0 and (before & ~after).sum() == 0
+    with pytest.raises(UserError, match="box is too small"):
+        selections.add_rectangle(clicked, (10, 10, 12, 90))
+
+
 def test_brush_and_eraser_edit_a_mask_that_clicks_then_extend(clicked, segmenter, tmp_path):
     before = clicked.objects[0].mask
     painted = selections.paint(clicked, [(5, 5), (25, 5)], 8, "paint")
@@ -140,6 +148,21 @@ def test_the_text_about_the_selection(sample):
     assert "overlap by 100% of the smaller mask" in text
     text = about(Selection(sample.photo, (replace(objects[0], name="toy"), objects[2])))
     assert "less than 0.05 %" in text
+
+
+def test_the_inner_of_two_overlapping_objects_is_on_top(sample):
+    inner = sample.concepts[0].mask
+    outer = inner | np.roll(inner, 20, axis=1)
+    objects = (SelectedObject("patch", mask=inner), SelectedObject("coat", mask=outer), SelectedObject())
+    selection = Selection(sample.photo, objects)
+    assert selections.has_overlap(selection) and not selections.has_overlap(Selection(sample.photo, objects[:1]))
+    assert "overlap by 100%" in about(selection)
+    separate = replace(selection, innermost=True)
+    assert "overlap" not in about(separate)
+    masks = [concept.mask for concept in selections.to_scene(separate).concepts]
+    assert (masks[0] == inner).all() and (masks[1] == (outer & ~inner)).all()
+    shown = [obj.mask for obj in selections.separated(separate).objects[:2]]
+    assert all((one == other).all() for one, other in zip(shown, masks, strict=True))
 
 
 def test_a_subsampled_selection_has_the_same_shares_and_loses_nothing():

@@ -9,7 +9,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from breakascene.rendering.fonts import font_for, has_glyphs
 from breakascene.rendering.palette import color_of
-from breakascene.studio.state.selection import Selection
+from breakascene.studio.state.selection import Selection, separated
 
 MIN_SIZE, MAX_SIZE = 768, 1024  # pixels of the longer side; labels stay crisp on a small photo
 OPACITY = 0.5  # of a mask over the photo
@@ -31,6 +31,7 @@ def to_photo(photo: Image.Image, x: int, y: int) -> tuple[int, int]:
 
 def draw(selection: Selection) -> Image.Image:
     """Draw the canvas; the active object stands out."""
+    selection = separated(selection)
     # With the gap a large photo is first reduced by an integer factor, which is faster.
     view = selection.photo.resize(canvas_size(selection.photo), Image.Resampling.BILINEAR, reducing_gap=2.0)
     sx, sy = view.width / selection.photo.width, view.height / selection.photo.height

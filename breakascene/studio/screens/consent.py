@@ -1,4 +1,4 @@
-"""In step 2: what the visitor declares about people and brands in the photo, asked for if a face is found."""
+"""What the visitor declares about people and brands in a photo that is extracted (step 2) or edited (step 3)."""
 
 from dataclasses import dataclass
 
@@ -38,27 +38,34 @@ class ConsentSection:
         updates, photo = {self.notice: notice(scene)}, session.history.selection.photo
         if session.declared_photo is not photo:
             session.declared_photo = photo
-            updates |= {self.shown: None, self.details: gr.Column(visible=False)}
-            updates |= dict.fromkeys((self.who, self.scope, self.until), "")
+            updates |= self.clear()
         return updates
 
+    def clear(self) -> Updates:
+        """Ask anew."""
+        updates = {self.shown: None, self.details: gr.Column(visible=False)}
+        return updates | dict.fromkeys((self.who, self.scope, self.until), "")
 
-def build() -> ConsentSection:
-    notice = gr.HTML(elem_id="consent-notice")
-    with gr.Accordion(strings.CONSENT_TITLE, open=False, elem_id="consent"):
+
+def build(prefix: str = "") -> ConsentSection:
+    """The questions; `prefix` is that of their ids."""
+    notice = gr.HTML(elem_id=f"{prefix}consent-notice")
+    with gr.Accordion(strings.CONSENT_TITLE, open=False, elem_id=f"{prefix}consent"):
         shown = gr.Radio(
             [(strings.CONSENT_SHOWN, SHOWN), (strings.CONSENT_NOBODY, NOBODY)], label=strings.CONSENT_QUESTION,
-            elem_id="consent-shown",
+            elem_id=f"{prefix}consent-shown",
         )  # fmt: skip
         with gr.Column(visible=False) as details:
-            who = gr.Textbox(label=strings.CONSENT_WHO, max_lines=1, max_length=MAX_LENGTH, elem_id="consent-who")
+            who = gr.Textbox(
+                label=strings.CONSENT_WHO, max_lines=1, max_length=MAX_LENGTH, elem_id=f"{prefix}consent-who"
+            )
             scope = gr.Textbox(
                 label=strings.CONSENT_SCOPE, placeholder=strings.CONSENT_SCOPE_HINT, max_lines=1,
-                max_length=MAX_LENGTH, elem_id="consent-scope",
+                max_length=MAX_LENGTH, elem_id=f"{prefix}consent-scope",
             )  # fmt: skip
             until = gr.Textbox(
                 label=strings.CONSENT_UNTIL, placeholder="YYYY-MM-DD", max_lines=1, max_length=10,
-                elem_id="consent-until",
+                elem_id=f"{prefix}consent-until",
             )  # fmt: skip
         gr.Markdown(strings.CONSENT_INFO, elem_classes="hint")
     shown.input(lambda value: gr.Column(visible=value == SHOWN), shown, details, **EVENT_OPTIONS)

@@ -1,5 +1,6 @@
 """The images of step 3: the gallery, the actions on the chosen image, the comparison, and the downloads."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import gradio as gr
 
 from breakascene.errors import UserError
+from breakascene.generation import formats
 from breakascene.generation.generate import read_metadata
-from breakascene.studio import strings
+from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED
 from breakascene.studio.screens import charts, confirmation, image_selection
 from breakascene.studio.screens.confirmation import Confirmation
@@ -32,6 +34,7 @@ class ChosenImage:
     compare: gr.Button
     keep_seed: gr.Button
     use_settings: gr.Button
+    edit: gr.Button
     delete: gr.Button
     confirmation: Confirmation
 
@@ -158,11 +161,18 @@ def build_chosen(page: PageContext) -> ChosenImage:
                 lambda session: session.gallery.chosen_image(), strings.DOWNLOAD_IMAGE, "download-image"
             )
         with gr.Row(elem_classes="tools"):
+            form = gr.Dropdown(
+                [(strings.FORMATS[name], name) for name in formats.NAMES], value=formats.NAMES[0],
+                label=strings.FORMAT, elem_id="image-format",
+            )  # fmt: skip
+            page.download_button(download_format, strings.DOWNLOAD_FORMAT, "download-format", inputs=[form])
+        with gr.Row(elem_classes="tools"):
             keep_seed = gr.Button(strings.USE_SEED, size="sm", min_width=150, elem_id="use-seed")
             use_settings = gr.Button(strings.USE_SETTINGS, size="sm", min_width=150, elem_id="use-settings")
+            edit = gr.Button(strings.EDIT_IMAGE, size="sm", min_width=150, elem_id="edit-image")
             delete = gr.Button(strings.DELETE_IMAGE, size="sm", min_width=150, elem_id="delete-image")
         confirm = confirmation.build("confirm-delete-image")
-    return ChosenImage(panel, about, favorite, compare, keep_seed, use_settings, delete, confirm)
+    return ChosenImage(panel, about, favorite, compare, keep_seed, use_settings, edit, delete, confirm)
 
 
 def build_comparison() -> Comparison:
@@ -244,6 +254,14 @@ def mark(gallery: Gallery, image: Path, favorites: set[str]) -> str:
     if gallery.selecting:
         return CHECK if image.name in gallery.marked else ""
     return STAR if image.name in favorites else ""
+
+
+def download_format(session: Session, name: str) -> Path:
+    """The chosen image in a format, see formats.NAMES."""
+    folder = session.folder / "formats"
+    shutil.rmtree(folder, ignore_errors=True)  # only the last one is kept
+    (path,) = formats.save_formats(session.gallery.chosen_image(), [name], engine.segmenter(), folder)
+    return path
 
 
 def zip_all(session: Session) -> Path:

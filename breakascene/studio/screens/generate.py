@@ -15,12 +15,14 @@ from breakascene.studio.jobs import RUNNING, Job
 from breakascene.studio.screens import (
     charts,
     confirmation,
+    edit,
     gallery,
     generate_sections,
     generation_job,
     prompt_builder,
     prompt_hints,
 )
+from breakascene.studio.screens.edit import EditSection
 from breakascene.studio.screens.events import PageContext, Updates, show_notice
 from breakascene.studio.screens.gallery import GalleryPanel
 from breakascene.studio.screens.generate_sections import ImageSettings, PromptSection, RunSection, SheetSection
@@ -49,6 +51,7 @@ class GenerateScreen:
     background: gr.Button
     settings: ImageSettings
     sheet: SheetSection
+    edit: EditSection
     panel: JobPanel
     gallery: GalleryPanel
     runs: RunSection
@@ -64,7 +67,7 @@ class GenerateScreen:
         prompt = [self.prompt.prompt, *self.prompt.chips]
         choices = [self.run_choice, self.added_runs]
         run = [self.runs.base, *self.runs.fields]
-        return [self.empty, self.main, *choices, *prompt, self.sheet.objects, *run, *self.live]
+        return [self.empty, self.main, *choices, *prompt, self.sheet.objects, *self.edit.outputs, *run, *self.live]
 
     @property
     def base_outputs(self) -> list:
@@ -97,6 +100,7 @@ class GenerateScreen:
                 visible=len(runs) > 1,
             ),
             **self.prompt.chip_updates(chosen),
+            **self.edit.show(session),
             **self.progress(session),
         }
         has_background = chosen is not None and BACKGROUND in chosen.handles
@@ -138,19 +142,21 @@ def build(page: PageContext) -> GenerateScreen:
             prompt = generate_sections.build_prompt([start, stop], [variations, background])
             settings = generate_sections.build_settings()
             sheet = generate_sections.build_sheet(prompt.prompt)
+            edits = edit.build()
         with gr.Column(scale=3, min_width=320, elem_classes="results"):
             idle = f'<p class="hint">{strings.EMPTY_GALLERY}</p>'
             status = gr.HTML(idle, elem_id="generation-status")
-            buttons = [start, sheet.start, variations, background]
+            buttons = [start, sheet.start, edits.start, variations, background]
             panel = JobPanel("generation", page, buttons, stop, status, describe, idle)
             images = gallery.build(page)
     runs = generate_sections.build_runs(page, run_base)
     screen = GenerateScreen(
-        empty, main, run_choice, added_runs, prompt, variations, background, settings, sheet, panel, images, runs
+        empty, main, run_choice, added_runs, prompt, variations, background, settings, sheet, edits, panel, images, runs
     )
     generate_sections.connect_prompt(page, prompt)
     connect_hints(page, screen)
     connect_generation(page, screen)
+    connect_edits(page, screen)
     connect_chosen_image(page, screen)
     connect_runs(page, screen)
     return screen
@@ -202,6 +208,29 @@ def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
     panel.on_start(screen.variations, generate_variations, show, [settings.strength, *inputs], outputs)
     panel.on_start(screen.background, generate_background, show, inputs, outputs)
     panel.on_stop(screen.progress, screen.live)
+
+
+def connect_edits(page: PageContext, screen: GenerateScreen) -> None:
+    settings, section, panel = screen.settings, screen.edit, screen.panel
+
+    def start(session: Session, text, count, strength, shown, who, scope, until, seed, keep_seed, *options) -> Updates:
+        runs, seed = require_runs(session), generation_job.choose_seed(seed, keep_seed)
+        repainted = edit.photo_edit(session, strength, shown, who, scope, until)
+        show_notes(generation_job.submit_edit(session, page.queue, runs, repainted, text, count, seed, *options))
+        return {settings.seed: seed}
+
+    def show(session: Session) -> Updates:
+        return screen.progress(session, follow=False)
+
+    def edit_chosen(session: Session, tool: str) -> Updates:
+        edit.open_file(session, session.gallery.chosen_image())
+        return {**section.show_opened(session, tool), section.accordion: gr.Accordion(open=True)}
+
+    edit.connect(page, section)
+    inputs = [screen.prompt.prompt, settings.count, *section.inputs, *settings.inputs]
+    panel.on_start(section.start, start, show, inputs, [*screen.live, settings.seed])
+    opened = page.on(screen.gallery.chosen.edit.click, edit_chosen, [section.canvas.tool], section.outputs)
+    opened.then(None, js=edit.SHOW_JS, api_visibility="private")
 
 
 def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:

@@ -5,11 +5,15 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from breakascene.data.consent import Consent
+from breakascene.data.image_io import read_photo
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.exporting.importing import load_lora
+from breakascene.generation.edit import STRENGTH, check_edit, read_origin
 from breakascene.generation.generate import BATCH, image_shapes, save_image
 from breakascene.generation.variations import background_prompt, check_strength, scene_view, variation_prompt
 from breakascene.models.prompts import parse_prompt
@@ -33,6 +37,21 @@ class GenerationDetails:
     count: int
     columns: int = 0  # of the contact sheet; 0 if there is none
     notes: tuple[str, ...] = ()  # on how the prompts were understood
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoEdit:
+    """What is repainted; see breakascene.generation.edit.edit.
+
+    Attributes:
+        photo: Its file.
+        region: (H, W) bool; None if nothing is marked.
+    """
+
+    photo: Path
+    region: np.ndarray | None
+    strength: float = STRENGTH
+    consent: Consent | None = None
 
 
 def submit(
@@ -76,10 +95,24 @@ def submit_sheet(
     return _submit(session, queue, runs, prompts, details, tries, seed, *options)
 
 
+def submit_edit(
+    session: Session, queue: JobQueue, runs: ChosenRuns, edit: PhotoEdit, prompt, count, seed, *options
+) -> Job:
+    """Queue edits of a region of a photo; see `submit`. The shape does not matter."""
+    if edit.region is None or not edit.region.any():
+        raise UserError(strings.NO_REGION)
+    check_strength(edit.strength)
+    prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MAX_IMAGES)
+    declared = edit.consent or next(iter(read_origin(edit.photo).consents), None)
+    notes = check_edit(engine.base(), read_photo(edit.photo), edit.region, declared)
+    details = GenerationDetails(count, notes=tuple(strings.translate(note) for note in notes))
+    return _submit(session, queue, runs, [prompt], details, count, seed, *options, edit=edit)
+
+
 def _submit(
     session: Session, queue: JobQueue, runs: ChosenRuns, prompts: list[str], details: GenerationDetails,
     count, seed, num_inference_steps, guidance_scale, negative_prompt, shape=SQUARE, lora=None, lora_scale=1.0,
-    start: StartImage = None,
+    start: StartImage = None, edit: PhotoEdit | None = None,
 ) -> Job:  # fmt: skip
     negative_prompt = " ".join((negative_prompt or "").split())
     if not all(prompts):
@@ -94,7 +127,7 @@ def _submit(
     parsed.append(parse_prompt(negative_prompt, handles, names, engine.base(), plain_names=False))
     *prompts, negative_prompt = (one.text for one in parsed)
     notes = dict.fromkeys(strings.translate(note) for one in parsed for note in one.notes)
-    details = replace(details, notes=tuple(notes))
+    details = replace(details, notes=(*notes, *details.notes))
     size = _size_of(shape)
     if start:
         check_strength(start[1])
@@ -113,7 +146,12 @@ def _submit(
         "batch_size": BATCH if details.columns else 1,  # single images appear one by one, a sheet is ready sooner
     }
 
-    pixel_steps = options["num_inference_steps"] * size[0] * size[1] * (start[1] if start else 1)
+    draw, inputs, strength = engine.generate, (runs.folders, prompts), start[1] if start else 1
+    if edit:
+        del options["same_seeds"], options["size"], options["start"]
+        options |= {"strength": edit.strength, "consent": edit.consent}
+        draw, inputs, strength = engine.edit, (*inputs, edit.photo, edit.region), edit.strength
+    pixel_steps = options["num_inference_steps"] * size[0] * size[1] * strength
 
     started: list[float] = []  # when the job did
 
@@ -125,7 +163,7 @@ def _submit(
 
     def work(job: Job) -> list[Path]:
         started.append(time.perf_counter())
-        for image in engine.generate(runs.folders, prompts, job.stop_file, job.live_image, **options):
+        for image in draw(*inputs, job.stop_file, job.live_image, **options):
             job.live_image.unlink(missing_ok=True)
             job.emit(save_image(image, session.gallery.images_folder))
         engine.record_images(pixel_steps * len(job.events), time.perf_counter() - started[0])

@@ -34,6 +34,7 @@ from breakascene.studio.screens.select_sections import (
     build_photo,
 )
 from breakascene.studio.state import selection as selections
+from breakascene.studio.state.history import SelectionHistory
 from breakascene.studio.state.selection import BRUSHES, Selection
 from breakascene.studio.state.session import Session
 
@@ -42,9 +43,14 @@ SHOW_PREVIEW_JS = "(preview) => window.showPreview(preview)"
 
 
 def canvas_js() -> str:
-    """The scripts of the canvas, which share their variables, as one function."""
-    parts = [STATIC.joinpath(f"canvas_{part}.js").read_text(encoding="utf-8") for part in ("view", "tools", "hover")]
-    return "\n".join(["() => {", f"const LABELS = {json.dumps(strings.ZOOM)};", *parts, "}"])
+    """The scripts of the canvases, those of each sharing their variables, as one function."""
+
+    def scripts(prefix: str, *names: str) -> list[str]:
+        parts = [STATIC.joinpath(f"canvas_{name}.js").read_text(encoding="utf-8") for name in names]
+        return ["{", f"const PREFIX = {json.dumps(prefix)};", *parts, "}"]
+
+    canvases = [*scripts("", "view", "tools", "hover"), *scripts("edit-", "view", "tools")]
+    return "\n".join(["() => {", f"const LABELS = {json.dumps(strings.ZOOM)};", *canvases, "}"])
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class SelectScreen:
     @property
     def live(self) -> list:
         """The components that a click changes."""
-        return [self.canvas.image, self.objects.hint, self.objects.about]
+        return [self.canvas.image, self.objects.hint, self.objects.about, self.objects.innermost]
 
     @property
     def outputs(self) -> list:
@@ -108,9 +114,12 @@ class SelectScreen:
     def show_live(self, session: Session, tool: str = "include") -> Updates:
         selection = session.history.selection
         return {
-            self.canvas.image: write_canvas(session) if selection.photo else None,
+            self.canvas.image: write_canvas(session.history) if selection.photo else None,
             self.objects.hint: f"<p>{charts.escape(hint(selection, tool))}</p>",
             self.objects.about: about(selection),
+            self.objects.innermost: gr.Checkbox(
+                selection.innermost, visible=selection.innermost or selections.has_overlap(selection)
+            ),
         }
 
 
@@ -220,9 +229,14 @@ def connect_photo(events: SelectEvents) -> None:
 
 def connect_canvas(events: SelectEvents) -> None:
     section = events.screen.canvas
-    events.on_messages(section.gestures, actions.apply_gesture)
+    events.on_messages(section.gestures, lambda session, gesture: actions.apply_gesture(session.history, gesture))
     connect_hover(events)
-    events.on(section.click.click, actions.click_photo, [section.tool, section.x, section.y], live=True)
+    events.on(
+        section.click.click,
+        lambda session, *values: actions.click_photo(session.history, *values),
+        [section.tool, section.x, section.y],
+        live=True,
+    )
     events.page.on(
         section.tool.change,
         lambda session, tool: {
@@ -232,12 +246,14 @@ def connect_canvas(events: SelectEvents) -> None:
         [section.tool],
         [events.screen.objects.hint, section.brush_width],
     )
-    events.on(section.smaller.click, lambda session: actions.use_next_candidate(session, larger=False), live=True)
-    events.on(section.larger.click, lambda session: actions.use_next_candidate(session, larger=True), live=True)
+    events.on(
+        section.smaller.click, lambda session: actions.use_next_candidate(session.history, larger=False), live=True
+    )
+    events.on(section.larger.click, lambda session: actions.use_next_candidate(session.history, larger=True), live=True)
     events.on(section.undo.click, lambda session: session.history.undo())
     events.on(section.redo.click, lambda session: session.history.redo())
-    events.on(section.clear.click, actions.clear_object)
-    events.on(section.invert.click, actions.invert_object)
+    events.on(section.clear.click, lambda session: actions.clear_object(session.history))
+    events.on(section.invert.click, lambda session: actions.invert_object(session.history))
     events.on(section.rotate.click, actions.rotate_photo)
 
 
@@ -266,18 +282,19 @@ def connect_objects(events: SelectEvents) -> None:
         events.on(remove.click, lambda session, i=i: actions.remove_object(session, i))
     events.on(objects.add.click, actions.add_object)
     events.on(objects.import_masks.upload, actions.import_masks, [objects.import_masks])
+    events.on(objects.innermost.input, actions.set_innermost, [objects.innermost], live=True)
     events.on(objects.background.input, actions.set_background, [objects.background], live=True)
     events.on(objects.ready_made.click, actions.use_ready_made)
     events.on(objects.find.click, actions.find_objects, show_progress="minimal", show_progress_on=[objects.find])
     events.on_select(objects.proposals.select, actions.accept_proposal)
 
 
-def write_canvas(session: Session) -> str:
+def write_canvas(history: SelectionHistory) -> str:
     """Write the canvas and return its path.
 
     Gradio copies a file whole, but would write an image over itself while it is being sent.
     """
-    path = session.folder / "view.jpg"
+    path = history.folder / "view.jpg"
     with atomic_file(path) as draft:
-        canvas.draw(session.history.selection).save(draft, quality=90)
+        canvas.draw(history.selection).save(draft, quality=90)
     return str(path)

@@ -27,10 +27,10 @@ def samples() -> list[Path]:
     return sorted(path.parent for path in SAMPLES.glob("*/img.*"))
 
 
-def require_photo(session: Session) -> SelectionHistory:
-    if session.history.selection.photo is None:
+def require_photo(history: SelectionHistory) -> SelectionHistory:
+    if history.selection.photo is None:
         raise UserError(strings.NO_PHOTO)
-    return session.history
+    return history
 
 
 def open_photo(session: Session, path: str | None) -> None:
@@ -52,18 +52,18 @@ def embed_photo(session: Session) -> None:
         engine.segmenter().set_image(photo)
 
 
-def apply_gesture(session: Session, gesture: dict) -> None:
+def apply_gesture(history: SelectionHistory, gesture: dict) -> None:
     """A click or a drag on the canvas, as static/canvas_tools.js sends it."""
-    history = require_photo(session)
+    require_photo(history)
     if tuple(gesture["size"]) != canvas.canvas_size(history.selection.photo):  # made before the photo was cropped
         raise UserError(strings.SELECTION_CHANGED)
     points = [canvas.to_photo(history.selection.photo, int(x), int(y)) for x, y in gesture["points"]]
     apply_tool(history, gesture["tool"], points, gesture.get("width", BRUSH_WIDTH))
 
 
-def click_photo(session: Session, tool: str, x: float | None, y: float | None) -> None:
+def click_photo(history: SelectionHistory, tool: str, x: float | None, y: float | None) -> None:
     """A click at a position in pixels of the photo."""
-    history = require_photo(session)
+    require_photo(history)
     x, y = int(x or 0), int(y or 0)
     width, height = history.selection.photo.size
     if not (0 <= x < width and 0 <= y < height):
@@ -91,12 +91,12 @@ def apply_tool(
         history.change(replace(selection, corner=points[0]))
     else:
         corners = (*(points[0] if len(points) > 1 else selection.corner), *points[-1])
-        crop = tool == "crop"
-        history.change(
-            photo_edits.crop(selection, corners)
-            if crop
-            else selections.mark_box(selection, engine.segmenter(), corners)
-        )
+        if tool == "crop":
+            history.change(photo_edits.crop(selection, corners))
+        elif tool == "rectangle":
+            history.change(selections.add_rectangle(selection, corners))
+        else:
+            history.change(selections.mark_box(selection, engine.segmenter(), corners))
 
 
 def preview_click(session: Session, gesture: dict, page: float) -> dict | None:
@@ -120,31 +120,30 @@ def preview_click(session: Session, gesture: dict, page: float) -> dict | None:
 
 
 def rotate_photo(session: Session) -> None:
-    history = require_photo(session)
+    history = require_photo(session.history)
     history.change(photo_edits.rotate(history.selection))
 
 
-def use_next_candidate(session: Session, larger: bool) -> None:
-    history = session.history
+def use_next_candidate(history: SelectionHistory, larger: bool) -> None:
     history.change(selections.next_candidate(history.selection, engine.segmenter(), larger))
 
 
-def clear_object(session: Session) -> None:
+def clear_object(history: SelectionHistory) -> None:
     """Remove the mask and the clicks of the active object."""
-    selection = session.history.selection
+    selection = history.selection
     old = selection.active_object
-    session.history.change(selection.with_active(SelectedObject(old.name, key=old.key)))
+    history.change(selection.with_active(SelectedObject(old.name, key=old.key)))
 
 
-def invert_object(session: Session) -> None:
+def invert_object(history: SelectionHistory) -> None:
     """Select all but the active object's mask."""
-    session.history.change(selections.invert(session.history.selection))
+    history.change(selections.invert(history.selection))
 
 
 def import_masks(session: Session, files: list[str] | None) -> None:
     """Add the objects of mask files or COCO JSON."""
     if files:
-        require_photo(session).import_masks(files)
+        require_photo(session.history).import_masks(files)
 
 
 def choose_object(session: Session, index: int) -> None:
@@ -161,6 +160,10 @@ def remove_object(session: Session, index: int) -> None:
     session.history.change(selections.remove_object(session.history.selection, index))
 
 
+def set_innermost(session: Session, on: bool) -> None:
+    session.history.change(replace(session.history.selection, innermost=bool(on)))
+
+
 def set_background(session: Session, on: bool) -> None:
     session.history.change(replace(session.history.selection, background=bool(on)))
 
@@ -171,7 +174,7 @@ def use_ready_made(session: Session) -> None:
 
 def find_objects(session: Session) -> None:
     """Propose masks of the whole photo."""
-    history = require_photo(session)
+    history = require_photo(session.history)
     masks = engine.segmenter().auto(history.selection.photo)
     history.propose([mask for mask in masks if MIN_PROPOSAL < mask.mean() < MAX_PROPOSAL][:MAX_PROPOSALS])
     if not history.proposals:

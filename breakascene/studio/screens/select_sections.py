@@ -11,7 +11,7 @@ from breakascene.studio import strings
 from breakascene.studio.screens import charts
 from breakascene.studio.screens.events import PageContext
 from breakascene.studio.screens.select_actions import samples
-from breakascene.studio.state.selection import BRUSH_WIDTH, MAX_NAME
+from breakascene.studio.state.selection import BRUSH_WIDTH, BRUSHES, MAX_NAME
 
 MAX_MESSAGES = 1_000_000  # characters; a limit for a shared machine
 
@@ -90,30 +90,42 @@ class CanvasSection:
     click: gr.Button
 
 
-def build_canvas() -> CanvasSection:
-    tool = gr.Radio(strings.TOOLS, value="include", label=strings.TOOL, elem_id="tool")
+def build_canvas(prefix: str = "", tools: Sequence[tuple[str, str]] | None = None) -> CanvasSection:
+    """The canvas.
+
+    Args:
+        prefix: Of its ids, as static/canvas_view.js has it.
+        tools: Label and key of each tool; by default those of step 1.
+    """
+    tools = tools or strings.TOOLS
+    tool = gr.Radio(tools, value=tools[0][1], label=strings.TOOL, elem_id=f"{prefix}tool")
     sent = gr.JSON(visible=False)
-    gestures = gr.Button(elem_id="canvas-gestures", elem_classes="data-field")
-    hover = gr.Button(elem_id="canvas-hover", elem_classes="data-field")
+    gestures = gr.Button(elem_id=f"{prefix}canvas-gestures", elem_classes="data-field")
+    hover = gr.Button(elem_id=f"{prefix}canvas-hover", elem_classes="data-field")
     messages = gr.Textbox(visible=False, max_length=MAX_MESSAGES)
     preview = gr.JSON(visible=False)
-    image = gr.Image(interactive=False, show_label=False, buttons=[], elem_id="canvas", container=False)
+    image = gr.Image(interactive=False, show_label=False, buttons=[], elem_id=f"{prefix}canvas", container=False)
     with gr.Row(elem_classes="tools"):
-        undo = gr.Button(strings.UNDO, size="sm", min_width=70, elem_id="undo")
-        redo = gr.Button(strings.REDO, size="sm", min_width=70, elem_id="redo")
+        undo = gr.Button(strings.UNDO, size="sm", min_width=70, elem_id=f"{prefix}undo")
+        redo = gr.Button(strings.REDO, size="sm", min_width=70, elem_id=f"{prefix}redo")
         clear = gr.Button(strings.CLEAR, size="sm", min_width=70)
-        invert = gr.Button(strings.INVERT, size="sm", min_width=90, elem_id="invert")
+        invert = gr.Button(strings.INVERT, size="sm", min_width=90, elem_id=f"{prefix}invert")
         smaller = gr.Button(strings.SMALLER_AREA, size="sm", min_width=90)
         larger = gr.Button(strings.LARGER_AREA, size="sm", min_width=90)
-        rotate = gr.Button(strings.ROTATE, size="sm", min_width=90)
+        rotate = gr.Button(strings.ROTATE, size="sm", min_width=90, visible=not prefix)
     brush_width = gr.Slider(
-        1, 15, 100 * BRUSH_WIDTH, step=1, label=strings.STROKE_WIDTH, visible=False, interactive=True, elem_id="brush"
-    )
-    by_coordinates = gr.Accordion(strings.COORDINATES, open=False, elem_id="coordinates")
+        1, 15, 100 * BRUSH_WIDTH, step=1, label=strings.STROKE_WIDTH, visible=tools[0][1] in BRUSHES, interactive=True,
+        elem_id=f"{prefix}brush",
+    )  # fmt: skip
+    by_coordinates = gr.Accordion(strings.COORDINATES, open=False, elem_id=f"{prefix}coordinates")
     with by_coordinates, gr.Row(elem_classes="tools"):
-        x = gr.Number(0, label=strings.COORDINATES_X, precision=0, minimum=0, min_width=90, elem_id="coordinate-x")
-        y = gr.Number(0, label=strings.COORDINATES_Y, precision=0, minimum=0, min_width=90, elem_id="coordinate-y")
-        click = gr.Button(strings.COORDINATES_APPLY, size="sm", min_width=120, elem_id="apply-tool")
+        x = gr.Number(
+            0, label=strings.COORDINATES_X, precision=0, minimum=0, min_width=90, elem_id=f"{prefix}coordinate-x"
+        )
+        y = gr.Number(
+            0, label=strings.COORDINATES_Y, precision=0, minimum=0, min_width=90, elem_id=f"{prefix}coordinate-y"
+        )
+        click = gr.Button(strings.COORDINATES_APPLY, size="sm", min_width=120, elem_id=f"{prefix}apply-tool")
     return CanvasSection(
         tool, sent, gestures, hover, messages, preview, image, undo, redo, clear, invert, smaller, larger, rotate,
         brush_width, x, y, click,
@@ -138,6 +150,7 @@ class ObjectSection:
     ready_made: gr.Button
     about: gr.HTML
     proposals: gr.Gallery
+    innermost: gr.Checkbox
     background: gr.Checkbox
     next: gr.Button
     other_photo: gr.Button
@@ -157,6 +170,7 @@ def build_objects(page: PageContext) -> ObjectSection:
         label=strings.PROPOSALS, visible=False, columns=5, height="auto", allow_preview=False,
         object_fit="contain", interactive=False, buttons=[], elem_id="proposals",
     )  # fmt: skip
+    innermost = gr.Checkbox(label=strings.INNERMOST, info=strings.INNERMOST_INFO, visible=False, elem_id="innermost")
     background = gr.Checkbox(label=strings.BACKGROUND, info=strings.BACKGROUND_INFO, elem_id="background")
     next_step = gr.Button(strings.TO_EXTRACT, variant="primary", elem_id="to-extract")
     with gr.Row(elem_classes="tools"):
@@ -166,8 +180,8 @@ def build_objects(page: PageContext) -> ObjectSection:
         )
     import_masks = build_mask_exchange(page)
     return ObjectSection(
-        hint, *zip(*rows, strict=True), add, find, ready_made, about, proposals, background, next_step, other_photo,
-        import_masks,
+        hint, *zip(*rows, strict=True), add, find, ready_made, about, proposals, innermost, background, next_step,
+        other_photo, import_masks,
     )  # fmt: skip
 
 

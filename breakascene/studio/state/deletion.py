@@ -24,7 +24,8 @@ MARK = ".deleted"  # suffix of the file beside the folder of a session
 UPLOADS = "uploads.txt"  # paths of the files that the visitor uploaded, one a line
 PILOT = "pilot"  # folder of the pilot, see pilot_folder
 SHARED = "shared.txt"  # ids of the runs that the visitor added to the library, one a line
-DERIVED = ("*.zip", "contact-sheet.png", "mask.png", "view.jpg", "found/*", "mcp/*")  # made of photos and images
+# Made of photos and images
+DERIVED = ("*.zip", "contact-sheet.png", "mask.png", "view.jpg", "found/*", "mcp/*", "edit/*")
 
 
 def session_id(token: str) -> str:
@@ -104,7 +105,8 @@ def delete_old(folder: Path, before: float) -> None:
     store = RunStore(folder)
     runs = [path for path in store.runs_folder.glob("*/") if _time_of(path) < before]
     images = [path for path in sorted(folder.glob("pictures/*.png")) if path.stat().st_mtime < before]
-    if not (runs or images):
+    edited = [path for path in folder.glob("edit/photo-*") if path.stat().st_mtime < before]
+    if not (runs or images or edited):
         return
     contents = _hashes(runs, images)
     audit.record("delete", session=session_id(folder.name), reason="retention", **contents)

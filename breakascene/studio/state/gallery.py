@@ -204,6 +204,8 @@ def details(metadata: dict) -> dict[str, str]:
         entries["size"] = f"{metadata['width']} × {metadata['height']}"
     if "strength" in metadata:
         entries["strength"] = f"{strings.DETAIL_STRENGTH} {metadata['strength']:g}"
+    if "edit" in metadata:
+        entries["edit"] = strings.DETAIL_EDIT
     if metadata["negative_prompt"]:
         entries["negative"] = f"{strings.DETAIL_NEGATIVE} {metadata['negative_prompt']}"
     return entries

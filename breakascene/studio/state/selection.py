@@ -7,13 +7,13 @@ from itertools import count
 import numpy as np
 from PIL import Image, ImageDraw
 
-from breakascene.data.scene import MAX_CONCEPTS, Scene, make_scene
+from breakascene.data.scene import MAX_CONCEPTS, Scene, innermost_on_top, make_scene, without_overlaps
 from breakascene.errors import UserError
 from breakascene.segmentation.segmenter import Candidates
 from breakascene.studio import strings
 
 BRUSHES = ("paint", "erase")  # tools that edit a mask by hand
-BOX_TOOLS = ("box", "crop")  # tools that take two corners
+BOX_TOOLS = ("box", "crop", "rectangle")  # tools that take two corners
 BRUSH_WIDTH = 0.03  # share of the photo's longer side
 MIN_BOX = 4  # pixels a side
 MAX_NAME = 40  # characters
@@ -72,6 +72,7 @@ class Selection:
     objects: tuple[SelectedObject, ...] = field(default_factory=lambda: (SelectedObject(),))
     active: int = 0  # index of the object that clicks apply to
     background: bool = False  # whether the background becomes a concept too
+    innermost: bool = False  # whether overlaps belong to the smaller object alone, see innermost_on_top
     corner: tuple[int, int] | None = None  # first corner of a box that still needs its second
 
     @property
@@ -205,6 +206,15 @@ def paint(selection: Selection, stroke: Sequence[tuple[float, float]], width: fl
     return selection.with_active(SelectedObject(obj.name, initial_mask=mask, mask=mask, key=obj.key))
 
 
+def add_rectangle(selection: Selection, corners: Box) -> Selection:
+    """Add what is between two opposite corners to the active object's mask; later clicks add to it, or take from it."""
+    obj = selection.active_object
+    x0, y0, x1, y1 = ordered_box(corners)
+    mask = np.zeros(selection.photo.size[::-1], bool) if obj.mask is None else obj.mask.copy()
+    mask[y0 : y1 + 1, x0 : x1 + 1] = True
+    return selection.with_active(SelectedObject(obj.name, initial_mask=mask, mask=mask, key=obj.key))
+
+
 def invert(selection: Selection) -> Selection:
     """Select all but the active object's mask; later clicks add to it, or take from it."""
     obj = selection.active_object
@@ -280,4 +290,21 @@ def to_scene(selection: Selection) -> Scene:
     if not objects:
         raise UserError(strings.NO_SELECTION)
     names = [obj.name or strings.DEFAULT_NAME for obj in objects]
-    return make_scene(selection.photo, [obj.mask for obj in objects], names, selection.background)
+    scene = make_scene(selection.photo, [obj.mask for obj in objects], names, selection.background)
+    return innermost_on_top(scene) if selection.innermost else scene
+
+
+def separated(selection: Selection) -> Selection:
+    """The selection with the masks that its objects are extracted with, see Selection.innermost."""
+    marked = [i for i, obj in enumerate(selection.objects) if not obj.empty]
+    if not selection.innermost or not marked:
+        return selection
+    masks = dict(zip(marked, without_overlaps([selection.objects[i].mask for i in marked]), strict=True))
+    objects = (replace(obj, mask=masks[i]) if i in masks else obj for i, obj in enumerate(selection.objects))
+    return replace(selection, objects=tuple(objects))
+
+
+def has_overlap(selection: Selection) -> bool:
+    """Whether two objects have a pixel in common."""
+    masks = [obj.mask for obj in selection.objects if not obj.empty]
+    return len(masks) > 1 and bool((np.sum(masks, axis=0, dtype=np.uint8) > 1).any())

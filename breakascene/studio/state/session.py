@@ -26,6 +26,7 @@ from breakascene.studio.state import deletion
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.gallery import Gallery
 from breakascene.studio.state.history import SelectionHistory
+from breakascene.studio.state.region_editor import FOLDER, RegionEditor
 from breakascene.studio.state.run_store import RunStore
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -65,8 +66,18 @@ class Session:
 
     def __post_init__(self):
         self.history = SelectionHistory(self.folder)
+        self.editor = RegionEditor(self.folder / FOLDER)
         self.runs = RunStore(self.folder)
         self.gallery = Gallery(self.folder)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory for photos, masks and undo steps."""
+        return self.history.nbytes + self.editor.history.nbytes
+
+    def drop_oldest(self) -> bool:
+        """Forget an undo step of step 1, else one of the edited photo; see SelectionHistory.drop_oldest."""
+        return self.history.drop_oldest() or self.editor.history.drop_oldest()
 
     @property
     def jobs(self) -> list[Job]:
@@ -151,7 +162,8 @@ class SessionStore:
             if len(self._sessions) >= MAX_OPEN:
                 self._close_one()
             self._sessions[token] = session = Session(token, self.folder / token, owner=owner)
-            session.history.make_room = partial(self.make_room, session)
+            for history in (session.history, session.editor.history):
+                history.make_room = partial(self.make_room, session)
             return session
 
     def get(self, token: str | None) -> Session:
@@ -176,8 +188,8 @@ class SessionStore:
         Raises:
             UserError: If that is not enough.
         """
-        while session.history.nbytes > self.visitor_bytes:
-            if not session.history.drop_oldest():
+        while session.nbytes > self.visitor_bytes:
+            if not session.drop_oldest():
                 raise UserError(strings.VISITOR_MEMORY_FULL.format(most=round(self.visitor_bytes / 2**20)))
         with self._lock:
             others = sorted(self._sessions.values(), key=lambda other: other.last_used)
@@ -198,7 +210,7 @@ class SessionStore:
 
     def _excess(self) -> int:
         """Bytes above the memory for all visitors."""
-        return sum(session.history.nbytes for session in self._sessions.values()) - self.all_bytes
+        return sum(session.nbytes for session in self._sessions.values()) - self.all_bytes
 
     def _if_unlocked(self, session: Session, release: Callable[[Session], None]) -> None:
         """Call release(session), unless an event of the session is being handled."""
@@ -209,7 +221,7 @@ class SessionStore:
                 session.lock.release()
 
     def _drop_steps(self, session: Session) -> None:
-        while self._excess() > 0 and session.history.drop_oldest():
+        while self._excess() > 0 and session.drop_oldest():
             pass
 
     def _close_if_idle(self, session: Session) -> None:

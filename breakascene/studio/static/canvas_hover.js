@@ -29,7 +29,7 @@ if (matchMedia("(hover: hover) and (pointer: fine)").matches) {
     if (resting && distance(resting, at) <= NEAR / 2) return;
     hidePreview();
     const canClick = ["include", "exclude"].includes(tool());
-    if (!canClick || event.buttons || event.pointerType !== "mouse" || !event.target.matches?.("#canvas img")) return;
+    if (!canClick || event.buttons || event.pointerType !== "mouse" || !event.target.matches?.(PHOTO)) return;
     if (!isOnPhoto(...at)) return;
     hoverTimer = setTimeout(() => {
       resting = at;

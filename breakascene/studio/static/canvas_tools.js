@@ -1,14 +1,14 @@
 // The tools on the canvas: a click includes or excludes, a drag draws a box, crops, paints or erases, two fingers zoom.
 // Each finished gesture is sent to the studio as {tool, points: [[x, y], …] in pixels of the displayed image, size of
 // that image, and for the brush its width as a share of the long side}.
-const BRUSHES = ["paint", "erase"], BOXES = ["box", "crop"];
+const BRUSHES = ["paint", "erase"], BOXES = ["box", "crop", "rectangle"];
 const CLICK_DISTANCE = 5; // pixels on the screen that a click may move
-const tool = () => document.querySelector("#tool input:checked")?.value;
-const strokeWidth = () => Number(document.querySelector("#brush input[type=number]")?.value || 3) / 100;
+const tool = () => document.querySelector(`#${PREFIX}tool input:checked`)?.value;
+const strokeWidth = () => Number(document.querySelector(`#${PREFIX}brush input[type=number]`)?.value || 3) / 100;
 const pointers = new Map(); // that are down on the photo: id -> [x, y] on the screen
 let gesture = null, spaceIsDown = false, ignoreClick = false;
 
-const send = (points, more = {}) => sendMessage("canvas-gestures", { tool: tool(), points, size: [view.width, view.height], ...more });
+const send = (points, more = {}) => sendMessage(`${PREFIX}canvas-gestures`, { tool: tool(), points, size: [view.width, view.height], ...more });
 const distance = ([ax, ay], [bx, by]) => Math.hypot(ax - bx, ay - by);
 
 const dragBox = (start) => {
@@ -93,7 +93,7 @@ const begin = (event, at) => {
 };
 
 document.addEventListener("pointerdown", (event) => {
-  if (!event.target.matches?.("#canvas img") || event.button > 1) return;
+  if (!event.target.matches?.(PHOTO) || event.button > 1) return;
   const at = [event.clientX, event.clientY];
   pointers.set(event.pointerId, at);
   ignoreClick = pointers.size > 1 || event.button === 1 || spaceIsDown;
@@ -117,11 +117,11 @@ document.addEventListener("pointercancel", (event) => end(event, "cancel"));
 const showTool = () => canvasRoot()?.classList.toggle("drawing", [...BRUSHES, ...BOXES].includes(tool()));
 for (const name of ["change", "load"]) document.addEventListener(name, showTool, true);
 document.addEventListener("touchmove", (event) => gesture && event.cancelable && event.preventDefault(), { passive: false });
-document.addEventListener("dragstart", (event) => event.target.matches?.("#canvas img") && event.preventDefault());
+document.addEventListener("dragstart", (event) => event.target.matches?.(PHOTO) && event.preventDefault());
 
 document.addEventListener("click", (event) => {
   const at = [event.clientX, event.clientY];
-  if (!event.target.matches?.("#canvas img") || ignoreClick || !isOnPhoto(...at)) return;
+  if (!event.target.matches?.(PHOTO) || ignoreClick || !isOnPhoto(...at)) return;
   if (BRUSHES.includes(tool()) || BOXES.includes(tool())) return;
   send([toPhoto(...at)]);
   const mark = drawLayer("click", "circle"), [x, y] = onCanvas(...at); // until the studio has drawn its own

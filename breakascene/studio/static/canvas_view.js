@@ -1,8 +1,10 @@
-// The canvas of step 1: where the photo is on the screen, zoom and pan, and a layer for what is drawn over the photo.
+// A canvas: where the photo is on the screen, zoom and pan, and a layer for what is drawn over the photo. The scripts of a
+// canvas are loaded once for each (select.py), with the PREFIX of its ids.
+const PHOTO = `#${PREFIX}canvas img`;
 const SVG = "http://www.w3.org/2000/svg";
 const MAX_ZOOM = 8;
-const canvasRoot = () => document.querySelector("#canvas");
-const photoImage = () => document.querySelector("#canvas img");
+const canvasRoot = () => document.querySelector(`#${PREFIX}canvas`);
+const photoImage = () => document.querySelector(PHOTO);
 const view = { scale: 1, x: 0, y: 0, width: 1, height: 1 }; // the size is that of the last image, in its own pixels
 const finished = new Set(); // layers that stay until the canvas shows their effect
 
@@ -95,7 +97,7 @@ const addZoomButtons = () => {
 };
 // While the next image loads, clicks still have the size of the last one, and its place is kept (canvas.css).
 document.addEventListener("load", ({ target }) => {
-  if (!target.matches?.("#canvas img")) return;
+  if (!target.matches?.(PHOTO)) return;
   const sameShape = target.naturalWidth === view.width && target.naturalHeight === view.height;
   view.width = target.naturalWidth;
   view.height = target.naturalHeight;
@@ -112,7 +114,7 @@ addZoomButtons();
 addEventListener("resize", showView);
 
 document.addEventListener("wheel", (event) => {
-  if (!event.target.matches?.("#canvas img")) return;
+  if (!event.target.matches?.(PHOTO)) return;
   if (event.ctrlKey) zoomBy(Math.exp(-event.deltaY / 300), event.clientX, event.clientY);
   else if (view.scale > 1) panBy(-event.deltaX, -event.deltaY);
   else return; // the page scrolls

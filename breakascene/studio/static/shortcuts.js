@@ -14,8 +14,8 @@
     const typing = event.target.closest?.("textarea, input:not([type=radio], [type=checkbox], [type=range])");
     let done = false;
     if (key === "enter") done = press("generate", "extract");
-    else if (!typing && (key === "y" || (key === "z" && event.shiftKey))) done = press("redo");
-    else if (!typing && key === "z") done = press("undo");
+    else if (!typing && (key === "y" || (key === "z" && event.shiftKey))) done = press("redo", "edit-redo");
+    else if (!typing && key === "z") done = press("undo", "edit-undo");
     if (done) event.preventDefault();
   });
 }

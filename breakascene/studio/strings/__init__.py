@@ -46,6 +46,7 @@ API_FILE = "The file is unknown: send a data URL, the address of an upload to th
 API_PHOTO = "There is no photo: give an image file."
 API_POINTS = "Give the points as [[x, y, true], …], with true to include and false to exclude."
 API_NAMES = "There are more names than masks: give one name for each mask."
+API_REGION = "Give the region to repaint, either as a mask or as a box."
 API_BOX = "Give the box as [x0, y0, x1, y1] in pixels of the photo."
 API_CONSENT = 'Give the consent as {"shown": true, "who": "…", "scope": "…", "until": "YYYY-MM-DD"}, or leave it out.'
 API_STEPS = "Give the steps as [phase 1, phase 2], two whole numbers."

@@ -95,6 +95,8 @@ NO_PROPOSALS = "No separate objects were found in this photo: click them yoursel
 ADD_OBJECT = "Add object"
 SELECTED_OBJECTS = "Selected objects"
 NAME_HINT = "Name, for example: fox"
+INNERMOST = "Inner object on top"
+INNERMOST_INFO = "For an object inside another, or a pattern on it: the overlap belongs to the smaller one alone."
 BACKGROUND = "Extract the background too"
 BACKGROUND_INFO = "Adds a handle for the scene around the objects."
 OTHER_PHOTO = "Choose another photo"
@@ -328,6 +330,24 @@ SHEET_OBJECTS = "Objects (columns)"
 SHEET_PLACES = "Places (rows; none: as in your prompt)"
 SHEET_COUNT = "Images per combination"
 SHEET_GENERATE = "Generate sheet ({n} in total)"
+EDIT = "Edit a photo: repaint a region"
+EDIT_INFO = (
+    "Mark a region of any photo, and describe it and its surroundings in the prompt above. The region is repainted; "
+    "the rest of the photo stays exactly as it is."
+)
+EDIT_TOOLS = [
+    ("Box", "rectangle"), ("Include", "include"), ("Exclude", "exclude"), ("Brush", "paint"), ("Eraser", "erase"),
+]  # fmt: skip
+EDIT_HINTS = {  # of the tools
+    "rectangle": "Drag a box over the region to repaint.",
+    "include": "Click an object in the photo to repaint it.",
+    "paint": "Drag over the region to repaint.",
+}
+EDIT_MARKED = "{share:.1%} of the photo is repainted."
+EDIT_STRENGTH, EDIT_STRENGTH_INFO = "Strength", "Less keeps shapes and colors of what is in the region."
+EDIT_START = "Edit the photo"
+EDIT_IMAGE = "Edit this image"
+DETAIL_EDIT = "edited photo"
 DOWNLOAD_SHEET = "Download contact sheet"
 ALL_IMAGES, FAVORITES = "All images", "Favorites"
 ADD_FAVORITE, REMOVE_FAVORITE = "☆ Add to favorites", "★ Remove from favorites"
@@ -336,6 +356,16 @@ COMPARE_TITLE = "Comparison:"
 COMPARE_HINT = "Choose another image and click “Compare” to see both side by side."
 COMPARE_CLEAR = "Clear comparison"
 DOWNLOAD_IMAGE = "Download image"
+FORMAT, DOWNLOAD_FORMAT = "Format (the objects stay in the frame)", "Download in this format"
+FORMATS = {  # of generation.formats.NAMES
+    "square": "Square",
+    "4:5": "4:5",
+    "16:9": "16:9",
+    "shop": "Shop, 2000 × 2000",
+    "story": "Story, 1080 × 1920",
+    "banner": "Banner, 1920 × 600",
+    "cutout": "Object without background",
+}
 USE_SEED = "Use this seed"
 USE_SETTINGS = "Use all settings"
 DOWNLOAD_FAVORITES = "Download favorites (zip)"
@@ -557,6 +587,7 @@ OBJECT_SET_UNKNOWN = "The object set was not found: finish step 2 first, or choo
 SESSION_UNKNOWN = "The session has expired: reload this page to continue."
 NO_PHOTO = "There is no photo yet: choose a sample or upload a photo."
 NO_SELECTION = "No object is selected yet: click one in the photo first."
+NO_REGION = "Nothing is marked yet: mark the region of the photo to repaint first."
 NO_MASK = "There is no mask to change yet: click the object first."
 NO_SMALLER = "There is no smaller area to select: choose “Exclude” and click the part to remove."
 NO_LARGER = "There is no larger area to select: choose “Include” and click the missing part."

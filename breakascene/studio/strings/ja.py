@@ -96,6 +96,8 @@ NO_PROPOSALS = "この写真ではオブジェクトを自動検出できませ�
 ADD_OBJECT = "オブジェクトを追加"
 SELECTED_OBJECTS = "選択したオブジェクト"
 NAME_HINT = "名前（英語、例：fox）"
+INNERMOST = "内側のオブジェクトを優先"
+INNERMOST_INFO = "物の中の物や表面の模様など、重なった部分を小さいほうのオブジェクトだけに含めます。"
 BACKGROUND = "背景も抽出する"
 BACKGROUND_INFO = "オブジェクトの周囲の背景にもハンドルを割り当てます。"
 OTHER_PHOTO = "別の写真を選ぶ"
@@ -332,6 +334,24 @@ SHEET_OBJECTS = "オブジェクト（列）"
 SHEET_PLACES = "場所（行。選択しない場合はプロンプトのまま）"
 SHEET_COUNT = "組み合わせごとの枚数"
 SHEET_GENERATE = "シートを生成（全 {n} 枚）"
+EDIT = "写真を編集：一部を描き直す"
+EDIT_INFO = (
+    "写真の一部を選択し、その部分と周りの様子を上のプロンプトに入力します。選択した部分だけが描き直され、"
+    "ほかの部分は元のまま変わりません。"
+)
+EDIT_TOOLS = [
+    ("ボックス", "rectangle"), ("含める", "include"), ("除外", "exclude"), ("ブラシ", "paint"), ("消しゴム", "erase"),
+]  # fmt: skip
+EDIT_HINTS = {  # of the tools
+    "rectangle": "描き直す部分をドラッグして囲んでください。",
+    "include": "描き直すオブジェクトをクリックしてください。",
+    "paint": "描き直す部分をドラッグして塗ってください。",
+}
+EDIT_MARKED = "写真の {share:.1%} を描き直します。"
+EDIT_STRENGTH, EDIT_STRENGTH_INFO = "強さ", "小さくすると、元の形や色が残ります。"
+EDIT_START = "写真を編集"
+EDIT_IMAGE = "この画像を編集"
+DETAIL_EDIT = "写真を編集"
 DOWNLOAD_SHEET = "コンタクトシートを保存"
 ALL_IMAGES, FAVORITES = "すべての画像", "お気に入り"
 ADD_FAVORITE, REMOVE_FAVORITE = "☆ お気に入りに追加", "★ お気に入りから削除"
@@ -340,6 +360,16 @@ COMPARE_TITLE = "比較："
 COMPARE_HINT = "別の画像を選んで「比較」を押すと、並べて表示します。"
 COMPARE_CLEAR = "比較をクリア"
 DOWNLOAD_IMAGE = "画像を保存"
+FORMAT, DOWNLOAD_FORMAT = "形式（オブジェクトが枠内に収まります）", "この形式で保存"
+FORMATS = {
+    "square": "正方形",
+    "4:5": "4:5",
+    "16:9": "16:9",
+    "shop": "ショップ 2000 × 2000",
+    "story": "ストーリー 1080 × 1920",
+    "banner": "バナー 1920 × 600",
+    "cutout": "背景なしのオブジェクト",
+}
 USE_SEED = "このシードを使う"
 USE_SETTINGS = "すべての設定を使う"
 DOWNLOAD_FAVORITES = "お気に入りを保存（zip）"
@@ -585,6 +615,7 @@ OBJECT_SET_UNKNOWN = "オブジェクトセットが見つかりません。先�
 SESSION_UNKNOWN = "セッションの有効期限が切れました。ページを再読み込みしてください。"
 NO_PHOTO = "写真がありません。サンプルを選ぶか、写真をアップロードしてください。"
 NO_SELECTION = "オブジェクトが選択されていません。先に写真の中のオブジェクトをクリックしてください。"
+NO_REGION = "描き直す部分が選択されていません。先に写真の中で選択してください。"
 NO_MASK = "変更するマスクがありません。先にオブジェクトをクリックしてください。"
 NO_SMALLER = "これより狭い範囲はありません。「除外」で不要な部分をクリックしてください。"
 NO_LARGER = "これより広い範囲はありません。「含める」で足りない部分をクリックしてください。"
@@ -657,6 +688,22 @@ UNEXPECTED = "スタジオで問題が発生しました（詳細はログにあ
 
 # Messages of the other packages, by their templates (strings.translate); those left out stay as they are
 MESSAGES = {
+    "The box reaches outside the photo, which is {width} × {height} pixels: give two corners inside it.": (
+        "ボックスが {width} × {height} ピクセルの写真からはみ出しています。写真の中の 2 つの角を指定してください。"
+    ),
+    "The region is {width} × {height} pixels but the photo {photo_width} × {photo_height}: mark it on the photo "
+    "itself.": (
+        "選択範囲は {width} × {height} ピクセルですが、写真は {photo_width} × {photo_height} ピクセルです。"
+        "写真そのものの上で選択してください。"
+    ),
+    "The region is empty: mark the part of the photo to repaint.": (
+        "選択範囲が空です。写真の中の描き直す部分を選択してください。"
+    ),
+    "{base} generates {width} × {height} pixels, so the region is enlarged {factor:.1f} times and less sharp than the "
+    "photo: mark a smaller region for more detail.": (
+        "{base} が生成するのは {width} × {height} ピクセルのため、選択した部分は {factor:.1f} 倍に拡大され、"
+        "写真よりぼやけます。細部を出すには、狭い範囲を選択してください。"
+    ),
     "{model} could not be downloaded from the hub: connect to the internet and try again.": (
         "{model} をハブからダウンロードできませんでした。インターネットに接続して、もう一度お試しください。"
     ),
@@ -859,6 +906,13 @@ MESSAGES = {
     ),
     "There is no <background>: extract the photo with its background.": (
         "<background> がありません。背景も抽出する設定で写真を抽出し直してください。"
+    ),
+    "The smaller objects cover {handle} ({name}) entirely: mark more of it, or remove one of them.": (
+        "{name}（{handle}）が小さいオブジェクトで完全に覆われています。範囲を広げるか、どちらかを削除してください。"
+    ),
+    'There is no format "{name}": choose {known}.': "「{name}」という形式はありません。{known} から選んでください。",
+    "No object was found in the image: choose another one, or crop it by hand.": (
+        "画像にオブジェクトが見つかりませんでした。別の画像を選ぶか、手作業で切り抜いてください。"
     ),
     "{word} is an unknown handle: this run knows {known}.": (
         "{word} というハンドルはありません。使えるのは {known} です。"
