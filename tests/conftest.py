@@ -161,6 +161,15 @@ def studio_data(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("studio")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_compositions(request):
+    """Where a run is only a means, train on few compositions: on the toybox all of them take ten seconds to encode."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name in ("benchmarks", "pilot", "studio"):
+            patch.setattr("breakascene.training.augment.NUM_COMPOSITIONS", 4)
+        yield
+
+
 @pytest.fixture(scope="module")
 def short_comparisons():
     """After an extraction, compare one rough image of each object; test_browser_verdict.py has the whole comparison."""

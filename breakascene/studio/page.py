@@ -229,7 +229,7 @@ def connect_progress(demo: gr.Blocks, page: PageContext, screens: Screens, last_
 
     def tick(token: str, last: dict, request: gr.Request) -> Updates:
         if reconnection.has_missed(demo, request):
-            return {missed: True}
+            return {missed: reconnection.MISSED}
         if not token:  # the page has no session yet
             return gr.skip()
         try:

@@ -9,7 +9,8 @@ import gradio as gr
 
 from breakascene.studio.screens.events import EVENT_OPTIONS
 
-RECONNECT_JS = '(missed) => { if (missed) document.getElementById("reconnect").click(); }'
+MISSED, NONE_MISSED = [True], []  # gr.JSON warns of a plain bool
+RECONNECT_JS = '(missed) => { if (missed?.length) document.getElementById("reconnect").click(); }'
 
 
 def build() -> gr.JSON:
@@ -18,9 +19,9 @@ def build() -> gr.JSON:
 
 
 def connect(missed: gr.JSON, ticked: gr.events.Dependency) -> None:
-    """After a tick that has set `missed`, send an event that does nothing but open a stream."""
+    """After a tick that has set it to MISSED, send an event that does nothing but open a stream."""
     reconnect = gr.Button(elem_id="reconnect", elem_classes="data-field")
-    reconnect.click(lambda: False, None, missed, **EVENT_OPTIONS)
+    reconnect.click(lambda: NONE_MISSED, None, missed, **EVENT_OPTIONS)
     ticked.then(None, [missed], None, js=RECONNECT_JS, api_visibility="private")
 
 

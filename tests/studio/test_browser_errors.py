@@ -38,12 +38,15 @@ from breakascene.training.prior import prior_latents
 from breakascene.training.settings import preset
 
 ROOT = Path(__file__).parents[2]
-# app.py with frequent checkpoints, so that a short extraction has one, and a short comparison after it
+# app.py with frequent checkpoints, so that a short extraction has one, few compositions (see conftest.py), and a short
+# comparison at the end
 START = """
 import runpy
 from breakascene.evaluation import verdict
 from breakascene.studio import engine
+from breakascene.training import augment
 engine.SAVE_EVERY = 10
+augment.NUM_COMPOSITIONS = 4
 verdict.IMAGES, verdict.NUM_INFERENCE_STEPS = 1, 2
 runpy.run_path("app.py", run_name="__main__")
 """

@@ -1,6 +1,7 @@
 """Step 2 in a real browser: progress, reload, other devices, the queue panel, stop, resume and delete."""
 
 import re
+import threading
 
 import pytest
 from helpers.browser import (
@@ -17,8 +18,11 @@ from helpers.browser import (
 )
 
 from breakascene.data.scene import load_scene
+from breakascene.studio import engine
 from breakascene.studio.screens import extraction_job
 from breakascene.studio.screens.select_actions import samples
+
+MANY = 10_000  # steps: more than any extraction has
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +31,28 @@ def without_verdicts(monkeypatch):
     monkeypatch.setattr(extraction_job, "compare", lambda run, scene: ())
 
 
+@pytest.fixture
+def steps(monkeypatch):
+    """A semaphore: an extraction waits for it after each step, and leaves the processor to the pages meanwhile."""
+    extract, semaphore = engine.extract, threading.Semaphore(0)
+
+    def step_by_step(*arguments):
+        for event in extract(*arguments):
+            yield event
+            semaphore.acquire()
+
+    monkeypatch.setattr(engine, "extract", step_by_step)
+    yield semaphore
+    semaphore.release(MANY)
+
+
 def address_of(page):
     """The session's address, which the page shows for other devices."""
     page.locator("#other-device > button").click()
     return page.locator("#address :is(input, textarea)").input_value()
 
 
-def test_a_job_is_seen_after_a_reload_and_on_every_device(browser, address):
+def test_a_job_is_seen_after_a_reload_and_on_every_device(browser, address, steps):
     with visitor(browser, address) as page:
         open_sample(page)
         use_sample_masks(page)
@@ -41,12 +60,14 @@ def test_a_job_is_seen_after_a_reload_and_on_every_device(browser, address):
         idle.goto("/")
         expect(idle.locator("#canvas img")).to_be_visible()
         expect(idle.locator("#queue")).to_be_hidden()
-        start_extraction(page, 5000, 0)
+        start_extraction(page, 500, 0)
+        steps.release(5)
         expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
         expect(idle.locator("#queue-extraction")).to_contain_text(re.compile("Extraction .* left"), timeout=LONG)
         page.reload()
         expect(page.locator("#status")).to_contain_text("Phase 1: training the handles", timeout=LONG)
         before = page.locator("#status [role=progressbar]").get_attribute("aria-valuenow")
+        steps.release(10)
         expect(page.locator("#status [role=progressbar]")).not_to_have_attribute("aria-valuenow", before, timeout=LONG)
         here = address_of(page)
         assert re.fullmatch(address + r"/\?session=[\w-]{24}", here)
@@ -58,6 +79,7 @@ def test_a_job_is_seen_after_a_reload_and_on_every_device(browser, address):
             expect(phone.locator("#queue-extraction")).to_contain_text("残り", timeout=LONG)
             shot(phone, "queue")
             phone.locator("#cancel-extraction").click()
+            steps.release(MANY)
             expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
             for device in (page, idle, phone):
                 expect(device.locator("#queue")).to_be_hidden()
@@ -122,12 +144,13 @@ def test_empty_steps_are_those_of_the_preset_and_a_stopped_extraction_can_be_del
         expect(page.get_by_text("No objects are extracted yet")).to_be_visible()
 
 
-def test_visitors_wait_in_the_queue_and_see_their_own_objects(browser, address):
+def test_visitors_wait_in_the_queue_and_see_their_own_objects(browser, address, steps):
     with visitor(browser, address) as first, visitor(browser, address) as second:
         for page, number in ((first, 0), (second, 1)):
             open_sample(page, number)
             use_sample_masks(page)
-        start_extraction(first, 5000, 0)
+        start_extraction(first, 500, 0)
+        steps.release(5)
         expect(first.locator("#status")).to_contain_text("left", timeout=LONG)
         start_extraction(second, 1, 0)
         expect(second.locator("#queue-extraction")).to_contain_text("number 1 in the queue · starts in about")
@@ -136,6 +159,7 @@ def test_visitors_wait_in_the_queue_and_see_their_own_objects(browser, address):
         second.locator("#extract").click()
         expect(second.locator("#status")).to_contain_text("number 1 in the queue")
         first.locator("#stop").click()
+        steps.release(MANY)
         expect(first.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
         expect(second.locator("#status")).to_contain_text("Done.", timeout=LONG)
         shown = []

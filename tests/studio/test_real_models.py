@@ -12,7 +12,6 @@ from helpers.hub import running_hub
 from helpers.models import tiny_sam
 from helpers.studio import running_studio
 from PIL import Image
-from segment_anything import sam_model_registry
 
 from breakascene.evaluation.judges import CLIP, LABELS
 from breakascene.hub import NO_ROOM, DownloadFailed, HubFile
@@ -41,13 +40,18 @@ def sentences(language):
         return [models.sentence(kind, model) for kind, model in real_models.missing().items()]
 
 
-def test_a_checkpoint_of_meta_is_used_with_another_base(tmp_path, sd2_folder, monkeypatch):
-    """The real architecture with random weights."""
-    torch.manual_seed(0)
-    torch.save(sam_model_registry["vit_b"]().state_dict(), tmp_path / "vit_b.pth")
+@pytest.fixture
+def small_vit_b(monkeypatch):
+    """SAM with few channels under the name of vit_b; test_segmenter.py loads a checkpoint of the true size."""
+    monkeypatch.setattr(checkpoints, "MODEL_TYPES", {32: "vit_b"})
+    monkeypatch.setattr(checkpoints, "sam_model_registry", {"vit_b": tiny_sam})
+
+
+def test_a_checkpoint_of_meta_is_used_with_another_base(small_vit_b, tmp_path, sd2_folder, monkeypatch):
+    torch.save(tiny_sam().state_dict(), tmp_path / "vit_b.pth")
     monkeypatch.setenv("BREAKASCENE_SAM", str(tmp_path / "vit_b.pth"))
     with running_studio(tmp_path / "data", base=str(sd2_folder)) as address:
-        assert engine.segmenter().image_size == 1024 and SEGMENTER not in real_models.missing()
+        assert engine.segmenter().image_size == 64 and SEGMENTER not in real_models.missing()
         assert not engine.is_toybox() and engine.base().name == str(sd2_folder)
         mask, scores = Client(address, verbose=False).predict(
             handle_file(PHOTO), [[100, 160, True]], None, api_name="/segment"
@@ -56,9 +60,7 @@ def test_a_checkpoint_of_meta_is_used_with_another_base(tmp_path, sd2_folder, mo
             assert image.size == Image.open(PHOTO).size and len(scores) == 3
 
 
-def test_sam_takes_over_once_it_is_downloaded(tmp_path, sd2_folder, monkeypatch):
-    monkeypatch.setattr(checkpoints, "MODEL_TYPES", {32: "vit_b"})
-    monkeypatch.setattr(checkpoints, "sam_model_registry", {"vit_b": tiny_sam})
+def test_sam_takes_over_once_it_is_downloaded(small_vit_b, tmp_path, sd2_folder, monkeypatch):
     torch.save(tiny_sam().state_dict(), tmp_path / "weights.pth")
     data = (tmp_path / "weights.pth").read_bytes()
     file = HubFile("meta/sam", "vit_b.pth", len(data), checkpoints.hub._sha256(tmp_path / "weights.pth"))
@@ -83,9 +85,7 @@ def test_sam_takes_over_once_it_is_downloaded(tmp_path, sd2_folder, monkeypatch)
     assert not real_models.missing() and models.describe() == ""
 
 
-def test_a_failed_download_is_tried_again(tmp_path, sd2_folder, monkeypatch):
-    monkeypatch.setattr(checkpoints, "MODEL_TYPES", {32: "vit_b"})
-    monkeypatch.setattr(checkpoints, "sam_model_registry", {"vit_b": tiny_sam})
+def test_a_failed_download_is_tried_again(small_vit_b, tmp_path, sd2_folder, monkeypatch):
     monkeypatch.setattr(real_models, "FIRST_DELAY", 0.05)
     torch.save(tiny_sam().state_dict(), tmp_path / "weights.pth")
     data = (tmp_path / "weights.pth").read_bytes()

@@ -102,7 +102,14 @@ def test_the_innermost_point_of_a_disc_is_its_center():
 
 
 @pytest.fixture(scope="module")
-def untrained_vae(tmp_path_factory):
+def few_scaling_scenes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(autoencoder, "SCALING_SCENES", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def untrained_vae(few_scaling_scenes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("untrained")
     autoencoder.export(autoencoder.build(), folder)
     return folder
@@ -116,7 +123,8 @@ def test_each_component_trains_from_scratch_and_resumes(component, untrained_vae
     monkeypatch.setattr(scenes, "KEPT_PLACES", 4)
     monkeypatch.setattr(image_codes, "NOVEL_OBJECTS", 100)
     monkeypatch.setattr(generator, "TRAINING", TRAINING[:40])
-    monkeypatch.setattr(autoencoder, "BATCH", 4)
+    monkeypatch.setattr(autoencoder, "BATCH", 2)
+    monkeypatch.setattr(segmenter, "BATCH", 4)
     if component != "vae":
         shutil.copytree(untrained_vae, tmp_path, dirs_exist_ok=True)
     if component == "decoder":

@@ -19,6 +19,7 @@ from breakascene.toybox.vocabulary import ALL_NAMES, TRAINING, caption
 SIZE = 256  # pixels
 CROP = 128  # pixels
 BATCH = 8 if default_device().type == "cpu" else 32
+SCALING_SCENES = 64  # whose latents give the scaling factor
 REGENERATION_STEPS = 12  # denoising steps from pure noise; only the last few are run
 
 
@@ -185,7 +186,7 @@ def _crop(rng, latents: torch.Tensor, pixels: torch.Tensor) -> tuple[torch.Tenso
 def export(vae: AutoencoderKL, folder: Path) -> None:
     """Write float16 weights, with the scaling factor that gives latents of training scenes unit variance."""
     rng = np.random.default_rng(1)
-    scenes = np.stack([random_scene(rng, SIZE, TRAINING).pixels for _ in range(64)])
+    scenes = np.stack([random_scene(rng, SIZE, TRAINING).pixels for _ in range(SCALING_SCENES)])
     latents = vae.encode(to_tensor(scenes, vae.device)).latent_dist.mean
     vae.register_to_config(scaling_factor=float(1 / latents.std()), _name_or_path="")
     copy = AutoencoderKL.from_config(vae.config)
