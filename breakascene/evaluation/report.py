@@ -107,7 +107,9 @@ def write(
                 "scores": [_score_row(score, file) for score, file in zip(scores, files, strict=True)],
             }
             scene_overlay(scene).save(draft / name / "photo.png")
-            loss_curves(concepts.losses, concepts.settings["steps"][0]).save(draft / name / "losses.png")
+            loss_curves(concepts.losses, concepts.settings["steps"][0], texts["loss names"]).save(
+                draft / name / "losses.png"
+            )
             sections.append(_section(name, shown_names[name], concepts, results[name], scores, files, texts))
         rows = [(shown_names[name], *(result[key] for key in METRICS)) for name, result in results.items()]
         names = measured_by(text_extractor, image_extractor)

@@ -17,6 +17,12 @@ TEXTS = {
     "concept": "concept",
     "photo": "the photo with its masks",
     "losses": "Training losses",
+    "loss names": {
+        "reconstruction": "reconstruction",
+        "attention": "attention",
+        "prior": "prior preservation",
+        "total": "total",
+    },
     "steps": "{steps} steps on {base}. {settings}.",
     "prompt": "prompt similarity {value:.2f}",
     "identity": "{handle} identity {value:.2f}",

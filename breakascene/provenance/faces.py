@@ -8,6 +8,8 @@ from threading import Lock
 import numpy as np
 from PIL import Image
 
+from breakascene.errors import UserError
+
 CASCADES = ("haarcascade_frontalface_alt2.xml", "haarcascade_profileface.xml")
 SIDE = 800  # pixels of the longer side at which a photo is searched
 CROP_SIDE = 400  # the same for the surroundings of an object, in which small faces are larger
@@ -70,4 +72,6 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
 def _cascade(name: str):
     import cv2
 
+    if not hasattr(cv2, "CascadeClassifier"):  # OpenCV 5 has none
+        raise UserError("Faces are looked for with OpenCV 4: install it (pip install -r requirements.txt).")
     return cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / name))

@@ -1,10 +1,11 @@
 """Loss curves of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from breakascene.rendering.fonts import font_for, has_glyphs
 from breakascene.rendering.palette import FAINT, INK, PALETTE
 
 PANEL_SIZE = (720, 150)  # width and height in pixels
@@ -14,7 +15,9 @@ LOSSES = ("reconstruction", "attention", "prior", "total")  # in the order of th
 COLORS = (PALETTE[5], PALETTE[6], PALETTE[2], PALETTE[7])  # of the first panel, the second, …
 
 
-def loss_curves(losses: Sequence[dict[str, float]], phase1_steps: int) -> Image.Image:
+def loss_curves(
+    losses: Sequence[dict[str, float]], phase1_steps: int, labels: Mapping[str, str] | None = None
+) -> Image.Image:
     """Plot each loss over the steps in a panel of its own, scaled from 0.
 
     Dots are single steps, the line is their running mean.
@@ -22,14 +25,18 @@ def loss_curves(losses: Sequence[dict[str, float]], phase1_steps: int) -> Image.
     Args:
         losses: The losses of each step, by name.
         phase1_steps: Number of steps in phase 1, marked by a dashed line.
+        labels: Titles of the panels by the names of their losses, where they differ and there is a font for them.
     """
+    labels = labels or {}
     names = [name for name in LOSSES if any(name in step_losses for step_losses in losses)]
     width, height = PANEL_SIZE
     image = Image.new("RGB", (width * SUPERSAMPLING, height * SUPERSAMPLING * max(1, len(names))), "white")
     for i, name in enumerate(names):
         steps = [step for step, values in enumerate(losses, 1) if name in values]
         values = np.array([losses[step - 1][name] for step in steps])
-        _draw_panel(image, i * height * SUPERSAMPLING, name, steps, values, len(losses), phase1_steps, COLORS[i])
+        label = labels.get(name, name)
+        title = label if has_glyphs(label) else name
+        _draw_panel(image, i * height * SUPERSAMPLING, title, steps, values, len(losses), phase1_steps, COLORS[i])
     return image.resize((width, height * max(1, len(names))), Image.Resampling.LANCZOS)
 
 
@@ -44,7 +51,7 @@ def smooth(values: np.ndarray, window: int = 25) -> np.ndarray:
 def _draw_panel(
     image: Image.Image,
     y0: int,
-    name: str,
+    title: str,
     steps: list[int],
     values: np.ndarray,
     total_steps: int,
@@ -52,7 +59,7 @@ def _draw_panel(
     color: str,
 ) -> None:
     width, height = PANEL_SIZE
-    font = ImageFont.load_default(13 * SUPERSAMPLING)
+    font = font_for([title], 13 * SUPERSAMPLING)
     draw = ImageDraw.Draw(image)
     mean = smooth(values)
     # Outliers may leave the panel, the running mean may not.
@@ -74,7 +81,7 @@ def _draw_panel(
         x, bottom = to_pixels(phase1_steps, 0)
         for y in range(int(to_pixels(phase1_steps, top)[1]), int(bottom), 10 * SUPERSAMPLING):
             draw.line([x, y, x, y + 5 * SUPERSAMPLING], "#888888", SUPERSAMPLING)
-    draw.text((LEFT * SUPERSAMPLING, y0 + 6 * SUPERSAMPLING), f"{name}  {mean[-1]:.3f}", color, font)
+    draw.text((LEFT * SUPERSAMPLING, y0 + 6 * SUPERSAMPLING), f"{title}  {mean[-1]:.3f}", color, font)
     for step, value in zip(steps, values, strict=True):
         x, y = to_pixels(step, value)
         draw.ellipse((x - 1, y - 1, x + 1, y + 1), fill=color)

@@ -120,6 +120,8 @@ def open_models(base: str = "auto") -> None:
         settings = [preset(name, loaded) for name in PRESET_NAMES]
         sizes = {timing.images_per_step(one, phase) for one in settings for phase in (1, 2)} | {2}
         times.forward.update({size: _time_forward(loaded, size) for size in sizes})
+    if loaded.device.type == "cuda":
+        torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # the first one imports PyTorch's compiler: seconds
     segmenter = real_models.open_segmenter(loaded.family, segmenter_device())
     real_models.check_judges(loaded.family)
     _loaded.update(base=loaded, segmenter=segmenter, times=times)

@@ -12,7 +12,7 @@ from breakascene.training.step import Batch, StepLosses
 
 log = logging.getLogger(__name__)
 
-WARM_UP_STEPS = 4  # real steps, run eagerly: libraries choose kernels and the optimizer allocates its state
+WARM_UP_STEPS = 2  # real steps, run eagerly: libraries choose kernels and the optimizer allocates its state
 
 
 class GraphedStep:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
@@ -16,6 +17,7 @@ from breakascene.exporting import archive
 from breakascene.generation.generate import generate
 from breakascene.models.combined import combine
 from breakascene.models.concepts import Concepts
+from breakascene.provenance import faces
 from breakascene.provenance.audit_check import entries
 from breakascene.provenance.consent import check_scene, has_face
 from breakascene.studio.api import parse_consent
@@ -187,3 +189,11 @@ def test_the_command_asks_before_it_learns(portrait, tmp_path, monkeypatch):
     for options in (agreed, ["--no-person"]):
         result = CliRunner().invoke(app, [*command, *options])
         assert result.exit_code == 2 and "none" in result.stderr and "agreed" not in result.stderr  # the base
+
+
+def test_opencv_without_cascades_is_named_with_its_remedy(monkeypatch):
+    """OpenCV 5 has none, and other packages may bring it."""
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    faces._cascade.cache_clear()
+    with pytest.raises(UserError, match="looked for with OpenCV 4: install it"):
+        faces.count_faces(Image.new("RGB", (64, 64)))

@@ -27,6 +27,8 @@ def test_loss_curves_have_a_panel_each_and_fall_where_the_loss_falls():
     rows = [np.flatnonzero(blue[curves.TOP :, x]).mean() for x in (100, 300, 500)]
     assert rows == sorted(rows) and rows[2] - rows[0] > 30
     assert loss_curves([{"total": 1.0}], 1).size == (width, height)
+    named = loss_curves(losses, 100, {"attention": "focus"})
+    assert named.size == image.size and named.tobytes() != image.tobytes()
 
 
 def test_smooth_is_the_mean_of_the_last_steps():

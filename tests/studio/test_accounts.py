@@ -124,12 +124,6 @@ def test_two_users_have_sessions_of_their_own_and_see_what_their_role_allows(use
         ben = Client(address, verbose=False, auth=("ben", PASSWORDS["ben"]), headers={"X-Session": run["session"]})
         with pytest.raises(AppError, match="was not found"):  # the link of a session serves its owner only
             ben.predict(run["run"], "a photo of <asset0>", 1, 0, 1, 2.0, "", api_name="/generate")
-        file = tmp_path / "data" / run["session"] / "runs" / run["run"] / "scene" / "img.png"
-        for name, status in (("anna", 200), ("ben", 403)):
-            with httpx.Client(base_url=address) as client:
-                client.post("/login", data={"username": name, "password": PASSWORDS[name]})
-                for way in ("file=", "file/"):
-                    assert client.get(f"/gradio_api/{way}{file}").status_code == status, (name, way)
         with pytest.raises(AppError, match="1 jobs today"):
             anna.predict(run["run"], "a photo of <asset0>", 1, 0, 1, 2.0, "", api_name="/generate")
         log = list(entries(tmp_path / "log"))
@@ -137,6 +131,12 @@ def test_two_users_have_sessions_of_their_own_and_see_what_their_role_allows(use
         assert logins == [("anna", "refused"), ("anna", "accepted"), ("ben", "accepted")]
         started = next(entry for entry in log if entry["action"] == "extract")
         assert (started["who"], started["session"]) == ("anna", session_id(run["session"]))
+        file = tmp_path / "data" / run["session"] / "runs" / run["run"] / "scene" / "img.png"
+        for name, status in (("anna", 200), ("ben", 403)):
+            with httpx.Client(base_url=address) as client:
+                client.post("/login", data={"username": name, "password": PASSWORDS[name]})
+                for way in ("file=", "file/"):
+                    assert client.get(f"/gradio_api/{way}{file}").status_code == status, (name, way)
         for name, own, other in (("ben", "#operation", "#audit-log"), ("carla", "#audit-log", "#operation")):
             with visitor(browser, address) as page:
                 page.locator("input:not([type=password]), textarea").first.fill(name)

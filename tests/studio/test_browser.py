@@ -211,7 +211,12 @@ def test_the_page_fits_phone_tablet_and_desktop_in_light_and_dark_and_both_langu
     ):
         with visitor(browser, address, width, theme, locale, start) as page:
             for i, (name, content) in enumerate(
-                (("select", "#canvas img"), ("extract", "#status .verdict img"), ("generate", "#gallery img"))
+                (
+                    ("select", "#canvas img"),
+                    ("extract", "#status .verdict img"),
+                    ("generate", "#gallery img"),
+                    ("pilot", "#pilot-create"),
+                )
             ):
                 page.get_by_role("tab").nth(i).click()
                 expect(page.locator(content).first).to_be_visible()

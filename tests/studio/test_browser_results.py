@@ -221,4 +221,7 @@ def test_every_screen_is_accessible(browser, address, start, monkeypatch):
             page.locator("#gallery .grid-container img").first.click()
             expect(page.locator("#chosen-image")).to_be_visible()
             check(page, "generate", language)
+            page.get_by_role("tab").nth(3).click()
+            expect(page.locator("#pilot-create")).to_be_visible()
+            check(page, "pilot", language)
     assert not found, "\n".join(sorted(map(str, found)))

@@ -139,7 +139,7 @@ PRESETS = {
     "quick": ("Quick", "A first impression in a quarter of the time. On the toybox: 70 % of single objects right"),
     "paper": (
         "Paper",
-        "For comparison: the published method, the slowest. On the toybox: 34 % of single objects right at a "
+        "For comparison: the published method, the slowest. On the toybox: 33 % of single objects right at a "
         "quarter of its steps",
     ),
 }

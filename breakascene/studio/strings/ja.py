@@ -140,7 +140,7 @@ PRESETS = {
     "quick": ("クイック", "4 分の 1 の時間でまず試すために。トイボックスでは単体の正解率 70 %"),
     "paper": (
         "論文",
-        "比較用。論文どおりの方法で、最も時間がかかります。トイボックスでは、4 分の 1 のステップ数で単体の正解率 34 %",
+        "比較用。論文どおりの方法で、最も時間がかかります。トイボックスでは、4 分の 1 のステップ数で単体の正解率 33 %",
     ),
 }
 PRESET_TIME = "このマシンで{time}"
@@ -432,6 +432,12 @@ REPORT = {  # the page of a report that is downloaded
     "concept": "オブジェクト",
     "photo": "マスクを重ねた写真",
     "losses": "学習の損失",
+    "loss names": {
+        "reconstruction": "再構成",
+        "attention": "アテンション",
+        "prior": "事前知識の保持",
+        "total": "合計",
+    },
     "steps": "{base} で {steps} ステップ。{settings}",
     "prompt": "プロンプトとの一致度 {value:.2f}",
     "identity": "{handle} の類似度 {value:.2f}",
@@ -443,7 +449,7 @@ MEASURED_BY, TOYBOX_JUDGE = "{metric}（測定：{model}）", "トイボック�
 CONFUSION = "各オブジェクトの認識結果："
 CONFUSION_REQUESTED = "指定"
 CONFUSION_OTHER = {"something else": "別のもの", "nothing": "認識なし"}
-DOWNLOAD_REPORT = "レポートを保存（英語）"
+DOWNLOAD_REPORT = "レポートを保存"
 
 # Export
 EXPORT_TITLE = "ほかのプログラムへの書き出し"
@@ -852,6 +858,9 @@ MESSAGES = {
     ),
     "{program} cannot open the toybox: export to diffusers, or extract on Stable Diffusion.": (
         "{program} では内蔵モデル（toybox）を開けません。diffusers に書き出すか、Stable Diffusion で抽出してください。"
+    ),
+    "Faces are looked for with OpenCV 4: install it (pip install -r requirements.txt).": (
+        "顔の検出には OpenCV 4 が必要です。requirements.txt のバージョンをインストールしてください。"
     ),
     "Memory ran out in the most economical mode too: close other programs, or choose a smaller base or "
     "a LoRA preset, light or quick.": (
