@@ -1,6 +1,7 @@
 """The command `generate`: run folders and a prompt to images."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -70,6 +71,7 @@ def generate(
     from breakascene.models.combined import combine
     from breakascene.models.grouped import load_run
     from breakascene.models.prompts import parse_prompt
+    from breakascene.provenance import consent
 
     folders = [run_folder(run) for run in runs]
     loaded = [load_run(folder) for folder in folders]
@@ -78,6 +80,8 @@ def generate(
     strength = photos.STRENGTH if strength is None else strength
     photos.check_strength(strength)
     photo = read_photo(image) if image else None
+    for note in consent.check_start(photo) if photo else ():
+        warnings.warn(note, stacklevel=2)
     scene = load_scene(folders[0] / "scene") if variations else None
     if prompt is None:
         prompt = photos.background_prompt(handles) if background_only else photos.variation_prompt(handles, scene)

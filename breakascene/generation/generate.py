@@ -165,6 +165,8 @@ def generate(
         common["consents"] = [declared.to_json() for declared in consents]
     if start:
         common |= {"strength": start.strength, **start.metadata}
+        if "start" in start.metadata:  # an ingredient, as the photo is
+            common["photo"] = "+".join(filter(None, (common["photo"], start.metadata["start"])))
     if loras:
         common["loras"] = {lora.name: lora.scale for lora in loras}
     metadata = [

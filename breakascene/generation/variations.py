@@ -33,9 +33,8 @@ def start_from(
     check_strength(strength)
     size = size or image_shapes(base)["square"]
     check_size(base, *size)
-    image = fitted(image, size)
-    latents = base.encode(np.asarray(image)[None])[0]
-    return Start(latents, strength, metadata={"start": photo_hash(image)})
+    latents = base.encode(np.asarray(fitted(image, size))[None])[0]
+    return Start(latents, strength, metadata={"start": photo_hash(image.convert("RGB"))})
 
 
 def check_strength(strength: float) -> None:

@@ -60,6 +60,19 @@ def check_photo(photo: Image.Image, masks: Sequence[np.ndarray], declared: Conse
     return []
 
 
+def check_start(photo: Image.Image) -> list[str]:
+    """Check a photo that generation starts from, about which nothing can be declared; returns warnings.
+
+    Raises:
+        UserError: If it shows a face, and faces are refused or a consent is required.
+    """
+    if mode() == REQUIRED and count_faces(photo):
+        raise UserError(
+            "A person may be shown: extract the photo with the consent of those shown, then generate variations of it."
+        )
+    return check_photo(photo, [], None)
+
+
 def has_face(scene: Scene) -> bool:
     """Whether a face is found in the photo of a scene or around its objects."""
     return count_faces(scene.photo, [concept.mask for concept in scene.concepts]) > 0

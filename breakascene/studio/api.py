@@ -21,6 +21,7 @@ from breakascene.files import atomic_file
 from breakascene.generation import edit as edits
 from breakascene.generation import variations
 from breakascene.generation.region import box_region
+from breakascene.provenance import consent as consent_rules
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, Job, JobQueue
 from breakascene.studio.screens import export, extraction_job, generation_job
@@ -131,6 +132,8 @@ class Endpoints:
         """
         options = (steps, guidance or None, negative, shape, lora, lora_scale)
         start = (read_photo(image), float(strength)) if image else None
+        for note in consent_rules.check_start(start[0]) if start else ():
+            show_notice(strings.translate(note))
         job = self.submit_generation(session, run, prompt, count, seed, *options, start=start)
         yield from _images_of(job)
 

@@ -183,6 +183,7 @@ def test_variations_image_to_image_sheets_and_the_background_alone(files, tiny_f
     assert generated("a photo of <asset1>", "--variations")["prompt"] == "a photo of <asset1>"
     started = generated("a photo of <asset1>", "--image", files / "photo.png")
     assert started["strength"] == 0.7 and started["start"] != varied["start"]
+    assert started["photo"].split("+")[1:] == [started["start"]]  # an ingredient, beside the photo of the run
     rows = ["--place", "at the beach", "--style", "a photo", "--style", "a painting"]
     *paths, sheet = call("sheet", files / "run", *rows, "--steps", 1, "--out", files / "sheet").splitlines()
     assert [read_metadata(path)["prompt"] for path in paths] == [

@@ -19,7 +19,7 @@ from breakascene.models.combined import combine
 from breakascene.models.concepts import Concepts
 from breakascene.provenance import faces
 from breakascene.provenance.audit_check import entries
-from breakascene.provenance.consent import check_scene, has_face
+from breakascene.provenance.consent import check_scene, check_start, has_face
 from breakascene.studio.api import parse_consent
 from breakascene.studio.screens import consent as screen
 from breakascene.training.loop import run_extraction
@@ -110,6 +110,19 @@ def test_faces_can_be_refused_whatever_is_declared(portrait, scene, monkeypatch)
         with pytest.raises(UserError, match="not taken here"):
             check_scene(refused)
     assert check_scene(scene) == []
+
+
+def test_a_photo_that_generation_starts_from_is_checked_too(scene, monkeypatch):
+    face = drawn_face()
+    assert len(check_start(face)) == 1 and check_start(scene.photo) == []
+    monkeypatch.setenv("BREAKASCENE_CONSENT", "required")
+    assert check_start(scene.photo) == []
+    with pytest.raises(UserError, match="extract the photo with the consent"):
+        check_start(face)
+    monkeypatch.setenv("BREAKASCENE_FACES", "refused")
+    monkeypatch.setenv("BREAKASCENE_CONSENT", "off")
+    with pytest.raises(UserError, match="not taken here"):
+        check_start(face)
 
 
 def test_the_answer_is_in_the_run_its_images_its_file_and_the_log(tmp_path, tiny_base, scene, monkeypatch):

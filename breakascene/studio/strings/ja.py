@@ -743,6 +743,9 @@ MESSAGES = {
     "A face was found, and photos with people are not taken here: use another photo.": (
         "顔が見つかりました。ここでは人物の写真を使えません。別の写真を選んでください。"
     ),
+    "A person may be shown: extract the photo with the consent of those shown, then generate variations of it.": (
+        "人物が写っている可能性があります。写っている人の同意を記録してこの写真から抽出し、バリエーションを生成してください。"
+    ),
     "A person may be shown: say who agreed, to what and until when, or that nobody is shown.": (
         "人物が写っている可能性があります。「写真に写る人物とブランド」で、同意した人・範囲・期限、"
         "または写っていないことを回答してください。"
