@@ -18,7 +18,7 @@ def test_no_findings():
     assert fuzz.findings(outcomes) == []
     results = [outcome for target in outcomes.values() for _, outcome in target]
     kinds = Counter(outcome.kind for outcome in results)
-    assert len(results) == 60 and min(kinds["accepted"], kinds["refused"]) > 10
+    assert len(results) == 60 and min(kinds["accepted"], kinds["refused"]) > 5
     assert sum(outcome.first_check for outcome in results) > 30
 
 

@@ -21,6 +21,8 @@ from helpers.browser import (
 from PIL import Image
 
 from breakascene.generation.generate import read_metadata
+from breakascene.studio.screens.ab_test import VARIANTS
+from breakascene.studio.screens.pilot_form import PROMPTS
 
 
 def test_the_whole_chain(browser, address, tmp_path):
@@ -105,7 +107,7 @@ def test_a_japanese_browser_sees_japanese_and_can_change_to_english_and_back(bro
         expect(page.get_by_role("tab", name="1 · 選択")).to_be_visible()
         expect(page.get_by_role("heading", name="サンプルで試す")).to_be_visible()
         expect(page.locator("html")).to_have_attribute("lang", "ja")
-        assert in_english(page) == {"a photo of <asset0> at the beach"}  # prompts are English
+        assert in_english(page) == {"a photo of <asset0> at the beach", PROMPTS, VARIANTS}  # prompts are English
         scene = open_sample(page)
         expect(page.locator("#hint")).to_contain_text("クリックしてください")
         click_on(page, scene, 0)

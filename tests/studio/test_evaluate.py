@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from breakascene.models.manifest import Manifest
 from breakascene.studio.screens.evaluate import judged_share, verdict
 from breakascene.studio.state.run_store import Run
 
-RUN = Run("a", Path(), ("<asset0>", "<asset1>", "<asset2>", "<background>"), ("fox", "mug", "dragon", "background"))
+HANDLES, NAMES = ("<asset0>", "<asset1>", "<asset2>", "<background>"), ("fox", "mug", "dragon", "background")
+RUN = Run("a", Path(), Manifest("a", HANDLES, NAMES, "toybox", "", 1, ""))
 
 
 def row(**seen):

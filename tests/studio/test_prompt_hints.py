@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 
 from breakascene.models.loading import load_base
+from breakascene.models.manifest import Manifest
 from breakascene.studio import engine
 from breakascene.studio.screens import prompt_builder
 from breakascene.studio.screens.prompt_hints import hints_html, understand
 from breakascene.studio.state.run_store import ChosenRuns, Run
 
 HANDLES = ("<asset0>", "<asset1>", "<asset2>", "<background>")
-RUNS = ChosenRuns((Run("a", Path(), HANDLES, ("fox", "mug", "<b>cup", "background")),))
+NAMES = ("fox", "mug", "<b>cup", "background")
+RUNS = ChosenRuns((Run("a", Path(), Manifest("a", HANDLES, NAMES, "toybox", "", 1, "")),))
 
 
 @pytest.fixture(autouse=True)
