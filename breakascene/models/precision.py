@@ -68,7 +68,7 @@ def _weights_in(dtype: torch.dtype, layer: nn.Module) -> list[torch.Tensor | Non
 
 @contextmanager
 def stored_in(dtype: torch.dtype, *modules: nn.Module) -> Iterator[None]:
-    """Hold the weights of frozen modules in `dtype` for the duration of a block; then they are the same tensors again."""
+    """Hold the weights of frozen modules in `dtype` while the block runs; then they are the same tensors again."""
     weights = [weight for module in modules for weight in module.parameters()]
     originals = [weight.data for weight in weights]
     try:

@@ -94,7 +94,8 @@ def test_a_delta_below_the_spacing_of_half_precision_is_not_lost(bases):
 def test_a_unet_computes_in_half_precision_throughout(bases, kind):
     """As diffusers does with a UNet in bfloat16, without autocast."""
     full, half = bases(kind)
-    noisy, prompts = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(0)), ["a photo of a dog", "a cat"]
+    noisy = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    prompts = ["a photo of a dog", "a cat"]
     found = half.predict(noisy, torch.tensor([400]), prompts)
     with half.autocast():
         conditions = half.encode_prompts(prompts)
