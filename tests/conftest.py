@@ -14,11 +14,26 @@ from breakascene.models.base import Base
 from breakascene.models.loading import load_base
 
 # First, so that the workers finish together: .ci/run hands out whole files in this order.
-SLOWEST = ("test_browser", "test_kill.py", "test_toybox.py")
+SLOWEST = ("test_browser", "test_kill", "test_toybox.py")
+# Files that start processes by helpers/processes.py go to one worker, which imports the package for all of them.
+WITH_PROCESSES = ("test_browser_errors.py", "test_kill.py", "test_kills.py", "test_processes.py")
 
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.path.name.startswith(SLOWEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each worker whole files, as --dist loadfile does, and those of WITH_PROCESSES to the same one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = super()._split_scope(nodeid)
+            return "processes" if path.endswith(WITH_PROCESSES) else path
+
+    return Files(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_finish():

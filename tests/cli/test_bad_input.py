@@ -2,9 +2,6 @@
 
 import io
 import os
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import huggingface_hub
@@ -22,8 +19,6 @@ from breakascene.files import locked
 from breakascene.training.checkpoint import path_for
 from breakascene.training.loop import run_extraction
 from breakascene.training.settings import Settings
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -281,31 +276,6 @@ def test_a_hub_base_that_is_not_available(files, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     error = refused(files, "extract|photo.png|--mask|ball.png|--base|nobody/no-such-model|--out|new/run", monkeypatch)
     assert "The base nobody/no-such-model could not be downloaded" in error
-
-
-# --- in a separate process, as a user runs it
-
-
-def run_process(files: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "breakascene", *arguments]
-    return subprocess.run(command, cwd=files, env=environment, capture_output=True, text=True, timeout=120, **options)
-
-
-def test_a_full_disk(files, tiny_folder):
-    def small_files_only():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-
-    before = listing(files)
-    result = run_process(
-        files,
-        *"extract photo.png --mask ball.png --steps 1,0 --out new/run --base".split(),
-        str(tiny_folder),
-        preexec_fn=small_files_only,
-    )
-    assert result.returncode == 2 and result.stderr.count("\n") == 1, result.stderr
-    assert "free some space" in result.stderr
-    assert listing(files) == before
 
 
 # --- exhausted resources

@@ -2,9 +2,7 @@
 
 import io
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -284,31 +282,6 @@ def test_overlapping_masks_are_reported_and_accepted(files, tiny_folder, scene):
         *extract_arguments(files, tiny_folder, "--mask", f"{both}:pair", "--steps", "1,0", "--out", files / "run")
     )
     assert "(ball) and <asset2> (pair) overlap by 100%" in output
-
-
-def test_interrupt_keeps_the_progress_and_resume_continues(files, tiny_folder):
-    arguments = [
-        str(argument) for argument in extract_arguments(files, tiny_folder, "--steps", "80,0", "--out", files / "run")
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "breakascene", *arguments]
-    with subprocess.Popen(command, cwd=files, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        output = ""
-        while "step 50 of 80" not in output:
-            output += process.stdout.readline()
-            assert process.poll() is None, output
-        process.send_signal(signal.SIGINT)
-        output += process.stdout.read()
-    assert process.returncode == 0
-    stopped = Concepts.load(files / "run")
-    assert 50 <= stopped.steps < 80 and f"Stopped after {stopped.steps} of 80 steps" in output
-    assert re.findall(r"step (\d+) of", output) == [str(n) for n in range(50, stopped.steps + 1, 50)]
-
-    call(*arguments, "--resume")
-    resumed = Concepts.load(files / "run")
-    assert resumed.steps == 80 and resumed.losses[: stopped.steps] == stopped.losses
-    call(*arguments[:-1], files / "whole")
-    assert Concepts.load(files / "whole").losses == resumed.losses
 
 
 def test_progress_is_one_line_on_a_terminal_and_few_lines_in_a_file(monkeypatch):
