@@ -82,17 +82,17 @@ def measure(
     model: Annotated[str, typer.Option(help="What Segmenter.load takes, such as a toybox's segmenter folder.")] = SMALL,
 ) -> None:
     """Print the IoU after one, two and three clicks on each object, and the means, as a Markdown table."""
-    segmenter, rows = Segmenter.load(model), []
+    segmenter, rows, files = Segmenter.load(model), [], sorted(folder.glob("*/mask0.png"))
+    if not files:
+        raise typer.BadParameter(f"{folder} holds no scene folders with img.jpg and mask0.png.")
     print("| photo | object | share of the photo | " + " | ".join(f"{k + 1}" for k in range(CLICKS)) + " |")
     print("|---|---|---|" + "---|" * CLICKS)
-    for file in sorted(folder.glob("*/mask0.png")):
+    for file in files:
         scene = load_scene(file.parent)
         for number, concept in enumerate(scene.concepts):
             rows.append(ious_by_clicks(segmenter, scene.photo, concept.mask))
             values = " | ".join(f"{value:.2f}" for value in rows[-1])
             print(f"| {file.parent.name} | {concept.name or number} | {concept.mask.mean():.0%} | {values} |")
-    if not rows:
-        raise typer.BadParameter(f"{folder} holds no scene folders with img.jpg and mask0.png.")
     print("| mean | | | " + " | ".join(f"**{value:.3f}**" for value in np.mean(rows, 0)) + " |")
 
 
