@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.models import save_base
+from helpers.runs import with_few_prior_images
 from PIL import Image
 
 from breakascene.data.scene import Scene, make_scene
 from breakascene.models.base import Base
 from breakascene.models.loading import load_base
+from breakascene.training.settings import PRESETS
 
 # First, so that the workers finish together: .ci/run hands out whole files in this order.
 SLOWEST = ("test_browser", "test_kill", "test_toybox.py")
@@ -177,11 +179,15 @@ def studio_data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_compositions(request):
-    """Where a run is only a means, train on few compositions: on the toybox all of them take ten seconds to encode."""
+def few_images(request):
+    """Where a run is only a means, train on few compositions and prior images, which cost half a minute otherwise."""
+    folder = request.path.parent.name
     with pytest.MonkeyPatch.context() as patch:
-        if request.path.parent.name in ("benchmarks", "pilot", "studio"):
+        if folder in ("benchmarks", "pilot", "studio"):
             patch.setattr("breakascene.training.augment.NUM_COMPOSITIONS", 4)
+        if folder in ("cli", "pilot", "studio"):
+            for key, values in with_few_prior_images().items():
+                patch.setitem(PRESETS, key, values)
         yield
 
 

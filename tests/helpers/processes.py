@@ -25,11 +25,13 @@ def run_command(*arguments: str) -> None:
 
 
 def run_app(*arguments: str) -> None:
-    """Run app.py, with frequent checkpoints, few compositions (see conftest.py) and a short comparison at the end."""
+    """Run app.py with frequent checkpoints, few images (see conftest.py) and a short comparison at the end."""
     from breakascene.evaluation import verdict
     from breakascene.studio import engine
-    from breakascene.training import augment
+    from breakascene.training import augment, settings
+    from helpers.runs import with_few_prior_images
 
+    settings.PRESETS.update(with_few_prior_images())
     engine.SAVE_EVERY, augment.NUM_COMPOSITIONS = 10, 4
     verdict.IMAGES, verdict.NUM_INFERENCE_STEPS = 1, 2
     sys.argv = ["app.py", *arguments]
