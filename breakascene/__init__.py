@@ -46,6 +46,7 @@ _EXPORTS = {  # name: module that defines it
     "generate": "breakascene.generation.generate",
     "edit": "breakascene.generation.edit",
     "box_region": "breakascene.generation.region",
+    "upscale": "breakascene.generation.upscale",
     "save_image": "breakascene.generation.generate",
     "read_metadata": "breakascene.generation.generate",
     # Provenance

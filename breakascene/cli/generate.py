@@ -1,7 +1,6 @@
 """The command `generate`: run folders and a prompt to images."""
 
 import os
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from breakascene.cli.options import (
     OtherBaseOption,
     SeedOption,
     open_base,
+    parse_prompts,
     parse_size,
     print_notes,
     read_loras,
@@ -50,6 +50,9 @@ def generate(
     background_only: Annotated[
         bool, typer.Option(help="The scene without its objects, of a run with <background>; takes no prompt.")
     ] = False,
+    upscale: Annotated[
+        bool, typer.Option(help="Double the width and height of each image, by the base itself.")
+    ] = False,
 ):
     """Generate images from a prompt with the handles of one or more runs.
 
@@ -70,38 +73,31 @@ def generate(
     from breakascene.generation import variations as photos
     from breakascene.models.combined import combine
     from breakascene.models.grouped import load_run
-    from breakascene.models.prompts import parse_prompt
     from breakascene.provenance import consent
 
     folders = [run_folder(run) for run in runs]
     loaded = [load_run(folder) for folder in folders]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0] if loaded else None
-    handles, names = (concepts.handles, concepts.names) if concepts else ((), ())
     strength = photos.STRENGTH if strength is None else strength
     photos.check_strength(strength)
     photo = read_photo(image) if image else None
-    for note in consent.check_start(photo) if photo else ():
-        warnings.warn(note, stacklevel=2)
+    print_notes(consent.check_start(photo) if photo else ())
     scene = load_scene(folders[0] / "scene") if variations else None
     if prompt is None:
+        handles = concepts.handles
         prompt = photos.background_prompt(handles) if background_only else photos.variation_prompt(handles, scene)
     width_height = parse_size(size)
     if not lora:  # reports errors before the base loads; with a LoRA further handles may follow
-        parse_prompt(prompt, handles, names), parse_prompt(negative, handles, names)
+        parse_prompts(prompt, negative, concepts)
     from breakascene.generation.generate import generate as generate_images
     from breakascene.generation.generate import image_shapes, save_image
+    from breakascene.generation.upscale import upscale as upscale_image
 
     model = open_base(base or concepts.base)
     loras = read_loras(lora, model)
-    handles = (*handles, *(f"<{name}>" for one in loras for name in one.embeddings))
-    parsed = (
-        parse_prompt(prompt, handles, names, model),
-        parse_prompt(negative, handles, names, model, plain_names=False),
-    )
-    print_notes(*parsed)
+    prompt, negative = parse_prompts(prompt, negative, concepts, model, loras)
     if scene:
         photo = photos.scene_view(scene, width_height or image_shapes(model)["square"])
-    prompt, negative = (one.text for one in parsed)
     images = generate_images(
         model,
         concepts,
@@ -116,6 +112,8 @@ def generate(
         start=photos.start_from(model, photo, width_height, strength) if photo else None,
     )
     for image in images:
+        if upscale:
+            image = upscale_image(model, concepts, image, num_inference_steps=steps, loras=loras)
         print(save_image(image, out), flush=True)
 
 

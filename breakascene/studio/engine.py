@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from breakascene.data.image_io import read_photo
 from breakascene.data.scene import Scene
 from breakascene.evaluation import report, verdict
 from breakascene.evaluation.judges import Judges, load_feature_extractor, load_judges
@@ -28,8 +29,9 @@ from breakascene.exporting.export import export as export_concepts
 from breakascene.exporting.importing import load_lora
 from breakascene.files import atomic_file
 from breakascene.generation.edit import edit as edit_photo
-from breakascene.generation.generate import GeneratedImage
+from breakascene.generation.generate import GeneratedImage, read_metadata
 from breakascene.generation.generate import generate as generate_images
+from breakascene.generation.upscale import upscale as upscale_image
 from breakascene.generation.variations import start_from
 from breakascene.models.base import Base
 from breakascene.models.combined import CombinedConcepts, combine
@@ -60,6 +62,7 @@ MAX_SECONDS = 240  # the longest request
 EVALUATION_SECONDS = 120
 COMPARISON_SECONDS = 30
 EXPORT_SECONDS = 60
+UPSCALING_SECONDS = 60
 TRANSFER_SECONDS = 20  # to move the weights to the GPU
 # A training step until one was timed: on an H100, for the step and for each image in it; see docs/deploy.md
 DEFAULT_STEP_SECONDS = 0.02
@@ -244,6 +247,7 @@ def generate(
     live_image: Path | None = None,
     loras: Sequence[tuple[Path, float]] = (),
     start: tuple[Image.Image, float] | None = None,
+    upscale: bool = False,
     **options,
 ) -> Iterator[GeneratedImage]:
     """Generate images from run folders one by one, until all are done or `stop_file` exists.
@@ -253,12 +257,23 @@ def generate(
         live_image: File for previews of the image that is being generated.
         loras: Files of other programs' LoRAs with their strengths.
         start: An image to start from, with the strength.
+        upscale: Double the width and height of each image.
     """
-
     options |= _image_options(live_image, loras)
     if start:
         options["start"] = start_from(base(), start[0], options.get("size"), start[1])
-    yield from _until_stopped(generate_images(base(), _load_runs(runs), prompts, **options), stop_file)
+    concepts = _load_runs(runs)
+    images = generate_images(base(), concepts, prompts, **options)
+    if upscale:
+        shared = {name: options[name] for name in ("num_inference_steps", "loras") if name in options}
+        images = (upscale_image(base(), concepts, image, **shared) for image in images)
+    yield from _until_stopped(images, stop_file)
+
+
+@on_gpu(UPSCALING_SECONDS)
+def upscale(runs: Sequence[Path], file: Path) -> GeneratedImage:
+    """Double the width and height of an image file that was generated with these run folders."""
+    return upscale_image(base(), _load_runs(runs), GeneratedImage(read_photo(file), read_metadata(file)))
 
 
 @on_gpu(_generation_lease)
