@@ -22,7 +22,7 @@ from breakascene.paths import ASSETS
 from breakascene.rendering.overlay import overlay
 
 SAMPLE, OWL = "assets/samples/flamingo-and-cactus", "assets/samples/teapot-and-owl"
-IMAGE = "images/000-a-photo-of-asset1-at-the-beach.png"
+IMAGE = "images/000-a-photo-of-cactus-at-the-beach.png"
 COMMANDS = (
     f"extract {SAMPLE}/img.png --mask {SAMPLE} --background --out run",
     "generate run --variations --strength 0.7 --count 4 --seed 1 --out variations",
