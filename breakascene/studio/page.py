@@ -60,6 +60,7 @@ NO_OLD_NOTICE_JS = "(html) => html?.includes('nothing-selected') ? SKELETON : ht
 NAMES_JS = STATIC.joinpath("names.js").read_text(encoding="utf-8")
 FOCUS_JS = STATIC.joinpath("focus.js").read_text(encoding="utf-8")
 SHORTCUTS_JS = STATIC.joinpath("shortcuts.js").read_text(encoding="utf-8")
+DROP_JS = STATIC.joinpath("drop.js").read_text(encoding="utf-8")
 NAVIGATION_JS = STATIC.joinpath("navigation.js").read_text(encoding="utf-8")
 
 
@@ -159,8 +160,8 @@ def load_scripts(demo: gr.Blocks) -> None:
     set_language = LANGUAGE_JS.replace("LANGUAGE", strings.language.get())
     notices = NOTICES_JS.replace("WORDS", json.dumps(gradio_notices()))
     names = NAMES_JS.replace("PHOTO", json.dumps(strings.CANVAS))
-    own = (MESSAGES_JS, select.canvas_js(), notices, names, NAVIGATION_JS, FOCUS_JS, SHORTCUTS_JS, set_language)
-    for script in own:
+    own = (MESSAGES_JS, select.canvas_js(), notices, names, NAVIGATION_JS, FOCUS_JS, SHORTCUTS_JS, DROP_JS)
+    for script in (*own, set_language):
         demo.load(None, js=script, api_visibility="private")
 
 
