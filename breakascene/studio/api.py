@@ -5,6 +5,7 @@ mcp_server.py offers them as tools too. Each client has a session of its own, or
 """
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation import edit as edits
 from breakascene.generation import variations
+from breakascene.generation.layout import parse_layout
 from breakascene.generation.region import box_region
 from breakascene.provenance import consent as consent_rules
 from breakascene.studio import engine, strings
@@ -123,19 +125,32 @@ class Endpoints:
 
     def generate(
         self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE, lora=None,
-        lora_scale=1.0, image=None, strength=variations.STRENGTH,
+        lora_scale=1.0, image=None, strength=variations.STRENGTH, layout=None,
     ):  # fmt: skip
         """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images.
 
         With several runs, separated by commas, <teapot> is the object named teapot. With an image, generation starts
-        from it, and departs the further the higher the strength is, above 0 and up to 1.
+        from it, and departs the further the higher the strength is, above 0 and up to 1. A layout, {"objects":
+        [{"handle": "<asset0>", "box": [left, top, right, bottom], "flip": false}, …]} with boxes in 0 to 1 of the
+        image, places the objects of the prompt; the strength is then how far they depart from the photo.
         """
         options = (steps, guidance or None, negative, shape, lora, lora_scale)
         start = (read_photo(image), float(strength)) if image else None
         for note in consent_rules.check_start(start[0]) if start else ():
             show_notice(strings.translate(note))
-        job = self.submit_generation(session, run, prompt, count, seed, *options, start=start)
+        if layout is None:
+            job = self.submit_generation(session, run, prompt, count, seed, *options, start=start)
+        elif start:
+            raise UserError(strings.API_LAYOUT)
+        else:
+            job = self.submit_layout(session, run, layout, strength, prompt, count, seed, *options)
         yield from _images_of(job)
+
+    def submit_layout(self, session: Session, run, layout, strength, prompt, count, seed, *options) -> Job:
+        """Queue images with the objects of a layout in their boxes; see generation_job.submit_layout."""
+        runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
+        layout = parse_layout(json.dumps(layout), runs.handles, runs.names)
+        return generation_job.submit_layout(session, self.queue, runs, layout, strength, prompt, count, seed, *options)
 
     def submit_generation(self, session: Session, run, prompt, count, seed, *options, start: StartImage = None) -> Job:
         """Queue images of runs of this session; see generation_job.submit."""
@@ -247,6 +262,7 @@ def build_generate(button: gr.Button, endpoints: Endpoints) -> None:
         gr.Number(1, label="lora_scale"),
         photo_input(label="image"),
         gr.Number(variations.STRENGTH, label="strength"),
+        gr.JSON(label="layout"),
     ]
     images = gr.File(label="pictures", file_count="multiple")
     button.click(endpoints.handler(endpoints.generate), inputs, images, api_name="generate", **OPTIONS)

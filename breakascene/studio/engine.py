@@ -30,6 +30,9 @@ from breakascene.files import atomic_file
 from breakascene.generation.edit import edit as edit_photo
 from breakascene.generation.generate import GeneratedImage
 from breakascene.generation.generate import generate as generate_images
+from breakascene.generation.layout import Layout
+from breakascene.generation.place import cutouts_of
+from breakascene.generation.place import place as place_objects
 from breakascene.generation.variations import start_from
 from breakascene.models.base import Base
 from breakascene.models.combined import CombinedConcepts, combine
@@ -105,6 +108,10 @@ def _generation_lease(
 ) -> int:
     seconds = DEFAULT_DENOISING_SECONDS * len(prompts) * count * num_inference_steps
     return min(MAX_SECONDS, round(TRANSFER_SECONDS + seconds))
+
+
+def _placing_lease(runs: Sequence[Path], prompts: Sequence[str], layout: Layout, *_, **options) -> int:
+    return _generation_lease(runs, [*prompts, *layout.boxes], **options)  # the scene, and each object
 
 
 def on_gpu(seconds: int | Callable) -> Callable:
@@ -276,6 +283,25 @@ def edit(
     (prompt,) = prompts
     options |= _image_options(live_image, loras)
     yield from _until_stopped(edit_photo(base(), _load_runs(runs), photo, region, prompt, **options), stop_file)
+
+
+@on_gpu(_placing_lease)
+def place(
+    runs: Sequence[Path],
+    prompts: Sequence[str],
+    layout: Layout,
+    stop_file: Path,
+    live_image: Path | None = None,
+    loras: Sequence[tuple[Path, float]] = (),
+    **options,
+) -> Iterator[GeneratedImage]:
+    """Generate images of one prompt with objects in boxes; see `generate` and generation.place.place."""
+    (prompt,) = prompts
+    options |= _image_options(live_image, loras)
+    concepts, finder = _load_runs(runs), segmenter()
+    finder.sam.to(base().device)  # on a ZeroGPU Space only this process has the GPU
+    cutouts = cutouts_of(runs, concepts.handles)
+    yield from _until_stopped(place_objects(base(), concepts, layout, cutouts, prompt, finder, **options), stop_file)
 
 
 def _load_runs(runs: Sequence[Path]) -> Concepts | CombinedConcepts:

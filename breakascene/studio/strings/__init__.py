@@ -49,6 +49,7 @@ API_NAMES = "There are more names than masks: give one name for each mask."
 API_REGION = "Give the region to repaint, either as a mask or as a box."
 API_BOX = "Give the box as [x0, y0, x1, y1] in pixels of the photo."
 API_CONSENT = 'Give the consent as {"shown": true, "who": "…", "scope": "…", "until": "YYYY-MM-DD"}, or leave it out.'
+API_LAYOUT = "A layout and an image to start from exclude each other: give one of them."
 API_STEPS = "Give the steps as [phase 1, phase 2], two whole numbers."
 
 
