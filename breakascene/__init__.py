@@ -50,6 +50,7 @@ _EXPORTS = {  # name: module that defines it
     "cutouts_of": "breakascene.generation.place",
     "place": "breakascene.generation.place",
     "box_region": "breakascene.generation.region",
+    "upscale": "breakascene.generation.upscale",
     "save_image": "breakascene.generation.generate",
     "read_metadata": "breakascene.generation.generate",
     # Provenance

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.pictures import COMMANDS
 from breakascene import Settings
 from breakascene.cli.app import app
 
@@ -68,3 +69,8 @@ def test_commands_exist(page):
     for module in re.findall(r"python -m ((?:benchmarks|breakascene)\.[\w.]+)", text):
         path = ROOT.joinpath(*module.rstrip(".").split("."))
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+
+
+def test_the_commands_that_make_pictures_are_shown():
+    text = (ROOT / "docs" / "studio.md").read_text(encoding="utf-8")
+    assert [command for command in COMMANDS if f"    python -m breakascene {command}\n" not in text] == []

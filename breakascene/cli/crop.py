@@ -1,11 +1,13 @@
 """The command `crop`: generated images in the formats of listings and media, with their objects in the frame."""
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from breakascene.cli.library import run_folder
+from breakascene.cli.options import OtherBaseOption, open_base, print_notes
 from breakascene.errors import UserError
 from breakascene.files import require_writable
 
@@ -21,23 +23,60 @@ def crop(
         ),
     ] = None,
     sam: Annotated[str, typer.Option(help="toybox, vit_b, vit_l, vit_h, or a SAM checkpoint (.pth).")] = "auto",
+    upscale: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUN",
+            help="Upscale images that are smaller than the format, by the base itself and this run, which they were "
+            "generated with; repeatable, for images with several runs. Otherwise they are scaled.",
+        ),
+    ] = None,
+    base: OtherBaseOption = None,
 ):
     """Crop generated images to formats, with their objects in the frame; prints the path of each PNG."""
     if not format:
         raise UserError("There is no format: give --format, such as --format shop.")
+    if base and not upscale:
+        raise UserError("--base needs --upscale with the run of the images.")
     require_writable(out, "folder")
     from breakascene.data.image_io import read_photo
-    from breakascene.generation.formats import check_format, save_formats
+    from breakascene.generation.formats import check_format, is_larger, save_formats
 
     for name in format:
         check_format(name)
-    for file in images:
-        read_photo(file)  # reports errors before the segmenter loads
+    sizes = {file: read_photo(file).size for file in images}  # reports errors before the models load
+    small = [file for file, size in sizes.items() if any(is_larger(name, size) for name in format)]
+    upscaler = open_upscaler(upscale, small, base) if upscale and small else None
     from breakascene.segmentation.segmenter import Segmenter
 
     segmenter = Segmenter.load(sam)
-    if segmenter.note:
-        print(segmenter.note, file=sys.stderr)
+    print_notes([segmenter.note] if segmenter.note else [])
     for file in images:
-        for path in save_formats(file, format, segmenter, out):
+        for path in save_formats(file, format, segmenter, out, upscaler):
             print(path, flush=True)
+
+
+def open_upscaler(runs: list[str], images: list[Path], base: str | None) -> Callable:
+    """Load runs and their base; return a function that upscales an image.
+
+    Raises:
+        UserError: If one of the images was not generated with these runs, or cannot be upscaled.
+    """
+    from PIL import Image
+
+    from breakascene.generation.generate import read_metadata
+    from breakascene.generation.upscale import check_image
+    from breakascene.generation.upscale import upscale as upscale_image
+    from breakascene.models.combined import combine
+    from breakascene.models.grouped import load_run
+
+    loaded = [load_run(run_folder(run)) for run in runs]
+    concepts = combine(loaded) if len(loaded) > 1 else loaded[0]
+    for file in images:
+        if read_metadata(file).get("run") != concepts.id:
+            raise UserError(f"{file} was generated with another run: give that run with --upscale.")
+    model = open_base(base or concepts.base)
+    for file in images:
+        with Image.open(file) as image:
+            check_image(model, image)
+    return lambda image: upscale_image(model, concepts, image)

@@ -1,6 +1,5 @@
 """The command `edit`: run folders, a photo, a region of it and a prompt to edited photos."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from breakascene.cli.options import (
     SeedOption,
     open_base,
     parse_numbers,
+    parse_prompts,
     print_notes,
     read_loras,
 )
@@ -75,7 +75,6 @@ def edit(
     from breakascene.generation.variations import check_strength
     from breakascene.models.combined import combine
     from breakascene.models.grouped import load_run
-    from breakascene.models.prompts import parse_prompt
 
     check_strength(strength)
     consent = declare_consent(person, agreed_by, agreed_to, agreed_until)
@@ -87,25 +86,17 @@ def edit(
         check_region(region, image.size)
     loaded = [load_run(run_folder(run)) for run in runs]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0] if loaded else None
-    handles, names = (concepts.handles, concepts.names) if concepts else ((), ())
     if not lora:  # reports errors before the base loads; with a LoRA further handles may follow
-        parse_prompt(prompt, handles, names), parse_prompt(negative, handles, names)
+        parse_prompts(prompt, negative, concepts)
     from breakascene.generation.edit import check_edit, read_origin
     from breakascene.generation.edit import edit as edit_photo
     from breakascene.generation.generate import save_image
 
     model = open_base(base or concepts.base)
     loras = read_loras(lora, model)
-    handles = (*handles, *(f"<{name}>" for one in loras for name in one.embeddings))
-    parsed = (
-        parse_prompt(prompt, handles, names, model),
-        parse_prompt(negative, handles, names, model, plain_names=False),
-    )
-    print_notes(*parsed)
-    prompt, negative = (one.text for one in parsed)
+    prompt, negative = parse_prompts(prompt, negative, concepts, model, loras)
     declared = consent or next(iter(read_origin(photo).consents), None)
-    for note in check_edit(model, image, region, declared):
-        print(note, file=sys.stderr)
+    print_notes(check_edit(model, image, region, declared))
     images = edit_photo(
         model,
         concepts,

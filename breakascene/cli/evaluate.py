@@ -55,7 +55,7 @@ def evaluate(
     texts = read_prompts(prompts) if prompts else []
     first = load_run(runs[0])
     model = open_base(base or first.base)
-    print_notes(*(parse_prompt(text, first.handles, base=model) for text in texts))
+    print_notes(note for text in texts for note in parse_prompt(text, first.handles, base=model).notes)
     judges = load_judges(model.family, model.device, clip, dino)
     # The figures of the toybox are those of its own segmenter
     segmenter = Segmenter.load(TOYBOX if model.family == TOYBOX else "auto", model.device, model.family)

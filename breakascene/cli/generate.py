@@ -1,7 +1,6 @@
 """The command `generate`: run folders and a prompt to images."""
 
 import os
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from breakascene.cli.options import (
     OtherBaseOption,
     SeedOption,
     open_base,
+    parse_prompts,
     parse_size,
     print_notes,
     read_loras,
@@ -61,6 +61,9 @@ def generate(
     background_only: Annotated[
         bool, typer.Option(help="The scene without its objects, of a run with <background>; takes no prompt.")
     ] = False,
+    upscale: Annotated[
+        bool, typer.Option(help="Double the width and height of each image, by the base itself.")
+    ] = False,
 ):
     """Generate images from a prompt with the handles of one or more runs.
 
@@ -84,44 +87,36 @@ def generate(
     from breakascene.generation.layout import check_prompt, read_layout
     from breakascene.models.combined import combine
     from breakascene.models.grouped import load_run
-    from breakascene.models.prompts import parse_prompt
     from breakascene.provenance import consent
     from breakascene.segmentation.segmenter import Segmenter
 
     folders = [run_folder(run) for run in runs]
     loaded = [load_run(folder) for folder in folders]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0] if loaded else None
-    handles, names = (concepts.handles, concepts.names) if concepts else ((), ())
     if strength is not None:
         photos.check_strength(strength)
-    placed = read_layout(layout, handles, names) if layout else None
+    placed = read_layout(layout, concepts.handles, concepts.names) if layout else None
     photo = read_photo(image) if image else None
-    for note in consent.check_start(photo) if photo else ():
-        warnings.warn(note, stacklevel=2)
+    print_notes(consent.check_start(photo) if photo else ())
     scene = load_scene(folders[0] / "scene") if variations else None
     if prompt is None:
+        handles = concepts.handles
         prompt = photos.background_prompt(handles) if background_only else photos.variation_prompt(handles, scene)
     width_height = parse_size(size)
     if not lora:  # reports errors before the base loads; with a LoRA further handles may follow
-        text = parse_prompt(prompt, handles, names).text
-        parse_prompt(negative, handles, names)
+        text, _ = parse_prompts(prompt, negative, concepts)
         if placed:
             check_prompt(placed, text)
     from breakascene.generation import place as placing
     from breakascene.generation.generate import generate as generate_images
     from breakascene.generation.generate import image_shapes, save_image
+    from breakascene.generation.upscale import upscale as upscale_image
 
     model = open_base(base or concepts.base)
     loras = read_loras(lora, model)
-    handles = (*handles, *(f"<{name}>" for one in loras for name in one.embeddings))
-    parsed = (
-        parse_prompt(prompt, handles, names, model),
-        parse_prompt(negative, handles, names, model, plain_names=False),
-    )
-    print_notes(*parsed)
+    prompt, negative = parse_prompts(prompt, negative, concepts, model, loras)
     if scene:
         photo = photos.scene_view(scene, width_height or image_shapes(model)["square"])
-    prompt, negative = (one.text for one in parsed)
     options = {
         "count": count,
         "seed": seed,
@@ -132,7 +127,7 @@ def generate(
         "loras": loras,
     }
     if placed:
-        cutouts, segmenter = placing.cutouts_of(folders, handles), Segmenter.load(family=model.family)
+        cutouts, segmenter = placing.cutouts_of(folders, concepts.handles), Segmenter.load(family=model.family)
         photo = photos.fitted(photo, width_height) if photo and width_height else photo
         options |= {"photo": photo, "strength": placing.STRENGTH if strength is None else strength}
         images = placing.place(model, concepts, placed, cutouts, prompt, segmenter, **options)
@@ -141,6 +136,8 @@ def generate(
         start = photos.start_from(model, photo, width_height, strength) if photo else None
         images = generate_images(model, concepts, [prompt], start=start, **options)
     for image in images:
+        if upscale:
+            image = upscale_image(model, concepts, image, num_inference_steps=steps, loras=loras)
         print(save_image(image, out), flush=True)
 
 

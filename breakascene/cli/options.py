@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -131,7 +132,36 @@ def open_base(name: str):
     return load_base(name)
 
 
-def print_notes(*parsed_prompts) -> None:
-    """Print the notes of ParsedPrompts on stderr, each once."""
-    for note in dict.fromkeys(note for parsed in parsed_prompts for note in parsed.notes):
+def parse_prompts(prompt: str, negative: str, concepts, base=None, loras: Sequence = ()) -> tuple[str, str]:
+    """Parse a prompt and a negative prompt with the handles of concepts and of LoRAs.
+
+    Args:
+        prompt, negative: As the user has written them.
+        concepts: Concepts, or None.
+        base: The base model. Without it only the handles are checked; with it, notes on how the prompts are read go to
+            stderr.
+        loras: LoRAs of other programs.
+
+    Returns:
+        The prompts for `generate` and `edit`.
+
+    Raises:
+        UserError: For an unknown handle.
+    """
+    from breakascene.models.prompts import parse_prompt
+
+    handles, names = (concepts.handles, concepts.names) if concepts else ((), ())
+    handles = (*handles, *(f"<{name}>" for lora in loras for name in lora.embeddings))
+    parsed = [
+        parse_prompt(prompt, handles, names, base),
+        parse_prompt(negative, handles, names, base, plain_names=False),
+    ]
+    if base:
+        print_notes(note for one in parsed for note in one.notes)
+    return parsed[0].text, parsed[1].text
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print notes on stderr, each once."""
+    for note in dict.fromkeys(notes):
         print(note, file=sys.stderr)

@@ -37,12 +37,12 @@ def sheet(
 
     concepts = load_run(run_folder(run))
     names = {h: name for h, name in zip(concepts.handles, concepts.names, strict=True) if h != BACKGROUND}
-    rows = [(one_style, where) for one_style in style or ["a photo"] for where in place or [""]]
     from breakascene.generation.generate import generate, save_image
+    from breakascene.generation.sheet import sheet_prompts
     from breakascene.provenance.credentials import png_bytes
     from breakascene.rendering.sheets import contact_sheet
 
-    prompts = [f"{one_style} of {handle} {where}".strip() for one_style, where in rows for handle in names]
+    prompts = [prompt for row in sheet_prompts(concepts.handles, place or (), style or ()) for prompt in row]
     options = {"seed": seed, "num_inference_steps": steps, "guidance_scale": guidance, "same_seeds": True}
     images, captions = [], []
     for image in generate(open_base(base or concepts.base), concepts, prompts, **options):

@@ -1,7 +1,7 @@
 """Formats for listings and media: crops of a generated image that keep its objects in the frame, and its cut-out."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from breakascene.data.handle_names import BACKGROUND
 from breakascene.data.image_io import read_photo
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
-from breakascene.generation.generate import KEY, read_metadata
-from breakascene.provenance.credentials import png_bytes
+from breakascene.generation.generate import KEY, GeneratedImage, read_metadata
+from breakascene.provenance.credentials import EDITED, GENERATED, png_bytes
 from breakascene.segmentation.segmenter import Segmenter
 
 MIN_AREA, MAX_AREA = 0.005, 0.7  # of the image, of a region that may be an object
@@ -51,7 +51,13 @@ def check_format(name: str) -> None:
         raise UserError('There is no format "{name}": choose {known}.', name=name, known=", ".join(NAMES))
 
 
-def save_formats(file: Path, names: Sequence[str], segmenter: Segmenter, folder: Path) -> Iterator[Path]:
+def save_formats(
+    file: Path,
+    names: Sequence[str],
+    segmenter: Segmenter,
+    folder: Path,
+    upscale: Callable[[GeneratedImage], GeneratedImage] | None = None,
+) -> Iterator[Path]:
     """Write an image in formats to PNG files in a folder, with its metadata and provenance.
 
     Args:
@@ -59,6 +65,7 @@ def save_formats(file: Path, names: Sequence[str], segmenter: Segmenter, folder:
         names: Of NAMES.
         segmenter: Finds the objects.
         folder: Folder of the results, which are named after the image and the format.
+        upscale: Enlarges the image for formats that are larger in pixels; without it they are reached by plain scaling.
 
     Yields:
         The paths.
@@ -74,13 +81,31 @@ def save_formats(file: Path, names: Sequence[str], segmenter: Segmenter, folder:
     except UserError:  # an image of another program
         metadata = {}
     mask = find_objects(image, segmenter, metadata)
-    text = {KEY: json.dumps(metadata)} if metadata else {}
+    original, enlarged = GeneratedImage(image, metadata), None
+    provenance = {"photo": metadata.get("photo", ""), "source": EDITED if "edit" in metadata else GENERATED}
     for name in names:
+        source = original
+        if upscale and is_larger(name, image.size):
+            source = enlarged = enlarged or upscale(original)
+        result = _in_format(source.image, mask, name)
+        text = {KEY: json.dumps(source.metadata)} if metadata else {}
         path = folder / f"{file.stem}-{name.replace(':', 'x')}.png"
-        result = transparent_crop(image, mask) if name == CUTOUT else in_format(image, mask, name)
         with atomic_file(path) as draft:
-            draft.write_bytes(png_bytes(result, text, photo=metadata.get("photo", "")))
+            draft.write_bytes(png_bytes(result, text, **provenance))
         yield path
+
+
+def is_larger(name: str, size: tuple[int, int]) -> bool:
+    """Whether a format has a size in pixels, and a larger one than an image of this width and height."""
+    form = FORMATS.get(name)
+    return form is not None and form.scaled and (form.width > size[0] or form.height > size[1])
+
+
+def _in_format(image: Image.Image, mask: np.ndarray, name: str) -> Image.Image:
+    """Return an image in a format; the mask of its objects may be that of the image at another size."""
+    if image.size != mask.shape[::-1]:
+        mask = np.asarray(Image.fromarray(mask).resize(image.size, Image.Resampling.NEAREST))
+    return transparent_crop(image, mask) if name == CUTOUT else in_format(image, mask, name)
 
 
 def find_objects(image: Image.Image, segmenter: Segmenter, metadata: dict | None = None) -> np.ndarray:

@@ -45,8 +45,8 @@ class GeneratedImage:
         metadata: JSON values under the keys prompt, negative_prompt, seed, index, num_inference_steps,
             guidance_scale, width, height, base (its name), fingerprint (of the base), run (id of the concepts or
             None), handles (handle → name), versions (of the libraries) and, if there are any, loras (name → scale),
-            consents (what was declared about the photos, Consent.to_json()), strength and metadata of the start, and
-            edit (see edit.edit).
+            consents (what was declared about the photos, Consent.to_json()), strength and metadata of the start,
+            edit (see edit.edit) and upscale (see upscale.upscale).
     """
 
     image: Image.Image
@@ -180,7 +180,7 @@ def generate(
         for first in range(0, len(metadata), batch_size):
             batch = metadata[first : first + batch_size]
             with applied():
-                images = _run_pipeline(base, batch, on_preview, start)
+                images = _run_pipeline(base, batch, on_preview, start and start.part(first, len(batch)))
             for image, values in zip(images, batch, strict=True):
                 yield GeneratedImage(image, values)
 
@@ -318,6 +318,8 @@ def _checked_metadata(values: dict) -> dict:
     validation.checked_float(values["guidance_scale"], -MAX_GUIDANCE_SCALE, MAX_GUIDANCE_SCALE, "its guidance scale")
     if "strength" in values:
         validation.checked_float(values["strength"], 0, 1, "its strength")
+    if "upscale" in values:
+        validation.checked_int(values["upscale"]["factor"], 1, 2**31, "its factor")
     for handle, name in validation.checked_dict(values["handles"], "its handles").items():
         validation.checked_text(handle, 200, "a handle"), validation.checked_text(name, 200, "a name")
     return values

@@ -1,7 +1,7 @@
 """An image that generation starts from, in place of noise alone (SDEdit, Meng et al. 2022, arXiv 2108.01073)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
@@ -17,18 +17,29 @@ class Start:
     """An image that is noised to the first timestep, and what happens after each step.
 
     Attributes:
-        latents: Its clean latents, (1, C, h, w), as of Base.encode; they decide the size of the generated images.
+        latents: Its clean latents, (1, C, h, w), as of Base.encode; they decide the size of the generated images. Or
+            those of several images, (N, C, h, w): one for each that is generated.
         strength: Share of the denoising steps that are done, above 0 to 1. At 1 little or nothing of the image remains.
         after_step: Called as after_step(latents, start_latents, progress) after each step, and returns the latents to
             go on with. Both are (B, C, h, w); start_latents are those of the image, noised to the same timestep by the
             noise that generation began with, and clean after the last step. Progress is the share of the steps done.
         metadata: Added to the metadata of the images, as JSON.
+        noise: That of each image, (N, C, h, w); by default drawn from its seed.
     """
 
     latents: torch.Tensor
     strength: float = 1.0
     after_step: AfterStep | None = None
     metadata: dict = field(default_factory=dict)
+    noise: torch.Tensor | None = None
+
+    def part(self, first: int, count: int) -> "Start":
+        """Return the start of `count` of the images, from number `first` on."""
+        latents, noise = (
+            values if values is None or len(values) == 1 else values[first : first + count]
+            for values in (self.latents, self.noise)
+        )
+        return replace(self, latents=latents, noise=noise)
 
     def size(self, base: Base) -> tuple[int, int]:
         """Width and height of the images in pixels."""
@@ -50,6 +61,9 @@ class StartCallback:
         skipped = len(timesteps) - max(1, round(len(timesteps) * start.strength))
         self.start, self.base, self.timesteps = start, base, timesteps[skipped:].to(base.device)
         shape = (len(generators), *start.latents.shape[1:])
+        if start.noise is not None:
+            self.noise = start.noise.to(base.device).expand(shape)
+            return
         # As the pipeline draws it
         dtype = base.text_encoder.dtype
         self.noise = randn_tensor(shape, generator=list(generators), device=base.device, dtype=dtype).float()

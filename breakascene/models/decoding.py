@@ -7,6 +7,7 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 
 from breakascene.errors import is_out_of_memory
 from breakascene.models.base import Base
+from breakascene.models.precision import stored_in
 
 
 def decode_dtype(base: Base) -> torch.dtype:
@@ -37,9 +38,9 @@ def half_precision_decode(base: Base) -> Callable:
 
     def run(latents: torch.Tensor, return_dict: bool = True, generator: object = None):
         dtype = decode_dtype(base)
-        full = dtype is torch.float32
-        with torch.autocast(base.device.type, None if full else dtype, enabled=not full):
-            images = decode_batch(latents.to(base.vae.dtype)).float()  # (B, 3, H, W), -1..1
+        decoder = [module for module in (base.vae.decoder, base.vae.post_quant_conv) if module is not None]
+        with stored_in(dtype, *decoder), torch.autocast(base.device.type, enabled=False):
+            images = decode_batch(latents.to(dtype)).float()  # (B, 3, H, W), -1..1
         return DecoderOutput(sample=images) if return_dict else (images,)
 
     return run

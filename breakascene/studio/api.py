@@ -1,4 +1,4 @@
-"""Five named endpoints for programs (gradio_client): /segment, /extract, /generate, /edit and /export.
+"""Named endpoints for programs (gradio_client): /segment, /extract, /generate, /sheet, /edit, /crop and /export.
 
 mcp_server.py offers them as tools too. Each client has a session of its own, or reopens one with the token that
 /extract returns, or that the address of a page contains. Runs of other sessions are not found, even by their ids.
@@ -21,15 +21,20 @@ from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation import edit as edits
 from breakascene.generation import variations
+from breakascene.generation.formats import NAMES, check_format, is_larger, save_formats
+from breakascene.generation.generate import GeneratedImage, read_metadata
 from breakascene.generation.layout import parse_layout
 from breakascene.generation.region import box_region
+from breakascene.generation.sheet import sheet_prompts
 from breakascene.provenance import consent as consent_rules
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, Job, JobQueue
 from breakascene.studio.screens import export, extraction_job, generation_job
 from breakascene.studio.screens.events import log, show_notice
+from breakascene.studio.screens.gallery import new_formats_folder
 from breakascene.studio.screens.generation_job import SQUARE, PhotoEdit, StartImage
 from breakascene.studio.screens.select_sections import photo_input
+from breakascene.studio.state.run_store import ChosenRuns
 from breakascene.studio.state.session import Session, SessionStore
 from breakascene.studio.visitor import acting, login_name, record_download
 
@@ -52,7 +57,9 @@ def build(sessions: SessionStore, queue: JobQueue) -> "Endpoints":
     endpoints = Endpoints(sessions, queue)
     with gr.Group(visible=False):
         button = gr.Button()
-        for build_endpoint in (build_segment, build_extract, build_generate, build_edit, build_export):
+        for build_endpoint in (
+            build_segment, build_extract, build_generate, build_sheet, build_edit, build_crop, build_export
+        ):  # fmt: skip
             build_endpoint(button, endpoints)
     return endpoints
 
@@ -125,37 +132,65 @@ class Endpoints:
 
     def generate(
         self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE, lora=None,
-        lora_scale=1.0, image=None, strength=variations.STRENGTH, layout=None,
+        lora_scale=1.0, image=None, strength=variations.STRENGTH, upscale=False, layout=None,
     ):  # fmt: skip
         """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images.
 
         With several runs, separated by commas, <teapot> is the object named teapot. With an image, generation starts
-        from it, and departs the further the higher the strength is, above 0 and up to 1. A layout, {"objects":
-        [{"handle": "<asset0>", "box": [left, top, right, bottom], "flip": false}, …]} with boxes in 0 to 1 of the
-        image, places the objects of the prompt; the strength is then how far they depart from the photo.
+        from it, and departs the further the higher the strength is, above 0 and up to 1. Upscaling doubles width and
+        height. A layout, {"objects": [{"handle": "<asset0>", "box": [left, top, right, bottom], "flip": false}, …]}
+        with boxes in 0 to 1 of the image, places the objects of the prompt; the strength is then how far they depart
+        from the photo.
         """
         options = (steps, guidance or None, negative, shape, lora, lora_scale)
         start = (read_photo(image), float(strength)) if image else None
         for note in consent_rules.check_start(start[0]) if start else ():
             show_notice(strings.translate(note))
-        if layout is None:
-            job = self.submit_generation(session, run, prompt, count, seed, *options, start=start)
-        elif start:
+        if layout is not None and start:
             raise UserError(strings.API_LAYOUT)
+        if layout is not None:
+            inputs = (strength, prompt, count, seed, *options)
+            job = self.submit_layout(session, run, layout, *inputs, upscale=bool(upscale))
         else:
-            job = self.submit_layout(session, run, layout, strength, prompt, count, seed, *options)
+            further = {"start": start, "upscale": bool(upscale)}
+            job = self.submit_generation(session, run, prompt, count, seed, *options, **further)
         yield from _images_of(job)
 
-    def submit_layout(self, session: Session, run, layout, strength, prompt, count, seed, *options) -> Job:
+    def submit_layout(self, session: Session, run, layout, *inputs, upscale: bool = False) -> Job:
         """Queue images with the objects of a layout in their boxes; see generation_job.submit_layout."""
-        runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
+        runs = _runs_of(session, run)
         layout = parse_layout(json.dumps(layout), runs.handles, runs.names)
-        return generation_job.submit_layout(session, self.queue, runs, layout, strength, prompt, count, seed, *options)
+        return generation_job.submit_layout(session, self.queue, runs, layout, *inputs, upscale=upscale)
 
-    def submit_generation(self, session: Session, run, prompt, count, seed, *options, start: StartImage = None) -> Job:
+    def submit_generation(
+        self, session: Session, run, prompt, count, seed, *options, start: StartImage = None, upscale: bool = False
+    ) -> Job:
         """Queue images of runs of this session; see generation_job.submit."""
-        runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
-        return generation_job.submit(session, self.queue, runs, prompt, count, seed, *options, start=start)
+        runs, further = _runs_of(session, run), {"start": start, "upscale": upscale}
+        return generation_job.submit(session, self.queue, runs, prompt, count, seed, *options, **further)
+
+    def sheet(
+        self, session, run, places=None, styles=None, count=1, seed=0, steps=20, guidance=None, negative="",
+        shape=SQUARE,
+    ):  # fmt: skip
+        """Generate each object of a run in each style and place, from one seed.
+
+        Yields the growing list of images, row by row, and at last the contact sheet too.
+        """
+        job = self.submit_sheet(session, run, places, styles, count, seed, steps, guidance or None, negative, shape)
+        images = []
+        for images in _images_of(job):
+            yield None, images
+        yield str(record_download(session.gallery.sheet)) if images else None, images
+
+    def submit_sheet(self, session: Session, run, places, styles, count, seed, *options) -> Job:
+        """Queue a contact sheet; see generation_job.submit_sheet for the options."""
+        places, styles = _parse_texts(places, strings.API_TEXTS), _parse_texts(styles, strings.API_TEXTS)
+        if not places and not styles:
+            raise UserError(strings.API_SHEET)
+        runs = _runs_of(session, run)
+        rows = sheet_prompts(runs.handles, places, styles)
+        return generation_job.submit_sheet(session, self.queue, runs, rows, count, seed, *options)
 
     def edit(
         self, session, run, photo, prompt, mask=None, box=None, count=1, seed=0, steps=20, guidance=None, negative="",
@@ -175,10 +210,35 @@ class Endpoints:
             region = box_region(image.size, scaled_clicks(image, [], corners)[1])
         else:
             region = read_mask(mask, image.size, photo=image, allow_inverted=True)
-        runs = session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
+        runs = _runs_of(session, run)
         strength = edits.STRENGTH if strength is None else float(strength)
         edit = PhotoEdit(Path(photo), region, strength, parse_consent(consent))
         return generation_job.submit_edit(session, self.queue, runs, edit, prompt, *options)
+
+    def crop(self, session, image, formats, upscale=False):
+        """Crop an image to formats, with its objects in the frame: square, 4:5, 16:9, shop, story, banner or cutout.
+
+        With upscaling, an image of this session that is smaller than a format is first upscaled by the base.
+        """
+        job = self.submit_upscaling(session, image, formats) if upscale else None
+        for _ in _watch(job) if job else ():
+            pass
+        return [str(record_download(path)) for path in self.save_formats(session, image, formats, job)]
+
+    def submit_upscaling(self, session: Session, image, formats) -> Job | None:
+        """Queue the upscaling of an image that is smaller than one of the formats; None if it is not."""
+        size = read_photo(_require_photo(image)).size
+        if not any(is_larger(name, size) for name in _parse_formats(formats)):
+            return None
+        return generation_job.submit_upscaling(session, self.queue, Path(image))
+
+    def save_formats(self, session: Session, image, formats, upscaling: Job | None = None) -> list[Path]:
+        """Write an image in formats, as it is or as a job has upscaled it; see formats.save_formats."""
+        file, names = Path(_require_photo(image)), _parse_formats(formats)
+        upscaled = upscaling.events[0] if upscaling and upscaling.events else None
+        upscale = upscaled and (lambda _: GeneratedImage(read_photo(upscaled), read_metadata(upscaled)))
+        folder = new_formats_folder(session)
+        return list(save_formats(file, names, engine.segmenter(), folder, upscale))
 
     def export(self, session, run, program="diffusers"):
         """Export a run to diffusers, comfyui, a1111 or kohya: a zip with a LoRA, embeddings, images and a README."""
@@ -262,10 +322,39 @@ def build_generate(button: gr.Button, endpoints: Endpoints) -> None:
         gr.Number(1, label="lora_scale"),
         photo_input(label="image"),
         gr.Number(variations.STRENGTH, label="strength"),
+        gr.Checkbox(label="upscale"),
         gr.JSON(label="layout"),
     ]
     images = gr.File(label="pictures", file_count="multiple")
     button.click(endpoints.handler(endpoints.generate), inputs, images, api_name="generate", **OPTIONS)
+
+
+def build_sheet(button: gr.Button, endpoints: Endpoints) -> None:
+    text = {"type": "string"}
+    inputs = [
+        gr.Textbox(label="run"),
+        json_input("places", 'places, each a row: ["at the beach", "in the snow"]', text),
+        json_input("styles", 'styles, each a row for each place: ["a photo", "a painting"]', text),
+        gr.Number(1, label="count", precision=0),
+        gr.Number(0, label="seed", precision=0),
+        gr.Number(20, label="steps", precision=0),
+        gr.Number(0, label="guidance"),  # 0: that of the base in use
+        gr.Textbox("", label="negative"),
+        gr.Textbox(SQUARE, label="shape"),
+    ]
+    outputs = [gr.File(label="sheet"), gr.File(label="pictures", file_count="multiple")]
+    button.click(endpoints.handler(endpoints.sheet), inputs, outputs, api_name="sheet", **OPTIONS)
+
+
+def build_crop(button: gr.Button, endpoints: Endpoints) -> None:
+    inputs = [
+        photo_input(label="image"),
+        json_input("formats", f"of {', '.join(NAMES)}", {"type": "string"}),
+        gr.Checkbox(label="upscale"),
+    ]
+    files = gr.File(label="pictures", file_count="multiple")
+    options = {**OPTIONS, "concurrency_limit": MAX_PHOTOS}
+    button.click(endpoints.handler(endpoints.crop), inputs, files, api_name="crop", **options)
 
 
 def build_edit(button: gr.Button, endpoints: Endpoints) -> None:
@@ -365,6 +454,29 @@ def _require_photo(photo: str | None) -> str:
     if not photo:
         raise UserError(strings.API_PHOTO)
     return photo
+
+
+def _runs_of(session: Session, run: str | None) -> ChosenRuns:
+    """The runs of a session by their ids, separated by commas."""
+    return session.runs.find([run_id.strip() for run_id in (run or "").split(",")])
+
+
+def _parse_texts(values, message: str) -> list[str]:
+    """Check a list of texts; None is an empty one. Raises UserError(message)."""
+    values = values or []
+    if not isinstance(values, list) or not all(isinstance(value, str) and value.strip() for value in values):
+        raise UserError(message)
+    return values
+
+
+def _parse_formats(values) -> list[str]:
+    """Check a list of formats, and leave out repeated ones; raises UserError."""
+    names = list(dict.fromkeys(_parse_texts(values, strings.API_FORMATS)))
+    if not names:
+        raise UserError(strings.API_FORMATS)
+    for name in names:
+        check_format(name)
+    return names
 
 
 def _parse_points(points) -> tuple[list, list]:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from breakascene.data.image_io import read_photo
 from breakascene.data.scene import Scene
 from breakascene.evaluation import report, verdict
 from breakascene.evaluation.judges import Judges, load_feature_extractor, load_judges
@@ -28,11 +29,12 @@ from breakascene.exporting.export import export as export_concepts
 from breakascene.exporting.importing import load_lora
 from breakascene.files import atomic_file
 from breakascene.generation.edit import edit as edit_photo
-from breakascene.generation.generate import GeneratedImage
+from breakascene.generation.generate import GeneratedImage, read_metadata
 from breakascene.generation.generate import generate as generate_images
 from breakascene.generation.layout import Layout
 from breakascene.generation.place import cutouts_of
 from breakascene.generation.place import place as place_objects
+from breakascene.generation.upscale import upscale as upscale_image
 from breakascene.generation.variations import start_from
 from breakascene.models.base import Base
 from breakascene.models.combined import CombinedConcepts, combine
@@ -63,6 +65,7 @@ MAX_SECONDS = 240  # the longest request
 EVALUATION_SECONDS = 120
 COMPARISON_SECONDS = 30
 EXPORT_SECONDS = 60
+UPSCALING_SECONDS = 60
 TRANSFER_SECONDS = 20  # to move the weights to the GPU
 # A training step until one was timed: on an H100, for the step and for each image in it; see docs/deploy.md
 DEFAULT_STEP_SECONDS = 0.02
@@ -251,6 +254,7 @@ def generate(
     live_image: Path | None = None,
     loras: Sequence[tuple[Path, float]] = (),
     start: tuple[Image.Image, float] | None = None,
+    upscale: bool = False,
     **options,
 ) -> Iterator[GeneratedImage]:
     """Generate images from run folders one by one, until all are done or `stop_file` exists.
@@ -260,12 +264,20 @@ def generate(
         live_image: File for previews of the image that is being generated.
         loras: Files of other programs' LoRAs with their strengths.
         start: An image to start from, with the strength.
+        upscale: Double the width and height of each image.
     """
-
     options |= _image_options(live_image, loras)
     if start:
         options["start"] = start_from(base(), start[0], options.get("size"), start[1])
-    yield from _until_stopped(generate_images(base(), _load_runs(runs), prompts, **options), stop_file)
+    concepts = _load_runs(runs)
+    images = generate_images(base(), concepts, prompts, **options)
+    yield from _until_stopped(_upscaled(images, concepts, options) if upscale else images, stop_file)
+
+
+@on_gpu(UPSCALING_SECONDS)
+def upscale(runs: Sequence[Path], file: Path) -> GeneratedImage:
+    """Double the width and height of an image file that was generated with these run folders."""
+    return upscale_image(base(), _load_runs(runs), GeneratedImage(read_photo(file), read_metadata(file)))
 
 
 @on_gpu(_generation_lease)
@@ -293,6 +305,7 @@ def place(
     stop_file: Path,
     live_image: Path | None = None,
     loras: Sequence[tuple[Path, float]] = (),
+    upscale: bool = False,
     **options,
 ) -> Iterator[GeneratedImage]:
     """Generate images of one prompt with objects in boxes; see `generate` and generation.place.place."""
@@ -301,7 +314,15 @@ def place(
     concepts, finder = _load_runs(runs), segmenter()
     finder.sam.to(base().device)  # on a ZeroGPU Space only this process has the GPU
     cutouts = cutouts_of(runs, concepts.handles)
-    yield from _until_stopped(place_objects(base(), concepts, layout, cutouts, prompt, finder, **options), stop_file)
+    images = place_objects(base(), concepts, layout, cutouts, prompt, finder, **options)
+    yield from _until_stopped(_upscaled(images, concepts, options) if upscale else images, stop_file)
+
+
+def _upscaled(
+    images: Iterator[GeneratedImage], concepts: Concepts | CombinedConcepts, options: dict
+) -> Iterator[GeneratedImage]:
+    shared = {name: options[name] for name in ("num_inference_steps", "loras") if name in options}
+    return (upscale_image(base(), concepts, image, **shared) for image in images)
 
 
 def _load_runs(runs: Sequence[Path]) -> Concepts | CombinedConcepts:

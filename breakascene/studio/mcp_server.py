@@ -23,6 +23,7 @@ from pydantic import Field
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation.edit import STRENGTH
+from breakascene.generation.formats import NAMES
 from breakascene.studio import strings
 from breakascene.studio.api import CONSENT, POLL_SECONDS, Endpoints, errors_as_sentences
 from breakascene.studio.jobs import FAILED, Job
@@ -44,7 +45,7 @@ File = Annotated[str, Field(description="A data URL, the address of an upload, o
 
 
 def build(endpoints: Endpoints, uploads: set[str], max_body: int) -> FastMCP:
-    """Build the server with its four tools; its `session_manager` handles requests.
+    """Build the server with its tools; its `session_manager` handles requests.
 
     Args:
         max_body: Bytes of a message.
@@ -60,7 +61,9 @@ def build(endpoints: Endpoints, uploads: set[str], max_body: int) -> FastMCP:
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
     tools = Tools(endpoints, uploads)
-    for tool in (tools.segment, tools.extract, tools.generate, tools.edit, tools.export):
+    for tool in (
+        tools.segment, tools.extract, tools.generate, tools.sheet, tools.edit, tools.crop, tools.export
+    ):  # fmt: skip
         server.add_tool(tool, structured_output=False)
     server.streamable_http_app()  # creates the session manager
     return server
@@ -135,12 +138,38 @@ class Tools:
         guidance: Annotated[float | None, Field(description="Guidance scale; by default the base model's")] = None,
         negative: Annotated[str, Field(description="What to keep out of the image.")] = "",
         shape: Annotated[str, Field(description="square, wide or tall")] = "square",
+        upscale: Annotated[bool, Field(description="Double the width and height of each image")] = False,
     ) -> CallToolResult:
         """Generate images from a run and a prompt with its handles. Reports progress. Returns PNG images."""
 
         options = (run, prompt, count, seed, steps, guidance, negative, shape)
-        job = await self.call(context, lambda session: self.endpoints.submit_generation(session, *options))
+        job = await self.call(
+            context, lambda session: self.endpoints.submit_generation(session, *options, upscale=upscale)
+        )
         return await self.images_of(context, job)
+
+    async def sheet(
+        self,
+        context: Context,
+        run: Annotated[str, Field(description="The id that `extract` returned, or several, separated by commas.")],
+        places: Annotated[list[str], Field(description='Each is a row: ["at the beach", "in the snow"]')] = [],  # noqa: B006
+        styles: Annotated[list[str], Field(description='["a photo", "a painting"]; by default photos')] = [],  # noqa: B006
+        count: Annotated[int, Field(description="Images of each object in each style and place")] = 1,
+        seed: int = 0,
+        steps: Annotated[int, Field(description="Denoising steps, 1 to 100")] = 20,
+        guidance: Annotated[float | None, Field(description="Guidance scale; by default the base model's")] = None,
+        negative: Annotated[str, Field(description="What to keep out of the images.")] = "",
+        shape: Annotated[str, Field(description="square, wide or tall")] = "square",
+    ) -> CallToolResult:
+        """Generate each object of a run in each style and place, up to 48 images from one seed. Reports progress.
+
+        Returns a contact sheet and the images as PNG.
+        """
+        options = (run, places, styles, count, seed, steps, guidance, negative, shape)
+        job = await self.call(context, lambda session: self.endpoints.submit_sheet(session, *options))
+        await self.follow(context, job, job.details.count)
+        sheet = await self.call(context, lambda session: record_download(session.gallery.sheet))
+        return await self.images_of(context, job, sheet)
 
     async def edit(
         self,
@@ -167,11 +196,36 @@ class Tools:
 
         return await self.images_of(context, await self.call(context, submit))
 
-    async def images_of(self, context: Context, job: Job) -> CallToolResult:
-        """Follow a job of images, and return them."""
+    async def crop(
+        self,
+        context: Context,
+        image: File,
+        formats: Annotated[list[str], Field(description=f"Of {', '.join(NAMES)}; cutout has a transparent background")],
+        upscale: Annotated[bool, Field(description="Upscale an image of yours that is smaller than a format")] = False,
+    ) -> CallToolResult:
+        """Crop an image to formats of listings and media, with its objects in the frame. Returns PNG images."""
+        job = None
+        if upscale:
+            job = await self.call(
+                context,
+                lambda session: self.endpoints.submit_upscaling(session, self.file_of(session, image), formats),
+            )
+        if job:
+            await self.follow(context, job, job.details.count)
+
+        def act(session: Session) -> list[Path]:
+            file = self.file_of(session, image)
+            return [record_download(path) for path in self.endpoints.save_formats(session, file, formats, job)]
+
+        paths = await self.call(context, act)
+        return result({"images": [path.name for path in paths]}, paths)
+
+    async def images_of(self, context: Context, job: Job, *before: Path) -> CallToolResult:
+        """Follow a job of images, and return them after other images."""
         await self.follow(context, job, job.details.count)
         await self.call(context, lambda session: [record_download(path) for path in job.events])
-        return result({"images": [path.name for path in job.events], "notes": list(job.details.notes)}, job.events)
+        images = [*before, *job.events]
+        return result({"images": [path.name for path in images], "notes": list(job.details.notes)}, images)
 
     async def export(
         self,

@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 
 from breakascene.cli.app import CommandGroup, app
 from breakascene.files import locked
+from breakascene.generation.generate import GeneratedImage, save_image
+from breakascene.models.concepts import Concepts
 from breakascene.training.checkpoint import path_for
 from breakascene.training.loop import run_extraction
 from breakascene.training.settings import Settings
@@ -173,7 +175,24 @@ def test_crop(files, monkeypatch):
         "photo.png|--format|poster": 'There is no format "poster": choose square, 4:5, 16:9, shop, story, banner',
         "note.jpg|--format|shop": "note.jpg is not a readable image",
         "gone.png|--format|shop": "There is no file gone.png",
+        "photo.png|--format|shop|--base|toybox": "--base needs --upscale",
+        "photo.png|--format|shop|--upscale|run": "photo.png has no metadata",
+        "photo.png|--format|shop|--upscale|gone": 'There is no run "gone"',
+        "other.png|--format|shop|--upscale|run": "other.png was generated with another run",
+        "dot.png|--format|shop|--upscale|run": "dot.png is only 1 × 1 pixels",
+        "small.png|--format|shop|--upscale|run": "upscales images with sides from 64 to 320",
+        "large.png|--format|shop|--upscale|run": "The image is 400 × 100 pixels",
+        "clear.png|--format|shop|--upscale|run": "The image has transparent parts",
     }
+    metadata = {"prompt": "<asset0>", "negative_prompt": "", "seed": 0, "index": 0, "num_inference_steps": 2}
+    metadata |= {"guidance_scale": 1.0, "handles": {}, "run": Concepts.load(files / "run").id}
+    for name, mode, size in (
+        ("other", "RGB", (128, 128)), ("dot", "RGB", (1, 1)), ("small", "RGB", (40, 128)), ("large", "RGB", (400, 100)),
+        ("clear", "RGBA", (128, 128)),
+    ):  # fmt: skip
+        own = {**metadata, "run": "other"} if name == "other" else metadata
+        save_image(GeneratedImage(Image.new(mode, size), own), files / "new").rename(files / f"{name}.png")
+        (files / "new").rmdir()
     for arguments, message in cases.items():
         assert message in refused(files, f"crop|{arguments}|--out|images", monkeypatch)
 

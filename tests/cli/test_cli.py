@@ -27,7 +27,7 @@ from breakascene.cli.progress import format_duration, step_progress
 from breakascene.data.scene import load_scene, make_scene, save_scene
 from breakascene.errors import UserError
 from breakascene.evaluation.prompts import demo_prompts
-from breakascene.generation.generate import read_metadata
+from breakascene.generation.generate import GeneratedImage, read_metadata, save_image
 from breakascene.models.concepts import Concepts
 from breakascene.segmentation.small_sam import build_sam
 from breakascene.training.loop import StepEvent
@@ -201,6 +201,14 @@ def test_variations_image_to_image_layouts_sheets_and_the_background_alone(files
     assert Image.open(sheet).width == 10 + 2 * 266
     alone = generated("--background-only")
     assert alone["prompt"] == "a photo of <background>" and "start" not in alone
+    large = generated("a photo of <asset0>", "--upscale")
+    assert large["upscale"]["factor"] == 2 and large["width"] == 256
+    save_image(GeneratedImage(load_scene(files / "run" / "scene").photo, large), files / "mine")
+    (image,) = (files / "mine").iterdir()
+    options = ["--format", "square", "--format", "banner", "--sam", "toybox", "--upscale", files / "run"]
+    square, banner = call("crop", image, *options, "--out", files / "formats").splitlines()
+    assert Image.open(square).size == (160, 160) and Image.open(banner).size == (1920, 600)
+    assert [read_metadata(path)["upscale"]["factor"] for path in (square, banner)] == [2, 4]
 
 
 def test_classes_of_a_label_map_and_names_in_a_prompt(files, tiny_folder, scene):

@@ -10,7 +10,7 @@ from breakascene.generation.generate import generate
 from breakascene.models import lora
 from breakascene.models.handles import initial_embeddings, with_handles
 from breakascene.models.loading import load_base
-from breakascene.models.precision import store_in_half_precision
+from breakascene.models.precision import normalize_in_input_dtype, store_in_half_precision
 from breakascene.training import optim
 from breakascene.training.loop import run_extraction
 from breakascene.training.settings import preset
@@ -18,13 +18,15 @@ from breakascene.training.settings import preset
 
 @pytest.fixture
 def bases(request, monkeypatch):
-    """A base in float32 and the same base stored in bfloat16, both computing in bfloat16."""
+    """A base in float32 and the same base stored in bfloat16, both computing in bfloat16, normalization included."""
 
     def load(kind):
         folder = request.getfixturevalue(f"{kind}_folder")
         full, half = load_base(folder, "cpu"), load_base(folder, "cpu")
         monkeypatch.setattr(type(full), "compute_dtype", torch.bfloat16)
         store_in_half_precision(half, torch.bfloat16)
+        for module in full.trainable_modules.values():
+            normalize_in_input_dtype(module)
         return full, half
 
     return load
@@ -85,3 +87,27 @@ def test_a_delta_below_the_spacing_of_half_precision_is_not_lost(bases):
         moved = (weight.float() - lora.get_weight(full, name)).mean().item()
     assert moved == pytest.approx(1e-4, rel=0.3)
     assert half.applied_deltas == ()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["tiny", "sdxl"])
+def test_a_unet_computes_in_half_precision_throughout(bases, kind):
+    """As diffusers does with a UNet in bfloat16, without autocast."""
+    full, half = bases(kind)
+    noisy = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    prompts = ["a photo of a dog", "a cat"]
+    found = half.predict(noisy, torch.tensor([400]), prompts)
+    with half.autocast():
+        conditions = half.encode_prompts(prompts)
+    conditions["encoder_hidden_states"] = conditions["encoder_hidden_states"].bfloat16()
+    plain = type(full.unet).from_config(full.unet.config).eval()
+    plain.load_state_dict(full.unet.state_dict())
+    expected = plain.bfloat16()(noisy.bfloat16(), torch.tensor([400]), **conditions).sample
+    assert found.dtype is torch.bfloat16
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+    dtypes = []
+    for layer in half.unet.modules():
+        if isinstance(layer, torch.nn.GroupNorm | torch.nn.LayerNorm):
+            layer.register_forward_hook(lambda _, args, output: dtypes.append((args[0].dtype, output.dtype)))
+    half.predict(noisy, torch.tensor([400]), prompts)
+    assert set(dtypes) == {(torch.bfloat16, torch.bfloat16)}

@@ -12,7 +12,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from breakascene.data.scene import load_scene
-from breakascene.generation.generate import read_metadata
+from breakascene.generation.generate import GeneratedImage, read_metadata, save_image
 from breakascene.studio.screens.select_actions import samples
 
 FEW_CONCEPTS = [2, 1]  # steps of the two phases
@@ -51,9 +51,9 @@ def run(address, sample):
     return job.outputs()
 
 
-def test_only_the_five_endpoints_are_offered(client):
+def test_only_these_endpoints_are_offered(client):
     endpoints = set(client.view_api(return_format="dict")["named_endpoints"])
-    assert endpoints == {"/segment", "/extract", "/generate", "/edit", "/export"}
+    assert endpoints == {"/segment", "/extract", "/generate", "/sheet", "/edit", "/crop", "/export"}
 
 
 def test_segment_returns_a_mask_that_contains_the_click(client, sample, photo):
@@ -110,12 +110,49 @@ def test_generation_starts_from_an_image_of_the_client(client, run, photo):
         client.predict(*values, 2.0, api_name="/generate")
     layout = {"objects": [{"handle": "<asset0>", "box": [0, 0.5, 0.5, 1]}]}
     with pytest.raises(AppError, match="exclude each other"):
-        client.predict(*values, 0.5, layout, api_name="/generate")
-    (path,) = client.predict(*values[:-1], None, 0.5, layout, api_name="/generate")
+        client.predict(*values, 0.5, False, layout, api_name="/generate")
+    (path,) = client.predict(*values[:-1], None, 0.5, False, layout, api_name="/generate")
     assert read_metadata(path)["layout"]["objects"][0]["box"] == [0, 0.5, 0.5, 1]
     layout["objects"][0]["box"][2] = 7
     with pytest.raises(AppError, match="The box of <asset0> is too small or outside"):
-        client.predict(*values[:-1], None, 0.5, layout, api_name="/generate")
+        client.predict(*values[:-1], None, 0.5, False, layout, api_name="/generate")
+
+
+def test_a_sheet_has_each_object_in_each_style_and_place(client, run):
+    styles = ["a photo", "a painting"]
+    values = (run[-1]["run"], ["at the beach"], styles, 1, 7, 2, 2.0)
+    sheet, paths = client.predict(*values, api_name="/sheet")
+    objects = [handle for handle in run[-1]["handles"] if handle != "<background>"]
+    prompts = [f"{style} of {handle} at the beach" for style in styles for handle in objects]
+    assert [read_metadata(path)["prompt"] for path in paths] == prompts
+    assert {read_metadata(path)["seed"] + read_metadata(path)["index"] for path in paths} == {7}
+    assert Image.open(sheet).width == 10 + 266 * len(objects)
+    for places, sentence in (([], "at least one place or style"), ([3], "lists of texts"), (["x"] * 30, "holds 48")):
+        with pytest.raises(AppError, match=sentence):
+            client.predict(run[-1]["run"], places, [], api_name="/sheet")
+
+
+def test_images_are_upscaled_and_cropped_to_formats(client, run, photo, tmp_path):
+    values = (run[-1]["run"], "a photo of <asset0>", 1, 7, 2, 2.0, "", "square", None, 1.0, None, 0.7)
+    (path,) = client.predict(*values, True, api_name="/generate")
+    assert Image.open(path).size == (512, 512) and read_metadata(path)["upscale"]["factor"] == 2
+    square, banner, cutout = client.predict(photo, ["square", "banner", "cutout"], False, api_name="/crop")
+    assert Image.open(square).width == Image.open(square).height and Image.open(banner).size == (1920, 600)
+    assert Image.open(cutout).mode == "RGBA"
+    scene = load_scene(samples()[0])
+    metadata = {**read_metadata(path), "width": scene.photo.width, "height": scene.photo.height}
+    file = handle_file(str(save_image(GeneratedImage(scene.photo, metadata), tmp_path)))  # an image with an object
+    square, story = client.predict(file, ["square", "story"], True, api_name="/crop")
+    assert Image.open(story).size == (1080, 1920) and Image.open(square).height == scene.photo.height
+    assert read_metadata(story)["upscale"]["factor"] == 4 and read_metadata(square)["upscale"]["factor"] == 2
+    for image, formats, upscale, sentence in (
+        (photo, [], False, "Give the formats as a list"),
+        (photo, ["poster"], False, 'no format "poster"'),
+        (photo, ["shop"], True, "no settings of this studio"),
+        (handle_file(cutout), ["shop"], True, "no settings of this studio"),
+    ):
+        with pytest.raises(AppError, match=sentence):
+            client.predict(image, formats, upscale, api_name="/crop")
 
 
 def test_the_same_seed_gives_the_same_image(client, run):

@@ -91,6 +91,11 @@ def test_contact_sheet_comparison_favorites_and_reused_settings(page):
     page.locator("#sheet-options > button").click()
     for place in ("on the grass", "in the desert"):
         page.locator("#sheet-places").get_by_label(place).uncheck()
+    for style, count in (("a painting", 4), ("a pencil drawing", 8)):
+        page.locator("#sheet-styles").get_by_label(style).check()
+        expect(page.locator("#generate-sheet")).to_have_text(f"Generate sheet ({count} in total)")
+    for style in ("a painting", "a pencil drawing"):
+        page.locator("#sheet-styles").get_by_label(style).uncheck()
     expect(page.locator("#generate-sheet")).to_have_text("Generate sheet (4 in total)")
     page.locator("#generate-sheet").click()
     expect(page.locator("#generation-status")).to_contain_text("4 of 4 generated", timeout=LONG)
@@ -159,6 +164,11 @@ def test_contact_sheet_comparison_favorites_and_reused_settings(page):
     small.first.click()
     expect(page.locator("#chosen-image")).to_contain_text("a photo of flamingo and cactus")
     expect(page.locator("#chosen-image")).to_contain_text("strength 0.7")
+    page.locator("#upscale").click()
+    expect(small).to_have_count(8, timeout=LONG)
+    small.first.click()
+    expect(page.locator("#chosen-image")).to_contain_text("upscaled × 2")
+    shot(page, "upscaled")
 
 
 def test_shortcuts_generate_and_an_image_file_restores_its_settings(page, tmp_path):

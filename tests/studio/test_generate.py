@@ -18,7 +18,7 @@ from breakascene.segmentation.segmenter import Segmenter
 from breakascene.studio import engine
 from breakascene.studio.jobs import DONE, STOPPED, JobQueue
 from breakascene.studio.screens import generation_job, prompt_builder
-from breakascene.studio.screens.gallery import download_format
+from breakascene.studio.screens.gallery import KEPT_FORMATS, download_format, new_formats_folder
 from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.state import gallery
 from breakascene.studio.state import selection as selections
@@ -72,6 +72,24 @@ def test_variations_of_the_photo_and_the_background_alone(session, queue):
     assert read_metadata(image)["prompt"] == "a photo of <background>"
 
 
+def test_an_image_is_upscaled_with_the_run_it_was_generated_with(session, queue):
+    runs = session.runs.chosen()
+    (image,) = finished(generation_job.submit(session, queue, runs, "a photo of <asset0>", 1, 3, *OPTIONS, "wide"))
+    (upscaled,) = finished(generation_job.submit_upscaling(session, queue, image))
+    metadata = read_metadata(upscaled)
+    assert Image.open(upscaled).size == (metadata["width"], metadata["height"]) == (320, 192)
+    assert "upscaled × 2" in gallery.details(metadata).values() and generation_job.shape_of(metadata) == "wide"
+    assert session.gallery.images()[0] == upscaled
+    details = {**read_metadata(image), "run": "gone"}
+    other = save_image(GeneratedImage(Image.open(image), details), session.gallery.images_folder)
+    with pytest.raises(UserError, match="object set of this image was deleted"):
+        generation_job.submit_upscaling(session, queue, other)
+    (image,) = finished(
+        generation_job.submit(session, queue, runs, "a photo of <asset0>", 1, 3, *OPTIONS, upscale=True)
+    )
+    assert Image.open(image).size == (256, 256)
+
+
 def generate(session, queue, prompt="a photo of <asset0>", count=1, seed=0):
     job = generation_job.submit(session, queue, session.runs.chosen(), prompt, count, seed, *OPTIONS)
     return finished(job)
@@ -99,19 +117,26 @@ def test_a_prompt_without_a_single_object_cannot_be_varied(text, problem):
         prompt_builder.with_object(text, "<asset1>", HANDLES)
 
 
-def test_a_sheet_has_a_row_for_each_place_and_a_column_for_each_object(session):
+def test_a_sheet_has_a_row_for_each_style_and_place_and_a_column_for_each_object(session):
     near, far = list(prompt_builder.places())[:2]
-    rows = prompt_builder.prompt_grid(f"a painting of <asset0> {far}", HANDLES[:2], [near, far], HANDLES)
-    assert rows == [[f"a painting of {handle} {place}" for handle in HANDLES[:2]] for place in (near, far)]
+    styles = list(prompt_builder.styles())[:2]
+    text = f"{styles[0]} of <asset0> {far}"
+    rows = prompt_builder.prompt_grid(text, HANDLES[:2], [], [near, far], HANDLES)
+    assert rows == [[f"{styles[0]} of {handle} {place}" for handle in HANDLES[:2]] for place in (near, far)]
+    rows = prompt_builder.prompt_grid("a photo of <asset0>", HANDLES[:2], styles, [near, far], HANDLES)
+    assert rows == [
+        [f"{style} of {handle} {place}" for handle in HANDLES[:2]] for style in styles for place in (near, far)
+    ]
+    assert prompt_builder.prompt_grid(text, [], styles[1:], [], HANDLES) == [[f"{styles[1]} of <asset0> {far}"]]
 
 
 def test_without_places_and_objects_the_lines_are_the_rows(session):
-    assert prompt_builder.prompt_grid(" <asset0>  here\n\n<asset1> on <asset0>", [], [], HANDLES) == [
+    assert prompt_builder.prompt_grid(" <asset0>  here\n\n<asset1> on <asset0>", [], [], [], HANDLES) == [
         ["<asset0> here"],
         ["<asset1> on <asset0>"],
     ]
     with pytest.raises(UserError, match="There is no prompt yet"):
-        prompt_builder.prompt_grid(" \n", HANDLES[:2], [], HANDLES)
+        prompt_builder.prompt_grid(" \n", HANDLES[:2], [], [], HANDLES)
 
 
 def test_places_and_styles_suit_the_base_and_replace_each_other(session, monkeypatch):
@@ -305,5 +330,8 @@ def test_the_chosen_image_is_downloaded_in_a_format(session, monkeypatch):
     session.gallery.choose(path.name)
     banner, cutout = download_format(session, "banner"), download_format(session, "cutout")
     assert cutout.name == f"{path.stem}-cutout.png" and Image.open(cutout).mode == "RGBA"
-    assert read_metadata(cutout)["prompt"] == metadata["prompt"] and not banner.exists()  # only the last one is kept
+    assert read_metadata(cutout)["prompt"] == metadata["prompt"]
+    for _ in range(KEPT_FORMATS - 1):
+        assert banner.exists() and new_formats_folder(session).is_dir()
+    assert not banner.exists()
     session.gallery.delete([path])

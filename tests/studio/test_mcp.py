@@ -78,23 +78,27 @@ def test_a_photo_becomes_pictures_tool_by_tool(address, tmp_path):
             images = await client.call_tool("generate", {**arguments, "count": 2, "seed": 5})
             region = {"photo": photo, "mask": masks[0], "prompt": "a photo of <asset1>", "steps": 2}
             edited = await client.call_tool("edit", {"run": arguments["run"], **region})
+            grid = {"run": arguments["run"], "places": ["at the beach"], "styles": ["a painting"], "steps": 2}
+            sheet = await client.call_tool("sheet", grid)
+            cropped = await client.call_tool("crop", {"image": photo, "formats": ["banner", "cutout"]})
+            refused_crop = await client.call_tool("crop", {"image": photo, "formats": ["shop"], "upscale": True})
             exported = await client.call_tool("export", {"run": arguments["run"], "program": "kohya"})
             token = run.structuredContent["session"]
         async with connected(address) as stranger:
             refused = await stranger.call_tool("generate", arguments)
         async with connected(address, **{"X-Session": token}) as later:
             again = await later.call_tool("generate", arguments)
-        return tools, first, run, images, edited, exported, refused, again
+        return tools, first, run, images, edited, sheet, cropped, refused_crop, exported, refused, again
 
-    tools, first, run, images, edited, exported, refused, again = asyncio.run(chain())
-    assert set(tools) == {"segment", "extract", "generate", "edit", "export"} and all(
-        tool.description for tool in tools.values()
-    )
+    tools, first, run, images, edited, sheet, cropped, refused_crop, exported, refused, again = asyncio.run(chain())
+    assert all(tool.description for tool in tools.values())
     assert {name: tool.inputSchema["required"] for name, tool in tools.items()} == {
         "segment": ["photo"],
         "extract": ["photo", "masks"],
         "generate": ["run", "prompt"],
+        "sheet": ["run"],
         "edit": ["run", "photo", "prompt"],
+        "crop": ["image", "formats"],
         "export": ["run"],
     }
     for answer in (first, run, images, again):
@@ -109,6 +113,10 @@ def test_a_photo_becomes_pictures_tool_by_tool(address, tmp_path):
     assert len(pictures) == 2 and all(picture.size == (256, 256) for picture in pictures)
     before, after = np.asarray(scene.photo), np.asarray(image_of(edited.content[1]))
     assert (before[~mask] == after[~mask]).all() and (before != after).any()
+    assert [image_of(content).size[0] for content in sheet.content[1:]] == [10 + 2 * 266, 256, 256]
+    banner, cutout = (image_of(content) for content in cropped.content[1:])
+    assert banner.size == (1920, 600) and cutout.mode == "RGBA"
+    assert refused_crop.isError and "no settings of this studio" in refused_crop.content[0].text
     pictures[1].save(path := tmp_path / "second.png", pnginfo=None)
     (tmp_path / "sent.png").write_bytes(base64.b64decode(images.content[2].data))
     metadata = read_metadata(tmp_path / "sent.png")

@@ -13,7 +13,16 @@ from breakascene.models.loading import load_base
 from breakascene.paths import TOYBOX
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox import judge
-from breakascene.toybox.pretraining import autoencoder, generator, image_codes, join_shards, scenes, segmenter, trainer
+from breakascene.toybox.pretraining import (
+    autoencoder,
+    clicks,
+    generator,
+    image_codes,
+    join_shards,
+    scenes,
+    segmenter,
+    trainer,
+)
 from breakascene.toybox.pretraining.__main__ import COMPONENTS, pretrain
 from breakascene.toybox.pretraining.places import render_place
 from breakascene.toybox.pretraining.report import judge_accuracy
@@ -97,7 +106,7 @@ def test_regions_for_the_judge_are_square_on_black():
 
 def test_the_innermost_point_of_a_disc_is_its_center():
     yy, xx = np.mgrid[:50, :50]
-    x, y = segmenter._innermost_point((yy - 20) ** 2 + (xx - 30) ** 2 < 100)
+    x, y = clicks.innermost_point((yy - 20) ** 2 + (xx - 30) ** 2 < 100)
     assert abs(x - 30) <= 1 and abs(y - 20) <= 1
 
 
@@ -125,6 +134,8 @@ def test_each_component_trains_from_scratch_and_resumes(component, untrained_vae
     monkeypatch.setattr(generator, "TRAINING", TRAINING[:40])
     monkeypatch.setattr(autoencoder, "BATCH", 2)
     monkeypatch.setattr(segmenter, "BATCH", 4)
+    monkeypatch.setattr(segmenter, "POOL", 16)
+    monkeypatch.setattr(segmenter, "FIRST_SCENES", 8)
     if component != "vae":
         shutil.copytree(untrained_vae, tmp_path, dirs_exist_ok=True)
     if component == "decoder":
@@ -142,11 +153,19 @@ def test_each_component_trains_from_scratch_and_resumes(component, untrained_vae
         pretrain(component, 0.001, tmp_path, tmp_path / "none", from_exported=True, shards=tmp_path / "shards")
         files = list((tmp_path / "shards").iterdir())
         assert not (tmp_path / "none").exists() and max(file.stat().st_size for file in files) < 16 * 2**20
-        join_shards.join(tmp_path / "shards", tmp_path)
+        join_shards.join(tmp_path / "shards", out=tmp_path)
         base = load_base(tmp_path)
         assert base.image_size == 256 and base.prediction_type == "v_prediction" and base.attention_size == 16
     if component == "segmenter":
         assert json.loads((tmp_path / "segmenter" / "config.json").read_text()) == segmenter.CONFIG
+        pretrain(component, 0.001, tmp_path, tmp_path / "none", from_exported=True, shards=tmp_path / "shards")
+        trained = segmenter.load_exported(tmp_path)
+        join_shards.join(tmp_path / "shards", join_shards.JoinedComponent.SEGMENTER, tmp_path)
+        joined = segmenter.load_exported(tmp_path)
+        buffer = next(name for name in joined if name.endswith("gaussian_matrix"))
+        assert torch.equal(joined[buffer], trained[buffer])
+        assert any(not torch.equal(joined[name], trained[name]) for name in joined if not name.startswith("outlines"))
+        Segmenter.load(str(tmp_path / "segmenter"))
 
 
 def test_workers_prefetch_batches_where_there_is_a_gpu(monkeypatch):
@@ -170,7 +189,7 @@ def test_the_embedded_vae_segmenter_and_judge():
     """Lower bounds of the report's metrics, on fewer scenes."""
     assert autoencoder.psnr(load_base("toybox").vae, count=12) > 28
     assert judge_accuracy(judge.load_judge(), count=100) > 0.9
-    assert segmenter.clicked_iou(Segmenter.load("toybox"), clicks=1, count=25) > 0.7
+    assert clicks.clicked_iou(Segmenter.load("toybox"), 1, count=25) > 0.7
 
 
 def test_sprites_are_cropped_to_their_visible_part():

@@ -1,6 +1,7 @@
 """The images of step 3: the gallery, the actions on the chosen image, the comparison, and the downloads."""
 
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from breakascene.studio.state.gallery import Gallery, details, differences, imag
 from breakascene.studio.state.session import Session
 
 ALL, FAVORITES = "all", "favorites"
+KEPT_FORMATS = 8  # downloads whose files are kept
 STAR = "★ "  # the style sheet marks each small image whose caption begins with it
 LAYOUT = {"show_label": False, "height": "auto", "object_fit": "contain", "interactive": False, "min_width": 200}
 
@@ -32,6 +34,7 @@ class ChosenImage:
     about: gr.HTML
     favorite: gr.Button
     compare: gr.Button
+    upscale: gr.Button
     keep_seed: gr.Button
     use_settings: gr.Button
     edit: gr.Button
@@ -127,7 +130,8 @@ class GalleryPanel:
         }
 
 
-def build(page: PageContext) -> GalleryPanel:
+def build(page: PageContext, upscale: gr.Button) -> GalleryPanel:
+    """Build the gallery; the button that upscales the chosen image starts a job, so it comes from the screen."""
     with gr.Column(visible=False) as sheet_panel:
         sheet = gr.Image(
             show_label=False, interactive=False, buttons=["fullscreen"], type="filepath", elem_id="contact-sheet"
@@ -139,7 +143,7 @@ def build(page: PageContext) -> GalleryPanel:
     )  # fmt: skip
     images = gr.Gallery(columns=4, buttons=["fullscreen"], elem_id="gallery", **LAYOUT)
     selection = image_selection.build(page)
-    chosen = build_chosen(page)
+    chosen = build_chosen(page, upscale)
     comparison = build_comparison()
     with gr.Row(elem_classes="tools"):
         page.download_button(zip_all, strings.DOWNLOAD_ALL, "download-all")
@@ -151,7 +155,7 @@ def build(page: PageContext) -> GalleryPanel:
     return panel
 
 
-def build_chosen(page: PageContext) -> ChosenImage:
+def build_chosen(page: PageContext, upscale: gr.Button) -> ChosenImage:
     with gr.Column(visible=False, elem_id="chosen-image") as panel:
         about = gr.HTML()
         with gr.Row(elem_classes="tools"):
@@ -166,13 +170,14 @@ def build_chosen(page: PageContext) -> ChosenImage:
                 label=strings.FORMAT, elem_id="image-format",
             )  # fmt: skip
             page.download_button(download_format, strings.DOWNLOAD_FORMAT, "download-format", inputs=[form])
+            upscale.render()
         with gr.Row(elem_classes="tools"):
             keep_seed = gr.Button(strings.USE_SEED, size="sm", min_width=150, elem_id="use-seed")
             use_settings = gr.Button(strings.USE_SETTINGS, size="sm", min_width=150, elem_id="use-settings")
             edit = gr.Button(strings.EDIT_IMAGE, size="sm", min_width=150, elem_id="edit-image")
             delete = gr.Button(strings.DELETE_IMAGE, size="sm", min_width=150, elem_id="delete-image")
         confirm = confirmation.build("confirm-delete-image")
-    return ChosenImage(panel, about, favorite, compare, keep_seed, use_settings, edit, delete, confirm)
+    return ChosenImage(panel, about, favorite, compare, upscale, keep_seed, use_settings, edit, delete, confirm)
 
 
 def build_comparison() -> Comparison:
@@ -258,10 +263,18 @@ def mark(gallery: Gallery, image: Path, favorites: set[str]) -> str:
 
 def download_format(session: Session, name: str) -> Path:
     """The chosen image in a format, see formats.NAMES."""
-    folder = session.folder / "formats"
-    shutil.rmtree(folder, ignore_errors=True)  # only the last one is kept
+    folder = new_formats_folder(session)
     (path,) = formats.save_formats(session.gallery.chosen_image(), [name], engine.segmenter(), folder)
     return path
+
+
+def new_formats_folder(session: Session) -> Path:
+    """A new folder for an image in formats; those of the last few downloads are kept."""
+    parent = session.folder / "formats"
+    parent.mkdir(exist_ok=True)
+    for old in sorted(parent.iterdir(), key=lambda path: path.stat().st_mtime)[: -KEPT_FORMATS + 1]:
+        shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(dir=parent))
 
 
 def zip_all(session: Session) -> Path:

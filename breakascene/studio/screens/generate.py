@@ -79,12 +79,16 @@ class GenerateScreen:
         """The components that depend on the base in use."""
         chips = [self.prompt.places.toybox, self.prompt.places.others]
         chips += [self.prompt.styles.toybox, self.prompt.styles.others]
-        return [*chips, self.settings.count, self.settings.shape, self.settings.guidance, self.sheet.places]
+        settings = [self.settings.count, self.settings.shape, self.settings.guidance]
+        return [*chips, *settings, self.sheet.styles, self.sheet.places]
 
     def show_base(self) -> Updates:
-        places = gr.CheckboxGroup(**generate_sections.place_choices())
+        sheet = {
+            self.sheet.styles: gr.CheckboxGroup(**generate_sections.style_choices()),
+            self.sheet.places: gr.CheckboxGroup(**generate_sections.place_choices()),
+        }
         chips = {**self.prompt.places.show(), **self.prompt.styles.show()}
-        return {**chips, **self.settings.show_base(), self.sheet.places: places}
+        return {**chips, **self.settings.show_base(), **sheet}
 
     def show(self, session: Session, prompt: str | None = None) -> Updates:
         """Updates of all outputs.
@@ -150,12 +154,13 @@ def build(page: PageContext) -> GenerateScreen:
             placing = layout.build()
             sheet = generate_sections.build_sheet(prompt.prompt)
             edits = edit.build()
+            upscale = gr.Button(strings.UPSCALE, size="sm", min_width=150, elem_id="upscale", render=False)
         with gr.Column(scale=3, min_width=320, elem_classes="results"):
             idle = f'<p class="hint">{strings.EMPTY_GALLERY}</p>'
             status = gr.HTML(idle, elem_id="generation-status")
-            buttons = [start, sheet.start, edits.start, placing.start, variations, background]
+            buttons = [start, sheet.start, edits.start, placing.start, variations, background, upscale]
             panel = JobPanel("generation", page, buttons, stop, status, describe, idle)
-            images = gallery.build(page)
+            images = gallery.build(page, upscale)
     runs = generate_sections.build_runs(page, run_base)
     screen = GenerateScreen(
         empty, main, run_choice, added_runs, prompt, variations, background, settings, placing, sheet, edits, panel,
@@ -188,10 +193,10 @@ def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
         show_notes(generation_job.submit(session, page.queue, require_runs(session), text, count, seed, *options))
         return {settings.seed: seed}
 
-    def generate_sheet(session: Session, text, objects, places, tries, seed, keep_seed, *options) -> Updates:
+    def generate_sheet(session: Session, text, objects, styles, places, tries, seed, keep_seed, *options) -> Updates:
         runs, seed = require_runs(session), generation_job.choose_seed(seed, keep_seed)
         text = parse_prompt(text or "", runs.handles, runs.names).text
-        rows = prompt_builder.prompt_grid(text, objects, places, runs.handles)
+        rows = prompt_builder.prompt_grid(text, objects, styles, places, runs.handles)
         show_notes(generation_job.submit_sheet(session, page.queue, runs, rows, tries, seed, *options))
         return {settings.seed: seed}
 
@@ -215,18 +220,22 @@ def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
         show_notes(job)
         return {settings.seed: seed}
 
+    def upscale(session: Session) -> None:
+        generation_job.submit_upscaling(session, page.queue, session.gallery.chosen_image())
+
     def show(session: Session) -> Updates:
         return screen.progress(session, follow=False)
 
     sheet, prompt, outputs = screen.sheet, screen.prompt.prompt, [*screen.live, settings.seed]
     panel.on_start(panel.start[0], generate, show, [prompt, settings.count, *settings.inputs], outputs)
-    sheet_inputs = [prompt, sheet.objects, sheet.places, sheet.tries, *settings.inputs]
+    sheet_inputs = [prompt, sheet.objects, sheet.styles, sheet.places, sheet.tries, *settings.inputs]
     panel.on_start(sheet.start, generate_sheet, show, sheet_inputs, outputs)
     inputs = [settings.count, *settings.inputs]
     panel.on_start(screen.variations, generate_variations, show, [settings.strength, *inputs], outputs)
     panel.on_start(screen.background, generate_background, show, inputs, outputs)
     inputs = [prompt, settings.count, screen.layout.strength, *settings.inputs, screen.layout.values]
     panel.on_start(screen.layout.start, generate_layout, show, inputs, outputs, js=VALUES_JS)
+    panel.on_start(screen.gallery.chosen.upscale, upscale, show, (), screen.live)
     panel.on_stop(screen.progress, screen.live)
 
 
@@ -275,11 +284,7 @@ def connect_chosen_image(page: PageContext, screen: GenerateScreen) -> None:
         return {**restore(session, checked_metadata(file)), settings.image: None}
 
     def restore(session: Session, metadata: dict) -> Updates:
-        runs = {run.concepts_id: run.id for run in session.runs.list()}
-        wanted = str(metadata["run"]).split("+")
-        if not set(wanted) <= set(runs):
-            raise UserError(strings.OBJECT_SET_DELETED)
-        session.runs.current_id, *added = (runs[concepts_id] for concepts_id in wanted)
+        session.runs.current_id, *added = generation_job.runs_of(session, metadata).ids
         session.runs.added_ids = tuple(added)
         show_notice(strings.SETTINGS_USED)
         return {**screen.show(session, metadata["prompt"]), **settings.of(metadata)}

@@ -30,9 +30,10 @@ CHIPS = 3 * (MAX_CONCEPTS + 1)  # the objects and backgrounds of three object se
 INSERT_JS = Path(__file__).parent.with_name("static").joinpath("insert.js").read_text(encoding="utf-8")
 
 # Updates the button's label with the number of images that the contact sheet would have.
-SHEET_LABEL_JS = """(prompt, objects, places, tries) => {
+SHEET_LABEL_JS = """(prompt, objects, styles, places, tries) => {
   const lines = prompt.split("\\n").filter((line) => line.trim()).length;
-  return LABEL.replace("{n}", lines * Math.max(1, places.length) * Math.max(1, objects.length) * tries);
+  const rows = lines * Math.max(1, styles.length) * Math.max(1, places.length);
+  return LABEL.replace("{n}", rows * Math.max(1, objects.length) * tries);
 }"""
 
 
@@ -215,6 +216,7 @@ class SheetSection:
     """The options of a contact sheet."""
 
     objects: gr.CheckboxGroup
+    styles: gr.CheckboxGroup
     places: gr.CheckboxGroup
     tries: gr.Slider
     start: gr.Button
@@ -223,6 +225,11 @@ class SheetSection:
         names = dict(zip(runs.handles, runs.names, strict=True))
         handles = prompt_builder.object_handles(runs.handles)
         return gr.CheckboxGroup([(names[handle], handle) for handle in handles], value=handles)
+
+
+def style_choices() -> dict[str, list]:
+    """The styles of the base in use, none chosen."""
+    return {"choices": [(label, style) for style, label in prompt_builder.styles().items()], "value": []}
 
 
 def place_choices() -> dict[str, list]:
@@ -235,13 +242,15 @@ def build_sheet(prompt: gr.Textbox) -> SheetSection:
     with gr.Accordion(strings.SHEET, open=False, elem_id="sheet-options"):
         gr.Markdown(strings.SHEET_HINT, elem_classes="hint")
         objects = gr.CheckboxGroup([], label=strings.SHEET_OBJECTS, elem_id="sheet-objects")
+        styles = gr.CheckboxGroup(**style_choices(), label=strings.SHEET_STYLES, elem_id="sheet-styles")
         places = gr.CheckboxGroup(**place_choices(), label=strings.SHEET_PLACES, elem_id="sheet-places")
         tries = gr.Slider(1, 4, 1, step=1, label=strings.SHEET_COUNT, elem_id="sheet-tries")
         start = gr.Button(strings.SHEET_GENERATE.format(n=1), variant="primary", elem_id="generate-sheet")
     label_js = SHEET_LABEL_JS.replace("LABEL", json.dumps(strings.SHEET_GENERATE))
-    for event in (prompt.change, objects.change, places.change, tries.change):
-        event(None, [prompt, objects, places, tries], [start], js=label_js, api_visibility="private")
-    return SheetSection(objects, places, tries, start)
+    counted = [prompt, objects, styles, places, tries]
+    for component in counted:
+        component.change(None, counted, [start], js=label_js, api_visibility="private")
+    return SheetSection(objects, styles, places, tries, start)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.exporting.importing import load_lora
 from breakascene.generation.edit import STRENGTH, check_edit, read_origin
-from breakascene.generation.generate import BATCH, image_shapes, save_image
+from breakascene.generation.generate import BATCH, image_shapes, read_metadata, save_image
 from breakascene.generation.layout import Layout, check_prompt
+from breakascene.generation.upscale import check_image, pixel_steps_of
 from breakascene.generation.variations import background_prompt, check_strength, scene_view, variation_prompt
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
@@ -56,8 +57,9 @@ class PhotoEdit:
 
 
 def submit(
-    session: Session, queue: JobQueue, runs: ChosenRuns, prompt, count, seed, *options, start: StartImage = None
-) -> Job:
+    session: Session, queue: JobQueue, runs: ChosenRuns, prompt, count, seed, *options, start: StartImage = None,
+    upscale: bool = False,
+) -> Job:  # fmt: skip
     """Queue the images of one prompt; raises UserError at once if the prompt or an option is wrong.
 
     Args:
@@ -65,9 +67,11 @@ def submit(
         options: num_inference_steps, guidance_scale, negative_prompt and, optionally, the key of image_shapes if not
             square, and the file and the strength of a LoRA.
         start: An image to start from, and the strength.
+        upscale: Double the width and height of each image.
     """
     prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MAX_IMAGES)
-    return _submit(session, queue, runs, [prompt], GenerationDetails(count), count, seed, *options, start=start)
+    details, further = GenerationDetails(count), {"start": start, "upscale": upscale}
+    return _submit(session, queue, runs, [prompt], details, count, seed, *options, **further)
 
 
 def submit_variations(
@@ -111,19 +115,58 @@ def submit_edit(
 
 
 def submit_layout(
-    session: Session, queue: JobQueue, runs: ChosenRuns, layout: Layout, strength, prompt, count, seed, *options
-) -> Job:
+    session: Session, queue: JobQueue, runs: ChosenRuns, layout: Layout, strength, prompt, count, seed, *options,
+    upscale: bool = False,
+) -> Job:  # fmt: skip
     """Queue images of one prompt with the objects of a layout in their boxes; see `submit`."""
     check_strength(float(strength))
     prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MAX_IMAGES)
-    placed = (layout, float(strength))
-    return _submit(session, queue, runs, [prompt], GenerationDetails(count), count, seed, *options, layout=placed)
+    further = {"layout": (layout, float(strength)), "upscale": upscale}
+    return _submit(session, queue, runs, [prompt], GenerationDetails(count), count, seed, *options, **further)
+
+
+def submit_upscaling(session: Session, queue: JobQueue, file: Path) -> Job:
+    """Queue the upscaling of an image file; raises UserError at once if it is impossible."""
+    base = engine.base()
+    try:
+        metadata = read_metadata(file)
+    except UserError as error:  # names the file on the server
+        raise UserError(strings.IMAGE_WITHOUT_SETTINGS) from error
+    runs = runs_of(session, metadata)
+    with Image.open(file) as image:
+        check_image(base, image)
+        pixel_steps = pixel_steps_of(image.size, base)
+    if session.generation and not session.generation.ended:
+        raise UserError(strings.ALREADY_GENERATING)
+
+    def work(job: Job) -> list[Path]:
+        started = time.perf_counter()
+        job.emit(save_image(engine.upscale(runs.folders, file), session.gallery.images_folder))
+        engine.record_images(pixel_steps, time.perf_counter() - started)
+        return list(job.events)
+
+    def seconds_left(job: Job) -> float | None:
+        return engine.expected_image_seconds(pixel_steps)
+
+    session.generation = queue.submit(session.token, "generate", work, GenerationDetails(1), seconds_left)
+    session.gallery.show_all()  # so that the new image is visible
+    return session.generation
+
+
+def runs_of(session: Session, metadata: dict) -> ChosenRuns:
+    """The runs of the session that an image was generated with; raises UserError if one is missing."""
+    runs = {run.concepts_id: run.id for run in session.runs.list()}
+    wanted = str(metadata.get("run")).split("+")
+    if not set(wanted) <= set(runs):
+        raise UserError(strings.OBJECT_SET_DELETED)
+    return session.runs.find([runs[concepts_id] for concepts_id in wanted])
 
 
 def _submit(
     session: Session, queue: JobQueue, runs: ChosenRuns, prompts: list[str], details: GenerationDetails,
     count, seed, num_inference_steps, guidance_scale, negative_prompt, shape=SQUARE, lora=None, lora_scale=1.0,
     start: StartImage = None, edit: PhotoEdit | None = None, layout: tuple[Layout, float] | None = None,
+    upscale: bool = False,
 ) -> Job:  # fmt: skip
     negative_prompt = " ".join((negative_prompt or "").split())
     if not all(prompts):
@@ -154,12 +197,13 @@ def _submit(
         "size": size,
         "loras": [(Path(lora), lora_scale)] if lora else [],
         "start": start,
+        "upscale": upscale,
         "batch_size": BATCH if details.columns else 1,  # single images appear one by one, a sheet is ready sooner
     }
 
     draw, inputs, strength = engine.generate, (runs.folders, prompts), start[1] if start else 1
     if edit:
-        del options["same_seeds"], options["size"], options["start"]
+        del options["same_seeds"], options["size"], options["start"], options["upscale"]
         options |= {"strength": edit.strength, "consent": edit.consent}
         draw, inputs, strength = engine.edit, (*inputs, edit.photo, edit.region), edit.strength
     if layout:
@@ -170,6 +214,8 @@ def _submit(
         draw, inputs = engine.place, (*inputs, layout[0])
         strength = 1 + len(layout[0].boxes) * layout[1]  # the scene, then each object
     pixel_steps = options["num_inference_steps"] * size[0] * size[1] * strength
+    if upscale:
+        pixel_steps += pixel_steps_of(size, engine.base(), options["num_inference_steps"])
 
     started: list[float] = []  # when the job did
 
@@ -220,4 +266,5 @@ def shape_choices() -> list[tuple[str, str]]:
 def shape_of(metadata: dict) -> str:
     """The shape of an image by its metadata; that of earlier versions has no size."""
     sizes = {size: name for name, size in image_shapes(engine.base()).items()}
-    return sizes.get((metadata.get("width"), metadata.get("height")), SQUARE)
+    factor = metadata.get("upscale", {}).get("factor", 1)
+    return sizes.get((metadata.get("width", 0) // factor, metadata.get("height", 0) // factor), SQUARE)

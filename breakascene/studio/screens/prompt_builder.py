@@ -72,14 +72,18 @@ def with_object(text: str, handle: str, handles: Sequence[str]) -> str:
 
 
 def prompt_grid(
-    text: str, objects: Sequence[str], chosen_places: Sequence[str], handles: Sequence[str]
+    text: str,
+    objects: Sequence[str],
+    chosen_styles: Sequence[str],
+    chosen_places: Sequence[str],
+    handles: Sequence[str],
 ) -> list[list[str]]:
-    """The prompts of a contact sheet: a row for each line and place, a column for each object.
+    """The prompts of a contact sheet: a row for each line, style and place, a column for each object.
 
     Args:
         text: Prompts, one a line.
         objects: Handles that take turns; without any, a row is its line alone.
-        chosen_places: Without any, the lines stay as they are.
+        chosen_styles, chosen_places: Without any, the lines keep theirs.
         handles: All handles of the run.
 
     Raises:
@@ -88,5 +92,6 @@ def prompt_grid(
     lines = [" ".join(line.split()) for line in (text or "").splitlines() if line.strip()]
     if not lines:
         raise UserError(strings.NO_PROMPT)
-    rows = [with_place(line, place, handles) for line in lines for place in chosen_places] or lines
+    rows = [with_style(line, style, handles) for line in lines for style in chosen_styles] or lines
+    rows = [with_place(row, place, handles) for row in rows for place in chosen_places] or rows
     return [[with_object(row, handle, handles) for handle in objects] or [row] for row in rows]

@@ -206,6 +206,8 @@ def details(metadata: dict) -> dict[str, str]:
         entries["strength"] = f"{strings.DETAIL_STRENGTH} {metadata['strength']:g}"
     if "edit" in metadata:
         entries["edit"] = strings.DETAIL_EDIT
+    if "upscale" in metadata:
+        entries["upscale"] = strings.DETAIL_UPSCALE.format(factor=metadata["upscale"]["factor"])
     if metadata["negative_prompt"]:
         entries["negative"] = f"{strings.DETAIL_NEGATIVE} {metadata['negative_prompt']}"
     return entries

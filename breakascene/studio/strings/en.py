@@ -293,6 +293,8 @@ SD_PLACES = {  # for Stable Diffusion, which knows more places and their light
 SD_STYLES = {
     "a photo": "a photo",
     "a close-up photo": "a close-up",
+    "a side-view photo": "side view",
+    "a top-down photo": "from above",
     "a black and white photo": "black and white",
     "a watercolor painting": "watercolor",
     "an oil painting": "oil painting",
@@ -337,12 +339,13 @@ SEED_KEPT = "Seed {seed} is kept under Advanced: change the prompt, then generat
 SETTINGS_USED = "The prompt and all settings of that image are set."
 GENERATING = "Generating image {n} of {count}…"
 GENERATED = "{n} of {count} generated. Click an image to enlarge, compare or download it, or to reuse its settings."
-SHEET = "Contact sheet: each object in each place"
+SHEET = "Contact sheet: each object in each style and place"
 SHEET_HINT = (
-    "Generates your prompt for every combination of the objects and places selected here, and puts the images on one "
-    "sheet. Enter one prompt per line to add rows."
+    "Generates your prompt for every combination of the objects, styles and places selected here, and puts the images "
+    "on one sheet. Enter one prompt per line to add rows, such as different views."
 )
 SHEET_OBJECTS = "Objects (columns)"
+SHEET_STYLES = "Styles (rows; none: as in your prompt)"
 SHEET_PLACES = "Places (rows; none: as in your prompt)"
 SHEET_COUNT = "Images per combination"
 SHEET_GENERATE = "Generate sheet ({n} in total)"
@@ -364,6 +367,7 @@ EDIT_STRENGTH, EDIT_STRENGTH_INFO = "Strength", "Less keeps shapes and colors of
 EDIT_START = "Edit the photo"
 EDIT_IMAGE = "Edit this image"
 DETAIL_EDIT = "edited photo"
+UPSCALE, DETAIL_UPSCALE = "Upscale × 2", "upscaled × {factor}"
 DOWNLOAD_SHEET = "Download contact sheet"
 ALL_IMAGES, FAVORITES = "All images", "Favorites"
 ADD_FAVORITE, REMOVE_FAVORITE = "☆ Add to favorites", "★ Remove from favorites"
@@ -641,7 +645,7 @@ SHEET_NO_OBJECT = "The prompt has no object to vary: insert one with its button,
 SHEET_SEVERAL_OBJECTS = (
     "The prompt names objects in several places: keep one of them, or clear all objects of the sheet."
 )
-SHEET_TOO_LARGE = "This would be {n} images, and a contact sheet holds {most}: select fewer objects or places."
+SHEET_TOO_LARGE = "This would be {n} images, and a contact sheet holds {most}: select fewer objects, styles or places."
 NO_IMAGE_SELECTED = "No image is selected: click one first."
 OBJECT_SET_DELETED = "The object set of this image was deleted: import it again first."
 QUOTA_JOBS = "You have started {n} jobs today, as many as each visitor may: go on tomorrow."

@@ -299,6 +299,8 @@ SD_PLACES = {
 SD_STYLES = {
     "a photo": "写真",
     "a close-up photo": "接写",
+    "a side-view photo": "横から",
+    "a top-down photo": "真上から",
     "a black and white photo": "白黒写真",
     "a watercolor painting": "水彩画",
     "an oil painting": "油絵",
@@ -341,12 +343,13 @@ SEED_KEPT = "シードを {seed} に固定しました（詳細設定）。プ�
 SETTINGS_USED = "その画像のプロンプトとすべての設定を反映しました。"
 GENERATING = "{count} 枚中 {n} 枚目を生成しています…"
 GENERATED = "{count} 枚中 {n} 枚を生成しました。画像をクリックすると、拡大、比較、保存、設定の再利用ができます。"
-SHEET = "コンタクトシート：オブジェクトと場所の組み合わせ"
+SHEET = "コンタクトシート：オブジェクト・スタイル・場所の組み合わせ"
 SHEET_HINT = (
-    "ここで選択したオブジェクトと場所のすべての組み合わせを生成し、1 枚のシートにまとめます。"
-    "プロンプトを 1 行に 1 つずつ入力すると、行が増えます。"
+    "ここで選択したオブジェクト、スタイル、場所のすべての組み合わせを生成し、1 枚のシートにまとめます。"
+    "プロンプトを 1 行に 1 つずつ入力すると、視点の違いなどの行を追加できます。"
 )
 SHEET_OBJECTS = "オブジェクト（列）"
+SHEET_STYLES = "スタイル（行。選択しない場合はプロンプトのまま）"
 SHEET_PLACES = "場所（行。選択しない場合はプロンプトのまま）"
 SHEET_COUNT = "組み合わせごとの枚数"
 SHEET_GENERATE = "シートを生成（全 {n} 枚）"
@@ -368,6 +371,7 @@ EDIT_STRENGTH, EDIT_STRENGTH_INFO = "強さ", "小さくすると、元の形や
 EDIT_START = "写真を編集"
 EDIT_IMAGE = "この画像を編集"
 DETAIL_EDIT = "写真を編集"
+UPSCALE, DETAIL_UPSCALE = "2 倍に高解像度化", "{factor} 倍に高解像度化"
 DOWNLOAD_SHEET = "コンタクトシートを保存"
 ALL_IMAGES, FAVORITES = "すべての画像", "お気に入り"
 ADD_FAVORITE, REMOVE_FAVORITE = "☆ お気に入りに追加", "★ お気に入りから削除"
@@ -680,7 +684,9 @@ SHEET_NO_OBJECT = (
 SHEET_SEVERAL_OBJECTS = (
     "プロンプトの複数の箇所にオブジェクトがあります。1 か所にするか、シートのオブジェクトの選択をすべて外してください。"
 )
-SHEET_TOO_LARGE = "{n} 枚になりますが、シートは {most} 枚までです。オブジェクトか場所を減らしてください。"
+SHEET_TOO_LARGE = (
+    "{n} 枚になりますが、シートは {most} 枚までです。オブジェクト、スタイル、場所のいずれかを減らしてください。"
+)
 NO_IMAGE_SELECTED = "画像が選択されていません。先に画像をクリックしてください。"
 OBJECT_SET_DELETED = "この画像のオブジェクトセットは削除されています。先に読み込んでください。"
 QUOTA_JOBS = "本日のジョブ数が上限（1 人 {n} 件）に達しました。明日またご利用ください。"
@@ -954,6 +960,14 @@ MESSAGES = {
     ),
     "The smaller objects cover {handle} ({name}) entirely: mark more of it, or remove one of them.": (
         "{name}（{handle}）が小さいオブジェクトで完全に覆われています。範囲を広げるか、どちらかを削除してください。"
+    ),
+    "The image has transparent parts: upscale the image that they were cut from.": (
+        "透明な部分のある画像です。切り抜く前の画像を高解像度化してください。"
+    ),
+    "The image is {width} × {height} pixels, and {base} upscales images with sides from {least} to {most}: choose "
+    "another one.": (
+        "この画像は {width} × {height} ピクセルですが、{base} で高解像度化できるのは一辺が {least}〜{most} ピクセルの"
+        "画像です。別の画像を選んでください。"
     ),
     'There is no format "{name}": choose {known}.': "「{name}」という形式はありません。{known} から選んでください。",
     "No object was found in the image: choose another one, or crop it by hand.": (

@@ -1,14 +1,15 @@
 """The toybox's VAE: an AutoencoderKL from 256 px to 8 × 16 × 16 latents, trained on crops of rendered scenes."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
-from PIL import Image
 from torch import nn
 
 from breakascene.models.loading import load_base
@@ -200,15 +201,14 @@ def load_vae(folder: Path) -> AutoencoderKL:
 
 
 @torch.no_grad()
-def reconstruct(rng, vae: AutoencoderKL, pixels: np.ndarray) -> np.ndarray:
-    """Encode a square image (S, S, 3), uint8, and decode it from noisy latents, to imitate a generated image."""
-    image, side = Image.fromarray(pixels), vae.config.sample_size
-    large = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
-    latents = vae.encode(to_tensor(large[None], vae.device)).latent_dist.mean
-    noise = torch.randn_like(latents) * rng.uniform(0, 0.4) / vae.config.scaling_factor
-    decoded = vae.decode(latents + noise).sample[0].permute(1, 2, 0).cpu().numpy()
-    decoded = np.clip(decoded * 127.5 + 128, 0, 255).astype(np.uint8)
-    return np.asarray(Image.fromarray(decoded).resize(image.size, Image.Resampling.BICUBIC))
+def reconstruct(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
+    """Encode square images (B, 3, S, S), uint8, and decode them from noisy latents, to imitate generated images."""
+    size, side = pixels.shape[-1], vae.config.sample_size
+    resize = partial(F.interpolate, mode="bicubic", antialias=True)
+    latents = vae.encode(resize(pixels.float(), (side, side)).clamp(0, 255) / 127.5 - 1).latent_dist.mean
+    strength = torch.rand(len(pixels), 1, 1, 1, device=pixels.device) * 0.4 / vae.config.scaling_factor
+    decoded = vae.decode(latents + strength * torch.randn_like(latents)).sample.float()
+    return (resize(decoded, (size, size)) * 127.5 + 127.5).clamp(0, 255).round().to(torch.uint8)
 
 
 def load_exported(folder: Path) -> dict[str, torch.Tensor]:

@@ -25,10 +25,10 @@ from breakascene.toybox.pretraining.trainer import Component, bf16_is_fast, defa
 from breakascene.toybox.vocabulary import HELD_OUT, TRAINING
 
 GPU = default_device().type != "cpu"
-BATCH = 1024 if GPU else 64
-LR = 1e-3 if GPU else 3.5e-4
+BATCH = 512 if GPU else 64
+LR = 8e-4 if GPU else 3.5e-4
 EMA_DECAY = 0.998 if GPU else 0.995
-NEW_SCENES = 128 if GPU else 7  # drawn in each step; batches are sampled from the pool
+NEW_SCENES = 64 if GPU else 7  # drawn in each step; batches are sampled from the pool
 POOL = 32_768 if GPU else 20_000  # scenes
 FIRST_SCENES = POOL if GPU else 4 * BATCH  # drawn before the first step; a captured step samples from a full pool
 CHANNELS = (64, 160, 256)

@@ -99,7 +99,8 @@ def segmented_regions(rng, segmenter: Segmenter, vae: AutoencoderKL) -> list[tup
     if kind < 0.3:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.6, 3)))
     elif kind < 0.7:
-        image = Image.fromarray(reconstruct(rng, vae, scene.pixels))
+        pixels = torch.from_numpy(scene.pixels).permute(2, 0, 1)[None].to(vae.device)
+        image = Image.fromarray(reconstruct(vae, pixels)[0].permute(1, 2, 0).cpu().numpy())
     found = []
     for name, mask in zip(scene.names, scene.masks, strict=True):
         inside = np.argwhere(mask)

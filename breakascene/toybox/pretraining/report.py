@@ -20,7 +20,8 @@ from breakascene.models.loading import load_base
 from breakascene.rendering.sheets import contact_sheet
 from breakascene.segmentation.segmenter import Segmenter
 from breakascene.toybox.judge import Judge, crop_region, load_judge
-from breakascene.toybox.pretraining import autoencoder, segmenter
+from breakascene.toybox.pretraining import autoencoder
+from breakascene.toybox.pretraining.clicks import automatic_recall, clicked_iou
 from breakascene.toybox.pretraining.world import random_scene, render_scene
 from breakascene.toybox.vocabulary import ALL_NAMES, PLACES, STYLES, TRAINING, caption
 
@@ -125,9 +126,9 @@ def report(
     metrics = {
         "vae_psnr": autoencoder.psnr(base.vae),
         "judge_top1": judge_accuracy(judge),
-        "iou_1_click": segmenter.clicked_iou(finder, 1),
-        "iou_3_clicks": segmenter.clicked_iou(finder, 3),
-        "found_by_auto": segmenter.automatic_recall(finder),
+        "iou_1_click": clicked_iou(finder, 1),
+        "iou_3_clicks": clicked_iou(finder, 3),
+        "found_by_auto": automatic_recall(finder),
     }
     for objects in (1, 2, 3):
         metrics |= object_metrics(base, judge, finder, objects, count)

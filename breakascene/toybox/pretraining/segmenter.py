@@ -1,36 +1,37 @@
 """Training of the toybox's segmenter: segment-anything's Sam with a small encoder, on exact masks.
 
 As in Segment Anything (arXiv 2304.02643), a click or a box prompts for one object, only the best of three candidate
-masks is trained, and each further click corrects an error of the previous mask. Scenes with novel objects and with
-random textured shapes make it generalize to objects outside the toybox.
+masks is trained, and each further click corrects an error of the previous mask. Scenes with novel objects, with random
+textured shapes and with things as in photos make it generalize to objects outside the toybox.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from PIL import Image, ImageDraw, ImageFilter
 from safetensors.torch import load_file, save_file
 from segment_anything.modeling import Sam
 from torch import nn
 
 from breakascene.segmentation.small_sam import build_sam
 from breakascene.toybox.pretraining.autoencoder import load_vae, reconstruct
-from breakascene.toybox.pretraining.image_codes import novel_object
-from breakascene.toybox.pretraining.trainer import Component, bf16_is_fast, default_device
-from breakascene.toybox.pretraining.world import RenderedScene, random_scene, render_scene, sample_content
-from breakascene.toybox.vocabulary import HELD_OUT
+from breakascene.toybox.pretraining.segmenter_scenes import MAX_OBJECTS, SegmenterBatch, SegmenterSampler
+from breakascene.toybox.pretraining.trainer import Component, bf16_is_fast, default_device, prefetch
 
 CONFIG = {"image_size": 128, "patch": 8, "width": 192, "depth": 4, "heads": 6, "prompt_width": 128}
-BATCH = 16  # scenes
+GPU = default_device().type != "cpu"
+BATCH = 128 if GPU else 16  # scenes
+NEW_SCENES = 16 if GPU else 8  # rendered for each step; batches are sampled from the pool
+POOL = 24_576 if GPU else 3000  # scenes
+FIRST_SCENES = 2048 if GPU else 64  # rendered before the first step
 PROMPTS = 2  # objects prompted for in each scene
-ROUNDS = 2  # predictions for each prompt; the second has one more click
-SHAPES_PROB, NOVEL_PROB = 0.3, 0.4  # of a scene: random shapes, novel objects
-RECONSTRUCTION_PROB = 0.4  # of a scene: reconstructed by the VAE, to look like a generated image
+ROUNDS = 3  # predictions for each prompt, each with one more click
+BOX_PROB = 0.25  # of a prompt: a box instead of the first click
+ENLARGED_PROB, SMALLEST_PART = 0.3, 0.6  # of a scene: only a part is shown, enlarged; its least share of the side
+MIN_OBJECT_PIXELS = 30  # of an object that is prompted for
+OUTSIDE, INSIDE, TOP_LEFT, BOTTOM_RIGHT, NONE = range(5)  # kinds of points of a prompt
 
 
 def build() -> Sam:
@@ -44,175 +45,189 @@ def build() -> Sam:
     return sam
 
 
+class Pool:
+    """A buffer of scenes on the device, each used several times; from POOL scenes on, new ones replace the oldest."""
+
+    def __init__(self, vae: AutoencoderKL):
+        self.vae, self.count = vae, 0
+        size = CONFIG["image_size"]
+        self.pixels = torch.zeros(POOL, 3, size, size, dtype=torch.uint8, device=vae.device)
+        self.labels = torch.zeros(POOL, size, size, dtype=torch.uint8, device=vae.device)
+        self.stored = torch.zeros((), device=vae.device)  # a tensor, so that a captured step reads new values
+
+    def add(self, batch: SegmenterBatch) -> None:
+        """Store scenes; the VAE reconstructs the first ones."""
+        device, first = self.vae.device, batch.reconstructed
+        pixels = torch.from_numpy(batch.pixels).to(device).permute(0, 3, 1, 2)
+        if first:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
+                pixels[:first] = reconstruct(self.vae, pixels[:first])
+        rows = torch.arange(self.count, self.count + len(pixels), device=device) % POOL
+        self.pixels[rows], self.labels[rows] = pixels, torch.from_numpy(batch.labels).to(device)
+        self.count += len(pixels)
+        self.stored.fill_(min(self.count, POOL))
+
+    def sample(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sample scenes, half of them mirrored, some enlarged: pixels (B, 3, S, S) in 0..255, labels (B, S, S)."""
+        rows = (torch.rand(count, device=self.stored.device) * self.stored).long()
+        return _vary(self.pixels[rows].float(), self.labels[rows].float())
+
+
 def segmenter_component(folder: Path) -> Component:
     """Return the segmenter for training."""
-    sam, vae = build(), load_vae(folder)
-    vae.to(default_device())
-    pool = []  # scenes, each used several times
+    sample_scenes = prefetch(SegmenterSampler(CONFIG["image_size"], NEW_SCENES))
+    pool = Pool(load_vae(folder).to(default_device()))
 
-    def loss(sam, rng):
-        new = BATCH if len(pool) < 400 else BATCH // 2
-        pool.extend(_sample_scene(rng, vae) for _ in range(new))
-        del pool[: max(0, len(pool) - 3000)]
-        scenes = [pool[-1 - k] if k < new else pool[rng.integers(len(pool))] for k in range(BATCH)]
-        return batch_loss(sam, rng, scenes)
+    def draw(rng) -> int:
+        before = pool.count
+        pool.add(sample_scenes(rng))
+        while pool.count < FIRST_SCENES:
+            pool.add(sample_scenes(rng))
+        return pool.count - before
 
-    return Component("segmenter", sam, loss, export, load_exported, lr=8e-4, ema_decay=0.998)
+    def loss(sam, _):
+        return batch_loss(sam, *pool.sample(BATCH))
 
-
-def _sample_scene(rng, vae: AutoencoderKL) -> RenderedScene:
-    kind, size = rng.random(), CONFIG["image_size"]
-    if kind < SHAPES_PROB:
-        scene = random_shapes(rng, size)
-    elif kind < SHAPES_PROB + NOVEL_PROB:
-        names, place = sample_content(rng)
-        scene = render_scene(rng, size, names, place, sprites=[novel_object(rng) for _ in names])
-    else:
-        scene = random_scene(rng, size)
-    reconstructed = rng.random() < RECONSTRUCTION_PROB
-    pixels = reconstruct(rng, vae, scene.pixels) if reconstructed else _camera_effects(rng, scene.pixels)
-    return RenderedScene(pixels, scene.masks, scene.names, scene.place)
+    return Component(
+        "segmenter", build(), loss, export, load_exported, lr=8e-4, ema_decay=0.998, draw=draw, batch=BATCH
+    )
 
 
-def _camera_effects(rng, pixels):
-    """Vary contrast and color balance, blur and add noise, each with a probability."""
-    x = pixels.astype(np.float32)
-    if rng.random() < 0.5:
-        x = (x - 128) * rng.uniform(0.6, 1.2) + 128 * rng.uniform(0.75, 1.2, 3)
-        x = x[..., rng.permutation(3)]
-    if rng.random() < 0.3:
-        blurred = Image.fromarray(np.clip(x, 0, 255).astype(np.uint8)).filter(
-            ImageFilter.GaussianBlur(rng.uniform(0.3, 1.3))
-        )
-        x = np.asarray(blurred, np.float32)
-    if rng.random() < 0.4:
-        x = x + rng.normal(0, rng.uniform(2, 14), x.shape)
-    return np.clip(x, 0, 255).astype(np.uint8)
+def _vary(pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mirror and enlarge scenes at random: pixels (B, 3, S, S), labels (B, S, S)."""
+    count, size, device = len(pixels), pixels.shape[-1], pixels.device
+    enlarged = torch.rand(count, 1, device=device) < ENLARGED_PROB
+    part = torch.where(enlarged, torch.empty(count, 1, device=device).uniform_(SMALLEST_PART, 1), 1.0)
+    mirror = torch.where(torch.rand(count, 1, device=device) < 0.5, -1.0, 1.0)
+    shift_x, shift_y = ((1 - part) * torch.empty(count, 1, device=device).uniform_(-1, 1) for _ in range(2))
+    axis = (torch.arange(size, device=device) * 2 + 1) / size - 1  # centers of the pixels, -1..1
+    xs, ys = axis * part * mirror + shift_x, axis * part + shift_y  # (B, S)
+    grid = torch.stack([xs[:, None].expand(-1, size, -1), ys[:, :, None].expand(-1, -1, size)], 3)
+    pixels = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    labels = F.grid_sample(labels[:, None], grid, mode="nearest", padding_mode="border", align_corners=False)
+    return pixels, labels[:, 0]
 
 
-def _texture(rng, size):
-    """Return noise of several scales between two colors, sometimes striped. (S, S, 3), floats in [0, 255]"""
-    total = np.zeros((size, size), np.float32)
-    for cells in (2, 5, 12, 40):
-        grid = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
-        total += np.asarray(Image.fromarray(grid).resize((size, size), Image.Resampling.BICUBIC)) * rng.uniform(0, 0.6)
-    if rng.random() < 0.3:
-        yy, xx = np.mgrid[:size, :size] / size
-        angle = rng.uniform(0, np.pi)
-        total += np.sin((np.cos(angle) * xx + np.sin(angle) * yy) * rng.uniform(20, 90)) * rng.uniform(0.3, 1)
-    first, second = rng.uniform(0, 255, (2, 3))
-    share = np.clip(total * rng.uniform(0.2, 1) + 0.5, 0, 1)[..., None]
-    return first * share + second * (1 - share)
+def batch_loss(sam: Sam, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Compute the loss of a batch: each scene is encoded once and prompted for PROMPTS objects by clicks or boxes.
 
+    Nothing in it waits for the device.
 
-def random_shapes(rng, size) -> RenderedScene:
-    """Render 1 to 4 textured blobs, ellipses and polygons on a textured ground, with masks of their visible pixels."""
-    pixels = _texture(rng, size)
-    count = int(rng.integers(1, 5))
-    masks = np.zeros((count, size, size), bool)
-    for i in range(count):
-        canvas = Image.new("L", (size * 2, size * 2))
-        draw = ImageDraw.Draw(canvas)
-        x, y = rng.uniform(0.15, 0.85, 2) * size * 2
-        r = size * 2 * rng.uniform(0.08, 0.35)
-        kind = rng.integers(3)
-        if kind == 0:
-            a, b = r * rng.uniform(0.5, 1, 2)
-            draw.ellipse((x - a, y - b, x + a, y + b), fill=255)
-        else:
-            corners = int(rng.integers(3, 8)) if kind == 1 else 40
-            angles = np.sort(rng.uniform(0, 2 * np.pi, corners)) if kind == 1 else np.linspace(0, 2 * np.pi, corners)
-            waves = sum(rng.uniform(-0.25, 0.25) * np.sin(k * angles + rng.uniform(0, 6)) for k in (2, 3, 4, 5))
-            radii = r * (rng.uniform(0.6, 1, corners) if kind == 1 else np.clip(0.75 + waves, 0.15, 1.3))
-            draw.polygon(list(zip(x + radii * np.cos(angles), y + radii * np.sin(angles), strict=True)), fill=255)
-        opacity = np.asarray(canvas.resize((size, size), Image.Resampling.BOX), np.float32)[..., None] / 255
-        pixels = pixels * (1 - opacity) + _texture(rng, size) * opacity
-        masks &= opacity[..., 0] < 0.5
-        masks[i] = opacity[..., 0] >= 0.5
-    return RenderedScene(np.clip(pixels, 0, 255).astype(np.uint8), masks, ("shape",) * count, "")
+    Args:
+        sam: The model.
+        pixels: Images, (B, 3, S, S) in 0..255.
+        labels: The object that each pixel belongs to, 1 to MAX_OBJECTS; 0 outside; (B, S, S).
 
-
-def batch_loss(sam: Sam, rng, scenes: Sequence[RenderedScene]) -> tuple[torch.Tensor, dict[str, float]]:
-    """Compute the loss of a batch: each scene is encoded once and prompted for PROMPTS objects by clicks or boxes."""
-    device = sam.pixel_mean.device
-    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device))
-    size = CONFIG["image_size"]
-    usable = [[mask for mask in scene.masks if mask.sum() >= 30] for scene in scenes]
-    scenes, usable = zip(*((scene, masks) for scene, masks in zip(scenes, usable, strict=True) if masks), strict=True)
-    pixels = torch.from_numpy(np.stack([s.pixels for s in scenes])).to(device).permute(0, 3, 1, 2).float()
+    Returns:
+        The loss and values for the log: the mean IoU after each round, and the loss of the outlines.
+    """
+    device, size = pixels.device, pixels.shape[-1]
+    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device), cache_enabled=False)
     with bf16:
         embeddings = sam.image_encoder((pixels - sam.pixel_mean) / sam.pixel_std)  # (B, C, 16, 16)
         outline_logits = F.pixel_shuffle(sam.outlines(embeddings), 4)  # (B, 2, S/2, S/2)
-    outline_loss = F.binary_cross_entropy_with_logits(outline_logits.float(), _outline_targets(scenes).to(device))
+    outline_loss = F.binary_cross_entropy_with_logits(outline_logits.float(), _outline_targets(labels))
     embeddings = embeddings.float().repeat_interleave(PROMPTS, 0)  # (N, C, 16, 16), N = B * PROMPTS
-    masks = np.stack([choices[rng.integers(len(choices))] for choices in usable for _ in range(PROMPTS)])  # (N, S, S)
-    target = F.interpolate(torch.from_numpy(masks).to(device).float()[:, None], (size // 2, size // 2), mode="area")
-    boxes = _boxes(rng, masks) if rng.random() < 0.25 else None
-    points = None if boxes is not None else _clicks(rng, masks, masks)
+    masks, valid = _choose_objects(labels)  # (N, S, S), (N,)
+    target = F.avg_pool2d(masks.float()[:, None], 2)  # (N, 1, S/2, S/2)
+    points, kinds = _first_prompts(masks)
     losses, ious = [], []
     for _ in range(ROUNDS):
+        prompts = _embed_prompts(sam, points, kinds)
         with bf16:
-            logits, scores = _decode(sam, embeddings, points, boxes)  # (N, 4, S/2, S/2), (N, 4)
+            logits, scores = _decode(sam, embeddings, prompts)  # (N, 4, S/2, S/2), (N, 4)
         loss, iou, best_logits = _mask_loss(logits.float(), scores.float(), target)
         losses.append(loss)
-        ious.append(iou)
+        ious.append((iou * valid).sum() / valid.sum().clamp(min=1))
         predicted = F.interpolate(best_logits, (size, size), mode="bilinear")[:, 0] > 0
-        errors = predicted.cpu().numpy() ^ masks
-        regions = np.where(errors.any((1, 2))[:, None, None], errors, masks)
-        clicks = _clicks(rng, regions, masks)
-        points = clicks if points is None else tuple(np.concatenate(p, 1) for p in zip(points, clicks, strict=True))
-    return torch.stack(losses).mean() + outline_loss, {
-        "iou_1": float(ious[0]),
-        f"iou_{ROUNDS}": float(ious[-1]),
-        "outlines": float(outline_loss.detach()),
-    }
+        errors = predicted ^ masks
+        errors = torch.where(errors.any(2).any(1)[:, None, None], errors, masks)
+        new_points, new_kinds = _clicks(errors, masks)
+        points, kinds = torch.cat([points, new_points], 1), torch.cat([kinds, new_kinds], 1)
+    loss = (torch.stack(losses).mean(0) * valid).sum() / valid.sum().clamp(min=1)
+    values = {f"iou_{k}": iou for k, iou in enumerate(ious, 1)}
+    return loss + outline_loss, values | {"outlines": outline_loss.detach()}
 
 
-def _clicks(rng, regions, masks):
-    """Click once in each region (N, S, S): coordinates (N, 1, 2) as x, y; labels (N, 1), 1 inside the mask."""
-    candidates = [np.argwhere(region) for region in regions]
-    coords = np.array([pixels[rng.integers(len(pixels))][::-1] for pixels in candidates])  # (N, 2)
-    labels = masks[np.arange(len(masks)), coords[:, 1], coords[:, 0]]
-    return coords[:, None].astype(np.float32), labels[:, None].astype(np.int64)
+def _choose_objects(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Choose PROMPTS objects in each scene: masks (N, S, S) bool, and whether they are large enough, (N,) floats."""
+    areas = torch.stack([(labels == number).sum((1, 2)) for number in range(1, MAX_OBJECTS + 1)], 1)  # (B, objects)
+    usable = areas >= MIN_OBJECT_PIXELS
+    lots = torch.rand(len(labels), PROMPTS, MAX_OBJECTS, device=labels.device) * usable[:, None]
+    numbers = 1 + lots.argmax(2)  # (B, PROMPTS)
+    masks = labels[:, None] == numbers[..., None, None]
+    return masks.flatten(0, 1), usable.any(1).float().repeat_interleave(PROMPTS, 0)
 
 
-def _boxes(rng, masks):
-    """Return imprecise bounding boxes of masks (N, S, S): (N, 4) as x0, y0, x1, y1."""
-    boxes = []
-    for mask in masks:
-        ys, xs = np.nonzero(mask)
-        side = max(np.ptp(ys), np.ptp(xs))
-        noise = np.clip(rng.normal(0, 0.07, 4) * side, -12, 12)
-        boxes.append(np.array([xs.min(), ys.min(), xs.max(), ys.max()]) + noise)
-    return np.array(boxes, np.float32)
+def _first_prompts(masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a click and no second point, or a box: points (N, 2, 2) as x, y, and their kinds (N, 2)."""
+    clicks, kinds = _clicks(masks, masks)
+    boxed = torch.rand(len(masks), 1, device=masks.device) < BOX_PROB
+    points = torch.where(boxed[..., None], _boxes(masks), torch.cat([clicks, torch.zeros_like(clicks)], 1))
+    corners = torch.arange(TOP_LEFT, BOTTOM_RIGHT + 1, device=masks.device)
+    return points, torch.where(boxed, corners, torch.cat([kinds, torch.full_like(kinds, NONE)], 1))
 
 
-def _decode(sam, embeddings, points, boxes):
-    """Decode N prompts, each with its own image embedding (N, C, 16, 16).
+def _clicks(regions: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Click once in each region (N, S, S), half of the time rather in the inner part of a large one.
+
+    Returns:
+        Points (N, 1, 2) as x, y, and their kinds (N, 1).
+    """
+    size, rows = regions.shape[-1], torch.arange(len(regions), device=regions.device)
+    coarse = F.avg_pool2d(regions.float()[:, None], 4)
+    inner = F.interpolate(F.avg_pool2d(coarse, 5, 1, 2), (size, size))[:, 0]
+    exponent = torch.where(torch.rand(len(regions), 1, 1, device=regions.device) < 0.5, 0.0, 5.0)
+    # The largest of log(u) / weight is a sample with probabilities proportional to the weights.
+    lots = torch.rand_like(inner).clamp(min=1e-7).log() / inner.clamp(min=0.01) ** exponent
+    index = lots.masked_fill(~regions, -torch.inf).flatten(1).argmax(1)
+    xs, ys = index % size, index // size
+    return torch.stack([xs, ys], 1)[:, None].float(), masks[rows, ys, xs].long()[:, None]
+
+
+def _boxes(masks: torch.Tensor) -> torch.Tensor:
+    """Return imprecise bounding boxes of masks (N, S, S): corners (N, 2, 2) as x, y."""
+    spans = []
+    for covered in (masks.any(1), masks.any(2)):  # columns, rows
+        covered = covered.float()
+        last = covered.shape[1] - 1
+        spans.append(torch.stack([covered.argmax(1), last - covered.flip(1).argmax(1)], 1))
+    corners = torch.stack(spans, 2).float()
+    side = (corners[:, 1] - corners[:, 0]).amax(1)[:, None, None]
+    return corners + (torch.randn_like(corners) * 0.07 * side).clamp(-12, 12)
+
+
+def _embed_prompts(sam: Sam, points: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
+    """Embed points (N, K, 2) of different kinds (N, K), as PromptEncoder does: (N, K, C).
+
+    That one takes the same kinds of points for all prompts and waits for the device.
+    """
+    encoder = sam.prompt_encoder
+    kind_embeddings = torch.cat([e.weight for e in (*encoder.point_embeddings, encoder.not_a_point_embed)])  # (5, C)
+    positions = encoder.pe_layer.forward_with_coords(points + 0.5, encoder.input_image_size)
+    return positions * (kinds != NONE)[..., None] + F.embedding(kinds, kind_embeddings)
+
+
+def _decode(sam: Sam, embeddings: torch.Tensor, prompts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decode prompts (N, K, C), each with its own image embedding (N, C, 16, 16).
 
     Returns the logits of four masks (N, 4, S/2, S/2) and their predicted IoU (N, 4).
     """
-    device = embeddings.device
-    if points is not None:
-        points = tuple(torch.from_numpy(p).to(device) for p in points)
-    boxes = None if boxes is None else torch.from_numpy(boxes).to(device)
-    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=None)
     # The decoder repeats a single image embedding and adds the dense prompts, so the embeddings are passed with those.
     return sam.mask_decoder.predict_masks(
         image_embeddings=torch.zeros_like(embeddings[:1]),
         image_pe=sam.prompt_encoder.get_dense_pe(),
-        sparse_prompt_embeddings=sparse,
-        dense_prompt_embeddings=dense + embeddings,
+        sparse_prompt_embeddings=prompts,
+        dense_prompt_embeddings=embeddings + sam.prompt_encoder.no_mask_embed.weight[..., None, None],
     )
 
 
-def _outline_targets(scenes: Sequence[RenderedScene]) -> torch.Tensor:
-    """Return maps of the objects and of their edges, (B, 2, S/2, S/2) in [0, 1]."""
-    labels = [(1 + np.arange(len(s.masks)))[:, None, None] * s.masks for s in scenes]
-    labels = np.stack([np.pad(label.sum(0), ((0, 1), (0, 1)), "edge") for label in labels])  # (B, S + 1, S + 1)
-    edges = (labels[:, 1:, :-1] != labels[:, :-1, :-1]) | (labels[:, :-1, 1:] != labels[:, :-1, :-1])
-    objects = torch.from_numpy(labels[:, :-1, :-1] > 0).float()[:, None]
-    return torch.cat([F.avg_pool2d(objects, 2), F.max_pool2d(torch.from_numpy(edges).float()[:, None], 2)], 1)
+def _outline_targets(labels: torch.Tensor) -> torch.Tensor:
+    """Return maps of the objects and of their edges, (B, 2, S/2, S/2) in [0, 1], for labels (B, S, S)."""
+    padded = F.pad(labels[:, None], (0, 1, 0, 1), mode="replicate")  # (B, 1, S + 1, S + 1)
+    inner = padded[..., :-1, :-1]
+    edges = (padded[..., 1:, :-1] != inner) | (padded[..., :-1, 1:] != inner)
+    return torch.cat([F.avg_pool2d((inner > 0).float(), 2), F.max_pool2d(edges.float(), 2)], 1)
 
 
 def _mask_loss(logits, scores, target):
@@ -224,7 +239,8 @@ def _mask_loss(logits, scores, target):
         target: Coverage by the object, (N, 1, S/2, S/2).
 
     Returns:
-        The loss, and the mean IoU and the logits (N, 1, S/2, S/2) of the candidates with the highest scores.
+        For each prompt the loss (N,), and the IoU (N,) and the logits (N, 1, S/2, S/2) of the candidate with the
+        highest score.
     """
     target = target.expand_as(logits)
     cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((2, 3))
@@ -239,7 +255,7 @@ def _mask_loss(logits, scores, target):
     candidates = losses[:, 1:]
     loss = losses[:, 0] + candidates.min(1).values + 0.1 * candidates.mean(1) + (scores - iou).square().mean(1)
     best_logits = logits.detach().take_along_dim(best[..., None, None], 1)
-    return loss.mean(), iou.gather(1, best).mean(), best_logits
+    return loss, iou.gather(1, best)[:, 0], best_logits
 
 
 def export(sam: Sam, folder: Path) -> None:
@@ -253,47 +269,3 @@ def export(sam: Sam, folder: Path) -> None:
 
 def load_exported(folder: Path) -> dict[str, torch.Tensor]:
     return build().state_dict() | load_file(folder / "segmenter" / "model.safetensors")
-
-
-def clicked_iou(segmenter, clicks: int, count: int = 100, seed: int = 30) -> float:
-    """Return the mean IoU after a number of clicks, over new scenes of held-out objects.
-
-    The first click lies at the innermost point of the object, each later one at that of the errors.
-    """
-    rng = np.random.default_rng(seed)
-    ious = []
-    for _ in range(count):
-        scene = random_scene(rng, CONFIG["image_size"], HELD_OUT)
-        segmenter.set_image(Image.fromarray(scene.pixels))
-        mask = scene.masks[rng.integers(len(scene.masks))]
-        points, labels, errors = [], [], mask
-        for _ in range(clicks):
-            points.append(_innermost_point(errors))
-            labels.append(bool(mask[points[-1][1], points[-1][0]]))
-            predicted = segmenter.predict(points, labels).mask()
-            errors = predicted ^ mask
-            if not errors.any():
-                break
-        ious.append((predicted & mask).sum() / max(1, (predicted | mask).sum()))
-    return float(np.mean(ious))
-
-
-def automatic_recall(segmenter, count: int = 50, seed: int = 31) -> float:
-    """Return the share of held-out objects in new scenes that an automatic mask matches with an IoU of 0.5 or more."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(count):
-        scene = random_scene(rng, CONFIG["image_size"], HELD_OUT)
-        candidates = segmenter.auto(Image.fromarray(scene.pixels))
-        for mask in scene.masks:
-            found.append(any((c & mask).sum() >= 0.5 * (c | mask).sum() for c in candidates))
-    return float(np.mean(found))
-
-
-def _innermost_point(region: np.ndarray) -> tuple[int, int]:
-    """Return a point of a region (H, W) farthest from its edge, as x, y, by repeated erosion."""
-    remaining = torch.from_numpy(np.pad(region, 1)).float()[None, None]
-    while (eroded := -F.max_pool2d(-remaining, 3, 1, 1)).any():
-        remaining = eroded
-    y, x = np.argwhere(remaining[0, 0].numpy() > 0)[0] - 1
-    return int(x), int(y)

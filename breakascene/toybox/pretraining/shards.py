@@ -1,6 +1,6 @@
 """Averaged weights in several small files, for a machine that returns only small files.
 
-`pretraining --shards FOLDER` writes them, join_shards exports them as the toybox's generator.
+`pretraining --shards FOLDER` writes them, join_shards exports them as a component of the toybox.
 """
 
 import os

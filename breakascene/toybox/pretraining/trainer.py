@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -133,7 +134,7 @@ def train(
 
     def save() -> None:
         if shards:
-            write_shards(ema, shards)
+            write_shards(model.state_dict() | ema, shards)
         else:
             _save(component, model, optimizer, ema, step, state_file, out)
 
@@ -266,6 +267,7 @@ def prefetch(sample: Callable[[np.random.Generator], object]) -> Callable[[np.ra
 
 def _worker(sample, queue, seed) -> None:
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     rng = np.random.default_rng(seed)
     while True:
