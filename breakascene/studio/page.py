@@ -61,6 +61,7 @@ NO_OLD_NOTICE_JS = "(html) => html?.includes('nothing-selected') ? SKELETON : ht
 NAMES_JS = STATIC.joinpath("names.js").read_text(encoding="utf-8")
 FOCUS_JS = STATIC.joinpath("focus.js").read_text(encoding="utf-8")
 SHORTCUTS_JS = STATIC.joinpath("shortcuts.js").read_text(encoding="utf-8")
+DROP_JS = STATIC.joinpath("drop.js").read_text(encoding="utf-8")
 NAVIGATION_JS = STATIC.joinpath("navigation.js").read_text(encoding="utf-8")
 
 
@@ -161,7 +162,8 @@ def load_scripts(demo: gr.Blocks) -> None:
     notices = NOTICES_JS.replace("WORDS", json.dumps(gradio_notices()))
     names = NAMES_JS.replace("PHOTO", json.dumps(strings.CANVAS))
     canvases = (select.canvas_js(), LAYOUT_JS)
-    for script in (MESSAGES_JS, *canvases, notices, names, NAVIGATION_JS, FOCUS_JS, SHORTCUTS_JS, set_language):
+    own = (MESSAGES_JS, *canvases, notices, names, NAVIGATION_JS, FOCUS_JS, SHORTCUTS_JS, DROP_JS)
+    for script in (*own, set_language):
         demo.load(None, js=script, api_visibility="private")
 
 

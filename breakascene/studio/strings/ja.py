@@ -436,7 +436,7 @@ METRICS = {
 }
 TABLE_METRIC, TABLE_RESULT = "指標", "結果"
 REPORT = {  # the page of a report that is downloaded
-    "title": "評価",
+    "title": "評価：{names}",
     "models": "各値には、測定に使ったモデルを添えています。",
     "run": "オブジェクトセット",
     "judge": "トイボックスの判定モデル",
