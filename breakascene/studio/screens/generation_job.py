@@ -140,9 +140,7 @@ def submit_upscaling(session: Session, queue: JobQueue, file: Path) -> Job:
         raise UserError(strings.ALREADY_GENERATING)
 
     def work(job: Job) -> list[Path]:
-        started = time.perf_counter()
         job.emit(save_image(engine.upscale(runs.folders, file), session.gallery.images_folder))
-        engine.record_images(pixel_steps, time.perf_counter() - started)
         return list(job.events)
 
     def seconds_left(job: Job) -> float | None:
