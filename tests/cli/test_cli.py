@@ -168,7 +168,7 @@ def test_overlapping_masks_are_separated_on_demand(files, tiny_folder, scene):
     assert (saved[0].mask == ball).all() and (saved[1].mask == (outer & ~ball)).all()
 
 
-def test_variations_image_to_image_sheets_and_the_background_alone(files, tiny_folder):
+def test_variations_image_to_image_layouts_sheets_and_the_background_alone(files, tiny_folder):
     call(*extract_arguments(files, tiny_folder, "--background", "--steps", "1,0", "--out", files / "run"))
 
     def generated(*arguments):
@@ -182,6 +182,13 @@ def test_variations_image_to_image_sheets_and_the_background_alone(files, tiny_f
     started = generated("a photo of <asset1>", "--image", files / "photo.png")
     assert started["strength"] == 0.7 and started["start"] != varied["start"]
     assert started["photo"].split("+")[1:] == [started["start"]]  # an ingredient, beside the photo of the run
+    (files / "layout.json").write_text('{"objects": [{"handle": "<ball>", "box": [0.5, 0.5, 1, 1], "flip": true}]}')
+    layout = ("a photo of <asset0>", "--layout", files / "layout.json")
+    placed = generated(*layout, "--strength", 0.5)
+    entry = {"handle": "<asset0>", "box": [0.5, 0.5, 1.0, 1.0], "flip": True}
+    assert placed["layout"] == {"objects": [entry]} and placed["strength"] == 0.5
+    on_photo = generated(*layout, "--image", files / "photo.png")
+    assert on_photo["start"] == started["start"] and on_photo["layout"] == placed["layout"]
     rows = ["--place", "at the beach", "--style", "a photo", "--style", "a painting"]
     *paths, sheet = call("sheet", files / "run", *rows, "--steps", 1, "--out", files / "sheet").splitlines()
     assert [read_metadata(path)["prompt"] for path in paths] == [
