@@ -13,7 +13,7 @@ from benchmarks.fuzzing.case import Case, is_image
 from benchmarks.fuzzing.mutations import json_text, mutate_bytes, mutate_image, mutate_text, png_chunks, write_png
 from breakascene.data.image_io import FORMATS, read_mask, read_masks, read_photo
 from breakascene.data.scene import load_scene, make_scene, save_scene
-from breakascene.generation.generate import KEY, read_metadata
+from breakascene.generation.generate import KEY, read_metadata, readable_prompt
 from breakascene.studio.state import gallery
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F", "PA", "La", "RGBX")
@@ -120,7 +120,7 @@ def metadata(rng: Random, inputs: Path, folder: Path) -> Case:
 
     def act():
         values = read_metadata(path)
-        gallery.readable_prompt(values), gallery.image_seed(values), gallery.differences([values, values])
+        readable_prompt(values), gallery.image_seed(values), gallery.differences([values, values])
         json.dumps(values, allow_nan=False)
 
     return Case(act, lambda: is_image(path))

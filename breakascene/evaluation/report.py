@@ -117,7 +117,8 @@ def write(
         table = html.table([texts["run"], *labels], rows)
         notes = "".join(f"<p>{escape(note)}</p>" for note in judges.notes)
         body = f"<p>{texts['models']}</p>{notes}{table}{''.join(sections)}"
-        (draft / "index.html").write_text(html.page(texts["title"], body, language), encoding="utf-8")
+        title = texts["title"].format(names=" · ".join(shown_names.values()))
+        (draft / "index.html").write_text(html.page(title, body, language), encoding="utf-8")
         (draft / "scores.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return results
 

@@ -1,7 +1,7 @@
 """The texts of a report in English; the studio has the same in other languages."""
 
 TEXTS = {
-    "title": "Evaluation",
+    "title": "Evaluation: {names}",
     "models": "The model that gave each figure is named with it.",
     "run": "run",
     "judge": "toybox's judge",

@@ -15,7 +15,7 @@ from PIL import Image
 from breakascene.data import validation
 from breakascene.data.handle_names import name_handles
 from breakascene.errors import UserError
-from breakascene.files import atomic_file
+from breakascene.files import atomic_file, file_stem
 from breakascene.generation.previews import LivePreview
 from breakascene.generation.start import Start, StartCallback
 from breakascene.models.base import Base
@@ -269,21 +269,21 @@ def _run_pipeline(
 def save_image(generated: GeneratedImage, folder: Path | str) -> Path:
     """Write an image with its metadata as a PNG, atomically, and return its path.
 
-    The file name is made of the index and the start of the prompt, with a number added if it is taken.
+    The file name is made of the index and the start of the readable prompt, with a number added if it is taken.
 
     Raises:
         UserError: If the folder cannot be written.
     """
     metadata = generated.metadata
-    words = "".join(c if c.isalnum() and c.isascii() else " " for c in metadata["prompt"]).split()
-    stem = f"{metadata['index']:03d}-{'-'.join(words)[:60].rstrip('-')}"
+    stem = f"{metadata['index']:03d}-{file_stem(readable_prompt(metadata), 'image')}"
     folder = Path(folder)
     path, number = folder / f"{stem}.png", 1
     while path.exists():
         number += 1
         path = folder / f"{stem}-{number}.png"
     text = {KEY: json.dumps(metadata, allow_nan=False)}
-    action, source = ("edit", EDITED) if "edit" in metadata else ("generate", GENERATED)
+    edited = "edit" in metadata or {"layout", "start"} <= set(metadata)  # a photo with a part generated
+    action, source = ("edit", EDITED) if edited else ("generate", GENERATED)
     png = png_bytes(generated.image, text, photo=metadata.get("photo", ""), source=source)
     names = ("run", "photo", "base", "fingerprint")
     audit.record(action, image=audit.hash_of_bytes(png), **{name: metadata.get(name) for name in names})
@@ -293,6 +293,14 @@ def save_image(generated: GeneratedImage, folder: Path | str) -> Path:
     except OSError as error:
         raise UserError(f"Cannot write to {folder} ({error.strerror}): choose another place.") from error
     return path
+
+
+def readable_prompt(metadata: dict) -> str:
+    """Return the prompt of an image with the names of the concepts in place of their handles."""
+    text = metadata["prompt"]
+    for handle, name in metadata["handles"].items():
+        text = text.replace(handle, name)
+    return text
 
 
 def read_metadata(path: Path | str) -> dict:

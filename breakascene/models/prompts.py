@@ -16,7 +16,11 @@ _OPEN = r"(?:\\?[<＜〈《‹«\[［【{｛]|&(?:amp;)?lt;)"
 _CLOSE = r"(?:\\?[>＞〉》›»\]］】}｝]|&(?:amp;)?gt;)"
 _BRACKETED = re.compile(rf"{_OPEN}\s*([^<>＜＞〈〉《》‹›«»\[\]［］【】{{}}｛｝&;\\]{{1,40}}?)\s*{_CLOSE}")
 _BARE = re.compile(rf"{_OPEN}?(?<!\w)([aａ][sｓ][sｓ][eｅ][tｔ][0-9０-９]+)(?!\w){_CLOSE}?", re.IGNORECASE)
-_WEIGHT = re.compile(r"[(（]\s*([^()（）]*[^()（）\d\s])\s*[:：]\s*(\d?\d?\.?\d+)\s*[)）]")
+_WEIGHTS = (  # (a fox:1.3) and [a fox:0.5], then ((a fox))
+    re.compile(r"[(（\[]\s*([^()（）\[\]]*[^()（）\[\]\d\s])\s*[:：]\s*\d?\d?\.?\d+\s*[)）\]]"),
+    re.compile(r"\({2,}\s*([^()]*[^()\s])\s*\){2,}"),
+)
+_SHOWN = 60  # characters of what is ignored
 # Common words of prompts, which do not stand for an object of that name
 _COMMON = frozenset(
     "a an the of in on at and with photo photograph picture image painting drawing object thing".split()
@@ -68,7 +72,8 @@ def parse_prompt(
         notes.append(
             TranslatableMessage(
                 '{base} reads only the first {limit} tokens of a prompt, so "{rest}" is ignored.',
-                base=base.name, limit=base.tokenizer.model_max_length, rest=rest,
+                base=base.name, limit=base.tokenizer.model_max_length,
+                rest=rest if len(rest) <= _SHOWN else f"{rest[:_SHOWN].rstrip()}…",
             )
         )  # fmt: skip
     return ParsedPrompt(text, tuple(notes))
@@ -119,7 +124,9 @@ def _without_weights(prompt: str, notes: list[TranslatableMessage]) -> str:
         )  # fmt: skip
         return match[1]
 
-    return _WEIGHT.sub(plain, prompt)
+    for weight in _WEIGHTS:
+        prompt = weight.sub(plain, prompt)
+    return prompt
 
 
 def _names_to_handles(

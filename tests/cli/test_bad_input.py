@@ -40,6 +40,8 @@ def files(tmp_path_factory, scene, tiny_base) -> Path:
     (folder / "cut.jpg").write_bytes(stream.getvalue()[: len(stream.getvalue()) // 2])
     save_blank_png(folder / "bomb.png", 20_000, 20_000)
     run_extraction(scene, tiny_base, Settings(steps=(1, 0)), folder / "run")
+    for name, handle, right in (("layout", "asset0", 0.5), ("unknown", "asset7", 0.5), ("outside", "asset0", 1.5)):
+        (folder / f"{name}.json").write_text(f'{{"objects": [{{"handle": "<{handle}>", "box": [0, 0, {right}, 1]}}]}}')
     (folder / "no_run").mkdir()
     (folder / "no_run" / "letter.txt").write_text("not a run")
     (folder / "no_model").mkdir()
@@ -216,6 +218,15 @@ def test_generate(files, monkeypatch):
         "run|a photo|--background-only": "--background-only takes no prompt",
         "a photo|--variations": "There is no run folder",
         "run": "There is no prompt",
+        "run|a photo of <asset0>|--layout|gone.json": "There is no file gone.json",
+        "run|a photo of <asset0>|--layout|photo.png": "photo.png is not a short text file",
+        "run|a photo of <asset0>|--layout|note.jpg": "it is not valid JSON",
+        "run|a photo of <asset0>|--layout|unknown.json": "<asset7> is an unknown handle",
+        "run|a photo of <asset0>|--layout|outside.json": "The box of <asset0> is too small or outside the image",
+        "run|a photo of <asset1>|--layout|layout.json": "<asset0> is in the layout but not in the prompt",
+        "run|a photo of <asset0>|--layout|layout.json|--strength|2": "The strength 2.0 cannot be used",
+        "run|a photo of <asset0>|--layout|layout.json|--size|100x128": "in steps of 8",
+        "run|a photo of <asset0>|--layout|layout.json|--variations": "--layout goes without --variations",
     }
     for arguments, message in cases.items():
         assert message in refused(files, f"generate|{arguments}|--out|images", monkeypatch)

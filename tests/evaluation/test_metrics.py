@@ -145,6 +145,7 @@ def test_report_of_a_run(tmp_path, tiny_base, run, extractor):
     assert [line[:2] for line in lines] == [(i + 1, 12) for i in range(12)]
     assert len(scores) == 12 and all((folder / score["file"]).is_file() for score in scores)
     page = (folder / "index.html").read_text()
+    assert "<title>Evaluation: mugs</title>" in page
     assert set(found["mugs"]["measured_by"].items()) == {(key, "toybox") for key in report.METRICS}
     assert (
         all(f"{label} (toybox&#x27;s judge)" in page for label in report.METRICS.values()) and "A &lt;note&gt;." in page

@@ -113,13 +113,13 @@ def test_bad_input_is_refused_by_the_call(tiny_base, concepts):
 def test_metadata_round_trip(tiny_base, concepts, tmp_path):
     generated = next(generate(tiny_base, concepts, ['a "photo" of <asset0> – é/../'], num_inference_steps=2))
     path = save_image(generated, tmp_path / "new" / "folder")
-    assert path.name == "000-a-photo-of-asset0.png"
+    assert path.name == "000-a-photo-of-ball-é.png"
     assert read_metadata(path) == generated.metadata
     with Image.open(path) as image:
         assert (np.asarray(image) == np.asarray(generated.image)).all()
         assert json.loads(image.text["breakascene"])["prompt"] == 'a "photo" of <asset0> – é/../'
     again = save_image(generated, path.parent)
-    assert again.name == "000-a-photo-of-asset0-2.png" and len(list(path.parent.iterdir())) == 2
+    assert again.name == "000-a-photo-of-ball-é-2.png" and len(list(path.parent.iterdir())) == 2
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,9 @@ def test_prompt_weights_are_removed_with_a_note():
     assert result.notes[0] == 'Prompt weights are not supported: "(<asset0>:1.3)" is read as "<asset0>".'
     assert all(isinstance(note, TranslatableMessage) for note in result.notes)
     assert parsed("（asset1：1.2）") == "<asset1>"
+    for weighted in ("[<asset0>:0.5]", "((<asset0>))", "(((<asset0>:1.1)))"):
+        result = parse_prompt(f"a photo of {weighted} (blue)", HANDLES)
+        assert result.text == "a photo of <asset0> (blue)" and result.notes
 
 
 @pytest.mark.parametrize("character", ["\0", "\udce4", "\x1b"])
@@ -126,6 +129,8 @@ def test_words_beyond_the_token_limit_are_reported(tiny_base):
     assert words_beyond_limit(tiny_base, fits, HANDLES) == ""
     result = parse_prompt(f"{fits} at dusk", HANDLES, NAMES, tiny_base)
     assert [str(note).partition(",")[2] for note in result.notes] == [' so "at dusk" is ignored.']
+    (note,) = parse_prompt("a " * 400, HANDLES, NAMES, tiny_base).notes
+    assert len(note) < 160 and note.endswith(' a…" is ignored.')
     with with_handles(tiny_base, HANDLES, initial_embeddings(tiny_base, NAMES)):
         ids = tiny_base.tokenizer(fits).input_ids
         assert len(ids) == limit + 2 and token_positions(tiny_base, fits, HANDLES)[0] == [1]

@@ -1,5 +1,6 @@
 """Step 3 in a real browser: contact sheets, favorites, reused settings, evaluation, object sets as files."""
 
+import base64
 import re
 import shutil
 import zipfile
@@ -21,7 +22,9 @@ from helpers.studio import add_session
 from PIL import Image
 
 from breakascene.data.scene import load_scene
+from breakascene.generation import library
 from breakascene.generation.generate import read_metadata
+from breakascene.generation.library import Details
 from breakascene.studio import engine
 from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.strings import en, ja
@@ -171,6 +174,14 @@ def test_contact_sheet_comparison_favorites_and_reused_settings(page):
     shot(page, "upscaled")
 
 
+# A file as somebody drops it, of its bytes in base64
+DROPPED_JS = """(encoded) => {
+  const files = new DataTransfer(), bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+  files.items.add(new File([bytes], "image.png", { type: "image/png" }));
+  return files;
+}"""
+
+
 def test_shortcuts_generate_and_an_image_file_restores_its_settings(page, tmp_path):
     set_inference_steps(page, 2)
     type_in(page.locator("#count input[type=number]"), "1")
@@ -182,8 +193,11 @@ def test_shortcuts_generate_and_an_image_file_restores_its_settings(page, tmp_pa
     with page.expect_download() as download:
         page.locator("#download-image").click()
     download.value.save_as(tmp_path / "image.png")
+    assert download.value.suggested_filename == "000-a-photo-of-cactus-under-water.png"
     type_in(prompt, "a photo of <asset0>")
-    page.locator("#restore-settings input[type=file]").set_input_files(tmp_path / "image.png")
+    page.locator("#generate-advanced > button").click()  # the field is closed
+    dropped = page.evaluate_handle(DROPPED_JS, base64.b64encode((tmp_path / "image.png").read_bytes()).decode())
+    page.locator("#gallery").dispatch_event("drop", {"dataTransfer": dropped})
     expect_notice(page, "The prompt and all settings of that image are set")
     expect(prompt).to_have_value("a photo of <asset1> under water")
     expect(page.get_by_label("Keep this seed")).to_be_checked()
@@ -232,8 +246,11 @@ def trained_run(address, tmp_path_factory):
 def test_an_export_is_downloaded_and_its_lora_laid_over_an_image(
     browser, address, studio_data, trained_run, locale, tmp_path
 ):
-    texts = {"en-GB": en, "ja-JP": ja}[locale]
-    with visitor(browser, address, locale=locale, start=add_session(studio_data, trained_run)) as page:
+    texts, name = {"en-GB": (en, "toys"), "ja-JP": (ja, "夏のおもちゃ")}[locale]
+    start = add_session(studio_data, trained_run)
+    (added,) = (studio_data / start.partition("=")[2] / "runs").iterdir()
+    library.write_details(added, Details(name))
+    with visitor(browser, address, locale=locale, start=start) as page:
         page.get_by_role("tab", name=texts.TAB_GENERATE).click()
         page.locator("#export > button").click()
         expect(page.locator("#export-program label")).to_have_count(2)  # the others have no toybox
@@ -243,7 +260,7 @@ def test_an_export_is_downloaded_and_its_lora_laid_over_an_image(
         shot(page, f"export-{locale[:2]}")
         with page.expect_download() as download:
             page.locator("#export-download").click()
-        assert download.value.suggested_filename.endswith("-kohya.zip")
+        assert download.value.suggested_filename == f"{name}-kohya.zip"
         with zipfile.ZipFile(download.value.path()) as archive:
             lora = next(name for name in archive.namelist() if name.count("/") == 1 and name.endswith(".safetensors"))
             archive.extract(lora, tmp_path)

@@ -199,7 +199,7 @@ def test_the_background_is_extracted_on_request(browser, address):
             page.get_by_role("tab", name="1 · Select").click()
 
 
-def test_box_undo_redo_and_cutouts(browser, address):
+def test_box_shortcuts_of_undo_and_redo_and_cutouts(browser, address):
     with visitor(browser, address) as page:
         scene = open_sample(page)
         ys, xs = np.nonzero(scene.concepts[0].mask)
@@ -217,9 +217,9 @@ def test_box_undo_redo_and_cutouts(browser, address):
         corner(xs.max() + 2, ys.max() + 2)
         boxed = share_of(page)
         assert boxed == pytest.approx(100 * scene.concepts[0].mask.mean(), rel=0.3)
-        page.get_by_role("button", name="Undo").click()
+        page.keyboard.press("Control+z")
         expect(page.locator("#about")).to_be_empty()
-        page.get_by_role("button", name="Redo").click()
+        page.keyboard.press("Control+Shift+z")
         expect(page.locator("#about")).to_contain_text(f"{boxed}%")
         name_object(page, 0, "first toy")
         page.get_by_role("button", name="Redo").click()

@@ -1,5 +1,8 @@
 """The verdict in a real browser: what to expect before an extraction, and what came of it afterwards."""
 
+import zipfile
+from functools import partial
+
 import numpy as np
 import pytest
 from helpers.browser import (
@@ -8,12 +11,14 @@ from helpers.browser import (
     expect,
     open_sample,
     shot,
-    start_extraction,
     type_in,
     use_sample_masks,
     visitor,
 )
 from PIL import Image
+
+from breakascene.studio.screens import extraction_job
+from breakascene.training.settings import preset
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +50,23 @@ def test_an_unfamiliar_photo_is_named_before_and_its_smudges_afterwards(browser,
         shot(page, "verdict")
 
 
-def test_a_sample_starts_with_light_and_its_verdict_is_shown_in_the_visitors_language(browser, address):
+def test_a_sample_becomes_a_zip_in_seven_clicks_with_a_verdict_in_the_visitors_language(browser, address, monkeypatch):
+    monkeypatch.setattr(extraction_job, "preset", partial(preset, steps=(2, 0)))
     with visitor(browser, address, 390, "dark", "ja-JP") as page:
         open_sample(page, 1)
         use_sample_masks(page)
-        start_extraction(page, 2, 0)
+        page.locator("#to-extract").click()
         expect(page.get_by_label("ライト")).to_be_checked()
+        page.locator("#extract").click()
         expect(page.locator("#selected-objects")).not_to_contain_text("大きく異なる")
         expect(page.locator("#status")).to_contain_text("完了しました。", timeout=LONG)
         expect(page.locator("#status .verdict")).to_have_count(2)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         shot(page, "verdict-japanese")
+        page.locator("#to-generate").click()
+        page.locator("#generate").click()
+        expect(page.locator("#gallery .grid-container img").first).to_be_visible(timeout=LONG)
+        with page.expect_download() as download:
+            page.locator("#download-all").click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            assert archive.namelist()[0] == "000-a-photo-of-flamingo-and-cactus-at-the-beach.png"

@@ -68,6 +68,12 @@ def test_a_run_is_timed_without_the_prior_images_that_only_the_first_one_generat
     assert timer.complete and timer.between_phases == 16 and timer.other_seconds == 30 - 4 - 16
 
 
+@pytest.mark.parametrize("entered", [None, 0, -5, 2.7, 1e30])
+def test_any_seed_that_is_entered_can_be_used(opened, scene, entered):
+    seed = extraction_job.make_settings(scene, "quick", None, None, entered).seed
+    assert 0 <= seed < 2**31 and seed == abs(int(entered or 0)) % 2**31
+
+
 def test_a_shared_gpu_is_requested_for_the_seconds_that_the_work_takes(opened, scene, monkeypatch):
     quick, paper = engine.settings_of("quick"), dataclasses.replace(engine.settings_of("paper"), steps=(3000, 3000))
     assert engine.fits(paper)  # on a GPU of one's own

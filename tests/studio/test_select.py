@@ -111,23 +111,38 @@ class Sized:
 
 
 @pytest.mark.parametrize(
-    ("radii", "tool", "struggles"),
+    ("radii", "clicks", "struggles"),
     [
-        ((30, 31, 32, 33, 34), "include", False),
-        ((30, 31, 32, 33, 30), "include", True),  # the fifth click was to add and took away
-        ((30, 31, 32, 33, 40), "exclude", True),  # and the other way round
-        ((30, 31, 32, 33, 20), "exclude", False),
-        ((40, 20, 40, 20), "include", False),  # a few clicks are no struggle
-        ((30, 30, 30, 30, 30), "exclude", True),  # nor has the last one any effect
+        ((30, 31, 32, 33, 34), "+++++", False),
+        ((30, 31, 32, 33, 30), "+++++", True),  # the fifth click was to add and took away
+        ((30, 31, 32, 33, 40), "++++-", True),  # and the other way round
+        ((30, 31, 32, 33, 20), "++++-", False),
+        ((40, 20, 40, 20), "++++", False),  # a few clicks are no struggle
+        ((30, 30, 30, 30, 30), "++++-", False),  # nor is one that has no effect
+        ((30, 30, 30, 30, 30, 30), "++++--", True),
     ],
 )
-def test_after_five_clicks_the_studio_sees_when_they_make_the_mask_worse(sample, radii, tool, struggles):
+def test_after_five_clicks_the_studio_sees_when_they_make_the_mask_worse(sample, radii, clicks, struggles):
     segmenter, selection = Sized(*radii), Selection(sample.photo)
-    for i in range(len(radii)):
-        last = i == len(radii) - 1
-        x = 100 + (25 if last and tool == "exclude" else i)
-        selection = selections.click(selection, segmenter, x, 100, tool if last else "include")
+    for i, sign in enumerate(clicks):
+        x = 100 + (25 if sign == "-" else i)
+        selection = selections.click(selection, segmenter, x, 100, "include" if sign == "+" else "exclude")
     assert selection.active_object.struggles == struggles
+
+
+def test_a_good_mask_is_no_struggle_and_a_bad_one_is(sample, segmenter):
+    rng = np.random.default_rng(0)
+    for concept in sample.concepts:
+        selection = Selection(sample.photo)
+        for y, x in rng.permutation(np.argwhere(concept.mask))[:7]:
+            selection = selections.click(selection, segmenter, int(x), int(y), "include")
+        mask = selection.active_object.mask
+        assert (mask & concept.mask).sum() > 0.8 * (mask | concept.mask).sum()
+        assert not selection.active_object.struggles
+    selection = Selection(Image.effect_noise((256, 256), 60).convert("RGB"))  # without any object
+    for x, y in rng.integers(20, 236, (6, 2)):
+        selection = selections.click(selection, segmenter, int(x), int(y), "include")
+    assert selection.active_object.struggles
 
 
 def test_the_text_about_the_selection(sample):

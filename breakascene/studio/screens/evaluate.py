@@ -1,6 +1,7 @@
 """The evaluation at the end of step 3: scores and images of the current run."""
 
 import json
+import time
 from dataclasses import dataclass
 from html import escape
 
@@ -75,11 +76,20 @@ def submit(session: Session, queue: JobQueue) -> Job:
     if session.evaluation and not session.evaluation.ended:
         raise UserError(strings.ALREADY_EVALUATING)
 
+    started: list[float] = []  # when the job did
+
+    def seconds_left(job: Job) -> float | None:
+        if not job.events:
+            return None
+        done, total, _ = job.events[-1]
+        return (time.perf_counter() - started[0]) / done * (total - done)
+
     def work(job: Job) -> None:
+        started.append(time.perf_counter())
         for event in engine.evaluate(run.folder, run.name, run.report, job.stop_file, strings.language.get()):
             job.emit(event)
 
-    session.evaluation = queue.submit(session.token, "evaluate", work)
+    session.evaluation = queue.submit(session.token, "evaluate", work, remaining=seconds_left)
     return session.evaluation
 
 

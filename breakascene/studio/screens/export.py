@@ -1,6 +1,5 @@
 """At the foot of step 3: the current run as files for other programs."""
 
-import re
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import gradio as gr
 
 from breakascene.errors import UserError
 from breakascene.exporting.readme import PROGRAMS
-from breakascene.files import atomic_file
+from breakascene.files import atomic_file, file_stem
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import DONE, STOPPED, Job, JobQueue
 from breakascene.studio.screens import charts
@@ -87,8 +86,7 @@ def submit(session: Session, queue: JobQueue, run: Run | None, to: str) -> Job:
     def work(job: Job) -> ExportedFile:
         with tempfile.TemporaryDirectory() as folder:
             exported = engine.export(run.folder, to, Path(folder) / "export")
-            slug = re.sub(r"[^A-Za-z0-9]+", "-", run.name).strip("-")[:60] or "objects"
-            path = session.folder / f"{slug}-{to}.zip"
+            path = session.folder / f"{file_stem(run.name, 'objects')}-{to}.zip"
             with atomic_file(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
                 for file in sorted(exported.folder.rglob("*.*")):
                     archive.write(file, Path(path.stem, file.relative_to(exported.folder)))
@@ -96,7 +94,7 @@ def submit(session: Session, queue: JobQueue, run: Run | None, to: str) -> Job:
         tokens = ", ".join(f"{names[handle]}: {token}" for handle, token in exported.tokens.items())
         summary = strings.EXPORTED.format(tokens=tokens)
         if exported.left_out:
-            summary += " " + strings.EXPORT_LEFT_OUT.format(n=len(exported.left_out))
+            summary += strings.SENTENCE_SEPARATOR + strings.EXPORT_LEFT_OUT.format(n=len(exported.left_out))
         return ExportedFile(path, summary)
 
     session.export = queue.submit(session.token, "export", work)

@@ -18,6 +18,7 @@ from breakascene.provenance.consent import check_scene
 from breakascene.studio import engine, strings
 from breakascene.studio.jobs import FAILED, STOPPED, Job, JobQueue
 from breakascene.studio.screens import charts, presets
+from breakascene.studio.screens.generation_job import valid_seed
 from breakascene.studio.state import pending_runs
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.pending_runs import PendingRun
@@ -62,9 +63,9 @@ def make_settings(scene: Scene, name: str, first: float | None, second: float | 
     Args:
         name: Of the preset.
         first, second: Steps of the two phases; None keeps the preset's.
-        seed: None is 0.
+        seed: None is 0; see generation_job.valid_seed.
     """
-    settings = adapted(preset(name, engine.base(), seed=int(seed or 0)), scene)
+    settings = adapted(preset(name, engine.base(), seed=valid_seed(seed or 0)), scene)
     steps = tuple(own if n is None else int(n) for n, own in zip((first, second), settings.steps, strict=True))
     if not all(0 <= n <= MAX_STEPS for n in steps) or not any(steps):
         raise UserError(strings.INVALID_STEPS.format(most=MAX_STEPS))

@@ -96,14 +96,19 @@ def describe(job: Job) -> str:
     return charts.bar(0.5, {REVIEW: strings.PILOT_FINDING_MASKS, VARIANTS: strings.PILOT_GENERATING}[job.details])
 
 
+def seconds_left(job: Job) -> float | None:
+    """Expected seconds until all photos of a run are done; None if unknown."""
+    return job.events[-1].seconds_left if job.details == RUN and job.events else None
+
+
 def describe_run(job: Job) -> str:
     if not job.events:
         return charts.bar(0, strings.STARTING)
     last: Progress = job.events[-1]
     ended = last.done + last.failed
     left = ""
-    if not job.ended and last.seconds_left is not None:
-        left = strings.TIME_LEFT.format(left=strings.format_duration(last.seconds_left))
+    if not job.ended and (seconds := seconds_left(job)) is not None:
+        left = strings.TIME_LEFT.format(left=strings.format_duration(seconds))
     failed = [event.last for event in job.events if event.last and event.last["state"] == FAILED]
     lines = "".join(
         f"<p class='notice bad'>{charts.escape(one['photo'])}: {charts.escape(strings.translate(one['reason']))}</p>"

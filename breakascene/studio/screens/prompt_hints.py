@@ -16,9 +16,18 @@ from breakascene.toybox.vocabulary import ALL_NAMES, ALL_PLACES, STYLES
 KNOWN_WORDS = frozenset(" ".join((*ALL_NAMES, *ALL_PLACES, *STYLES)).split()) | frozenset(
     "a an the and of photo".split()
 )
+# Small words of German, French, Spanish, Italian and Portuguese that English has not; two of them tell the language
+FOREIGN_WORDS = frozenset(
+    "auf dem der das des und mit ein eine einem einer eines im unter vor neben über ohne "
+    "le les une et sur dans avec sous du au aux "
+    "el los las y con una un sobre bajo del en "
+    "il gli e su nel nella sotto di uno "
+    "os uma em na com da".split()
+)
 MAX_WORDS = 4  # unknown words that are named
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 HANDLE = re.compile(r"(<[^<>\s]+>)")
+HANDLE_OF = re.compile(rf"{HANDLE.pattern}(['’]s\b)?")  # with its genitive
 
 
 def hints_html(runs: ChosenRuns | None, text: str, negative: str) -> str:
@@ -80,8 +89,9 @@ def object_hints(runs: ChosenRuns, prompt: str, negative: str) -> list[str]:
 
 def word_hints(prompt: str) -> list[str]:
     """Hints about another language and, on the toybox, about words that it does not know."""
-    words = WORD.findall(HANDLE.sub(" ", prompt))
-    if any(is_foreign(word) for word in words):
+    words = WORD.findall(HANDLE_OF.sub(" ", prompt))
+    small = {word.casefold() for word in words} & FOREIGN_WORDS
+    if len(small) > 1 or any(is_foreign(word) for word in words):
         return [strings.HINT_ENGLISH]
     if not engine.is_toybox():
         return []

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import gradio as gr
 
 from breakascene.studio import strings
-from breakascene.studio.jobs import WAITING, Job, JobQueue
-from breakascene.studio.screens import charts
+from breakascene.studio.jobs import RUNNING, WAITING, Job, JobQueue
+from breakascene.studio.screens import charts, pilot_job
 from breakascene.studio.screens.events import PageContext, Updates
 from breakascene.studio.state.session import Session
 
-KINDS = ("extraction", "generation", "evaluation")  # attributes of Session
+KINDS = ("extraction", "generation", "evaluation", "export", "pilot")  # attributes of Session
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,13 @@ def describe(job: Job, queue: JobQueue) -> str:
         parts.append(strings.QUEUE_POSITION.format(n=position))
         if (seconds := queue.seconds_until(job)) is not None:
             parts.append(strings.STARTS_IN.format(time=strings.format_duration(seconds)))
-    elif (seconds := job.seconds_left()) is not None:
+    elif (seconds := seconds_left(job)) is not None:
         parts.append(strings.TIME_LEFT.format(left=strings.format_duration(seconds)))
     else:
-        parts.append(strings.STARTING)
+        parts.append(strings.JOB_STATES[RUNNING])
     return f"<b>{charts.escape(strings.JOB_KINDS[job.kind])}</b> {charts.escape(' · '.join(parts))}"
+
+
+def seconds_left(job: Job) -> float | None:
+    """Expected seconds until a running job is done; a pilot's own estimate is of the photo that others wait for."""
+    return pilot_job.seconds_left(job) if job.kind == "pilot" else job.seconds_left()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from breakascene.errors import UserError
 from breakascene.files import atomic_file, file_stem
-from breakascene.generation.generate import read_metadata
+from breakascene.generation.generate import read_metadata, readable_prompt
 from breakascene.provenance.credentials import png_bytes
 from breakascene.rendering import sheets
 from breakascene.studio import strings
@@ -183,14 +183,6 @@ def photos_of(metadata: Sequence[dict]) -> str:
 def image_seed(metadata: dict) -> int:
     """The seed that generates this image as the first of a batch."""
     return metadata["seed"] + metadata["index"]
-
-
-def readable_prompt(metadata: dict) -> str:
-    """The prompt with the names of the concepts in place of their handles."""
-    text = metadata["prompt"]
-    for handle, name in metadata["handles"].items():
-        text = text.replace(handle, name)
-    return text
 
 
 def details(metadata: dict) -> dict[str, str]:
