@@ -961,6 +961,9 @@ MESSAGES = {
     "The smaller objects cover {handle} ({name}) entirely: mark more of it, or remove one of them.": (
         "{name}（{handle}）が小さいオブジェクトで完全に覆われています。範囲を広げるか、どちらかを削除してください。"
     ),
+    "The image was generated with a LoRA: such images are upscaled only while they are generated.": (
+        "この画像は LoRA を使って生成されています。LoRA を使う画像は、生成と同時にだけ高解像度化できます。"
+    ),
     "The image has transparent parts: upscale the image that they were cut from.": (
         "透明な部分のある画像です。切り抜く前の画像を高解像度化してください。"
     ),
