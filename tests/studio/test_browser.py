@@ -222,4 +222,7 @@ def test_the_page_fits_phone_tablet_and_desktop_in_light_and_dark_and_both_langu
             ):
                 page.get_by_role("tab").nth(i).click()
                 expect(page.locator(content).first).to_be_visible()
+                if name == "generate":
+                    page.locator("#edit-options > button").click()
+                    expect(page.locator("#edit-upload")).to_be_visible()
                 screen(page, f"{name}-{theme}-{locale[:2]}")
