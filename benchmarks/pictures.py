@@ -16,23 +16,22 @@ import numpy as np
 import typer
 from PIL import Image
 
-from benchmarks.screenshots import row
 from breakascene.data.image_io import read_mask
 from breakascene.data.scene import load_scene
 from breakascene.paths import ASSETS
 from breakascene.rendering.overlay import overlay
 
-SAMPLE = "assets/samples/teapot-and-owl"
-IMAGE = "images/000-a-photo-of-asset1-at-the-beach.png"
+SAMPLE, OWL = "assets/samples/flamingo-and-cactus", "assets/samples/teapot-and-owl"
+IMAGE = "images/000-a-photo-of-cactus-at-the-beach.png"
 COMMANDS = (
-    f"extract {SAMPLE}/img.png --mask {SAMPLE}/mask0.png:teapot --mask {SAMPLE}/mask1.png:owl --background --out run",
+    f"extract {SAMPLE}/img.png --mask {SAMPLE} --background --out run",
     "generate run --variations --strength 0.7 --count 4 --seed 1 --out variations",
     "generate run --background-only --count 3 --seed 1 --out background",
     'generate run "a photo of <asset1> at the beach" --seed 1 --out images',
     f"crop {IMAGE} --format 4:5 --format shop --format story --format banner --format cutout --out listing",
     'sheet run --place "at the beach" --place "in the snow" --style "a photo" --style "a painting" --out sheet',
-    f"segment {SAMPLE}/img.png --point 207,195 --out belly.png",
-    f"extract {SAMPLE}/img.png --mask {SAMPLE}/mask1.png:owl --mask belly.png:belly --innermost-on-top --out entangled",
+    f"segment {OWL}/img.png --box 174,163,241,226 --out belly.png",
+    f"extract {OWL}/img.png --mask {OWL}/mask1.png:owl --mask belly.png:belly --innermost-on-top --out entangled",
     'generate entangled "a photo of <asset0> and <asset1> in the snow" --count 2 --seed 1 --out entangled-images',
 )
 HEIGHT = 256  # pixels
@@ -61,6 +60,16 @@ def take(out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = A
             picture.save(out / f"{name}.jpg", quality=85, optimize=True)
 
 
+def row(images: Sequence[Image.Image], gap: int = 8) -> Image.Image:
+    """Put images of one height side by side on white."""
+    sheet = Image.new("RGB", (sum(image.width + gap for image in images) - gap, images[0].height), "white")
+    left = 0
+    for image in images:
+        sheet.paste(image, (left, 0))
+        left += image.width + gap
+    return sheet
+
+
 def images_in(folder: Path) -> list[Image.Image]:
     return [Image.open(file) for file in sorted(folder.glob("*.png"))]
 
@@ -75,8 +84,8 @@ def fitted(image: Image.Image) -> Image.Image:
 
 def entangled(folder: Path) -> Sequence[Image.Image]:
     """Show the overlapping masks over the photo, and those that were extracted."""
-    scene, sample = load_scene(folder / "entangled" / "scene"), folder / SAMPLE
-    before = [read_mask(file, scene.photo.size) for file in (sample / "mask1.png", folder / "belly.png")]
+    scene = load_scene(folder / "entangled" / "scene")
+    before = [read_mask(file, scene.photo.size) for file in (folder / OWL / "mask1.png", folder / "belly.png")]
     return [overlay(scene.photo, masks) for masks in (before, scene.masks())]
 
 

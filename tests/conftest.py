@@ -7,18 +7,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.models import save_base
+from helpers.runs import with_few_prior_images
 from PIL import Image
 
 from breakascene.data.scene import Scene, make_scene
 from breakascene.models.base import Base
 from breakascene.models.loading import load_base
+from breakascene.training.settings import PRESETS
 
 # First, so that the workers finish together: .ci/run hands out whole files in this order.
-SLOWEST = ("test_browser", "test_kill.py", "test_toybox.py")
+SLOWEST = ("test_browser", "test_kill", "test_toybox.py")
+# Files that start processes by helpers/processes.py go to one worker, which imports the package for all of them.
+WITH_PROCESSES = ("test_browser_errors.py", "test_kill.py", "test_kills.py", "test_processes.py")
 
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.path.name.startswith(SLOWEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each worker whole files, as --dist loadfile does, and those of WITH_PROCESSES to the same one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = super()._split_scope(nodeid)
+            return "processes" if path.endswith(WITH_PROCESSES) else path
+
+    return Files(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_finish():
@@ -162,11 +179,15 @@ def studio_data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_compositions(request):
-    """Where a run is only a means, train on few compositions: on the toybox all of them take ten seconds to encode."""
+def few_images(request):
+    """Where a run is only a means, train on few compositions and prior images, which cost half a minute otherwise."""
+    folder = request.path.parent.name
     with pytest.MonkeyPatch.context() as patch:
-        if request.path.parent.name in ("benchmarks", "pilot", "studio"):
+        if folder in ("benchmarks", "pilot", "studio"):
             patch.setattr("breakascene.training.augment.NUM_COMPOSITIONS", 4)
+        if folder in ("cli", "pilot", "studio"):
+            for key, values in with_few_prior_images().items():
+                patch.setitem(PRESETS, key, values)
         yield
 
 

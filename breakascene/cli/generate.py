@@ -45,7 +45,18 @@ def generate(
         bool, typer.Option(help="Start from the photo of the (first) run; the prompt may be left out.")
     ] = False,
     strength: Annotated[
-        float | None, typer.Option(help="How far to depart from the image: above 0, up to 1. Default: 0.7.")
+        float | None,
+        typer.Option(
+            help="How far to depart from the image (default: 0.7) or, with --layout, from the cut-outs (default: "
+            "0.35): above 0, up to 1."
+        ),
+    ] = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="The boxes in which the objects of the prompt are placed; with --image, in that photo.",
+        ),
     ] = None,
     background_only: Annotated[
         bool, typer.Option(help="The scene without its objects, of a run with <background>; takes no prompt.")
@@ -63,23 +74,28 @@ def generate(
         raise UserError("--background-only takes no prompt: leave one of them out.")
     if image and variations:
         raise UserError("--image and --variations name two images to start from: give one of them.")
-    if strength is not None and not (image or variations):
+    if layout and (variations or background_only):
+        raise UserError("--layout goes without --variations and --background-only: give one of them.")
+    if strength is not None and not (image or variations or layout):
         raise UserError("--strength needs an image to start from: add --image or --variations.")
-    if not runs and (variations or background_only or not (lora and base)):
+    if not runs and (layout or variations or background_only or not (lora and base)):
         raise UserError("There is no run folder: write it before the prompt, or give --lora and --base.")
     require_writable(out, "folder")
     from breakascene.data.image_io import read_photo
     from breakascene.data.scene import load_scene
     from breakascene.generation import variations as photos
+    from breakascene.generation.layout import check_prompt, read_layout
     from breakascene.models.combined import combine
     from breakascene.models.grouped import load_run
     from breakascene.provenance import consent
+    from breakascene.segmentation.segmenter import Segmenter
 
     folders = [run_folder(run) for run in runs]
     loaded = [load_run(folder) for folder in folders]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0] if loaded else None
-    strength = photos.STRENGTH if strength is None else strength
-    photos.check_strength(strength)
+    if strength is not None:
+        photos.check_strength(strength)
+    placed = read_layout(layout, concepts.handles, concepts.names) if layout else None
     photo = read_photo(image) if image else None
     print_notes(consent.check_start(photo) if photo else ())
     scene = load_scene(folders[0] / "scene") if variations else None
@@ -88,7 +104,10 @@ def generate(
         prompt = photos.background_prompt(handles) if background_only else photos.variation_prompt(handles, scene)
     width_height = parse_size(size)
     if not lora:  # reports errors before the base loads; with a LoRA further handles may follow
-        parse_prompts(prompt, negative, concepts)
+        text, _ = parse_prompts(prompt, negative, concepts)
+        if placed:
+            check_prompt(placed, text)
+    from breakascene.generation import place as placing
     from breakascene.generation.generate import generate as generate_images
     from breakascene.generation.generate import image_shapes, save_image
     from breakascene.generation.upscale import upscale as upscale_image
@@ -98,19 +117,24 @@ def generate(
     prompt, negative = parse_prompts(prompt, negative, concepts, model, loras)
     if scene:
         photo = photos.scene_view(scene, width_height or image_shapes(model)["square"])
-    images = generate_images(
-        model,
-        concepts,
-        [prompt],
-        count=count,
-        seed=seed,
-        num_inference_steps=steps,
-        guidance_scale=guidance,
-        negative_prompt=negative,
-        size=width_height,
-        loras=loras,
-        start=photos.start_from(model, photo, width_height, strength) if photo else None,
-    )
+    options = {
+        "count": count,
+        "seed": seed,
+        "num_inference_steps": steps,
+        "guidance_scale": guidance,
+        "negative_prompt": negative,
+        "size": width_height,
+        "loras": loras,
+    }
+    if placed:
+        cutouts, segmenter = placing.cutouts_of(folders, concepts.handles), Segmenter.load(family=model.family)
+        photo = photos.fitted(photo, width_height) if photo and width_height else photo
+        options |= {"photo": photo, "strength": placing.STRENGTH if strength is None else strength}
+        images = placing.place(model, concepts, placed, cutouts, prompt, segmenter, **options)
+    else:
+        strength = photos.STRENGTH if strength is None else strength
+        start = photos.start_from(model, photo, width_height, strength) if photo else None
+        images = generate_images(model, concepts, [prompt], start=start, **options)
     for image in images:
         if upscale:
             image = upscale_image(model, concepts, image, num_inference_steps=steps, loras=loras)

@@ -19,7 +19,8 @@ from breakascene.segmentation.segmenter import Segmenter
 
 MIN_AREA, MAX_AREA = 0.005, 0.7  # of the image, of a region that may be an object
 MARGIN = 0.06  # around the objects, of the longer side of their bounding box
-BLUR, FEATHER = 0.06, 0.04  # radius where an image is continued, and width of the transition, of its shorter side
+BLUR = 0.06  # radius where an image is continued, of its shorter side
+MIN_FEATHER, FEATHER = 0.04, 0.12  # width of the transition, which avoids the objects, of the shorter side
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def in_format(image: Image.Image, mask: np.ndarray, name: str) -> Image.Image:
         _start(low, high, side, length)
         for low, high, side, length in zip((x0, y0), (x1, y1), frame, image.size, strict=True)
     )
-    cropped = _continued(image, (left, top, left + frame[0], top + frame[1]))
+    cropped = _continued(image, (left, top, left + frame[0], top + frame[1]), (x0, y0, x1, y1))
     return cropped.resize((form.width, form.height), Image.Resampling.LANCZOS) if form.scaled else cropped
 
 
@@ -167,8 +168,14 @@ def _start(low: int, high: int, side: int, length: int) -> int:
     return min(max(centered, min(0, length - side)), max(0, length - side))
 
 
-def _continued(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """Crop a box that may reach outside the image, whose blurred edges are continued there."""
+def _continued(image: Image.Image, box: tuple[int, int, int, int], objects: tuple[int, int, int, int]) -> Image.Image:
+    """Crop a box that may reach outside the image, whose blurred edges are continued there; see in_format.
+
+    Args:
+        image: The image.
+        box: Left, top, right and bottom of the crop.
+        objects: Those of the objects.
+    """
     left, top, right, bottom = box
     before, after = (max(0, -left), max(0, -top)), (max(0, right - image.width), max(0, bottom - image.height))
     if not any((*before, *after)):
@@ -178,12 +185,13 @@ def _continued(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Imag
     extended = Image.fromarray(np.pad(np.asarray(image), (*pads, (0, 0)), mode="edge"))
     blurred = extended.filter(ImageFilter.GaussianBlur(BLUR * short))
     # The image shows through fully but for a feathered edge on the sides that are continued
-    feather = max(1, round(FEATHER * short))
+    gaps = ((objects[1], image.height - objects[3]), (objects[0], image.width - objects[2]))
     inner = np.ones((image.height, image.width), np.float32)
     for axis in (0, 1):
-        ramp = np.minimum(1, (np.arange(inner.shape[axis]) + 0.5) / feather)
-        for reverse, padded in zip((False, True), pads[axis], strict=True):
+        for reverse, padded, gap in zip((False, True), pads[axis], gaps[axis], strict=True):
             if padded:
+                feather = max(1.0, MIN_FEATHER * short, min(gap, FEATHER * short))
+                ramp = np.minimum(1, (np.arange(inner.shape[axis]) + 0.5) / feather)
                 inner *= (ramp[::-1] if reverse else ramp).reshape((-1, 1) if axis == 0 else (1, -1))
     alpha = Image.fromarray((np.pad(inner, pads) * 255).round().astype(np.uint8))
     whole = Image.composite(extended, blurred, alpha)

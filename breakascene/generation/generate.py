@@ -282,7 +282,8 @@ def save_image(generated: GeneratedImage, folder: Path | str) -> Path:
         number += 1
         path = folder / f"{stem}-{number}.png"
     text = {KEY: json.dumps(metadata, allow_nan=False)}
-    action, source = ("edit", EDITED) if "edit" in metadata else ("generate", GENERATED)
+    edited = "edit" in metadata or {"layout", "start"} <= set(metadata)  # a photo with a part generated
+    action, source = ("edit", EDITED) if edited else ("generate", GENERATED)
     png = png_bytes(generated.image, text, photo=metadata.get("photo", ""), source=source)
     names = ("run", "photo", "base", "fingerprint")
     audit.record(action, image=audit.hash_of_bytes(png), **{name: metadata.get(name) for name in names})

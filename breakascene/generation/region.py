@@ -98,7 +98,7 @@ class RegionCrop:
 
     def pixels(self, photo: Image.Image) -> np.ndarray:
         """Crop a photo: (h, w, 3) uint8."""
-        crop = Image.fromarray(self._cut(np.asarray(photo)))
+        crop = Image.fromarray(cut_box(np.asarray(photo), self.box))
         return np.asarray(crop.resize(self.size, Image.Resampling.LANCZOS))
 
     def latent_mask(self, progress: float) -> torch.Tensor:
@@ -118,7 +118,7 @@ class RegionCrop:
     @cached_property
     def _coverage(self) -> np.ndarray:
         """Share of each latent cell that the region covers, (h, w) float."""
-        cut = self._cut(self.region).astype(np.float32)
+        cut = cut_box(self.region, self.box).astype(np.float32)
         return cv2.resize(cut, self.latent_size[::-1], interpolation=cv2.INTER_AREA)
 
     def paste(self, photo: Image.Image, painted: Image.Image) -> Image.Image:
@@ -154,7 +154,8 @@ class RegionCrop:
     def _match_colors(self, photo: np.ndarray, painted: np.ndarray) -> np.ndarray:
         """Shift the colors of a painted crop (h, w, 3) by how much they are off outside the region, near its border."""
         size = self.size
-        known = cv2.resize((~self._cut(self.region)).astype(np.float32), size, interpolation=cv2.INTER_AREA)  # 0..1
+        outside = ~cut_box(self.region, self.box)
+        known = cv2.resize(outside.astype(np.float32), size, interpolation=cv2.INTER_AREA)  # 0..1
         original = self.pixels(Image.fromarray(photo)).astype(np.float32)
         sigma = COLOR_SIGMA * min(size)
 
@@ -164,17 +165,16 @@ class RegionCrop:
         off = near((original - painted) * known[..., None]) / (near(known)[..., None] + 0.05)
         return (painted + off).round().clip(0, 255).astype(np.uint8)
 
-    def _cut(self, values: np.ndarray) -> np.ndarray:
-        """Cut the box out of (H, W[, C]); outside the photo, regions are empty and images are mirrored."""
-        x0, y0, x1, y1 = self.box
-        height, width = values.shape[:2]
-        outside = [(max(0, -y0), max(0, y1 - height)), (max(0, -x0), max(0, x1 - width))]
-        inner = values[max(0, y0) : y1, max(0, x0) : x1]
-        if not any(map(any, outside)):
-            return inner
-        return np.pad(
-            inner, outside + [(0, 0)] * (values.ndim - 2), mode="constant" if values.dtype == bool else "reflect"
-        )
+
+def cut_box(values: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Cut a box out of (H, W[, C]); outside, where regions are empty, images are mirrored."""
+    x0, y0, x1, y1 = box
+    height, width = values.shape[:2]
+    outside = [(max(0, -y0), max(0, y1 - height)), (max(0, -x0), max(0, x1 - width))]
+    inner = values[max(0, y0) : y1, max(0, x0) : x1]
+    if not any(map(any, outside)):
+        return inner
+    return np.pad(inner, outside + [(0, 0)] * (values.ndim - 2), mode="constant" if values.dtype == bool else "reflect")
 
 
 def crop_around(region: np.ndarray, base: Base) -> RegionCrop:

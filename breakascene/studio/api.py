@@ -5,6 +5,7 @@ mcp_server.py offers them as tools too. Each client has a session of its own, or
 """
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from breakascene.generation import edit as edits
 from breakascene.generation import variations
 from breakascene.generation.formats import NAMES, check_format, is_larger, save_formats
 from breakascene.generation.generate import GeneratedImage, read_metadata
+from breakascene.generation.layout import parse_layout
 from breakascene.generation.region import box_region
 from breakascene.generation.sheet import sheet_prompts
 from breakascene.provenance import consent as consent_rules
@@ -130,20 +132,35 @@ class Endpoints:
 
     def generate(
         self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE, lora=None,
-        lora_scale=1.0, image=None, strength=variations.STRENGTH, upscale=False,
+        lora_scale=1.0, image=None, strength=variations.STRENGTH, upscale=False, layout=None,
     ):  # fmt: skip
         """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images.
 
         With several runs, separated by commas, <teapot> is the object named teapot. With an image, generation starts
         from it, and departs the further the higher the strength is, above 0 and up to 1. Upscaling doubles width and
-        height.
+        height. A layout, {"objects": [{"handle": "<asset0>", "box": [left, top, right, bottom], "flip": false}, …]}
+        with boxes in 0 to 1 of the image, places the objects of the prompt; the strength is then how far they depart
+        from the photo.
         """
         options = (steps, guidance or None, negative, shape, lora, lora_scale)
         start = (read_photo(image), float(strength)) if image else None
         for note in consent_rules.check_start(start[0]) if start else ():
             show_notice(strings.translate(note))
-        further = {"start": start, "upscale": bool(upscale)}
-        yield from _images_of(self.submit_generation(session, run, prompt, count, seed, *options, **further))
+        if layout is not None and start:
+            raise UserError(strings.API_LAYOUT)
+        if layout is not None:
+            inputs = (strength, prompt, count, seed, *options)
+            job = self.submit_layout(session, run, layout, *inputs, upscale=bool(upscale))
+        else:
+            further = {"start": start, "upscale": bool(upscale)}
+            job = self.submit_generation(session, run, prompt, count, seed, *options, **further)
+        yield from _images_of(job)
+
+    def submit_layout(self, session: Session, run, layout, *inputs, upscale: bool = False) -> Job:
+        """Queue images with the objects of a layout in their boxes; see generation_job.submit_layout."""
+        runs = _runs_of(session, run)
+        layout = parse_layout(json.dumps(layout), runs.handles, runs.names)
+        return generation_job.submit_layout(session, self.queue, runs, layout, *inputs, upscale=upscale)
 
     def submit_generation(
         self, session: Session, run, prompt, count, seed, *options, start: StartImage = None, upscale: bool = False
@@ -306,6 +323,7 @@ def build_generate(button: gr.Button, endpoints: Endpoints) -> None:
         photo_input(label="image"),
         gr.Number(variations.STRENGTH, label="strength"),
         gr.Checkbox(label="upscale"),
+        gr.JSON(label="layout"),
     ]
     images = gr.File(label="pictures", file_count="multiple")
     button.click(endpoints.handler(endpoints.generate), inputs, images, api_name="generate", **OPTIONS)

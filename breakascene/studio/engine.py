@@ -31,6 +31,9 @@ from breakascene.files import atomic_file
 from breakascene.generation.edit import edit as edit_photo
 from breakascene.generation.generate import GeneratedImage, read_metadata
 from breakascene.generation.generate import generate as generate_images
+from breakascene.generation.layout import Layout
+from breakascene.generation.place import cutouts_of
+from breakascene.generation.place import place as place_objects
 from breakascene.generation.upscale import upscale as upscale_image
 from breakascene.generation.variations import start_from
 from breakascene.models.base import Base
@@ -108,6 +111,10 @@ def _generation_lease(
 ) -> int:
     seconds = DEFAULT_DENOISING_SECONDS * len(prompts) * count * num_inference_steps
     return min(MAX_SECONDS, round(TRANSFER_SECONDS + seconds))
+
+
+def _placing_lease(runs: Sequence[Path], prompts: Sequence[str], layout: Layout, *_, **options) -> int:
+    return _generation_lease(runs, [*prompts, *layout.boxes], **options)  # the scene, and each object
 
 
 def on_gpu(seconds: int | Callable) -> Callable:
@@ -264,10 +271,7 @@ def generate(
         options["start"] = start_from(base(), start[0], options.get("size"), start[1])
     concepts = _load_runs(runs)
     images = generate_images(base(), concepts, prompts, **options)
-    if upscale:
-        shared = {name: options[name] for name in ("num_inference_steps", "loras") if name in options}
-        images = (upscale_image(base(), concepts, image, **shared) for image in images)
-    yield from _until_stopped(images, stop_file)
+    yield from _until_stopped(_upscaled(images, concepts, options) if upscale else images, stop_file)
 
 
 @on_gpu(UPSCALING_SECONDS)
@@ -291,6 +295,34 @@ def edit(
     (prompt,) = prompts
     options |= _image_options(live_image, loras)
     yield from _until_stopped(edit_photo(base(), _load_runs(runs), photo, region, prompt, **options), stop_file)
+
+
+@on_gpu(_placing_lease)
+def place(
+    runs: Sequence[Path],
+    prompts: Sequence[str],
+    layout: Layout,
+    stop_file: Path,
+    live_image: Path | None = None,
+    loras: Sequence[tuple[Path, float]] = (),
+    upscale: bool = False,
+    **options,
+) -> Iterator[GeneratedImage]:
+    """Generate images of one prompt with objects in boxes; see `generate` and generation.place.place."""
+    (prompt,) = prompts
+    options |= _image_options(live_image, loras)
+    concepts, finder = _load_runs(runs), segmenter()
+    finder.sam.to(base().device)  # on a ZeroGPU Space only this process has the GPU
+    cutouts = cutouts_of(runs, concepts.handles)
+    images = place_objects(base(), concepts, layout, cutouts, prompt, finder, **options)
+    yield from _until_stopped(_upscaled(images, concepts, options) if upscale else images, stop_file)
+
+
+def _upscaled(
+    images: Iterator[GeneratedImage], concepts: Concepts | CombinedConcepts, options: dict
+) -> Iterator[GeneratedImage]:
+    shared = {name: options[name] for name in ("num_inference_steps", "loras") if name in options}
+    return (upscale_image(base(), concepts, image, **shared) for image in images)
 
 
 def _load_runs(runs: Sequence[Path]) -> Concepts | CombinedConcepts:

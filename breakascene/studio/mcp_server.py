@@ -168,6 +168,8 @@ class Tools:
         options = (run, places, styles, count, seed, steps, guidance, negative, shape)
         job = await self.call(context, lambda session: self.endpoints.submit_sheet(session, *options))
         await self.follow(context, job, job.details.count)
+        if not job.events:  # stopped before the first image
+            return await self.images_of(context, job)
         sheet = await self.call(context, lambda session: record_download(session.gallery.sheet))
         return await self.images_of(context, job, sheet)
 

@@ -43,6 +43,7 @@ from breakascene.studio.screens.export import ExportScreen
 from breakascene.studio.screens.extract import ExtractScreen
 from breakascene.studio.screens.extraction_job import restore_pending
 from breakascene.studio.screens.generate import GenerateScreen
+from breakascene.studio.screens.layout import LAYOUT_JS
 from breakascene.studio.screens.pilot import PilotScreen
 from breakascene.studio.screens.queue_panel import QueuePanel
 from breakascene.studio.screens.select import SelectScreen
@@ -160,7 +161,8 @@ def load_scripts(demo: gr.Blocks) -> None:
     set_language = LANGUAGE_JS.replace("LANGUAGE", strings.language.get())
     notices = NOTICES_JS.replace("WORDS", json.dumps(gradio_notices()))
     names = NAMES_JS.replace("PHOTO", json.dumps(strings.CANVAS))
-    own = (MESSAGES_JS, select.canvas_js(), notices, names, NAVIGATION_JS, FOCUS_JS, SHORTCUTS_JS, DROP_JS)
+    canvases = (select.canvas_js(), LAYOUT_JS)
+    own = (MESSAGES_JS, *canvases, notices, names, NAVIGATION_JS, FOCUS_JS, SHORTCUTS_JS, DROP_JS)
     for script in (*own, set_language):
         demo.load(None, js=script, api_visibility="private")
 

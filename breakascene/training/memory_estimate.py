@@ -63,8 +63,8 @@ def _count(base: Base, settings: Settings, gradient_checkpointing: bool, eight_b
         batch = num_samples * (2 if settings.steps[1] and settings.prior_loss_weight else 1)
         saved = _saved_for_backward(meta, batch, num_samples, gradient_checkpointing)
     bytes_per_value = 4 + (2 if eight_bit else 8) + (2 * cuda if settings.train_all_weights else 4)
-    # On CUDA some saved tensors are in half precision, but not norms and their inputs
-    tensors = frozen + bytes_per_value * sum(p.numel() for p in trained.values()) + saved * (0.75 if cuda else 1)
+    # On CUDA nearly all saved tensors are in half precision
+    tensors = frozen + bytes_per_value * sum(p.numel() for p in trained.values()) + saved * (0.55 if cuda else 1)
     return int(OVERHEAD * tensors) + LIBRARIES
 
 

@@ -167,7 +167,7 @@ def upgrade(values: dict) -> dict:
 # What differs from the defaults above, by model family and preset. The learning rates of `paper` on Stable Diffusion
 # are the paper's; LoRA takes about a hundred times the rate of full fine-tuning, and the toybox about ten times that.
 # On Stable Diffusion 1 and 2 a step on four subsets takes a GPU twice as long as one on a single subset, so `light` and
-# `quick` do fewer steps at twice the rates: more samples in less time. SDXL has no such gain. See docs/method.md.
+# `quick` do fewer steps at twice the rates: as many samples in less time. SDXL has no such gain. See docs/method.md.
 # The toybox has shapes in its convolutions and ties objects to sizes and positions: there LoRA reaches further, nine of
 # ten steps use compositions, and details count as much as colors. Its captions name objects from left to right; a
 # run that names them in any order mixes them up. Four subsets a step and a decaying rate reduce the noise of few steps.
@@ -193,17 +193,17 @@ PRESETS = {
     # As published: what the others are measured against.
     ("sd", "paper"): SD_PAPER,
     ("sdxl", "paper"): SD_PAPER,
-    # A fifth more samples than the paper, but small factors to train: a fraction of the memory.
+    # As many samples as the paper, but small factors to train: a fraction of the memory.
     ("sd", "light"): {
-        "steps": (120, 120),
+        "steps": (104, 104),
         "train_batch_size": 4,
         "handle_lr": 1e-3,
         "weight_lr": 2e-4,
         "handle_lr_phase2": 1e-4,
     },
-    # Half of the samples at three to four times the rates: a first result within seconds.
+    # Two fifths of the samples at three to four times the rates: a first result within seconds.
     ("sd", "quick"): {
-        "steps": (48, 48),
+        "steps": (42, 42),
         "train_batch_size": 4,
         "handle_lr": 4e-3,
         "weight_lr": 6e-4,

@@ -2,9 +2,7 @@
 
 import io
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -170,7 +168,7 @@ def test_overlapping_masks_are_separated_on_demand(files, tiny_folder, scene):
     assert (saved[0].mask == ball).all() and (saved[1].mask == (outer & ~ball)).all()
 
 
-def test_variations_image_to_image_sheets_and_the_background_alone(files, tiny_folder):
+def test_variations_image_to_image_layouts_sheets_and_the_background_alone(files, tiny_folder):
     call(*extract_arguments(files, tiny_folder, "--background", "--steps", "1,0", "--out", files / "run"))
 
     def generated(*arguments):
@@ -184,6 +182,13 @@ def test_variations_image_to_image_sheets_and_the_background_alone(files, tiny_f
     started = generated("a photo of <asset1>", "--image", files / "photo.png")
     assert started["strength"] == 0.7 and started["start"] != varied["start"]
     assert started["photo"].split("+")[1:] == [started["start"]]  # an ingredient, beside the photo of the run
+    (files / "layout.json").write_text('{"objects": [{"handle": "<ball>", "box": [0.5, 0.5, 1, 1], "flip": true}]}')
+    layout = ("a photo of <asset0>", "--layout", files / "layout.json")
+    placed = generated(*layout, "--strength", 0.5)
+    entry = {"handle": "<asset0>", "box": [0.5, 0.5, 1.0, 1.0], "flip": True}
+    assert placed["layout"] == {"objects": [entry]} and placed["strength"] == 0.5
+    on_photo = generated(*layout, "--image", files / "photo.png")
+    assert on_photo["start"] == started["start"] and on_photo["layout"] == placed["layout"]
     rows = ["--place", "at the beach", "--style", "a photo", "--style", "a painting"]
     *paths, sheet = call("sheet", files / "run", *rows, "--steps", 1, "--out", files / "sheet").splitlines()
     assert [read_metadata(path)["prompt"] for path in paths] == [
@@ -292,31 +297,6 @@ def test_overlapping_masks_are_reported_and_accepted(files, tiny_folder, scene):
         *extract_arguments(files, tiny_folder, "--mask", f"{both}:pair", "--steps", "1,0", "--out", files / "run")
     )
     assert "(ball) and <asset2> (pair) overlap by 100%" in output
-
-
-def test_interrupt_keeps_the_progress_and_resume_continues(files, tiny_folder):
-    arguments = [
-        str(argument) for argument in extract_arguments(files, tiny_folder, "--steps", "80,0", "--out", files / "run")
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "breakascene", *arguments]
-    with subprocess.Popen(command, cwd=files, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        output = ""
-        while "step 50 of 80" not in output:
-            output += process.stdout.readline()
-            assert process.poll() is None, output
-        process.send_signal(signal.SIGINT)
-        output += process.stdout.read()
-    assert process.returncode == 0
-    stopped = Concepts.load(files / "run")
-    assert 50 <= stopped.steps < 80 and f"Stopped after {stopped.steps} of 80 steps" in output
-    assert re.findall(r"step (\d+) of", output) == [str(n) for n in range(50, stopped.steps + 1, 50)]
-
-    call(*arguments, "--resume")
-    resumed = Concepts.load(files / "run")
-    assert resumed.steps == 80 and resumed.losses[: stopped.steps] == stopped.losses
-    call(*arguments[:-1], files / "whole")
-    assert Concepts.load(files / "whole").losses == resumed.losses
 
 
 def test_progress_is_one_line_on_a_terminal_and_few_lines_in_a_file(monkeypatch):

@@ -1,8 +1,6 @@
 """The library: names, tags, search, and use by several processes at once."""
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -96,20 +94,6 @@ def test_several_runs_of_one_name_are_told_apart_by_their_ids(run, tmp_path):
             (draft / file.relative_to(entry.folder)).write_bytes(file.read_bytes())
     with pytest.raises(UserError, match=f"Several runs are named .*({entry.id} or copy|copy or {entry.id})"):
         library.find("ball, mug, background")
-
-
-def test_two_processes_write_to_one_library(run, tmp_path):
-    code = (
-        "import sys; from breakascene.generation.library import *\n"
-        "for i in range(5): Library(sys.argv[1]).add(sys.argv[2], clean_details(sys.argv[3] + str(i), [sys.argv[3]]))"
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code, tmp_path / "library", run, name]) for name in ("one", "two")
-    ]
-    assert [process.wait() for process in processes] == [0, 0]
-    (entry,) = Library(tmp_path / "library").entries()
-    assert entry.name in ("one4", "two4")
-    assert {path.name for path in (tmp_path / "library").iterdir()} == {entry.id, f"{entry.id}.json"}
 
 
 def test_the_command_line_keeps_and_uses_runs(run, tmp_path, monkeypatch):

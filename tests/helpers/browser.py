@@ -15,7 +15,7 @@ from breakascene.studio.screens.select_actions import samples
 sync_api = pytest.importorskip("playwright.sync_api")
 WAIT = 60_000  # ms, for an update of the page
 LONG = 300_000  # ms, for a job on a busy machine
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium") or "/usr/bin/chromium"
 CHROMIUM_FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream""".split()
 SHOTS = Path(__file__).parents[2] / "screenshots"
@@ -36,7 +36,7 @@ def visitor(browser, address, width=1280, theme="light", locale="en-GB", start="
     """
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=theme, accept_downloads=True, base_url=address,
-        locale=locale, has_touch=touch,
+        locale=locale, has_touch=touch, reduced_motion="reduce",  # each frame of an animation costs processor time
     )  # fmt: skip
     context.set_default_timeout(WAIT)
     requested, errors = [], []  # by all tabs

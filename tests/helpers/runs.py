@@ -7,7 +7,7 @@ import torch
 
 from breakascene.models.attention import AttentionStore
 from breakascene.models.concepts import Concepts
-from breakascene.training.settings import preset
+from breakascene.training.settings import PRESETS, preset
 from breakascene.training.step import compute_losses, sample_batch
 
 
@@ -17,6 +17,11 @@ def short(base, name="light", **changes):
         base,
         **{"steps": (3, 3), "train_batch_size": 1, "num_prior_images": 2, "composition_prob": 0.0, **changes},
     )
+
+
+def with_few_prior_images() -> dict:
+    """The toybox's presets with two prior images."""
+    return {key: {**values, "num_prior_images": 2} for key, values in PRESETS.items() if key[0] == "toybox"}
 
 
 @dataclass

@@ -24,6 +24,13 @@ from breakascene.pilot.store import Store
 from breakascene.pilot.workers import connected, on_ray
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """Ray on this machine with two workers, started once: each start takes ten seconds."""
+    with connected(workers=2) as cluster:
+        yield cluster
+
+
 def results(folder):
     return {path.parent.parent.name: path.stat().st_mtime_ns for path in folder.glob("photos/*/*/result.json")}
 
@@ -97,7 +104,7 @@ def test_another_file_system(plan, tmp_path):
         Store("nosuchprotocol://x")
 
 
-def test_a_photo_of_a_lost_worker_goes_to_another(plan, tmp_path):
+def test_a_photo_of_a_lost_worker_goes_to_another(plan, tmp_path, cluster):
     store, killed, seen = Store(tmp_path / "out"), [], []
 
     def kill_one(progress):
@@ -106,21 +113,22 @@ def test_a_photo_of_a_lost_worker_goes_to_another(plan, tmp_path):
             killed.append(progress.last["worker"])
             os.kill(int(killed[0].split(":")[1]), signal.SIGKILL)  # it has begun with its next photo
 
-    with connected(workers=2) as cluster:
-        end = run(plan, store, on_ray(plan.base, cluster), workers=cluster.workers, on_progress=kill_one)
-        assert (end.done, end.failed) == (4, 0)
-        found = [result["worker"] for result in read_results(store)]
-        assert len(found) == 4 and found.count(killed[0]) == 1
+    end = run(plan, store, on_ray(plan.base, cluster), workers=cluster.workers, on_progress=kill_one)
+    assert (end.done, end.failed) == (4, 0)
+    found = [result["worker"] for result in read_results(store)]
+    assert len(found) == 4 and found.count(killed[0]) == 1
 
-        # A base that no worker can load ends the run with the reason
-        with pytest.raises(UserError, match="nowhere"):
-            run(plan, Store(tmp_path / "other"), on_ray("/nowhere/base", replace(cluster, workers=1)))
+    # A base that no worker can load ends the run with the reason
+    with pytest.raises(UserError, match="nowhere"):
+        run(plan, Store(tmp_path / "other"), on_ray("/nowhere/base", replace(cluster, workers=1)))
 
 
-def test_a_killed_command_goes_on_where_it_was(plan_file, tmp_path):
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "breakascene", "pilot", "run", str(plan_file), "--out", str(out), "--workers", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def test_a_killed_command_goes_on_where_it_was(plan_file, tmp_path, cluster):
+    import ray
+
+    out, address = tmp_path / "out", ray.get_runtime_context().gcs_address
+    command = [sys.executable, "-m", "breakascene", "pilot", "run", plan_file, "--out", out]
+    process = subprocess.Popen([*command, "--address", address, "--workers", "2"], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "4 to do.\n"
     assert process.stdout.readline().startswith("1 of 4: ")
     process.kill()

@@ -108,6 +108,14 @@ def test_generation_starts_from_an_image_of_the_client(client, run, photo):
     assert read_metadata(path)["strength"] == 0.5
     with pytest.raises(AppError, match="The strength 2.0 cannot be used"):
         client.predict(*values, 2.0, api_name="/generate")
+    layout = {"objects": [{"handle": "<asset0>", "box": [0, 0.5, 0.5, 1]}]}
+    with pytest.raises(AppError, match="exclude each other"):
+        client.predict(*values, 0.5, False, layout, api_name="/generate")
+    (path,) = client.predict(*values[:-1], None, 0.5, False, layout, api_name="/generate")
+    assert read_metadata(path)["layout"]["objects"][0]["box"] == [0, 0.5, 0.5, 1]
+    layout["objects"][0]["box"][2] = 7
+    with pytest.raises(AppError, match="The box of <asset0> is too small or outside"):
+        client.predict(*values[:-1], None, 0.5, False, layout, api_name="/generate")
 
 
 def test_a_sheet_has_each_object_in_each_style_and_place(client, run):

@@ -179,17 +179,18 @@ BESIDE_THE_PAGE = """[...document.querySelectorAll(".results *")]
 
 
 def test_the_page_fits_phone_tablet_and_desktop_in_light_and_dark_and_both_languages(browser, address):
-    def screen(page, name):
-        width = page.viewport_size["width"]
-        shot(page, f"{name}-{width}")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.set_viewport_size({"width": width, "height": 400})  # less than the results need
-        assert page.evaluate(BESIDE_THE_PAGE) == []
-        page.set_viewport_size({"width": width, "height": 900})
-
     with visitor(browser, address, 390) as page:
+
+        def screen(name):
+            width = page.viewport_size["width"]
+            shot(page, f"{name}-{width}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.set_viewport_size({"width": width, "height": 400})  # less than the results need
+            assert page.evaluate(BESIDE_THE_PAGE) == []
+            page.set_viewport_size({"width": width, "height": 900})
+
         expect(page.locator("#samples img").first).to_be_visible()
-        screen(page, "start-light-en")
+        screen("start-light-en")
         open_sample(page)
         use_sample_masks(page)
         start_extraction(page, 1, 0)
@@ -201,28 +202,25 @@ def test_the_page_fits_phone_tablet_and_desktop_in_light_and_dark_and_both_langu
         expect(page.locator("#generation-status")).to_contain_text("4 of 4 generated", timeout=LONG)
         page.locator("#gallery .grid-container img").first.click()
         expect(page.locator("#chosen-image")).to_contain_text("320 × 192")
-        screen(page, "generate-light-en")
-        page.get_by_role("tab").nth(1).click()
-        page.locator("#other-device > button").click()
-        start = page.locator("#address :is(input, textarea)").input_value()
-    for width, theme, locale in (
-        (390, "light", "en-GB"),
-        (390, "dark", "ja-JP"),
-        (820, "dark", "en-GB"),
-        (1440, "light", "ja-JP"),
-    ):
-        with visitor(browser, address, width, theme, locale, start) as page:
-            for i, (name, content) in enumerate(
-                (
-                    ("select", "#canvas img"),
-                    ("extract", "#status .verdict img"),
-                    ("generate", "#gallery img"),
-                    ("pilot", "#pilot-create"),
-                )
-            ):
-                page.get_by_role("tab").nth(i).click()
-                expect(page.locator(content).first).to_be_visible()
-                if name == "generate":
-                    page.locator("#edit-options > button").click()
-                    expect(page.locator("#edit-upload")).to_be_visible()
-                screen(page, f"{name}-{theme}-{locale[:2]}")
+        page.locator("#edit-options > button").click()
+        expect(page.locator("#edit-upload")).to_be_visible()
+        screen("generate-light-en")
+        for language, sizes in (("en", ((390, "light"), (820, "dark"))), ("ja", ((390, "dark"), (1440, "light")))):
+            if language == "ja":
+                page.get_by_role("link", name="日本語").click()
+                expect(page.locator("html")).to_have_attribute("lang", "ja")
+            for width, theme in sizes:
+                page.set_viewport_size({"width": width, "height": 900})
+                page.emulate_media(color_scheme=theme)
+                expect(page.locator("body.dark")).to_have_count(int(theme == "dark"))
+                for i, (name, content) in enumerate(
+                    (
+                        ("select", "#canvas img"),
+                        ("extract", "#status .verdict img"),
+                        ("generate", "#gallery img"),
+                        ("pilot", "#pilot-create"),
+                    )
+                ):
+                    page.get_by_role("tab").nth(i).click()
+                    expect(page.locator(content).first).to_be_visible()
+                    screen(f"{name}-{theme}-{language}")

@@ -4,9 +4,6 @@ import json
 import os
 import re
 import resource
-import signal
-import subprocess
-import sys
 import threading
 import urllib.request
 from contextlib import suppress
@@ -26,6 +23,7 @@ from helpers.browser import (
     use_sample_masks,
     visitor,
 )
+from helpers.processes import Process, run_app
 from helpers.studio import free_port, running_studio
 from PIL import Image
 from safetensors import safe_open
@@ -38,18 +36,6 @@ from breakascene.training.prior import prior_latents
 from breakascene.training.settings import preset
 
 ROOT = Path(__file__).parents[2]
-# app.py with frequent checkpoints, so that a short extraction has one, few compositions (see conftest.py), and a short
-# comparison at the end
-START = """
-import runpy
-from breakascene.evaluation import verdict
-from breakascene.studio import engine
-from breakascene.training import augment
-engine.SAVE_EVERY = 10
-augment.NUM_COMPOSITIONS = 4
-verdict.IMAGES, verdict.NUM_INFERENCE_STEPS = 1, 2
-runpy.run_path("app.py", run_name="__main__")
-"""
 
 
 class Studio:
@@ -61,12 +47,11 @@ class Studio:
 
     def start(self) -> None:
         environment = {**os.environ, "BREAKASCENE_DATA": str(self.folder)}
-        command = [sys.executable, "-c", START, "--port", str(self.port), "--base", "toybox"]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        self.process = Process(run_app, "--port", str(self.port), "--base", "toybox", cwd=ROOT, env=environment)
         assert self.address in next(line for line in self.process.stdout if "open" in line)
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
 
 
@@ -200,7 +185,6 @@ def limit_files(studio):
     limit(resource.RLIM_INFINITY)
 
 
-# The last of this file: meanwhile the other worker generates the prior, in test_the_whole_chain
 def test_a_full_disk_is_reported_and_nothing_is_lost(browser, toybox_prior, studio, limit_files, tmp_path):
     Image.effect_noise((800, 600), 60).save(tmp_path / "photo.png")
     with visitor(browser, studio.address) as page:

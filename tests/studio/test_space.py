@@ -33,6 +33,8 @@ def test_the_calls_that_need_the_gpu_request_the_seconds_they_take(monkeypatch):
         "extract": found["_extraction_lease"],
         "generate": found["_generation_lease"],
         "edit": found["_generation_lease"],
+        "place": found["_placing_lease"],
+        "upscale": engine.UPSCALING_SECONDS,
         "evaluate": engine.EVALUATION_SECONDS,
         "compare": engine.COMPARISON_SECONDS,
         "export": engine.EXPORT_SECONDS,

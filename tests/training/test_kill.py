@@ -1,10 +1,10 @@
 """A run that is killed at any moment, without a chance to clean up, resumes to the same end."""
 
 import json
-import multiprocessing
 import random
 
 import torch
+from helpers.processes import FORKSERVER
 from safetensors import safe_open
 
 from breakascene.models.concepts import Concepts
@@ -14,7 +14,6 @@ from breakascene.training.loop import run_extraction
 from breakascene.training.settings import preset
 
 KILLS = 20
-FORKSERVER = multiprocessing.get_context("forkserver")
 
 
 def train(folder, scene, out, steps):
@@ -35,7 +34,6 @@ def phase_of(path):
 
 
 def test_a_run_killed_20_times_ends_like_an_uninterrupted_one(tiny_folder, scene, tmp_path):
-    FORKSERVER.set_forkserver_preload(["breakascene.training.loop"])  # so that a process starts at once
     rng = random.Random(0)
     ended, killed_in, out = 0, [], None
     while len(killed_in) < KILLS or checkpoint.path_for(out).exists():

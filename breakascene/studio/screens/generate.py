@@ -1,5 +1,6 @@
 """Step 3, Generate: images from a prompt with handles."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ import gradio as gr
 from breakascene.data.handle_names import BACKGROUND
 from breakascene.errors import UserError
 from breakascene.generation.generate import read_metadata
+from breakascene.generation.layout import parse_layout
 from breakascene.models.loading import short_name
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
@@ -19,6 +21,7 @@ from breakascene.studio.screens import (
     gallery,
     generate_sections,
     generation_job,
+    layout,
     prompt_builder,
     prompt_hints,
 )
@@ -27,6 +30,7 @@ from breakascene.studio.screens.events import PageContext, Updates, show_notice
 from breakascene.studio.screens.gallery import GalleryPanel
 from breakascene.studio.screens.generate_sections import ImageSettings, PromptSection, RunSection, SheetSection
 from breakascene.studio.screens.job_panel import JobPanel
+from breakascene.studio.screens.layout import VALUES_JS, LayoutSection
 from breakascene.studio.state.gallery import image_seed
 from breakascene.studio.state.run_store import ChosenRuns, Run
 from breakascene.studio.state.session import Session
@@ -50,6 +54,7 @@ class GenerateScreen:
     variations: gr.Button
     background: gr.Button
     settings: ImageSettings
+    layout: LayoutSection
     sheet: SheetSection
     edit: EditSection
     panel: JobPanel
@@ -65,9 +70,9 @@ class GenerateScreen:
     @property
     def outputs(self) -> list:
         prompt = [self.prompt.prompt, *self.prompt.chips]
-        choices = [self.run_choice, self.added_runs]
+        choices = [self.run_choice, self.added_runs, self.sheet.objects, self.layout.canvas]
         run = [self.runs.base, *self.runs.fields]
-        return [self.empty, self.main, *choices, *prompt, self.sheet.objects, *self.edit.outputs, *run, *self.live]
+        return [self.empty, self.main, *choices, *prompt, *self.edit.outputs, *run, *self.live]
 
     @property
     def base_outputs(self) -> list:
@@ -119,6 +124,7 @@ class GenerateScreen:
                 place = next(iter(prompt_builder.places()))
                 prompt = prompt or prompt_builder.with_place("", place, chosen.suggested_handles())
                 updates[self.sheet.objects] = self.sheet.objects_of(chosen)
+                updates[self.layout.canvas] = layout.canvas_html(chosen)
         if prompt is not None:
             updates[self.prompt.prompt] = prompt
         return updates
@@ -145,19 +151,21 @@ def build(page: PageContext) -> GenerateScreen:
             background = gr.Button(strings.BACKGROUND_ONLY, size="sm", elem_id="generate-background", render=False)
             prompt = generate_sections.build_prompt([start, stop], [variations, background])
             settings = generate_sections.build_settings()
+            placing = layout.build()
             sheet = generate_sections.build_sheet(prompt.prompt)
             edits = edit.build()
             upscale = gr.Button(strings.UPSCALE, size="sm", min_width=150, elem_id="upscale", render=False)
         with gr.Column(scale=3, min_width=320, elem_classes="results"):
             idle = f'<p class="hint">{strings.EMPTY_GALLERY}</p>'
             status = gr.HTML(idle, elem_id="generation-status")
-            buttons = [start, sheet.start, edits.start, variations, background, upscale]
+            buttons = [start, sheet.start, edits.start, placing.start, variations, background, upscale]
             panel = JobPanel("generation", page, buttons, stop, status, describe, idle)
             images = gallery.build(page, upscale)
     runs = generate_sections.build_runs(page, run_base)
     screen = GenerateScreen(
-        empty, main, run_choice, added_runs, prompt, variations, background, settings, sheet, edits, panel, images, runs
-    )
+        empty, main, run_choice, added_runs, prompt, variations, background, settings, placing, sheet, edits, panel,
+        images, runs,
+    )  # fmt: skip
     generate_sections.connect_prompt(page, prompt)
     connect_hints(page, screen)
     connect_generation(page, screen)
@@ -202,6 +210,16 @@ def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
         generation_job.submit_background(session, page.queue, require_runs(session), count, seed, *options)
         return {settings.seed: seed}
 
+    def generate_layout(session: Session, text, count, strength, seed, keep_seed, *options) -> Updates:
+        *options, values = options
+        runs, seed = require_runs(session), generation_job.choose_seed(seed, keep_seed)
+        if not json.loads(values).get("objects"):
+            raise UserError(strings.LAYOUT_EMPTY)
+        placed = parse_layout(values, runs.handles, runs.names)
+        job = generation_job.submit_layout(session, page.queue, runs, placed, strength, text, count, seed, *options)
+        show_notes(job)
+        return {settings.seed: seed}
+
     def upscale(session: Session) -> None:
         generation_job.submit_upscaling(session, page.queue, session.gallery.chosen_image())
 
@@ -215,6 +233,8 @@ def connect_generation(page: PageContext, screen: GenerateScreen) -> None:
     inputs = [settings.count, *settings.inputs]
     panel.on_start(screen.variations, generate_variations, show, [settings.strength, *inputs], outputs)
     panel.on_start(screen.background, generate_background, show, inputs, outputs)
+    inputs = [prompt, settings.count, screen.layout.strength, *settings.inputs, screen.layout.values]
+    panel.on_start(screen.layout.start, generate_layout, show, inputs, outputs, js=VALUES_JS)
     panel.on_start(screen.gallery.chosen.upscale, upscale, show, (), screen.live)
     panel.on_stop(screen.progress, screen.live)
 

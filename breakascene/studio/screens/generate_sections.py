@@ -181,7 +181,7 @@ class ImageSettings:
             self.guidance: metadata["guidance_scale"],
             self.negative: metadata["negative_prompt"],
             self.shape: shape_of(metadata),
-            **({self.strength: metadata["strength"]} if "strength" in metadata else {}),
+            **({self.strength: metadata["strength"]} if "strength" in metadata and "layout" not in metadata else {}),
         }
 
 

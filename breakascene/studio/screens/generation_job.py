@@ -15,6 +15,7 @@ from breakascene.errors import UserError
 from breakascene.exporting.importing import load_lora
 from breakascene.generation.edit import STRENGTH, check_edit, read_origin
 from breakascene.generation.generate import BATCH, image_shapes, read_metadata, save_image
+from breakascene.generation.layout import Layout, check_prompt
 from breakascene.generation.upscale import check_image, pixel_steps_of
 from breakascene.generation.variations import background_prompt, check_strength, scene_view, variation_prompt
 from breakascene.models.prompts import parse_prompt
@@ -113,6 +114,17 @@ def submit_edit(
     return _submit(session, queue, runs, [prompt], details, count, seed, *options, edit=edit)
 
 
+def submit_layout(
+    session: Session, queue: JobQueue, runs: ChosenRuns, layout: Layout, strength, prompt, count, seed, *options,
+    upscale: bool = False,
+) -> Job:  # fmt: skip
+    """Queue images of one prompt with the objects of a layout in their boxes; see `submit`."""
+    check_strength(float(strength))
+    prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MAX_IMAGES)
+    further = {"layout": (layout, float(strength)), "upscale": upscale}
+    return _submit(session, queue, runs, [prompt], GenerationDetails(count), count, seed, *options, **further)
+
+
 def submit_upscaling(session: Session, queue: JobQueue, file: Path) -> Job:
     """Queue the upscaling of an image file; raises UserError at once if it is impossible."""
     base = engine.base()
@@ -128,9 +140,7 @@ def submit_upscaling(session: Session, queue: JobQueue, file: Path) -> Job:
         raise UserError(strings.ALREADY_GENERATING)
 
     def work(job: Job) -> list[Path]:
-        started = time.perf_counter()
         job.emit(save_image(engine.upscale(runs.folders, file), session.gallery.images_folder))
-        engine.record_images(pixel_steps, time.perf_counter() - started)
         return list(job.events)
 
     def seconds_left(job: Job) -> float | None:
@@ -153,7 +163,8 @@ def runs_of(session: Session, metadata: dict) -> ChosenRuns:
 def _submit(
     session: Session, queue: JobQueue, runs: ChosenRuns, prompts: list[str], details: GenerationDetails,
     count, seed, num_inference_steps, guidance_scale, negative_prompt, shape=SQUARE, lora=None, lora_scale=1.0,
-    start: StartImage = None, edit: PhotoEdit | None = None, upscale: bool = False,
+    start: StartImage = None, edit: PhotoEdit | None = None, layout: tuple[Layout, float] | None = None,
+    upscale: bool = False,
 ) -> Job:  # fmt: skip
     negative_prompt = " ".join((negative_prompt or "").split())
     if not all(prompts):
@@ -193,6 +204,13 @@ def _submit(
         del options["same_seeds"], options["size"], options["start"], options["upscale"]
         options |= {"strength": edit.strength, "consent": edit.consent}
         draw, inputs, strength = engine.edit, (*inputs, edit.photo, edit.region), edit.strength
+    if layout:
+        check_prompt(layout[0], prompts[0])
+        for name in ("same_seeds", "start", "batch_size"):
+            del options[name]
+        options["strength"] = layout[1]
+        draw, inputs = engine.place, (*inputs, layout[0])
+        strength = 1 + len(layout[0].boxes) * layout[1]  # the scene, then each object
     pixel_steps = options["num_inference_steps"] * size[0] * size[1] * strength
     if upscale:
         pixel_steps += pixel_steps_of(size, engine.base(), options["num_inference_steps"])

@@ -58,17 +58,19 @@ class JobPanel:
             self.stop: gr.Button(strings.STOPPING if stopping else strings.STOP, visible=running),
         }
 
-    def on_start(self, button: gr.Button, submit: Callable, show: Callable, inputs: Sequence, outputs: Sequence):
+    def on_start(
+        self, button: gr.Button, submit: Callable, show: Callable, inputs: Sequence, outputs: Sequence, **options
+    ):
         """Call submit(session, *values) when the button is clicked, then show(session) and follow the job.
 
-        submit may return Updates besides those of show.
+        submit may return Updates besides those of show; options are those of the event.
         """
 
         def start(session: Session, *values) -> Updates:
             updates = submit(session, *values)
             return {**show(session), **(updates or {}), self.page.timer: timer_of(session)}
 
-        started = self.page.on(button.click, start, inputs, [*outputs, self.page.timer])
+        started = self.page.on(button.click, start, inputs, [*outputs, self.page.timer], **options)
         js = FOLLOW_JS.replace("STATUS", self.status.elem_id).replace("STOP", self.stop.elem_id)
         started.then(None, js=js, api_visibility="private")
 

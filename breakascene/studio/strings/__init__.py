@@ -52,6 +52,7 @@ API_TEXTS = 'Give places and styles as lists of texts: ["at the beach", "in the 
 API_SHEET = "Give at least one place or style: each is a row of the sheet."
 API_BOX = "Give the box as [x0, y0, x1, y1] in pixels of the photo."
 API_CONSENT = 'Give the consent as {"shown": true, "who": "…", "scope": "…", "until": "YYYY-MM-DD"}, or leave it out.'
+API_LAYOUT = "A layout and an image to start from exclude each other: give one of them."
 API_STEPS = "Give the steps as [phase 1, phase 2], two whole numbers."
 
 

@@ -310,6 +310,22 @@ SHAPE = "Shape"
 SHAPES = {"square": "Square", "wide": "Wide", "tall": "Tall"}
 GENERATE = "Generate"
 VARIATIONS, BACKGROUND_ONLY = "Variations of the photo", "Background only"
+LAYOUT = "Place objects"
+LAYOUT_HINT = (
+    "Add objects, drag them, and scale them at their corner. Keys: arrows move, + and − scale, M mirrors, Page Up and "
+    "Page Down change the order, Delete removes. The prompt needs the same objects."
+)
+LAYOUT_TOOLS = {
+    "smaller": "Smaller",
+    "larger": "Larger",
+    "mirror": "Mirror",
+    "front": "Forward",
+    "back": "Backward",
+    "remove": "Remove",
+}
+LAYOUT_STRENGTH, LAYOUT_STRENGTH_INFO = "Strength", "Less keeps the shapes and colors of the cut-outs."
+LAYOUT_GENERATE = "Generate with this layout"
+LAYOUT_EMPTY = "No object is placed: add one with its button."
 STRENGTH = "Strength of variations"
 STRENGTH_INFO = "How far variations depart from the photo"
 INFERENCE_STEPS = "Steps"

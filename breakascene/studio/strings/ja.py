@@ -315,6 +315,22 @@ SHAPE = "画像の形"
 SHAPES = {"square": "正方形", "wide": "横長", "tall": "縦長"}
 GENERATE = "生成"
 VARIATIONS, BACKGROUND_ONLY = "写真のバリエーション", "背景のみ"
+LAYOUT = "オブジェクトの配置"
+LAYOUT_HINT = (
+    "オブジェクトを追加し、ドラッグで動かし、角で大きさを変えます。キー操作：矢印で移動、+ と − で拡大・縮小、"
+    "M で反転、PageUp と PageDown で重なり順、Delete で削除。プロンプトにも同じオブジェクトを入れてください。"
+)
+LAYOUT_TOOLS = {
+    "smaller": "縮小",
+    "larger": "拡大",
+    "mirror": "左右反転",
+    "front": "前面へ",
+    "back": "背面へ",
+    "remove": "削除",
+}
+LAYOUT_STRENGTH, LAYOUT_STRENGTH_INFO = "強さ", "小さくすると、切り抜きの形や色が残ります。"
+LAYOUT_GENERATE = "この配置で生成"
+LAYOUT_EMPTY = "オブジェクトが配置されていません。ボタンで追加してください。"
 STRENGTH = "バリエーションの強さ"
 STRENGTH_INFO = "値が大きいほど元の写真から離れます"
 INFERENCE_STEPS = "ステップ数"
@@ -922,6 +938,23 @@ MESSAGES = {
     ),
     "The strength {value} cannot be used: choose a number above 0, which keeps the image, up to 1, which ignores it.": (
         "強さ {value} は使えません。0 より大きく（元の画像に近い）1 以下（元の画像を使わない）の値にしてください。"
+    ),
+    "The layout has no {key}: write JSON such as {example}.": (
+        "レイアウトに {key} がありません。{example} のような JSON で指定してください。"
+    ),
+    "The layout cannot be read ({reason}): write JSON such as {example}.": (
+        "レイアウトを読み取れません（{reason}）。{example} のような JSON で指定してください。"
+    ),
+    "The layout places {handle}, which is no object in use: the objects are {known}.": (
+        "レイアウトの {handle} は使用中のオブジェクトではありません。使えるのは {known} です。"
+    ),
+    "The box of {handle} is too small or outside the image: write left, top, right and bottom as numbers from 0 to 1, "
+    "left and top first.": (
+        "{handle} の枠が小さすぎるか、画像の外にあります。左・上・右・下の順に 0 から 1 の数値で指定してください。"
+    ),
+    "{handle} is in the layout but not in the prompt: add it to the prompt, or take it out of the layout.": (
+        "{handle} はレイアウトにありますが、プロンプトにありません。プロンプトに加えるか、レイアウトから外"
+        "してください。"
     ),
     "There is no <background>: extract the photo with its background.": (
         "<background> がありません。背景も抽出する設定で写真を抽出し直してください。"
