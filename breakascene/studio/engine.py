@@ -34,6 +34,7 @@ from breakascene.generation.generate import generate as generate_images
 from breakascene.generation.layout import Layout
 from breakascene.generation.place import cutouts_of
 from breakascene.generation.place import place as place_objects
+from breakascene.generation.upscale import pixel_steps_of
 from breakascene.generation.upscale import upscale as upscale_image
 from breakascene.generation.variations import start_from
 from breakascene.models.base import Base
@@ -107,9 +108,14 @@ def _extraction_lease(scene: Scene, settings: Settings, *_) -> int:
 
 
 def _generation_lease(
-    runs: Sequence[Path], prompts: Sequence[str], *_, count: int = 1, num_inference_steps: int = 20, **__
-) -> int:
-    seconds = DEFAULT_DENOISING_SECONDS * len(prompts) * count * num_inference_steps
+    runs: Sequence[Path], prompts: Sequence[str], *_, count: int = 1, num_inference_steps: int = 20,
+    upscale: bool = False, **__,
+) -> int:  # fmt: skip
+    steps = num_inference_steps
+    if upscale:
+        side = base().image_size
+        steps += pixel_steps_of((side, side), base(), num_inference_steps) / side**2
+    seconds = DEFAULT_DENOISING_SECONDS * len(prompts) * count * steps
     return min(MAX_SECONDS, round(TRANSFER_SECONDS + seconds))
 
 
