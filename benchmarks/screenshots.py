@@ -22,7 +22,7 @@ from breakascene.generation.region import box_region
 from breakascene.models.base import Base
 from breakascene.models.concepts import Concepts
 from breakascene.paths import ASSETS, SAMPLES
-from breakascene.studio import engine
+from breakascene.studio import loaded
 from breakascene.studio.app import launch
 
 TEAPOT_AND_OWL = 2  # among the samples
@@ -112,7 +112,7 @@ def take(out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = A
         demo.close()
         demo.job_queue.close()
         (run,) = (manifest.parent for manifest in Path(data).glob("*/runs/*/manifest.json"))
-        base = engine.base()
+        base = loaded.base()
         images = [generated.image for generated in generate(base, Concepts.load(run), PROMPTS, seed=SEED)]
         photo = load_scene(SAMPLES / "teapot-and-owl").photo.resize(images[0].size)
         row([photo, *images]).save(out / "demo.png", optimize=True)

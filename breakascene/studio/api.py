@@ -27,7 +27,7 @@ from breakascene.generation.layout import parse_layout
 from breakascene.generation.region import box_region
 from breakascene.generation.sheet import sheet_prompts
 from breakascene.provenance import consent as consent_rules
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.jobs import FAILED, Job, JobQueue
 from breakascene.studio.screens import export, extraction_job, generation_job
 from breakascene.studio.screens.events import log, show_notice
@@ -92,7 +92,7 @@ class Endpoints:
         image = read_photo(_require_photo(photo))
         points, labels = _parse_points(points)
         points, box = scaled_clicks(image, points, _parse_ints(box, 4, strings.API_BOX))
-        candidates = engine.segmenter().predict(points, labels, box, image)
+        candidates = loaded.segmenter().predict(points, labels, box, image)
         path = session.folder / "mask.png"
         with atomic_file(path) as draft:
             Image.fromarray(candidates.mask().astype(np.uint8) * 255).save(draft)
@@ -238,7 +238,7 @@ class Endpoints:
         upscaled = upscaling.events[0] if upscaling and upscaling.events else None
         upscale = upscaled and (lambda _: GeneratedImage(read_photo(upscaled), read_metadata(upscaled)))
         folder = new_formats_folder(session)
-        return list(save_formats(file, names, engine.segmenter(), folder, upscale))
+        return list(save_formats(file, names, loaded.segmenter(), folder, upscale))
 
     def export(self, session, run, program="diffusers"):
         """Export a run to diffusers, comfyui, a1111 or kohya: a zip with a LoRA, embeddings, images and a README."""

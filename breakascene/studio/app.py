@@ -18,7 +18,7 @@ from breakascene.errors import UserError
 from breakascene.generation.library import Library
 from breakascene.provenance.audit import folder_from_settings
 from breakascene.provenance.credentials import credentials_folder
-from breakascene.studio import api, bases, engine, environment, page, page_states, strings, uploads
+from breakascene.studio import api, bases, environment, loaded, page, page_states, strings, uploads
 from breakascene.studio.accounts import Accounts
 from breakascene.studio.folders import require_data_folder
 from breakascene.studio.jobs import JobQueue
@@ -75,7 +75,7 @@ def launch(
         raise UserError(strings.MCP_MISSING.format(version=gr.__version__))
     folder = Path(os.environ.get("BREAKASCENE_DATA", "runs/studio"))
     require_data_folder(folder)
-    engine.open_models(base)
+    loaded.open_models(base)
     folder.mkdir(parents=True, exist_ok=True)
     own_machine = host in LOCAL_HOSTS and not accounts and not on_space()
     bases.configure(own_machine)
@@ -83,11 +83,11 @@ def launch(
         log.warning(strings.NO_PASSWORD_WARNING.format(host=host))
     sessions = SessionStore(folder, **limits, library=open_library(host))
     job_queue = JobQueue(
-        idle_work=engine.generate_prior_images, quotas=read_quotas(sessions), after_job=engine.release_memory
+        idle_work=loaded.generate_prior_images, quotas=read_quotas(sessions), after_job=loaded.release_memory
     )
-    with_pilot = environment.switch("BREAKASCENE_PILOT", own_machine) and not engine.zero_gpu()
+    with_pilot = environment.switch("BREAKASCENE_PILOT", own_machine) and not loaded.zero_gpu()
     demo = build(sessions, job_queue, accounts, with_pilot)
-    engine.start_downloads(sessions.open_photos)
+    loaded.start_downloads(sessions.open_photos)
     demo.job_queue = job_queue
     refuse_outside_files(demo)
     uploads.use_parser()
@@ -215,7 +215,7 @@ def on_space() -> bool:
 def build(
     sessions: SessionStore, queue: JobQueue, accounts: Accounts | None = None, with_pilot: bool = False
 ) -> gr.Blocks:
-    """Build the app with a page in each language; engine.open_models must have run."""
+    """Build the app with a page in each language; loaded.open_models must have run."""
     with gr.Blocks(
         title=strings.TITLE, analytics_enabled=False, delete_cache=(3600, DAY_SECONDS), fill_width=False
     ) as demo:

@@ -14,7 +14,7 @@ from breakascene.errors import UserError
 from breakascene.models import loading
 from breakascene.models.loading import HUB_ID, short_name
 from breakascene.paths import TOYBOX
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.jobs import JobQueue
 
 log = logging.getLogger(__name__)
@@ -92,8 +92,8 @@ def configure(own_machine: bool) -> None:
     text = os.environ.get(VARIABLE)
     listed = tuple(filter(None, (part.strip() for part in re.split(r"[,\n]", text or ""))))
     listed = (OWN_MACHINE if own_machine else ()) if text is None else listed
-    started = "toybox" if engine.is_toybox() else engine.base().name
-    _allowed = () if engine.zero_gpu() or not listed else tuple(dict.fromkeys((started, *listed)))
+    started = "toybox" if loaded.is_toybox() else loaded.base().name
+    _allowed = () if loaded.zero_gpu() or not listed else tuple(dict.fromkeys((started, *listed)))
     _change = None
 
 
@@ -101,7 +101,7 @@ def choices() -> list[Choice]:
     """The base in use and the others that may be chosen; only the former if the host allows no change."""
     names = [name for name in _allowed if "*" not in name]
     if not any(is_in_use(name) for name in names):
-        names.insert(0, engine.base().name)
+        names.insert(0, loaded.base().name)
     return [Choice(name, facts(name), is_here(name), is_in_use(name)) for name in names]
 
 
@@ -121,7 +121,7 @@ def is_allowed(name: str) -> bool:
 
 
 def is_in_use(name: str) -> bool:
-    return name == engine.base().name or (name == "toybox" and engine.is_toybox())
+    return name == loaded.base().name or (name == "toybox" and loaded.is_toybox())
 
 
 def is_here(name: str) -> bool:
@@ -200,7 +200,7 @@ def _run(name: str, queue: JobQueue, on_switched: Callable[[], object]) -> None:
             hub.download_files(name, loading.FILES, report)
         _change = Change(name, SWITCHING, 1.0)
         with queue.paused():
-            engine.switch_base(name)
+            loaded.switch_base(name)
         on_switched()
         _change = Change(name, DONE, 1.0)
     except Exception as error:  # the studio stays with the base in use

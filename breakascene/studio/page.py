@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from breakascene.errors import UserError
-from breakascene.studio import engine, reconnection, strings, uploads
+from breakascene.studio import loaded, reconnection, strings, uploads
 from breakascene.studio.accounts import Accounts
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.language import language_links
@@ -292,7 +292,7 @@ def progress_of(session: Session, queue: JobQueue) -> dict[str, Any]:
 
     kinds = ("extraction", "generation", "evaluation", "export", "pilot")
     progress = {kind: state(job) for kind in kinds if (job := getattr(session, kind))}
-    progress["base"] = engine.base().fingerprint
+    progress["base"] = loaded.base().fingerprint
     if job := session.extraction:
         progress["strips"] = (job.id, sum(bool(event.maps or event.previews) for event in job.events))
         progress["extracted"] = (job.id, job.ended)

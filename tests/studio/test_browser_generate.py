@@ -25,7 +25,7 @@ from breakascene.data.scene import load_scene
 from breakascene.generation import library
 from breakascene.generation.generate import read_metadata
 from breakascene.generation.library import Details
-from breakascene.studio import engine
+from breakascene.studio import loaded
 from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.strings import en, ja
 from breakascene.training.loop import run_extraction
@@ -238,7 +238,7 @@ def test_an_evaluation_shows_scores_and_writes_a_report(page):
 def trained_run(address, tmp_path_factory):
     """A run with trained weights, which an export needs."""
     out = tmp_path_factory.mktemp("runs") / "trained"
-    run_extraction(load_scene(samples()[1]), engine.base(), preset("quick", engine.base(), steps=(1, 1)), out)
+    run_extraction(load_scene(samples()[1]), loaded.base(), preset("quick", loaded.base(), steps=(1, 1)), out)
     return out
 
 

@@ -18,7 +18,7 @@ from breakascene.provenance import audit
 from breakascene.provenance.audit_check import CHANGED, CUT, REMOVED, entries
 from breakascene.provenance.audit_check import verify as verify_log
 from breakascene.provenance.credentials import verify
-from breakascene.studio import engine
+from breakascene.studio import loaded
 from breakascene.studio.screens.select_actions import samples
 from breakascene.studio.strings import en, ja
 from breakascene.training.loop import run_extraction
@@ -47,7 +47,7 @@ def address(settings, studio_data):
 def run(address, settings):
     """A short run of a sample, by the base of the running studio."""
     out = settings / "run"
-    run_extraction(load_scene(samples()[1]), engine.base(), preset("quick", engine.base(), steps=(1, 0)), out)
+    run_extraction(load_scene(samples()[1]), loaded.base(), preset("quick", loaded.base(), steps=(1, 0)), out)
     return out
 
 

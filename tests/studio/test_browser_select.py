@@ -23,7 +23,7 @@ from PIL import Image
 
 from breakascene.data.scene import load_scene
 from breakascene.segmentation.segmenter import Candidates
-from breakascene.studio import engine
+from breakascene.studio import loaded
 from breakascene.studio.screens.select_actions import samples
 
 
@@ -179,7 +179,7 @@ class Rings:
 
 
 def test_buttons_select_smaller_and_larger_areas(browser, address, monkeypatch):
-    monkeypatch.setattr(engine, "segmenter", Rings)
+    monkeypatch.setattr(loaded, "segmenter", Rings)
     with visitor(browser, address) as page:
         click_on(page, open_sample(page), 0)
         larger = press_until_notice(page, "Larger area", "no larger area")

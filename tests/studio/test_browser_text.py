@@ -12,7 +12,7 @@ from PIL import Image
 import breakascene
 from breakascene.data.scene import load_scene
 from breakascene.generation.generate import GeneratedImage, save_image
-from breakascene.studio import engine
+from breakascene.studio import loaded
 from breakascene.studio.screens.select_actions import samples
 from breakascene.training.loop import run_extraction
 from breakascene.training.settings import preset
@@ -28,7 +28,7 @@ def session(address, studio_data, tmp_path_factory):
     first, *others = scene.concepts
     scene = replace(scene, concepts=(replace(first, name=MARKDOWN), *others))
     out = tmp_path_factory.mktemp("runs") / "run"
-    concepts = run_extraction(scene, engine.base(), preset("quick", engine.base(), steps=(1, 0)), out)
+    concepts = run_extraction(scene, loaded.base(), preset("quick", loaded.base(), steps=(1, 0)), out)
     start = add_session(studio_data, out)
     metadata = {
         "prompt": f"<asset0> {HTML}", "negative_prompt": f"{MARKDOWN}<b>n</b>", "seed": 1, "index": 0,

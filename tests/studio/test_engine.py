@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from breakascene.errors import UserError
-from breakascene.studio import engine, timing
+from breakascene.studio import estimates, loaded, timing
 from breakascene.studio.screens import extraction_job, presets
 from breakascene.studio.strings import en
 from breakascene.studio.timing import RunTimer, Times
@@ -19,14 +19,14 @@ from breakascene.training.settings import PRIOR_PROMPTS, PUBLIC_PRIOR_PROMPTS, p
 @pytest.fixture
 def opened(tiny_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("BREAKASCENE_CACHE", str(tmp_path))
-    monkeypatch.setattr(engine, "_loaded", {})
+    monkeypatch.setattr(loaded, "_loaded", {})
     assert [text for text, _ in presets.cards()] == ["\n".join(en.PRESETS[name]) for name in PRESET_NAMES]
-    engine.open_models(tiny_folder)
-    return engine.base()
+    loaded.open_models(tiny_folder)
+    return loaded.base()
 
 
 def seconds_of(name):
-    return engine.expected_seconds(engine.settings_of(name))
+    return estimates.expected_seconds(loaded.settings_of(name))
 
 
 def test_each_preset_has_a_time_and_memory_before_the_first_run(opened):
@@ -45,16 +45,16 @@ def run_of(settings, objects, step_seconds, other_seconds):
 
 
 def test_after_a_run_the_expected_time_is_what_it_took(opened):
-    quick, paper = engine.settings_of("quick"), seconds_of("paper")
-    engine.record_run(run_of(quick, 3, step_seconds=0.5, other_seconds=12.0))
-    assert engine.expected_seconds(quick, 3) == pytest.approx(0.5 * quick.total + 12)
-    assert engine.expected_seconds(quick, 1) == pytest.approx(0.5 * quick.total + 4)
-    assert seconds_of("light") == pytest.approx(0.5 * engine.settings_of("light").total + 8)  # as many subsets a step
+    quick, paper = loaded.settings_of("quick"), seconds_of("paper")
+    estimates.record_run(run_of(quick, 3, step_seconds=0.5, other_seconds=12.0))
+    assert estimates.expected_seconds(quick, 3) == pytest.approx(0.5 * quick.total + 12)
+    assert estimates.expected_seconds(quick, 1) == pytest.approx(0.5 * quick.total + 4)
+    assert seconds_of("light") == pytest.approx(0.5 * loaded.settings_of("light").total + 8)  # as many subsets a step
     assert seconds_of("paper") != paper  # only the time outside its steps is known better
-    engine.open_models(opened.name)  # a studio started anew
-    assert engine.expected_seconds(quick, 3) == pytest.approx(0.5 * quick.total + 12)
-    engine.record_run(run_of(quick, 1, step_seconds=0.7, other_seconds=4.0))
-    assert engine.expected_seconds(quick, 1) == pytest.approx(0.6 * quick.total + 4)
+    loaded.open_models(opened.name)  # a studio started anew
+    assert estimates.expected_seconds(quick, 3) == pytest.approx(0.5 * quick.total + 12)
+    estimates.record_run(run_of(quick, 1, step_seconds=0.7, other_seconds=4.0))
+    assert estimates.expected_seconds(quick, 1) == pytest.approx(0.6 * quick.total + 4)
 
 
 def test_a_run_is_timed_without_the_prior_images_that_only_the_first_one_generates(opened, scene, monkeypatch):
@@ -75,23 +75,25 @@ def test_any_seed_that_is_entered_can_be_used(opened, scene, entered):
 
 
 def test_a_shared_gpu_is_requested_for_the_seconds_that_the_work_takes(opened, scene, monkeypatch):
-    quick, paper = engine.settings_of("quick"), dataclasses.replace(engine.settings_of("paper"), steps=(3000, 3000))
-    assert engine.fits(paper)  # on a GPU of one's own
+    quick, paper = loaded.settings_of("quick"), dataclasses.replace(loaded.settings_of("paper"), steps=(3000, 3000))
+    assert estimates.fits(paper)  # on a GPU of one's own
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    monkeypatch.setitem(engine._loaded, "times", Times())  # nothing was timed there
-    assert engine.fits(quick) and not engine.fits(paper)
-    assert engine._extraction_lease(scene, quick, Path(), Path(), Path()) == engine.extraction_seconds(quick)
-    assert engine._extraction_lease(scene, paper, Path(), Path(), Path(), True) == engine.MAX_SECONDS
+    monkeypatch.setitem(loaded._loaded, "times", Times())  # nothing was timed there
+    assert estimates.fits(quick) and not estimates.fits(paper)
+    assert estimates.extraction_lease(scene, quick, Path(), Path(), Path()) == estimates.extraction_seconds(quick)
+    assert estimates.extraction_lease(scene, paper, Path(), Path(), Path(), True) == estimates.MAX_SECONDS
     with monkeypatch.context() as changed:
         changed.setattr(opened, "family", "sd")
-        assert engine.extraction_seconds(preset("quick", opened)) <= 30
-    seconds = [engine._generation_lease(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
-    assert engine.TRANSFER_SECONDS < seconds[0] < seconds[1] < seconds[2] == engine.MAX_SECONDS
-    upscaled = engine._generation_lease(Path(), ["a"], Path(), count=4, steps=20, seed=1, upscale=True)
-    assert upscaled - engine.TRANSFER_SECONDS >= 2 * (seconds[0] - engine.TRANSFER_SECONDS)  # some tiles for each image
+        assert estimates.extraction_seconds(preset("quick", opened)) <= 30
+    seconds = [estimates.generation_lease(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
+    assert estimates.TRANSFER_SECONDS < seconds[0] < seconds[1] < seconds[2] == estimates.MAX_SECONDS
+    upscaled = estimates.generation_lease(Path(), ["a"], Path(), count=4, steps=20, seed=1, upscale=True)
+    assert upscaled - estimates.TRANSFER_SECONDS >= 2 * (
+        seconds[0] - estimates.TRANSFER_SECONDS
+    )  # some tiles for each image
     with pytest.raises(UserError, match="choose “Quick”, or fewer steps"):
         extraction_job.make_settings(scene, "paper", 3000, 3000, 0)
-    engine.record_run(run_of(quick, 1, step_seconds=100.0, other_seconds=1.0))  # a run has shown that it is slower
+    estimates.record_run(run_of(quick, 1, step_seconds=100.0, other_seconds=1.0))  # a run has shown that it is slower
     assert all(en.PRESET_TOO_LONG in text for text, _ in presets.cards()[:2])
 
 
@@ -102,13 +104,13 @@ def test_an_idle_gpu_generates_the_prior_images_of_all_presets(opened, monkeypat
         calls.append((count, prompts))
         return None if prompts in missing else object()
 
-    monkeypatch.setattr(engine, "prior_latents", prior_latents)
-    assert engine.generate_prior_images(lambda: False) and not calls  # a CPU has clicks to answer
+    monkeypatch.setattr(loaded, "prior_latents", prior_latents)
+    assert loaded.generate_prior_images(lambda: False) and not calls  # a CPU has clicks to answer
     monkeypatch.setattr(opened, "family", "sd")
     monkeypatch.setattr(type(opened), "device", torch.device("cuda"))
-    assert engine.generate_prior_images(lambda: False)
+    assert loaded.generate_prior_images(lambda: False)
     assert calls == [(96, PRIOR_PROMPTS), (32, PRIOR_PROMPTS), (100, PUBLIC_PRIOR_PROMPTS)]
     missing.append(PUBLIC_PRIOR_PROMPTS)
-    assert not engine.generate_prior_images(lambda: True)  # interrupted by a job: called again after it
+    assert not loaded.generate_prior_images(lambda: True)  # interrupted by a job: called again after it
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    assert engine.generate_prior_images(lambda: False) and len(calls) == 6
+    assert loaded.generate_prior_images(lambda: False) and len(calls) == 6

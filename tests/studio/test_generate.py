@@ -15,7 +15,7 @@ from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.generation.generate import GeneratedImage, read_metadata, save_image
 from breakascene.segmentation.segmenter import Segmenter
-from breakascene.studio import engine
+from breakascene.studio import loaded
 from breakascene.studio.jobs import DONE, STOPPED, JobQueue
 from breakascene.studio.screens import generation_job, prompt_builder
 from breakascene.studio.screens.gallery import KEPT_FORMATS, download_format, new_formats_folder
@@ -44,7 +44,7 @@ def trained(tmp_path_factory, tiny_base, scene):
 
 @pytest.fixture
 def session(trained, tiny_base, monkeypatch) -> Session:
-    monkeypatch.setitem(engine._loaded, "base", tiny_base)
+    monkeypatch.setitem(loaded._loaded, "base", tiny_base)
     folder, token = trained
     return SessionStore(folder).open(token)
 
@@ -145,7 +145,7 @@ def test_places_and_styles_suit_the_base_and_replace_each_other(session, monkeyp
     for place, style in zip(prompt_builder.places(), prompt_builder.styles(), strict=False):
         text = prompt_builder.with_style(prompt_builder.with_place(text, place, HANDLES), style, HANDLES)
         assert text == f"{style} of <asset0> {place}"
-    monkeypatch.setattr(engine.base(), "name", "toybox")
+    monkeypatch.setattr(loaded.base(), "name", "toybox")
     assert prompt_builder.places() is en.TOYBOX_PLACES and prompt_builder.styles() is en.TOYBOX_STYLES
     for name in ("TOYBOX_PLACES", "TOYBOX_STYLES", "SD_PLACES", "SD_STYLES"):
         assert list(getattr(en, name)) == list(getattr(ja, name))  # what the model reads
@@ -326,7 +326,7 @@ def test_the_chosen_image_is_downloaded_in_a_format(session, monkeypatch):
     metadata = {"prompt": "<asset0> and <asset1>", "handles": dict(zip(sample.handles, sample.names, strict=True))}
     metadata |= {"negative_prompt": "", "seed": 1, "index": 0, "num_inference_steps": 1, "guidance_scale": 1.0}
     path = save_image(GeneratedImage(sample.photo, metadata), session.gallery.images_folder)
-    monkeypatch.setitem(engine._loaded, "segmenter", Segmenter.load("toybox"))
+    monkeypatch.setitem(loaded._loaded, "segmenter", Segmenter.load("toybox"))
     session.gallery.choose(path.name)
     banner, cutout = download_format(session, "banner"), download_format(session, "cutout")
     assert cutout.name == f"{path.stem}-cutout.png" and Image.open(cutout).mode == "RGBA"

@@ -8,7 +8,7 @@ from helpers.jobs import follow, wait
 from safetensors import SafetensorError
 
 from breakascene.errors import UserError
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, JobQueue
 from breakascene.studio.state.session import SessionStore
 
@@ -158,7 +158,7 @@ def test_an_ended_job_is_kept_by_its_session_only(queue):
 
 def test_memory_is_released_after_each_job():
     released = []
-    queue = JobQueue(after_job=lambda: released.append(engine.release_memory()))
+    queue = JobQueue(after_job=lambda: released.append(loaded.release_memory()))
     wait(queue.submit("a", "work", str))
     wait(queue.submit("a", "work", lambda job: 1 / 0))
     queue.close()

@@ -6,7 +6,7 @@ from helpers.studio import running_studio
 
 from breakascene.errors import UserError
 from breakascene.pilot.plan import read_plan
-from breakascene.studio import engine, environment
+from breakascene.studio import environment, loaded
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.screens import pilot_job
 from breakascene.studio.state import deletion
@@ -183,8 +183,8 @@ def test_the_host_decides(monkeypatch):
 
 
 def test_a_stopped_pilot_goes_on_where_it_was(photos, tmp_path, tiny_folder, monkeypatch):
-    monkeypatch.setattr(engine, "_loaded", {})
-    engine.open_models(str(tiny_folder))
+    monkeypatch.setattr(loaded, "_loaded", {})
+    loaded.open_models(str(tiny_folder))
     session, queue, plan = Session("token", tmp_path / "session"), JobQueue(), tmp_path / "plan.yaml"
     plan.write_text(PLAN)
     try:

@@ -6,7 +6,7 @@ import pytest
 
 from breakascene.models.loading import load_base
 from breakascene.models.manifest import Manifest
-from breakascene.studio import engine
+from breakascene.studio import loaded
 from breakascene.studio.screens import prompt_builder
 from breakascene.studio.screens.prompt_hints import hints_html, understand
 from breakascene.studio.state.run_store import ChosenRuns, Run
@@ -18,7 +18,7 @@ RUNS = ChosenRuns((Run("a", Path(), Manifest("a", HANDLES, NAMES, "toybox", "", 
 
 @pytest.fixture(autouse=True)
 def toybox(monkeypatch):
-    monkeypatch.setitem(engine._loaded, "base", load_base("toybox", "cpu"))
+    monkeypatch.setitem(loaded._loaded, "base", load_base("toybox", "cpu"))
 
 
 @pytest.mark.parametrize(

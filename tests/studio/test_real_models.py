@@ -19,7 +19,7 @@ from breakascene.paths import SAMPLES
 from breakascene.segmentation import checkpoints
 from breakascene.segmentation.checkpoints import fallback_note
 from breakascene.segmentation.segmenter import Segmenter
-from breakascene.studio import engine, real_models, strings
+from breakascene.studio import loaded, real_models, strings
 from breakascene.studio.real_models import JUDGES, SEGMENTER
 from breakascene.studio.screens import evaluate, models
 
@@ -28,7 +28,7 @@ PHOTO = SAMPLES / "teapot-and-owl" / "img.png"
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    monkeypatch.setattr(engine, "_loaded", {})
+    monkeypatch.setattr(loaded, "_loaded", {})
     monkeypatch.setattr(real_models, "_missing", {})
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     for name in ("BREAKASCENE_SAM", "BREAKASCENE_CLIP", "BREAKASCENE_DINO"):
@@ -51,8 +51,8 @@ def test_a_checkpoint_of_meta_is_used_with_another_base(small_vit_b, tmp_path, s
     torch.save(tiny_sam().state_dict(), tmp_path / "vit_b.pth")
     monkeypatch.setenv("BREAKASCENE_SAM", str(tmp_path / "vit_b.pth"))
     with running_studio(tmp_path / "data", base=str(sd2_folder)) as address:
-        assert engine.segmenter().image_size == 64 and SEGMENTER not in real_models.missing()
-        assert not engine.is_toybox() and engine.base().name == str(sd2_folder)
+        assert loaded.segmenter().image_size == 64 and SEGMENTER not in real_models.missing()
+        assert not loaded.is_toybox() and loaded.base().name == str(sd2_folder)
         mask, scores = Client(address, verbose=False).predict(
             handle_file(PHOTO), [[100, 160, True]], None, api_name="/segment"
         )
@@ -67,8 +67,8 @@ def test_sam_takes_over_once_it_is_downloaded(small_vit_b, tmp_path, sd2_folder,
     monkeypatch.setitem(checkpoints.HUB_FILES, "vit_b", file)
     gate, photo = threading.Event(), Image.open(PHOTO).convert("RGB")
     with running_hub({"meta/sam/vit_b.pth": data}, tmp_path / "cache", gate):
-        engine.open_models(sd2_folder)
-        small = engine.segmenter()
+        loaded.open_models(sd2_folder)
+        small = loaded.segmenter()
         assert small.name == "toybox" and real_models.missing()[SEGMENTER].name == "vit_b"
         used, shares, report = [], [], real_models._report
         monkeypatch.setattr(Segmenter, "set_image", lambda self, photo: used.append((self.name, photo)))
@@ -76,12 +76,12 @@ def test_sam_takes_over_once_it_is_downloaded(small_vit_b, tmp_path, sd2_folder,
             real_models, "_report", lambda *values: (report(*values), shares.append(sentences("en")[0]))
         )
         monkeypatch.setattr(real_models.hub, "download_model", lambda *_: None)
-        thread = engine.start_downloads(lambda: [photo])
-        assert engine.segmenter() is small  # half of the file is there
+        thread = loaded.start_downloads(lambda: [photo])
+        assert loaded.segmenter() is small  # half of the file is there
         gate.set()
         thread.join(60)
     assert "(100%)" in next(share for share in reversed(shares) if "SAM" in share)
-    assert engine.segmenter().name == "vit_b" and used == [("vit_b", photo)]
+    assert loaded.segmenter().name == "vit_b" and used == [("vit_b", photo)]
     assert not real_models.missing() and models.describe() == ""
 
 
@@ -94,8 +94,8 @@ def test_a_failed_download_is_tried_again(small_vit_b, tmp_path, sd2_folder, mon
     used, files = threading.Event(), {}
     monkeypatch.setattr(Segmenter, "set_image", lambda self, photo: used.set())
     with running_hub(files, tmp_path / "cache"):
-        engine.open_models(sd2_folder)
-        engine.start_downloads(lambda: [Image.new("RGB", (8, 8))]).join(60)
+        loaded.open_models(sd2_folder)
+        loaded.start_downloads(lambda: [Image.new("RGB", (8, 8))]).join(60)
         assert real_models.missing()[SEGMENTER].retried and not used.is_set()
         assert sentences("en")[0].endswith("The studio also tries the download again by itself.")
         assert sentences("ja")[0].endswith("再試行されます。")
@@ -104,12 +104,12 @@ def test_a_failed_download_is_tried_again(small_vit_b, tmp_path, sd2_folder, mon
 
 
 def test_each_thing_that_goes_wrong_is_said_in_both_languages(tmp_path, sd2_folder, monkeypatch):
-    engine.open_models(sd2_folder)
+    loaded.open_models(sd2_folder)
     assert real_models.downloading()
     assert sentences("en")[0].startswith("SAM vit_b is being downloaded for precise masks (0%).")
     assert sentences("ja")[1].startswith(f"評価のためのモデル {LABELS[CLIP]} をダウンロードしています（0%）。")
-    engine.start_downloads(list).join(60)
-    assert engine.segmenter().name == "toybox" and not real_models.downloading()
+    loaded.start_downloads(list).join(60)
+    assert loaded.segmenter().name == "toybox" and not real_models.downloading()
     assert set(real_models.missing()) == {SEGMENTER, JUDGES}
     for language, because in (("en", "could not be downloaded: connect"), ("ja", "をダウンロードできなかったため")):
         assert all(because in sentence for sentence in sentences(language))
@@ -117,8 +117,8 @@ def test_each_thing_that_goes_wrong_is_said_in_both_languages(tmp_path, sd2_fold
     bad = tmp_path / "bad.pth"
     bad.write_text("no weights")
     monkeypatch.setenv("BREAKASCENE_SAM", str(bad))
-    engine.open_models(sd2_folder)
-    assert engine.segmenter().name == "toybox"
+    loaded.open_models(sd2_folder)
+    assert loaded.segmenter().name == "toybox"
     assert f"because {bad} is missing or not a complete SAM checkpoint" in sentences("en")[0]
     assert sentences("ja")[0].startswith(f"{bad} が見つからないか")
     no_room = fallback_note("vit_h", DownloadFailed(NO_ROOM, "full"))
@@ -129,8 +129,8 @@ def test_each_thing_that_goes_wrong_is_said_in_both_languages(tmp_path, sd2_fold
 
 def test_the_toybox_on_a_cpu_needs_nothing_else(tiny_folder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    engine.open_models(tiny_folder)
-    assert engine.segmenter().name == "toybox" and not real_models.missing()
+    loaded.open_models(tiny_folder)
+    assert loaded.segmenter().name == "toybox" and not real_models.missing()
 
 
 @pytest.mark.parametrize(

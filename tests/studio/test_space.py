@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import gradio
 import yaml
 
-from breakascene.studio import engine
+from breakascene.studio import engine, estimates
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,12 +28,12 @@ def test_the_calls_that_need_the_gpu_request_the_seconds_they_take(monkeypatch):
         return lambda function: requested.setdefault(function.__name__, duration) and function
 
     monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
-    found = runpy.run_path(engine.__file__)
+    runpy.run_path(engine.__file__)
     assert requested == {
-        "extract": found["_extraction_lease"],
-        "generate": found["_generation_lease"],
-        "edit": found["_generation_lease"],
-        "place": found["_placing_lease"],
+        "extract": estimates.extraction_lease,
+        "generate": estimates.generation_lease,
+        "edit": estimates.generation_lease,
+        "place": estimates.placing_lease,
         "upscale": engine.UPSCALING_SECONDS,
         "evaluate": engine.EVALUATION_SECONDS,
         "compare": engine.COMPARISON_SECONDS,

@@ -101,10 +101,10 @@ def test_auto_chooses_the_fastest_mode_that_fits(tiny_base, monkeypatch):
 
 
 def test_the_studio_shows_the_memory_that_each_preset_needs(tiny_base, monkeypatch):
-    from breakascene.studio import engine
+    from breakascene.studio import loaded
     from breakascene.studio.screens.presets import cards
 
-    monkeypatch.setattr(engine, "_loaded", {"base": tiny_base})
+    monkeypatch.setattr(loaded, "_loaded", {"base": tiny_base})
     choices = cards()
     needs = {name: memory.estimate(tiny_base, preset(name, tiny_base), FAST) for _, name in choices}
     for label, name in choices:

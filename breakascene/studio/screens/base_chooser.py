@@ -6,7 +6,7 @@ from html import escape
 import gradio as gr
 
 from breakascene.models.loading import short_name
-from breakascene.studio import bases, engine, strings
+from breakascene.studio import bases, loaded, strings
 from breakascene.studio.bases import DOWNLOADING, FAILED, SWITCHING, Choice
 from breakascene.studio.screens import charts
 from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates
@@ -73,7 +73,7 @@ def build(page: PageContext) -> BaseChooser:
         return chooser.progress()
 
     def start_downloads() -> None:
-        engine.start_downloads(page.sessions.open_photos)  # of SAM, for example, which the base before may not need
+        loaded.start_downloads(page.sessions.open_photos)  # of SAM, for example, which the base before may not need
 
     language = strings.language.get()
 
@@ -88,8 +88,8 @@ def build(page: PageContext) -> BaseChooser:
 
 def banner() -> str:
     """The base in use, as HTML."""
-    base = engine.base()
-    if engine.is_toybox():
+    base = loaded.base()
+    if loaded.is_toybox():
         return f"<p>{strings.TOYBOX_BANNER}</p>"
     name = escape(short_name(base.name))
     return f"<p>{strings.BASE_BANNER.format(name=name, size=base.image_size, device=base.device.type)}</p>"
@@ -102,7 +102,7 @@ def card(choice: Choice) -> str:
         needs.append(strings.BASE_NEEDS_CPU)
     elif facts.memory:
         needs.append(strings.BASE_NEEDS_GPU.format(gigabytes=facts.memory))
-        if not engine.has_gpu():
+        if not loaded.has_gpu():
             needs.append(strings.BASE_NO_GPU)
     if facts.size:
         size = strings.BASE_SIZE if choice.is_here else strings.BASE_DOWNLOAD

@@ -9,7 +9,7 @@ import gradio as gr
 
 from breakascene.errors import UserError
 from breakascene.generation.edit import STRENGTH
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.screens import charts, consent
 from breakascene.studio.screens import select_actions as actions
 from breakascene.studio.screens.consent import ConsentSection
@@ -153,7 +153,7 @@ def open_file(session: Session, file: Path) -> None:
     session.editor.open(file)
     if not session.busy():
         session.editor.delete_others()
-    engine.embed(session.editor.history.selection.photo)
+    loaded.embed(session.editor.history.selection.photo)
 
 
 def photo_edit(session: Session, strength: float, *answers) -> PhotoEdit:

@@ -10,7 +10,7 @@ import gradio as gr
 from breakascene.errors import UserError
 from breakascene.exporting.readme import PROGRAMS
 from breakascene.files import atomic_file, file_stem
-from breakascene.studio import engine, strings
+from breakascene.studio import engine, loaded, strings
 from breakascene.studio.jobs import DONE, STOPPED, Job, JobQueue
 from breakascene.studio.screens import charts
 from breakascene.studio.screens.events import PageContext, Updates
@@ -71,7 +71,7 @@ def build(page: PageContext) -> ExportScreen:
 
 def program_choices() -> list[tuple[str, str]]:
     """Label and key of each program that can open the base in use."""
-    return [(label, key) for key, label in strings.EXPORT_PROGRAMS.items() if key in engine.export_programs()]
+    return [(label, key) for key, label in strings.EXPORT_PROGRAMS.items() if key in loaded.export_programs()]
 
 
 def submit(session: Session, queue: JobQueue, run: Run | None, to: str) -> Job:

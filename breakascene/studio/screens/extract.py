@@ -8,7 +8,7 @@ import gradio as gr
 from breakascene.data.scene import MAX_TOGETHER, Scene, cutout
 from breakascene.errors import UserError
 from breakascene.evaluation.advice import scene_advice
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.jobs import STOPPED, Job
 from breakascene.studio.screens import charts, confirmation, consent, presets, verdicts
 from breakascene.studio.screens.confirmation import Confirmation
@@ -179,7 +179,7 @@ def summary(session: Session) -> str:
         text = strings.EXTRACT_EMPTY if empty else charts.escape(strings.message_for(error))
         return f'<p class="notice nothing-selected">{text}</p>'
     objects = charts.thumbnails([cutout(scene, i) for i in range(len(scene.handles))], scene.names)
-    unfamiliar = "" if engine.is_familiar(scene) else f'<p class="notice">{strings.UNFAMILIAR_PHOTO}</p>'
+    unfamiliar = "" if loaded.is_familiar(scene) else f'<p class="notice">{strings.UNFAMILIAR_PHOTO}</p>'
     count = count_groups(len(scene.concepts))
     groups = strings.GROUPS_INFO.format(most=MAX_TOGETHER, count=count) if count > 1 else ""
     info = f'<p class="hint">{" ".join([strings.EXTRACT_INFO, groups]).strip()}</p>'

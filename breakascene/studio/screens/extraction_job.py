@@ -15,7 +15,7 @@ from breakascene.evaluation.advice import run_advice
 from breakascene.evaluation.verdict import Verdict
 from breakascene.models.grouped import load_run
 from breakascene.provenance.consent import check_scene
-from breakascene.studio import engine, strings
+from breakascene.studio import engine, estimates, loaded, strings
 from breakascene.studio.jobs import FAILED, STOPPED, Job, JobQueue
 from breakascene.studio.screens import charts, presets
 from breakascene.studio.screens.generation_job import valid_seed
@@ -65,7 +65,7 @@ def make_settings(scene: Scene, name: str, first: float | None, second: float | 
         first, second: Steps of the two phases; None keeps the preset's.
         seed: None is 0; see generation_job.valid_seed.
     """
-    settings = adapted(preset(name, engine.base(), seed=valid_seed(seed or 0)), scene)
+    settings = adapted(preset(name, loaded.base(), seed=valid_seed(seed or 0)), scene)
     steps = tuple(own if n is None else int(n) for n, own in zip((first, second), settings.steps, strict=True))
     if not all(0 <= n <= MAX_STEPS for n in steps) or not any(steps):
         raise UserError(strings.INVALID_STEPS.format(most=MAX_STEPS))
@@ -127,10 +127,10 @@ def work_for(session: Session, details: ExtractionDetails, previous: Job | None 
         job.details = replace(job.details, advice=tuple(run_advice(load_run(run))))
         session.runs.current_id = run.name
         verdicts = compare(run, scene)
-        job.details = replace(job.details, verdicts=verdicts, familiar=not verdicts or engine.is_familiar(scene))
+        job.details = replace(job.details, verdicts=verdicts, familiar=not verdicts or loaded.is_familiar(scene))
         timer.finish()
         if previous is None:  # a resumed run has only the time of its rest
-            engine.record_run(timer)
+            estimates.record_run(timer)
         if not checkpoint.can_resume(run):  # nothing to resume
             pending_runs.delete(run)
         return run.name
@@ -143,7 +143,7 @@ def seconds_left(job: Job) -> float | None:
     if job.events:
         return job.events[-1].seconds_left
     objects = len([handle for handle in job.details.names if handle != BACKGROUND])
-    return engine.expected_seconds(job.details.settings, objects)
+    return estimates.expected_seconds(job.details.settings, objects)
 
 
 def compare(run: Path, scene: Scene) -> tuple[Verdict, ...]:
@@ -170,7 +170,7 @@ def with_small_images(verdict: Verdict) -> Verdict:
 def details_of(pending: PendingRun) -> ExtractionDetails:
     scene = pending.scene
     names = dict(zip(scene.handles, scene.names, strict=True))
-    crop = scene.square_crop(engine.base().image_size).pixels
+    crop = scene.square_crop(loaded.base().image_size).pixels
     return ExtractionDetails(names, crop, pending.settings, pending.run)
 
 

@@ -11,7 +11,7 @@ import gradio as gr
 from breakascene.errors import UserError
 from breakascene.generation import formats
 from breakascene.generation.generate import read_metadata
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.jobs import FAILED
 from breakascene.studio.screens import charts, confirmation, image_selection
 from breakascene.studio.screens.confirmation import Confirmation
@@ -264,7 +264,7 @@ def mark(gallery: Gallery, image: Path, favorites: set[str]) -> str:
 def download_format(session: Session, name: str) -> Path:
     """The chosen image in a format, see formats.NAMES."""
     folder = new_formats_folder(session)
-    (path,) = formats.save_formats(session.gallery.chosen_image(), [name], engine.segmenter(), folder)
+    (path,) = formats.save_formats(session.gallery.chosen_image(), [name], loaded.segmenter(), folder)
     return path
 
 

@@ -12,7 +12,7 @@ from breakascene.generation.generate import read_metadata
 from breakascene.generation.layout import parse_layout
 from breakascene.models.loading import short_name
 from breakascene.models.prompts import parse_prompt
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.jobs import RUNNING, Job
 from breakascene.studio.screens import (
     charts,
@@ -310,7 +310,7 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
 
     def import_file(session: Session, file: str) -> None:
         page.check_disk(session)
-        session.runs.import_file(file, engine.base())
+        session.runs.import_file(file, loaded.base())
 
     def describe(session: Session, name: str, tags: str) -> None:
         session.runs.describe(name, tags)
@@ -341,7 +341,7 @@ def connect_runs(page: PageContext, screen: GenerateScreen) -> None:
 def base_of(run: Run) -> str:
     """The base that a run belongs to and, if another is in use, what to do, as HTML."""
     name = short_name(run.base)
-    if run.fingerprint != engine.base().fingerprint:
+    if run.fingerprint != loaded.base().fingerprint:
         return f'<p class="notice">{charts.escape(strings.RUN_OTHER_BASE.format(name=name))}</p>'
     return f'<p class="hint">{charts.escape(strings.RUN_BASE.format(name=name))}</p>'
 

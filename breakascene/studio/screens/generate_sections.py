@@ -10,7 +10,7 @@ import gradio as gr
 from breakascene.data.scene import MAX_CONCEPTS
 from breakascene.generation.library import MAX_NAME
 from breakascene.generation.variations import STRENGTH
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.screens import confirmation, prompt_builder
 from breakascene.studio.screens.confirmation import Confirmation
 from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates
@@ -50,7 +50,7 @@ class WordChips:
     buttons: Sequence[tuple[str, gr.Button]]
 
     def show(self) -> Updates:
-        return {self.toybox: gr.Row(visible=engine.is_toybox()), self.others: gr.Row(visible=not engine.is_toybox())}
+        return {self.toybox: gr.Row(visible=loaded.is_toybox()), self.others: gr.Row(visible=not loaded.is_toybox())}
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def build_prompt(buttons: Sequence[gr.Button], without_prompt: Sequence[gr.Butto
 def build_chips(of_toybox: Mapping[str, str], of_others: Mapping[str, str]) -> WordChips:
     """Buttons for the words that the toybox knows and for those of other bases."""
     rows = []
-    for words, is_shown in ((of_toybox, engine.is_toybox()), (of_others, not engine.is_toybox())):
+    for words, is_shown in ((of_toybox, loaded.is_toybox()), (of_others, not loaded.is_toybox())):
         with gr.Row(elem_classes="chips", visible=is_shown) as row:
             rows.append((row, {text: gr.Button(label, size="sm", min_width=60) for text, label in words.items()}))
     (toybox, first), (others, second) = rows
@@ -162,7 +162,7 @@ class ImageSettings:
         return {
             self.count: gr.Slider(info=variety_info()),
             self.shape: gr.Radio(choices=shape_choices(), value=SQUARE),
-            self.guidance: engine.base().default_guidance_scale,
+            self.guidance: loaded.base().default_guidance_scale,
         }
 
     @property
@@ -186,7 +186,7 @@ class ImageSettings:
 
 
 def variety_info() -> str | None:
-    return strings.TOYBOX_VARIETY if engine.is_toybox() else None
+    return strings.TOYBOX_VARIETY if loaded.is_toybox() else None
 
 
 def build_settings() -> ImageSettings:
@@ -196,7 +196,7 @@ def build_settings() -> ImageSettings:
         seed = gr.Number(None, label=strings.SEED, info=strings.SEED_INFO, precision=0, elem_id="seed")
         keep_seed = gr.Checkbox(False, label=strings.KEEP_SEED, elem_id="keep-seed")
         steps = gr.Slider(1, MAX_INFERENCE_STEPS, 20, step=1, label=strings.INFERENCE_STEPS, elem_id="inference-steps")
-        guidance = gr.Slider(1, 20, engine.base().default_guidance_scale, step=0.5, label=strings.GUIDANCE_SCALE)
+        guidance = gr.Slider(1, 20, loaded.base().default_guidance_scale, step=0.5, label=strings.GUIDANCE_SCALE)
         negative = gr.Textbox(label=strings.NEGATIVE_PROMPT, max_lines=2, max_length=MAX_PROMPT)
         lora = gr.File(label=strings.LORA, file_types=[".safetensors"], height=120, elem_id="lora")
         lora_scale = gr.Slider(0, 2, 1, step=0.05, label=strings.LORA_SCALE, visible=False, elem_id="lora-scale")

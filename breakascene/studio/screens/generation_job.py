@@ -19,7 +19,7 @@ from breakascene.generation.layout import Layout, check_prompt
 from breakascene.generation.upscale import check_image, check_loras, pixel_steps_of
 from breakascene.generation.variations import background_prompt, check_strength, scene_view, variation_prompt
 from breakascene.models.prompts import parse_prompt
-from breakascene.studio import engine, strings
+from breakascene.studio import engine, estimates, loaded, strings
 from breakascene.studio.jobs import Job, JobQueue
 from breakascene.studio.state.run_store import ChosenRuns
 from breakascene.studio.state.session import Session
@@ -109,7 +109,7 @@ def submit_edit(
     check_strength(edit.strength)
     prompt, count = " ".join((prompt or "").split()), min(max(int(count or 1), 1), MAX_IMAGES)
     declared = edit.consent or next(iter(read_origin(edit.photo).consents), None)
-    notes = check_edit(engine.base(), read_photo(edit.photo), edit.region, declared)
+    notes = check_edit(loaded.base(), read_photo(edit.photo), edit.region, declared)
     details = GenerationDetails(count, notes=tuple(strings.translate(note) for note in notes))
     return _submit(session, queue, runs, [prompt], details, count, seed, *options, edit=edit)
 
@@ -127,7 +127,7 @@ def submit_layout(
 
 def submit_upscaling(session: Session, queue: JobQueue, file: Path) -> Job:
     """Queue the upscaling of an image file; raises UserError at once if it is impossible."""
-    base = engine.base()
+    base = loaded.base()
     try:
         metadata = read_metadata(file)
     except UserError as error:  # names the file on the server
@@ -145,7 +145,7 @@ def submit_upscaling(session: Session, queue: JobQueue, file: Path) -> Job:
         return list(job.events)
 
     def seconds_left(job: Job) -> float | None:
-        return engine.expected_image_seconds(pixel_steps)
+        return estimates.expected_image_seconds(pixel_steps)
 
     session.generation = queue.submit(session.token, "generate", work, GenerationDetails(1), seconds_left)
     session.gallery.show_all()  # so that the new image is visible
@@ -175,9 +175,9 @@ def _submit(
     lora_scale = 1.0 if lora_scale is None else min(max(float(lora_scale), -MAX_LORA_SCALE), MAX_LORA_SCALE)
     handles, names = runs.handles, runs.names
     if lora:
-        handles += tuple(f"<{name}>" for name in load_lora(lora, engine.base()).embeddings)  # raises UserError
-    parsed = [parse_prompt(prompt, handles, names, engine.base()) for prompt in prompts]
-    parsed.append(parse_prompt(negative_prompt, handles, names, engine.base(), plain_names=False))
+        handles += tuple(f"<{name}>" for name in load_lora(lora, loaded.base()).embeddings)  # raises UserError
+    parsed = [parse_prompt(prompt, handles, names, loaded.base()) for prompt in prompts]
+    parsed.append(parse_prompt(negative_prompt, handles, names, loaded.base(), plain_names=False))
     *prompts, negative_prompt = (one.text for one in parsed)
     notes = dict.fromkeys(strings.translate(note) for one in parsed for note in one.notes)
     details = replace(details, notes=(*notes, *details.notes))
@@ -214,7 +214,7 @@ def _submit(
         strength = 1 + len(layout[0].boxes) * layout[1]  # the scene, then each object
     pixel_steps = options["num_inference_steps"] * size[0] * size[1] * strength
     if upscale:
-        pixel_steps += pixel_steps_of(size, engine.base(), options["num_inference_steps"])
+        pixel_steps += pixel_steps_of(size, loaded.base(), options["num_inference_steps"])
 
     started: list[float] = []  # when the job did
 
@@ -222,14 +222,14 @@ def _submit(
         remaining = details.count - len(job.events)
         if job.events and started:
             return (time.perf_counter() - started[0]) / len(job.events) * remaining
-        return engine.expected_image_seconds(pixel_steps * remaining)
+        return estimates.expected_image_seconds(pixel_steps * remaining)
 
     def work(job: Job) -> list[Path]:
         started.append(time.perf_counter())
         for image in draw(*inputs, job.stop_file, job.live_image, **options):
             job.live_image.unlink(missing_ok=True)
             job.emit(save_image(image, session.gallery.images_folder))
-        engine.record_images(pixel_steps * len(job.events), time.perf_counter() - started[0])
+        estimates.record_images(pixel_steps * len(job.events), time.perf_counter() - started[0])
         if details.columns and job.events:
             session.gallery.save_sheet(job.events, details.columns)
         return list(job.events)
@@ -241,7 +241,7 @@ def _submit(
 
 def _size_of(shape: str | None) -> tuple[int, int]:
     """Width and height of a key of image_shapes, by default square; raises UserError for another one."""
-    shapes = image_shapes(engine.base())
+    shapes = image_shapes(loaded.base())
     if (shape or SQUARE) not in shapes:
         raise UserError(strings.UNKNOWN_SHAPE.format(known=", ".join(shapes)))
     return shapes[shape or SQUARE]
@@ -258,12 +258,12 @@ def choose_seed(seed: float | None, keep: bool) -> int:
 
 def shape_choices() -> list[tuple[str, str]]:
     """Label and key of each image shape."""
-    sizes = image_shapes(engine.base())
+    sizes = image_shapes(loaded.base())
     return [(f"{strings.SHAPES[name]} {width} × {height}", name) for name, (width, height) in sizes.items()]
 
 
 def shape_of(metadata: dict) -> str:
     """The shape of an image by its metadata; that of earlier versions has no size."""
-    sizes = {size: name for name, size in image_shapes(engine.base()).items()}
+    sizes = {size: name for name, size in image_shapes(loaded.base()).items()}
     factor = metadata.get("upscale", {}).get("factor", 1)
     return sizes.get((metadata.get("width", 0) // factor, metadata.get("height", 0) // factor), SQUARE)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from breakascene.generation.generate import image_shapes
 from breakascene.generation.place import STRENGTH, cutouts_of
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.screens import charts
 from breakascene.studio.state.run_store import ChosenRuns
 
@@ -62,7 +62,7 @@ def canvas_html(runs: ChosenRuns) -> str:
         f'<button type="button" data-act="{act}" disabled>{charts.escape(label)}</button>'
         for act, label in strings.LAYOUT_TOOLS.items()
     )
-    sizes = charts.escape(json.dumps(image_shapes(engine.base())))
+    sizes = charts.escape(json.dumps(image_shapes(loaded.base())))
     return (
         f'<div class="tray">{tray}</div><div class="stage" role="group" aria-label="{charts.escape(strings.LAYOUT)}" '
         f'data-sizes="{sizes}"></div><div class="layout-tools">{tools}</div>'

@@ -11,7 +11,7 @@ from PIL import Image
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation.library import THUMBNAIL_SIZE, Entry, Library
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.screens.events import EVENT_OPTIONS, PageContext, Updates, show_notice, with_session
 from breakascene.studio.screens.generate import GenerateScreen
 from breakascene.studio.state import deletion
@@ -77,7 +77,7 @@ def build(page: PageContext, generate: GenerateScreen) -> LibraryScreen | None:
 
     def open_run(session: Session, run_id: str) -> Updates:
         page.check_disk(session)
-        session.runs.open_entry(library.find(run_id), engine.base())
+        session.runs.open_entry(library.find(run_id), loaded.base())
         return generate.show(session)
 
     open_in_session = with_session(page.sessions, open_run)

@@ -9,7 +9,7 @@ from breakascene.pilot.report import write_report
 from breakascene.pilot.run import Progress, run, sequential
 from breakascene.pilot.task import FAILED
 from breakascene.pilot.variants import read_variants, write_variants
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.jobs import DONE, STOPPED, Job, JobQueue
 from breakascene.studio.screens import charts
 from breakascene.studio.state.deletion import PILOT
@@ -31,7 +31,7 @@ def submit_run(session: Session, queue: JobQueue) -> None:
     """
     require_no_job(session)
     pilot = folder_of(session)
-    plan = pilot.plan(engine.base().name)
+    plan = pilot.plan(loaded.base().name)
     status = pilot.status()
     retry = status is not None and status["done"] + status["failed"] == status["total"]
     seconds: list[float] = []  # of the photos that are done
@@ -42,7 +42,7 @@ def submit_run(session: Session, queue: JobQueue) -> None:
         job.emit(progress)
 
     def work(job: Job) -> None:
-        executor = sequential(plan.base, lambda name: engine.pilot_models(), partial(queue.give_way, job))
+        executor = sequential(plan.base, lambda name: loaded.pilot_models(), partial(queue.give_way, job))
         end = run(plan, pilot.store, executor, retry=retry, stop=job.stop_requested, on_progress=partial(note, job))
         if end.done + end.failed:
             write_report(plan, pilot.store)
@@ -57,9 +57,9 @@ def submit_review(session: Session, queue: JobQueue) -> None:
     """Queue the search for masks, and write the page on which they are reviewed."""
     require_no_job(session)
     pilot = folder_of(session)
-    plan = pilot.plan(engine.base().name)
+    plan = pilot.plan(loaded.base().name)
     session.pilot = queue.submit(
-        session.token, "pilot", lambda job: review.write_review(plan, pilot.store, engine.segmenter()), REVIEW
+        session.token, "pilot", lambda job: review.write_review(plan, pilot.store, loaded.segmenter()), REVIEW
     )
 
 
@@ -74,7 +74,7 @@ def submit_variants(session: Session, queue: JobQueue, text: str) -> None:
     variants, photos = read_variants(file)
 
     def work(job: Job) -> int:
-        return write_variants(engine.base(), pilot.store, variants, photos, pilot.ads, stop=job.stop_requested)
+        return write_variants(loaded.base(), pilot.store, variants, photos, pilot.ads, stop=job.stop_requested)
 
     session.pilot = queue.submit(session.token, "pilot", work, VARIANTS)
 

@@ -9,7 +9,7 @@ from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.pilot import report, review, vote
 from breakascene.pilot.plan import Plan
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.screens import charts
 from breakascene.studio.screens.events import PageContext, Updates, show_notice
 from breakascene.studio.screens.pilot_job import folder_of
@@ -77,7 +77,7 @@ def build_vote(page: PageContext) -> gr.HTML:
 
 
 def plan_of(session: Session) -> Plan:
-    return folder_of(session).plan(engine.base().name)
+    return folder_of(session).plan(loaded.base().name)
 
 
 def write_report(session: Session) -> Path:

@@ -2,7 +2,7 @@
 
 from breakascene.data.scene import Scene
 from breakascene.errors import UserError
-from breakascene.studio import engine, strings
+from breakascene.studio import estimates, loaded, strings
 from breakascene.training.modes import PRESET_NAMES
 from breakascene.training.settings import Settings, adapted
 
@@ -17,13 +17,13 @@ def cards(scene: Scene | None = None) -> list[tuple[str, str]]:
     found, objects = [], len(scene.concepts) if scene else OBJECTS
     for name in PRESET_NAMES:
         title, use = strings.PRESETS[name]
-        cost, settings = [], engine.settings_of(name)
+        cost, settings = [], loaded.settings_of(name)
         if settings is not None:
             settings = adapted(settings, scene) if scene else settings
-            if seconds := engine.expected_seconds(settings, objects):
+            if seconds := estimates.expected_seconds(settings, objects):
                 cost.append(strings.PRESET_TIME.format(time=strings.format_duration(seconds)))
-            cost.append(strings.PRESET_MEMORY.format(gigabytes=engine.expected_memory(settings) / 1e9))
-            if not engine.fits(settings, objects):
+            cost.append(strings.PRESET_MEMORY.format(gigabytes=estimates.expected_memory(settings) / 1e9))
+            if not estimates.fits(settings, objects):
                 cost.append(strings.PRESET_TOO_LONG)
         found.append(("\n".join([title, use, " · ".join(cost)]).strip(), name))
     return found
@@ -31,5 +31,5 @@ def cards(scene: Scene | None = None) -> list[tuple[str, str]]:
 
 def check_fits(settings: Settings, objects: int) -> None:
     """Raise UserError if the run takes longer than a shared GPU is granted, before the visitor's quota is spent."""
-    if not engine.fits(settings, objects):
+    if not estimates.fits(settings, objects):
         raise UserError(strings.EXCEEDS_GPU_TIME)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from breakascene.data.handle_names import BACKGROUND
 from breakascene.errors import UserError
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.toybox.vocabulary import join
 
 PREPOSITION = re.compile(r"(at|in|on|under|by|near|with|over|beside|floating)\b", re.IGNORECASE)  # begins a place
@@ -13,12 +13,12 @@ PREPOSITION = re.compile(r"(at|in|on|under|by|near|with|over|beside|floating)\b"
 
 def places() -> Mapping[str, str]:
     """Places that the base draws well: text in the prompt -> label of the button."""
-    return strings.TOYBOX_PLACES if engine.is_toybox() else strings.SD_PLACES
+    return strings.TOYBOX_PLACES if loaded.is_toybox() else strings.SD_PLACES
 
 
 def styles() -> Mapping[str, str]:
     """Styles that the base draws well: text in the prompt -> label of the button."""
-    return strings.TOYBOX_STYLES if engine.is_toybox() else strings.SD_STYLES
+    return strings.TOYBOX_STYLES if loaded.is_toybox() else strings.SD_STYLES
 
 
 def object_handles(handles: Sequence[str]) -> list[str]:

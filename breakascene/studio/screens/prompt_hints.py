@@ -8,7 +8,7 @@ from html import escape
 from breakascene.data.handle_names import BACKGROUND
 from breakascene.errors import UserError
 from breakascene.models.prompts import parse_prompt, words_beyond_limit
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.screens import prompt_builder
 from breakascene.studio.state.run_store import ChosenRuns
 from breakascene.toybox.vocabulary import ALL_NAMES, ALL_PLACES, STYLES
@@ -53,13 +53,13 @@ def understand(runs: ChosenRuns, text: str, negative: str) -> tuple[str, list[st
     lines, hints = [], []
     for line in filter(None, (" ".join(line.split()) for line in text.splitlines())):
         try:
-            parsed = parse_prompt(line, runs.handles, runs.names, engine.base())
+            parsed = parse_prompt(line, runs.handles, runs.names, loaded.base())
         except UserError as error:
             lines.append(line)
             hints.append(strings.message_for(error))
             continue
         lines.append(parsed.text)
-        rest = words_beyond_limit(engine.base(), parsed.text, runs.handles)
+        rest = words_beyond_limit(loaded.base(), parsed.text, runs.handles)
         cut = [handle for handle in runs.handles if handle in rest]
         hints += [strings.HINT_CUT_OFF.format(handle=handle) for handle in cut]
         if not cut:
@@ -93,7 +93,7 @@ def word_hints(prompt: str) -> list[str]:
     small = {word.casefold() for word in words} & FOREIGN_WORDS
     if len(small) > 1 or any(is_foreign(word) for word in words):
         return [strings.HINT_ENGLISH]
-    if not engine.is_toybox():
+    if not loaded.is_toybox():
         return []
     unknown = list(dict.fromkeys(word for word in words if word.casefold() not in KNOWN_WORDS))
     return [strings.HINT_UNKNOWN_WORDS.format(words=strings.join_names(unknown[:MAX_WORDS]))] if unknown else []

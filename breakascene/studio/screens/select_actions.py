@@ -9,7 +9,7 @@ from breakascene.data.image_io import read_photo
 from breakascene.data.scene import load_scene
 from breakascene.errors import UserError
 from breakascene.paths import SAMPLES
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.screens import canvas
 from breakascene.studio.state import photo_edits
 from breakascene.studio.state import selection as selections
@@ -37,19 +37,19 @@ def open_photo(session: Session, path: str | None) -> None:
     if path:
         photo = read_photo(path)
         session.history.start_over(Selection(photo))
-        engine.embed(photo)
+        loaded.embed(photo)
 
 
 def open_sample(session: Session, folder: Path) -> None:
     ready_made = selections.from_scene(load_scene(folder))
     session.history.start_over(Selection(ready_made.photo), ready_made)
-    engine.embed(ready_made.photo)
+    loaded.embed(ready_made.photo)
 
 
 def embed_photo(session: Session) -> None:
     """Prepare the segmenter, so that the first click is quick and hovering shows masks."""
     if (photo := session.history.selection.photo) is not None:
-        engine.segmenter().set_image(photo)
+        loaded.segmenter().set_image(photo)
 
 
 def apply_gesture(history: SelectionHistory, gesture: dict) -> None:
@@ -86,7 +86,7 @@ def apply_tool(
         width = min(max(float(width), 0.002), 0.5) * max(selection.photo.size)
         history.change(selections.paint(selection, points, width, tool))
     elif tool not in BOX_TOOLS:
-        history.change(selections.click(selection, engine.segmenter(), *points[-1], tool))
+        history.change(selections.click(selection, loaded.segmenter(), *points[-1], tool))
     elif len(points) == 1 and selection.corner is None:
         history.change(replace(selection, corner=points[0]))
     else:
@@ -96,7 +96,7 @@ def apply_tool(
         elif tool == "rectangle":
             history.change(selections.add_rectangle(selection, corners))
         else:
-            history.change(selections.mark_box(selection, engine.segmenter(), corners))
+            history.change(selections.mark_box(selection, loaded.segmenter(), corners))
 
 
 def preview_click(session: Session, gesture: dict, page: float) -> dict | None:
@@ -104,7 +104,7 @@ def preview_click(session: Session, gesture: dict, page: float) -> dict | None:
 
     Only one preview is computed at a time, and none while anybody's click is: hovering must not slow down others.
     """
-    history, segmenter = session.history, engine.segmenter()
+    history, segmenter = session.history, loaded.segmenter()
     selection, tool = history.seen_on(page), gesture["tool"]
     if selection is None or selection.photo is None or (tool == "exclude" and selection.active_object.empty):
         return None
@@ -125,7 +125,7 @@ def rotate_photo(session: Session) -> None:
 
 
 def use_next_candidate(history: SelectionHistory, larger: bool) -> None:
-    history.change(selections.next_candidate(history.selection, engine.segmenter(), larger))
+    history.change(selections.next_candidate(history.selection, loaded.segmenter(), larger))
 
 
 def clear_object(history: SelectionHistory) -> None:
@@ -175,7 +175,7 @@ def use_ready_made(session: Session) -> None:
 def find_objects(session: Session) -> None:
     """Propose masks of the whole photo."""
     history = require_photo(session.history)
-    masks = engine.segmenter().auto(history.selection.photo)
+    masks = loaded.segmenter().auto(history.selection.photo)
     history.propose([mask for mask in masks if MIN_PROPOSAL < mask.mean() < MAX_PROPOSAL][:MAX_PROPOSALS])
     if not history.proposals:
         raise UserError(strings.NO_PROPOSALS)

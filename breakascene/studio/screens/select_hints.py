@@ -2,7 +2,7 @@
 
 from breakascene.errors import UserError
 from breakascene.evaluation.advice import scene_advice
-from breakascene.studio import engine, strings
+from breakascene.studio import loaded, strings
 from breakascene.studio.screens import charts
 from breakascene.studio.state import selection as selections
 from breakascene.studio.state.selection import BOX_TOOLS, BRUSHES, Selection
@@ -19,7 +19,7 @@ def hint(selection: Selection, tool: str = "include") -> str:
     if obj.empty:
         return strings.HINTS["paint" if tool == "paint" else "include"].format(object=name)
     if obj.struggles and tool not in BRUSHES:
-        larger = f" {strings.HINT_LARGER_SEGMENTER}" if engine.segmenter().refines else ""
+        larger = f" {strings.HINT_LARGER_SEGMENTER}" if loaded.segmenter().refines else ""
         return strings.HINT_STRUGGLES + larger
     return strings.HINT_SELECTED if tool == "include" else strings.HINTS[tool].format(object=name)
 
