@@ -87,10 +87,7 @@ def test_a_shared_gpu_is_requested_for_the_seconds_that_the_work_takes(opened, s
         assert estimates.extraction_seconds(preset("quick", opened)) <= 30
     seconds = [estimates.generation_lease(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
     assert estimates.TRANSFER_SECONDS < seconds[0] < seconds[1] < seconds[2] == estimates.MAX_SECONDS
-    upscaled = estimates.generation_lease(Path(), ["a"], Path(), count=4, steps=20, seed=1, upscale=True)
-    assert upscaled - estimates.TRANSFER_SECONDS >= 2 * (
-        seconds[0] - estimates.TRANSFER_SECONDS
-    )  # some tiles for each image
+    assert estimates.generation_lease(Path(), ["a"], Path(), count=4, seed=1, upscale=True) > seconds[0]
     with pytest.raises(UserError, match="choose “Quick”, or fewer steps"):
         extraction_job.make_settings(scene, "paper", 3000, 3000, 0)
     estimates.record_run(run_of(quick, 1, step_seconds=100.0, other_seconds=1.0))  # a run has shown that it is slower
