@@ -317,8 +317,8 @@ GENERATE = "生成"
 VARIATIONS, BACKGROUND_ONLY = "写真のバリエーション", "背景のみ"
 LAYOUT = "オブジェクトの配置"
 LAYOUT_HINT = (
-    "オブジェクトを追加し、ドラッグで動かし、角で大きさを変えます。キー操作：矢印で移動、+ と − で拡大・縮小、"
-    "M で反転、PageUp と PageDown で重なり順、Delete で削除。プロンプトにも同じオブジェクトを入れてください。"
+    "オブジェクトを追加してドラッグで動かし、右下の角で大きさを変えます。キー操作：矢印で移動、+ と − で拡大・縮小、"
+    "M で左右反転、PageUp と PageDown で重なり順、Delete で削除。プロンプトにも同じオブジェクトを入れてください。"
 )
 LAYOUT_TOOLS = {
     "smaller": "縮小",
@@ -330,6 +330,7 @@ LAYOUT_TOOLS = {
 }
 LAYOUT_STRENGTH, LAYOUT_STRENGTH_INFO = "強さ", "小さくすると、切り抜きの形や色が残ります。"
 LAYOUT_GENERATE = "この配置で生成"
+DETAIL_LAYOUT = "オブジェクトを配置"
 LAYOUT_EMPTY = "オブジェクトが配置されていません。ボタンで追加してください。"
 STRENGTH = "バリエーションの強さ"
 STRENGTH_INFO = "値が大きいほど元の写真から離れます"
@@ -381,7 +382,7 @@ COMPARE_TITLE = "比較："
 COMPARE_HINT = "別の画像を選んで「比較」を押すと、並べて表示します。"
 COMPARE_CLEAR = "比較をクリア"
 DOWNLOAD_IMAGE = "画像を保存"
-FORMAT, DOWNLOAD_FORMAT = "形式（オブジェクトが枠内に収まります）", "この形式で保存"
+FORMAT, FORMAT_INFO, DOWNLOAD_FORMAT = "形式", "オブジェクトは枠内に収まります。", "この形式で保存"
 FORMATS = {
     "square": "正方形",
     "4:5": "4:5",
