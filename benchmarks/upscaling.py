@@ -2,8 +2,8 @@
 
 Images of each object of the runs in several places, doubled in size. Sharpness is the mean squared gradient of the
 lightness, relative to Lanczos. Identity is the judge's similarity of the object with its cut-out. Change is the mean
-difference from Lanczos at half the resolution, in gray levels. The seam is the gradient on the borders of the tiles
-relative to that elsewhere, in the difference from Lanczos: 1 is invisible.
+difference from Lanczos at half the resolution, in gray levels. The seam is the gradient across the borders of the tiles
+relative to that beside them, in the difference from Lanczos: 1 is invisible.
 """
 
 import json
@@ -91,13 +91,14 @@ def change(image: Image.Image, plain: Image.Image) -> float:
 
 
 def seam(image: Image.Image, plain: Image.Image, tiles: Tiles) -> float:
-    """Return the gradient across the borders of tiles by that elsewhere, of the difference from the plain image."""
+    """Return the gradient across the borders of tiles by that beside them, of the difference from the plain image."""
     difference, ratios = lightness(image) - lightness(plain), []
     for axis in (0, 1):
         gradient = abs(np.diff(difference, axis=1 - axis)).mean(axis)  # across columns, then rows
         edges = {corner[axis] + offset for corner in tiles.corners for offset in (0, tiles.side)}
         on = [edge - 1 for edge in edges if 0 < edge < tiles.size[axis]]
-        ratios.append(gradient[on].mean() / np.delete(gradient, on).mean())
+        beside = [edge + FACTOR * step for edge in on for step in (-2, -1, 1, 2)]  # on the same pixels before Lanczos
+        ratios.append(gradient[on].mean() / gradient[beside].mean())
     return float(mean(ratios))
 
 

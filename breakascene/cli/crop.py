@@ -65,7 +65,7 @@ def open_upscaler(runs: list[str], images: list[Path], base: str | None) -> Call
     from PIL import Image
 
     from breakascene.generation.generate import read_metadata
-    from breakascene.generation.upscale import check_image
+    from breakascene.generation.upscale import check_image, check_loras
     from breakascene.generation.upscale import upscale as upscale_image
     from breakascene.models.combined import combine
     from breakascene.models.grouped import load_run
@@ -73,7 +73,9 @@ def open_upscaler(runs: list[str], images: list[Path], base: str | None) -> Call
     loaded = [load_run(run_folder(run)) for run in runs]
     concepts = combine(loaded) if len(loaded) > 1 else loaded[0]
     for file in images:
-        if read_metadata(file).get("run") != concepts.id:
+        metadata = read_metadata(file)
+        check_loras(metadata)
+        if metadata.get("run") != concepts.id:
             raise UserError(f"{file} was generated with another run: give that run with --upscale.")
     model = open_base(base or concepts.base)
     for file in images:

@@ -73,6 +73,7 @@ def upscale(
     if strength:
         check_strength(strength)
     check_image(base, generated.image)
+    check_loras(generated.metadata, loras)
     if concepts:
         concepts.check(base)
         consent.check_valid(concepts.consents)
@@ -124,6 +125,12 @@ def check_image(base: Base, image: Image.Image) -> None:
             "choose another one.",
             width=image.width, height=image.height, base=base.name, least=least, most=most,
         )  # fmt: skip
+
+
+def check_loras(metadata: dict, loras: Sequence[ExternalLora] = ()) -> None:
+    """Raise UserError if an image was generated with LoRAs and none are given: its details would change their style."""
+    if metadata.get("loras") and not loras:
+        raise UserError("The image was generated with a LoRA: such images are upscaled only while they are generated.")
 
 
 def pixel_steps_of(size: tuple[int, int], base: Base, num_inference_steps: int = NUM_INFERENCE_STEPS) -> float:

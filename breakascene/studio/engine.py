@@ -34,6 +34,7 @@ from breakascene.generation.generate import generate as generate_images
 from breakascene.generation.layout import Layout
 from breakascene.generation.place import cutouts_of
 from breakascene.generation.place import place as place_objects
+from breakascene.generation.upscale import pixel_steps_of
 from breakascene.generation.upscale import upscale as upscale_image
 from breakascene.generation.variations import start_from
 from breakascene.models.base import Base
@@ -107,14 +108,25 @@ def _extraction_lease(scene: Scene, settings: Settings, *_) -> int:
 
 
 def _generation_lease(
-    runs: Sequence[Path], prompts: Sequence[str], *_, count: int = 1, num_inference_steps: int = 20, **__
+    runs: Sequence[Path],
+    prompts: Sequence[str],
+    *_,
+    count: int = 1,
+    num_inference_steps: int = 20,
+    upscale: bool = False,
+    objects: int = 0,
+    **__,
 ) -> int:
-    seconds = DEFAULT_DENOISING_SECONDS * len(prompts) * count * num_inference_steps
-    return min(MAX_SECONDS, round(TRANSFER_SECONDS + seconds))
+    images = len(prompts) * count
+    steps = (images + objects * count) * num_inference_steps
+    if upscale:
+        side = base().image_size
+        steps += images * pixel_steps_of((side, side), base(), num_inference_steps) / side**2
+    return min(MAX_SECONDS, round(TRANSFER_SECONDS + DEFAULT_DENOISING_SECONDS * steps))
 
 
 def _placing_lease(runs: Sequence[Path], prompts: Sequence[str], layout: Layout, *_, **options) -> int:
-    return _generation_lease(runs, [*prompts, *layout.boxes], **options)  # the scene, and each object
+    return _generation_lease(runs, prompts, objects=len(layout.boxes), **options)  # the scene, and each object
 
 
 def on_gpu(seconds: int | Callable) -> Callable:

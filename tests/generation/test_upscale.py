@@ -93,3 +93,10 @@ def test_a_transparent_image_and_a_strength_out_of_range(tiny_base):
     for size in ((1, 1), (63, 200), (5000, 100)):
         with pytest.raises(UserError, match=f"The image is {size[0]} × {size[1]} pixels"):
             upscale(tiny_base, None, replace(image, image=Image.new("RGB", size)))
+
+
+def test_an_image_with_a_lora_is_refused_without_it(tiny_base):
+    image = first(tiny_base)
+    image = replace(image, metadata={**image.metadata, "loras": {"style": 0.8}})
+    with pytest.raises(UserError, match="generated with a LoRA"):
+        upscale(tiny_base, None, image, strength=0.5)

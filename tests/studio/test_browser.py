@@ -202,6 +202,8 @@ def test_the_page_fits_phone_tablet_and_desktop_in_light_and_dark_and_both_langu
         expect(page.locator("#generation-status")).to_contain_text("4 of 4 generated", timeout=LONG)
         page.locator("#gallery .grid-container img").first.click()
         expect(page.locator("#chosen-image")).to_contain_text("320 × 192")
+        page.locator("#edit-options > button").click()
+        expect(page.locator("#edit-upload")).to_be_visible()
         screen("generate-light-en")
         for language, sizes in (("en", ((390, "light"), (820, "dark"))), ("ja", ((390, "dark"), (1440, "light")))):
             if language == "ja":

@@ -185,7 +185,6 @@ def limit_files(studio):
     limit(resource.RLIM_INFINITY)
 
 
-# The last of this file: meanwhile the other worker generates the prior, in test_the_whole_chain
 def test_a_full_disk_is_reported_and_nothing_is_lost(browser, toybox_prior, studio, limit_files, tmp_path):
     Image.effect_noise((800, 600), 60).save(tmp_path / "photo.png")
     with visitor(browser, studio.address) as page:

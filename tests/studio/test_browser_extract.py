@@ -33,13 +33,17 @@ def without_verdicts(monkeypatch):
 
 @pytest.fixture
 def steps(monkeypatch):
-    """A semaphore: an extraction waits for it after each step, and leaves the processor to the pages meanwhile."""
+    """A semaphore: an extraction waits for it after each step, and leaves the processor to the pages meanwhile.
+
+    It also goes on when it is to stop or to show a preview.
+    """
     extract, semaphore = engine.extract, threading.Semaphore(0)
 
-    def step_by_step(*arguments):
-        for event in extract(*arguments):
+    def step_by_step(scene, settings, run, stop_file, preview_file, *others):
+        for event in extract(scene, settings, run, stop_file, preview_file, *others):
             yield event
-            semaphore.acquire()
+            while not (stop_file.exists() or preview_file.exists() or semaphore.acquire(timeout=0.1)):
+                pass
 
     monkeypatch.setattr(engine, "extract", step_by_step)
     yield semaphore
@@ -91,12 +95,13 @@ def test_a_job_is_seen_after_a_reload_and_on_every_device(browser, address, step
             expect(stranger.locator("#samples button").first).to_be_visible()
 
 
-def test_a_stopped_extraction_resumes_to_its_end_which_other_devices_see(browser, address):
+def test_a_stopped_extraction_resumes_to_its_end_which_other_devices_see(browser, address, steps):
     with visitor(browser, address) as page:
         open_sample(page)
         use_sample_masks(page)
         expect(page.locator("#resume")).to_be_hidden()
-        start_extraction(page, 40, 0)
+        start_extraction(page, 12, 0)
+        steps.release(5)
         expect(page.locator("#status")).to_contain_text("left", timeout=LONG)
         place = "document.querySelector('#stop').getBoundingClientRect().y + scrollY"
         before = page.evaluate(place)
@@ -106,6 +111,7 @@ def test_a_stopped_extraction_resumes_to_its_end_which_other_devices_see(browser
         page.locator("#stop").click()
         expect(page.locator("#status")).to_contain_text("Stopped at step", timeout=LONG)
         shot(page, "stopped")
+        steps.release(MANY)
         with visitor(browser, address, start=address_of(page)) as other:
             other.get_by_role("tab").nth(1).click()
             other.locator("#resume").click()

@@ -87,6 +87,8 @@ def test_a_shared_gpu_is_requested_for_the_seconds_that_the_work_takes(opened, s
         assert engine.extraction_seconds(preset("quick", opened)) <= 30
     seconds = [engine._generation_lease(Path(), ["a"] * n, Path(), count=4, steps=20, seed=1) for n in (1, 4, 48)]
     assert engine.TRANSFER_SECONDS < seconds[0] < seconds[1] < seconds[2] == engine.MAX_SECONDS
+    upscaled = engine._generation_lease(Path(), ["a"], Path(), count=4, steps=20, seed=1, upscale=True)
+    assert upscaled - engine.TRANSFER_SECONDS >= 2 * (seconds[0] - engine.TRANSFER_SECONDS)  # some tiles for each image
     with pytest.raises(UserError, match="choose “Quick”, or fewer steps"):
         extraction_job.make_settings(scene, "paper", 3000, 3000, 0)
     engine.record_run(run_of(quick, 1, step_seconds=100.0, other_seconds=1.0))  # a run has shown that it is slower

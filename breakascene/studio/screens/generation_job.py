@@ -16,7 +16,7 @@ from breakascene.exporting.importing import load_lora
 from breakascene.generation.edit import STRENGTH, check_edit, read_origin
 from breakascene.generation.generate import BATCH, image_shapes, read_metadata, save_image
 from breakascene.generation.layout import Layout, check_prompt
-from breakascene.generation.upscale import check_image, pixel_steps_of
+from breakascene.generation.upscale import check_image, check_loras, pixel_steps_of
 from breakascene.generation.variations import background_prompt, check_strength, scene_view, variation_prompt
 from breakascene.models.prompts import parse_prompt
 from breakascene.studio import engine, strings
@@ -132,6 +132,7 @@ def submit_upscaling(session: Session, queue: JobQueue, file: Path) -> Job:
         metadata = read_metadata(file)
     except UserError as error:  # names the file on the server
         raise UserError(strings.IMAGE_WITHOUT_SETTINGS) from error
+    check_loras(metadata)
     runs = runs_of(session, metadata)
     with Image.open(file) as image:
         check_image(base, image)

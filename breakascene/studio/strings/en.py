@@ -135,11 +135,11 @@ EXTRACT_EMPTY = "No object is selected yet. Go back to step 1 and click one in a
 EXTRACT_INFO = "The base model is fine-tuned on these objects. Each gets a handle to use in prompts."
 PRESET = "Preset"
 PRESETS = {
-    "light": ("Light", "The best likeness. On the toybox: 88 % of single objects right"),
-    "quick": ("Quick", "A first impression in a quarter of the time. On the toybox: 70 % of single objects right"),
+    "light": ("Light", "The best likeness. On the toybox: 88\u00a0% of single objects right"),
+    "quick": ("Quick", "A first impression in a quarter of the time. On the toybox: 70\u00a0% of single objects right"),
     "paper": (
         "Paper",
-        "For comparison: the published method, the slowest. On the toybox: 33 % of single objects right at a "
+        "For comparison: the published method, the slowest. On the toybox: 33\u00a0% of single objects right at a "
         "quarter of its steps",
     ),
 }

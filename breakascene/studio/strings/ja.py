@@ -136,11 +136,12 @@ EXTRACT_EMPTY = "オブジェクトが選択されていません。1 に戻っ�
 EXTRACT_INFO = "選択したオブジェクトでベースモデルを追加学習し、プロンプトで使うハンドルを割り当てます。"
 PRESET = "プリセット"
 PRESETS = {
-    "light": ("ライト", "最も似た結果に。トイボックスでは単体の正解率 88 %"),
-    "quick": ("クイック", "4 分の 1 の時間でまず試すために。トイボックスでは単体の正解率 70 %"),
+    "light": ("ライト", "最もよく似た結果が得られます。トイボックスでは単体の正解率 88\u00a0%"),
+    "quick": ("クイック", "まず試すときに。時間はライトの約 4 分の 1 です。トイボックスでは単体の正解率 70\u00a0%"),
     "paper": (
         "論文",
-        "比較用。論文どおりの方法で、最も時間がかかります。トイボックスでは、4 分の 1 のステップ数で単体の正解率 33 %",
+        "比較用。論文どおりの方法で、最も時間がかかります。"
+        "トイボックスでは、4 分の 1 のステップ数で単体の正解率 33\u00a0%",
     ),
 }
 PRESET_TIME = "このマシンで{time}"
@@ -960,6 +961,9 @@ MESSAGES = {
     ),
     "The smaller objects cover {handle} ({name}) entirely: mark more of it, or remove one of them.": (
         "{name}（{handle}）が小さいオブジェクトで完全に覆われています。範囲を広げるか、どちらかを削除してください。"
+    ),
+    "The image was generated with a LoRA: such images are upscaled only while they are generated.": (
+        "この画像は LoRA を使って生成されています。LoRA を使う画像は、生成と同時にだけ高解像度化できます。"
     ),
     "The image has transparent parts: upscale the image that they were cut from.": (
         "透明な部分のある画像です。切り抜く前の画像を高解像度化してください。"
