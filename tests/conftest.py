@@ -185,7 +185,7 @@ def few_images(request):
     with pytest.MonkeyPatch.context() as patch:
         if folder in ("benchmarks", "pilot", "studio"):
             patch.setattr("breakascene.training.augment.NUM_COMPOSITIONS", 4)
-        if folder in ("cli", "pilot", "studio"):
+        if folder in ("pilot", "studio"):
             for key, values in with_few_prior_images().items():
                 patch.setitem(PRESETS, key, values)
         yield

@@ -66,7 +66,7 @@ def test_a_stopped_run_is_not_confused_with_one_at_work(files, monkeypatch):
     command = "extract|photo.png|--mask|ball.png|--out|stopped"
     assert "continue it with --resume" in refused(files, command, monkeypatch)
     with locked(files / "stopped"):
-        assert "Another extraction is writing to" in refused(files, command, monkeypatch)
+        assert "Another process is writing to" in refused(files, command, monkeypatch)
     stopped.unlink()
 
 

@@ -591,19 +591,19 @@ PILOT_AB_INFO = (
     "広告媒体向けに、各写真のオブジェクトの画像を 2 ～ 6 通り生成します。配信後、結果の CSV を追加してください（列は "
     "variant、impressions、clicks、必要なら conversions）。"
 )
-PILOT_VARIANTS = "バリエーション"
-PILOT_VARIANTS_START = "バリエーションを生成"
-PILOT_GENERATING = "バリエーションを生成しています"
+PILOT_VARIANTS = "パターン"
+PILOT_VARIANTS_START = "パターンを生成"
+PILOT_GENERATING = "パターンを生成しています"
 PILOT_VARIANTS_READY = "画像 {n} 枚をダウンロードできます。"
-PILOT_VARIANTS_DOWNLOAD = "バリエーションをダウンロード（zip）"
+PILOT_VARIANTS_DOWNLOAD = "パターンをダウンロード（zip）"
 PILOT_AB_FILE = "配信結果（CSV）"
 PILOT_AB_COLUMNS = {  # by the rate that is compared
-    "clicks": ["バリエーション", "クリック率", "95 % 区間", "表示回数"],
-    "conversions": ["バリエーション", "コンバージョン率", "95 % 区間", "クリック数"],
+    "clicks": ["パターン", "クリック率", "95 % 区間", "表示回数"],
+    "conversions": ["パターン", "コンバージョン率", "95 % 区間", "クリック数"],
 }
 PILOT_AB_OUTCOMES = {
     "winner": "{rate}：{first} が優れています（p = {p}）。",
-    "empty": "{rate}：まだ決まりません。{unit}のあるバリエーションが 2 つ必要です。",
+    "empty": "{rate}：まだ決まりません。{unit}のあるパターンが 2 つ必要です。",
     "equal": "{rate}：上位 2 つに差がありません。ほかの理由で選んでください。",
     "needed": "{rate}：まだ決まりません。上位 2 つに、それぞれあと約 {n} の{unit}が必要です。",
 }
@@ -706,7 +706,7 @@ PILOT_OTHER_BASE = "この計画はベースモデル {name} 用です。ペー�
 PILOT_NO_PHOTOS = "ファイルに写真がありません。写真を追加してください。"
 PILOT_TOO_MANY_FILES = "計画が 2 つ以上あるか、ファイルが {most} 個を超えています。減らしてください。"
 PILOT_SAME_NAME = "{name} という名前のファイルが 2 つあります。どちらかの名前を変えてください。"
-PILOT_NO_VARIANTS = "バリエーションがまだありません。先に「バリエーションを生成」をクリックしてください。"
+PILOT_NO_VARIANTS = "パターンがまだありません。先に「パターンを生成」をクリックしてください。"
 NO_IMAGES = "保存できる画像がありません。先に生成してください。"
 OUT_OF_MEMORY = "メモリが不足しました。「クイック」か「ライト」を選ぶか、画像の枚数を減らして、もう一度お試しください。"
 DISK_FULL = "ディスクがいっぱいです。空き容量を増やして、もう一度お試しください。写真とマスクは残っています。"
