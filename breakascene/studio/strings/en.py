@@ -312,8 +312,8 @@ GENERATE = "Generate"
 VARIATIONS, BACKGROUND_ONLY = "Variations of the photo", "Background only"
 LAYOUT = "Place objects"
 LAYOUT_HINT = (
-    "Add objects, drag them, and scale them at their lower right corner. Keys: arrows move, + and − scale, M mirrors, Page "
-    "Up and Page Down change the order, Delete removes. The prompt needs the same objects."
+    "Add objects, drag them, and scale them at their lower right corner. Keys: arrows move, + and − scale, M mirrors, "
+    "Page Up and Page Down change the order, Delete removes. The prompt needs the same objects."
 )
 LAYOUT_TOOLS = {
     "smaller": "Smaller",
