@@ -957,6 +957,9 @@ MESSAGES = {
         "{handle} はレイアウトにありますが、プロンプトにありません。プロンプトに加えるか、レイアウトから外"
         "してください。"
     ),
+    "{handle} is too small to be drawn: make its box larger, or use a larger image.": (
+        "{handle} が小さすぎて描けません。枠を大きくするか、大きい画像を使ってください。"
+    ),
     "There is no <background>: extract the photo with its background.": (
         "<background> がありません。背景も抽出する設定で写真を抽出し直してください。"
     ),
