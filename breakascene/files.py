@@ -135,7 +135,7 @@ def locked(path: Path | str) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(
-                    f"Another extraction is writing to {path}: wait for it, or choose another folder."
+                    f"Another process is writing to {path}: wait for it, or choose another folder."
                 ) from error
             except OSError:  # a file system without locks
                 pass

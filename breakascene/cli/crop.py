@@ -44,6 +44,9 @@ def crop(
 
     for name in format:
         check_format(name)
+    stems = [file.stem for file in images]
+    if repeated := next((stem for stem in stems if stems.count(stem) > 1), None):
+        raise UserError(f"Several images are named {repeated}: crop them one by one, each with another --out.")
     sizes = {file: read_photo(file).size for file in images}  # reports errors before the models load
     small = [file for file, size in sizes.items() if any(is_larger(name, size) for name in format)]
     upscaler = open_upscaler(upscale, small, base) if upscale and small else None

@@ -77,7 +77,7 @@ def generate(
     if layout and (variations or background_only):
         raise UserError("--layout goes without --variations and --background-only: give one of them.")
     if strength is not None and not (image or variations or layout):
-        raise UserError("--strength needs an image to start from: add --image or --variations.")
+        raise UserError("--strength needs an image to start from: add --image, --variations or --layout.")
     if not runs and (layout or variations or background_only or not (lora and base)):
         raise UserError("There is no run folder: write it before the prompt, or give --lora and --base.")
     require_writable(out, "folder")

@@ -104,7 +104,7 @@ def status(results: ResultsArgument):
     if found["state"] == "running":
         ago = time.time() - found["time"]
         left = found["seconds_left"]
-        line += f", {found['workers']} workers, last result {format_duration(max(ago, 0))} ago"
+        line += f", {found['workers']} workers, last change {format_duration(max(ago, 0))} ago"
         line += f", about {format_duration(max(left - ago, 0))} left" if left is not None else ""
     print(line)
 

@@ -57,8 +57,8 @@ def parse_json(data: bytes | str, allow_nonfinite: bool = False) -> object:
 
 
 def read_text(path: Path) -> str:
-    """Read a small UTF-8 text file."""
-    return _read_bytes(path, MAX_TEXT_BYTES).decode("utf-8")
+    """Read a small UTF-8 text file, with or without a byte order mark."""
+    return _read_bytes(path, MAX_TEXT_BYTES).decode("utf-8-sig")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from breakascene.data import validation
 from breakascene.data.handle_names import BACKGROUND, MAX_CONCEPTS
-from breakascene.errors import UserError
+from breakascene.errors import UserError, shortened
 from breakascene.models.prompts import parse_prompt
 
 MIN_SIDE = 0.05  # of a box
@@ -91,23 +91,29 @@ def parse_layout(text: str, handles: Sequence[str], names: Sequence[str]) -> Lay
 
 def _check_keys(values: dict, known: Collection[str]) -> None:
     if unknown := sorted(set(values) - set(known)):
-        raise ValueError(f"{unknown[0]!r} is unknown")
+        raise ValueError(f"{shortened(unknown[0], 40)!r} is unknown")
 
 
 def _checked_box(entry: object) -> LayoutBox:
     """Validate an object of a layout; raises ValueError or KeyError."""
-    entry = validation.checked_dict(entry, "an object")
+    if not isinstance(entry, dict):
+        raise ValueError("one of its objects has no handle and box")
     _check_keys(entry, {"handle", "box", "flip"})
-    box = validation.checked_list(entry["box"], 4, "a box")
-    if len(box) != 4:
+    box = entry["box"]
+    if not isinstance(box, list) or len(box) != 4:
         raise ValueError("a box has not four numbers")
     if not isinstance(entry.get("flip", False), bool):
         raise ValueError("a flip is neither true nor false")
-    return LayoutBox(
-        validation.checked_text(entry["handle"], 100, "a handle"),
-        tuple(validation.checked_float(side, -1e9, 1e9, "a side of a box") for side in box),
-        entry.get("flip", False),
-    )
+    handle = validation.checked_text(entry["handle"], 100, "a handle")
+    if not handle.strip():
+        raise ValueError("a handle is empty")
+    return LayoutBox(handle, tuple(_checked_number(side) for side in box), entry.get("flip", False))
+
+
+def _checked_number(side: object) -> float:
+    if not isinstance(side, int | float) or isinstance(side, bool):
+        raise ValueError("a side of a box is not a number")
+    return float(side)
 
 
 def _with_known_handle(one: LayoutBox, handles: Sequence[str], names: Sequence[str]) -> LayoutBox:

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from breakascene.data.scene import cutout, load_scene, photo_hash
-from breakascene.generation.generate import GeneratedImage, generate
+from breakascene.errors import UserError
+from breakascene.generation.generate import GeneratedImage, generate, image_shapes
 from breakascene.generation.layout import Layout, LayoutBox, check_prompt, object_prompt, scene_prompt
 from breakascene.generation.region import cut_box
 from breakascene.generation.start import Start
@@ -35,6 +36,7 @@ SHADOW_HEIGHT, SHADOW_BLUR = 1 / 6, 1 / 40  # of the contact shadow, by the obje
 MAX_SHADOW = 0.6  # share of the light that it takes
 MIN_DIFFERENCE = 16  # of 255, between the crop and what was there, from which a pixel is drawn over
 POINTS = 5  # on an object, by which the segmenter finds it
+MIN_PIXELS = 4  # width and height of a placed object
 EDGE = 1 / 256  # width of the soft edge of an object, by the side of the crop
 
 
@@ -93,8 +95,8 @@ def place(
         The images, with the metadata of generate and "layout" and "strength".
 
     Raises:
-        UserError: As generate does, for a strength out of range, and if the prompt lacks a handle of the layout.
-            Raised by the call itself.
+        UserError: As generate does, for a strength out of range, if the prompt lacks a handle of the layout, and if an
+            object would have less than MIN_PIXELS. Raised by the call itself.
     """
     # 1. Check the inputs
     check_strength(strength)
@@ -108,6 +110,7 @@ def place(
         "batch_size": 1,
     }
     generate(base, concepts, [prompt], count=count, size=None if photo else size, **options)  # only checks them
+    _check_pixels(layout, cutouts, photo.size if photo else size or image_shapes(base)["square"])
     text = scene_prompt(layout, prompt)
     scenes = None if photo else generate(base, concepts, [text], count=count, seed=seed, size=size, **options)
     metadata = {"layout": layout.to_json()} | ({"start": photo_hash(photo)} if photo else {})
@@ -126,6 +129,21 @@ def place(
             yield GeneratedImage(image, drawn.metadata | values)
 
     return images()
+
+
+def _check_pixels(layout: Layout, cutouts: Mapping[str, Image.Image], image_size: tuple[int, int]) -> None:
+    for one in layout.boxes:
+        if min(_size_in(one, cutouts[one.handle], image_size)) < MIN_PIXELS:
+            raise UserError(
+                "{handle} is too small to be drawn: make its box larger, or use a larger image.", handle=one.handle
+            )
+
+
+def _size_in(one: LayoutBox, cutout: Image.Image, image_size: tuple[int, int]) -> tuple[float, float]:
+    """Return the width and height, in pixels, that a cut-out has in its box of an image."""
+    x0, y0, x1, y1 = (side * image_size[i % 2] for i, side in enumerate(one.box))
+    scale = min((x1 - x0) / cutout.width, (y1 - y0) / cutout.height)
+    return cutout.width * scale, cutout.height * scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +171,7 @@ class ObjectCrop:
     def around(cls, one: LayoutBox, cutout: Image.Image, image_size: tuple[int, int], size: int) -> "ObjectCrop":
         """Return the crop for an object of a layout in an image of this width and height."""
         x0, y0, x1, y1 = (side * image_size[i % 2] for i, side in enumerate(one.box))
-        scale = min((x1 - x0) / cutout.width, (y1 - y0) / cutout.height)
-        width, height = cutout.width * scale, cutout.height * scale
+        width, height = _size_in(one, cutout, image_size)
         side = max(1, round(max(width, height) / SIDE))
         left, top = round((x0 + x1 - side) / 2), round(y1 - GROUND * side)
         zoom = size / side

@@ -97,7 +97,12 @@ def photos_of_folder(folder: Path, masks: YamlValue | None, value: YamlValue | N
         photo = next((path / name for name in SCENE_PHOTOS if (path / name).is_file()), None)
         if path.is_dir() and photo:
             photos.append(PlannedPhoto(path.name, photo, path, consent=read_consent(path / CONSENT), place=place))
-        elif path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.name.endswith(MASK_ENDING):
+        elif (
+            path.suffix.lower() in SUFFIXES
+            and not path.name.startswith(".")
+            and not path.name.endswith(MASK_ENDING)
+            and path.is_file()
+        ):
             source = _masks_in(masks, path)
             photos.append(PlannedPhoto(path.stem, path, source, place=place))
     if value and not photos:

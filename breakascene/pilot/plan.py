@@ -12,6 +12,7 @@ from breakascene.training.modes import DEFAULT_PRESET, MEMORY_MODE_NAMES, PRESET
 
 PLAN_FILE = "plan.yaml"
 PLACEHOLDERS = ("{object}", "{objects}")  # each object in turn, and all objects of a photo together
+MIN_SIDE, MAX_SIDE, SIDE_STEP = 64, 4096, 8  # pixels of any base; its own sizes are checked when it is loaded
 KEYS = (
     "name", "photos", "masks", "consent", "base", "presets", "steps", "memory", "prompts", "count", "sizes",
     "inference_steps", "guidance_scale", "seed", "background", "thresholds", "prices",
@@ -167,7 +168,7 @@ def _read_prompts(value: YamlValue) -> tuple[str, ...]:
         rest = re.sub("|".join(map(re.escape, PLACEHOLDERS)), "", prompt)
         if "{" in rest or "}" in rest:
             raise item.error(f'"{prompt}" has braces that mean nothing: write {" or ".join(PLACEHOLDERS)}.')
-        if not any(placeholder in prompt for placeholder in PLACEHOLDERS) and "<" not in prompt:
+        if not any(placeholder in prompt for placeholder in PLACEHOLDERS) and not re.search(r"<[^<>\s]+>", prompt):
             raise item.error(f'"{prompt}" names no object: write {" or ".join(PLACEHOLDERS)}, or a handle.')
         prompts.append(prompt)
     return _distinct(value, prompts)
@@ -179,7 +180,13 @@ def _read_sizes(value: YamlValue) -> tuple[tuple[int, int], ...]:
         match = re.fullmatch(r"(\d{2,5}) ?[x×] ?(\d{2,5})", item.text())
         if not match:
             raise item.error(f'the size "{item.text()}" is not valid: write WIDTHxHEIGHT in pixels, such as 512x512.')
-        sizes.append((int(match[1]), int(match[2])))
+        size = int(match[1]), int(match[2])
+        if not all(MIN_SIDE <= side <= MAX_SIDE and side % SIDE_STEP == 0 for side in size):
+            raise item.error(
+                f'no base generates the size "{item.text()}": write sides from {MIN_SIDE} to {MAX_SIDE} pixels, '
+                f"multiples of {SIDE_STEP}."
+            )
+        sizes.append(size)
     return _distinct(value, sizes)
 
 

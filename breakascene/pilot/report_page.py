@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from breakascene.generation.generate import readable_prompt
 from breakascene.models.loading import short_name
 from breakascene.pilot.bars import Bar, bars
 from breakascene.pilot.embedding import data_uri
@@ -91,7 +92,7 @@ def _answer(plan: Plan, best: Summary) -> str:
     if best.answer == UNDECIDED:
         more = best.more_photos
         detail += (
-            f" If the share stays the same, {more} more photos decide."
+            f" If the share stays the same, {more} more photos will decide it."
             if more
             else " The share is so close to the goal that no number of photos will decide: look at the images."
         )
@@ -127,7 +128,7 @@ def _next_steps(plan: Plan, best: Summary, missing: int, votes: dict[str, Interv
         steps.append(f"Add {best.more_photos} more photos of the same kind to the plan and run it again.")
     unprocessed = [photo for photo in best.photos if photo.result["state"] != DONE]
     if unprocessed:
-        steps.append(f"Mend the {_photos(len(unprocessed))} that could not be processed; the reasons are below.")
+        steps.append(f"Fix the {_photos(len(unprocessed))} that could not be processed; the reasons are below.")
     remedies = Counter(
         reason.remedy for photo in best.photos if photo.works is False for reason in photo.reasons if reason.remedy
     )
@@ -151,16 +152,17 @@ def _charts(best: Summary) -> str:
         rows = [Bar(name, one.value, percent(one), one.low, one.high) for name, one in sorted(groups.items())]
         charts.append(f"<h3>Usable images {title}</h3>{bars(rows, 1)}")
     shares = [photo.share for photo in best.photos]
-    classes = (
-        ("none usable", 0, 0),
-        ("some, but too few", 1e-9, best.limits.photo),
-        ("enough", best.limits.photo, 1),
-        ("all", 1, 1),
-    )
-    counts = []
-    for name, low, high in classes:
-        inside = [s for s in shares if (s == low if low == high else low <= s < high)]
-        counts.append(Bar(name, len(inside), str(len(inside)), other=name in ("none usable", "some, but too few")))
+    limit = best.limits.photo
+    classes = {  # each photo is in one of them, also for a limit of 0 or 1
+        "none usable": sum(share == 0 for share in shares),
+        "some, but too few": sum(0 < share < limit for share in shares),
+        "enough": sum(limit <= share and 0 < share < 1 for share in shares),
+        "all": sum(share == 1 for share in shares),
+    }
+    counts = [
+        Bar(name, count, str(count), other=name in ("none usable", "some, but too few"))
+        for name, count in classes.items()
+    ]
     chart = f"<h3>Photos by their usable images</h3>{bars(counts, len(shares))}"
     return f"<h2>How good are the images?</h2>{chart}{''.join(charts)}"
 
@@ -213,8 +215,9 @@ def _votes(votes: dict[str, Interval]) -> str:
     if not votes:
         return ""
     rows = [Bar(name, one.value, percent(one), one.low, one.high) for name, one in votes.items()]
-    count = next(iter(votes.values())).count
-    return f"<h2>What colleagues say</h2><p>{count} votes on pairs of a photo and an image.</p>{bars(rows, 1)}"
+    count = max(one.count for one in votes.values())
+    sentence = f"Votes on images of {_photos(count)}; each photo counts once."
+    return f"<h2>What colleagues say</h2><p>{sentence}</p>{bars(rows, 1)}"
 
 
 def _reasons(best: Summary) -> str:
@@ -269,9 +272,7 @@ def _case(photo: PhotoSummary, files: Files, worst: bool) -> str:
     rows.sort(key=lambda row: min(row[0]["identity"].values(), default=0), reverse=not worst)
     figures = []
     for row, usable in rows[:SHOWN_IMAGES]:
-        prompt = row["prompt"]
-        for handle, name in names.items():
-            prompt = prompt.replace(handle, name)
+        prompt = readable_prompt(row | {"handles": names})
         mark = (
             "" if usable is None else '<b class="good">usable</b> · ' if usable else '<b class="bad">not usable</b> · '
         )

@@ -15,6 +15,7 @@ from breakascene.errors import UserError
 from breakascene.pilot.automatic import automatic_masks
 from breakascene.pilot.embedding import data_uri
 from breakascene.pilot.page_style import static, styled
+from breakascene.pilot.photos import PlannedPhoto
 from breakascene.pilot.plan import Plan
 from breakascene.pilot.store import Store
 from breakascene.rendering import html
@@ -32,9 +33,11 @@ class Decision:
     Args:
         objects: Name, and mask as a COCO run-length encoding {"size": [H, W], "counts": […]}; empty if all were
             rejected.
+        photo_hash: PlannedPhoto.file_hash of the photo; "" in files of older pages.
     """
 
     objects: tuple[tuple[str, dict], ...]
+    photo_hash: str = ""
 
     def content_hash(self) -> str:
         return hashlib.sha256(json.dumps(self.objects).encode()).hexdigest()
@@ -74,7 +77,7 @@ def write_review(plan: Plan, store: Store, segmenter: Segmenter) -> int:
             (name, np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))) for name, mask in masks
         ]
         objects = [{"name": name, "counts": coco.run_lengths(mask)} for name, mask in small]
-        values = {"photo": photo.id, "size": [size[1], size[0]], "objects": objects}
+        values = {"photo": photo.id, "hash": photo.file_hash(), "size": [size[1], size[0]], "objects": objects}
         shown.append({**values, "image": data_uri(stream.getvalue(), SHOWN_SIDE)})
     text = json.dumps(shown).replace("<", "\\u003c")  # a name must not end the script
     body = f"""<p>Each object has a color. Accept its mask, correct it with the brush, or reject it. A name helps the
@@ -100,10 +103,18 @@ def read_decisions(store: Store) -> dict[str, Decision]:
     return parse_decisions(data, f"{store.address}/{DECISIONS}") if data else {}
 
 
+def decision_for(photo: PlannedPhoto, decisions: dict[str, Decision]) -> Decision | None:
+    """Return the decision on a photo, or None if there is none, or one on another photo of the same id."""
+    decision = decisions.get(photo.id)
+    return decision if decision and decision.photo_hash in ("", photo.file_hash()) else None
+
+
 def parse_decisions(data: bytes, name: str | Path) -> dict[str, Decision]:
     """Parse the file that the review page saves. Raises UserError."""
     try:
-        photos = checked_dict(checked_dict(parse_json(data), "it")["photos"], "its list of photos")
+        value = checked_dict(parse_json(data), "it")
+        photos = checked_dict(value["photos"], "its list of photos")
+        hashes = checked_dict(value.get("hashes", {}), "its hashes")
         decisions = {}
         for photo, objects in photos.items():
             found = []
@@ -115,7 +126,8 @@ def parse_decisions(data: bytes, name: str | Path) -> dict[str, Decision]:
                 coco.decode_segmentation(encoding, tuple(size))
                 encoding = {"size": size, "counts": encoding["counts"]}
                 found.append((checked_text(one["name"], 60, "a name"), encoding))
-            decisions[photo] = Decision(tuple(found))
+            photo_hash = checked_text(hashes[photo], 64, "a hash") if photo in hashes else ""
+            decisions[photo] = Decision(tuple(found), photo_hash)
         return decisions
     except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         raise UserError(f"{name} is not a file of the review page: save it there again.") from error

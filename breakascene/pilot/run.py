@@ -147,7 +147,7 @@ def units_of(plan: Plan, reviewed: dict[str, review.Decision]) -> list[Unit]:
     work = json.dumps(asdict(work_of(plan)), sort_keys=True)
     units = []
     for photo in plan.photos:
-        decision = reviewed.get(photo.id) if photo.masks is None else None
+        decision = review.decision_for(photo, reviewed) if photo.masks is None else None
         content = photo.content_hash() + (decision.content_hash() if decision else "")
         for preset in plan.presets:
             key = hashlib.sha256(f"{VERSION} {content} {preset} {work}".encode()).hexdigest()[:32]
@@ -169,16 +169,20 @@ def state_of(store: Store, unit: Unit) -> str | None:
 def read_results(store: Store) -> list[dict]:
     """Return the results of the latest run's photos, in the order of the plan; those that are missing are left out.
 
+    So are results of other settings, which an earlier run has left.
+
     Raises:
         UserError: If no pilot has run there.
     """
     status = read_status(store)
-    results = (store.read_json(f"{PHOTOS}/{folder}/{RESULT}") for folder in status["folders"])
-    return [result for result in results if result]
+    folders = status["folders"]
+    keys = status.get("keys", [None] * len(folders))  # an older run wrote none
+    results = [(store.read_json(f"{PHOTOS}/{folder}/{RESULT}"), key) for folder, key in zip(folders, keys, strict=True)]
+    return [result for result, key in results if result and key in (None, result.get("key"))]
 
 
 def read_status(store: Store) -> dict:
-    """Return the state of the latest run: state, done, failed, total, workers, seconds_left, time and folders.
+    """Return the state of the latest run: state, done, failed, total, workers, seconds_left, time, folders, keys.
 
     Raises:
         UserError: If no pilot has run there.
@@ -197,7 +201,7 @@ def _tasks(units: list[Unit], work: Work, reviewed: dict[str, review.Decision]) 
             photo, masks = unit.photo.read()
             if masks is None:
                 source = "automatic"
-                if decision := reviewed.get(unit.photo.id):
+                if decision := review.decision_for(unit.photo, reviewed):
                     source, masks = "reviewed", decision.masks(photo.size)
         except UserError as reason:
             error = str(reason)
@@ -220,6 +224,6 @@ def _write_status(store: Store, plan: Plan, units: list[Unit], progress: Progres
     values = {
         "name": plan.name, "state": state, "done": progress.done, "failed": progress.failed, "total": progress.total,
         "workers": progress.workers, "seconds_left": progress.seconds_left, "time": time.time(),
-        "folders": [unit.folder for unit in units],
+        "folders": [unit.folder for unit in units], "keys": [unit.key for unit in units],
     }  # fmt: skip
     store.write_file(STATUS, json.dumps(values, indent=1).encode())

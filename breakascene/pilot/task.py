@@ -20,7 +20,7 @@ from PIL import Image
 from breakascene.data.consent import Consent
 from breakascene.data.handle_names import BACKGROUND
 from breakascene.data.scene import Scene, make_scene
-from breakascene.errors import UserError, is_out_of_memory
+from breakascene.errors import UserError, is_out_of_memory, resource_error
 from breakascene.evaluation.advice import run_advice, scene_advice
 from breakascene.evaluation.judges import TOYBOX, Judges, load_judges
 from breakascene.evaluation.metrics import Score, evaluate
@@ -131,7 +131,8 @@ def process(models: Models, task: PhotoTask, stop: Callable[[], bool] = lambda: 
                 raise UserError(task.error)
             result = _process(models, task, Path(folder), stop)
         except Exception as error:
-            if isinstance(error, OSError):  # of the temporary folder: no fault of the photo
+            # Of the temporary folder: no fault of the photo
+            if isinstance(error, OSError) or resource_error(error.__cause__) in ("disk", "rights"):
                 raise
             result = failure(task, _reason(error), time.monotonic() - started)
         if result is None:

@@ -67,10 +67,10 @@ def read_variants(file: Path | str) -> tuple[list[AdVariant], list[str]]:
         raise fields["variants"].error(f"there are {len(items)} variants: write two to six.")
     variants = [_read_variant(item) for item in items]
     for item, one in zip(items, variants, strict=True):
-        if sum(other.name.casefold() == one.name.casefold() for other in variants) > 1:
+        if sum(_ascii_name(other.name) == _ascii_name(one.name) for other in variants) > 1:
             raise item.error(f"the name {one.name} is used twice: give each variant its own.")
     photos = [item.text(80) for item in fields["photos"].items()] if "photos" in fields else []
-    return variants, photos
+    return variants, list(dict.fromkeys(photos))
 
 
 def write_variants(
@@ -187,7 +187,10 @@ def _save(generated: GeneratedImage, photo: str, variant: AdVariant, folder: Pat
     size = f"{image.width}x{image.height}"
     metadata = generated.metadata
     seed = metadata["seed"] + metadata["index"]
-    file = f"{_ascii_name(photo)}_{_ascii_name(variant.name)}_{size}_s{seed}.png"
+    ending = f"_{_ascii_name(variant.name)}_{size}_s{seed}.png"
+    file = _ascii_name(photo) + ending
+    if (folder / file).exists():  # of IMG-1 for IMG_1
+        file = f"{_ascii_name(photo)}-{_hash(photo.encode())[:6]}{ending}"
     data = png_bytes(image, {KEY: json.dumps(metadata, allow_nan=False)}, photo=metadata.get("photo", ""))
     (folder / file).write_bytes(data)
     return {

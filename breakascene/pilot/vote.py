@@ -15,12 +15,13 @@ from statistics import mean
 from breakascene.data.validation import checked_dict, checked_text, parse_json
 from breakascene.errors import UserError
 from breakascene.files import file_stem
+from breakascene.generation.generate import readable_prompt
 from breakascene.pilot.embedding import data_uri
 from breakascene.pilot.intervals import Interval, mean_of_shares
 from breakascene.pilot.page_style import static, styled
 from breakascene.pilot.plan import Plan
 from breakascene.pilot.run import PHOTOS, read_results
-from breakascene.pilot.store import Store
+from breakascene.pilot.store import RESULT, Store
 from breakascene.pilot.summary import Summary
 from breakascene.pilot.task import DONE
 from breakascene.rendering import html
@@ -41,6 +42,7 @@ class Question:
         prompt: With the names of the objects.
         presets: Of the images, from left to right.
         files: The images in the result folders of these presets.
+        keys: Of the results that the images are from; empty in older keys.
     """
 
     id: str
@@ -48,12 +50,13 @@ class Question:
     prompt: str
     presets: tuple[str, ...]
     files: tuple[str, ...]
+    keys: tuple[str, ...] = ()
 
 
 def write_vote(plan: Plan, store: Store, seed: int = 0) -> int:
     """Write the page vote/index.html, a single file to send to colleagues, and the key to it; return the questions.
 
-    The votes of an earlier page are removed, as its questions are others.
+    The votes of an earlier page with other questions are removed.
 
     Raises:
         UserError: If there are no images.
@@ -63,11 +66,12 @@ def write_vote(plan: Plan, store: Store, seed: int = 0) -> int:
     if not questions:
         raise UserError(f"{store.address} has no images to vote on: run pilot run first.")
     shown = "".join(_shown(store, question, number, len(questions)) for number, question in enumerate(questions, 1))
-    store.remove(VOTES)
-    key = json.dumps([asdict(question) for question in questions], indent=1)
-    store.write_folder(
-        FOLDER, {"index.html": _page(plan, shown, _page_id(questions)).encode(), "key.json": key.encode()}
-    )
+    page = _page(plan, shown, _page_id(questions)).encode()
+    key = json.dumps([asdict(question) for question in questions], indent=1).encode()
+    earlier = store.read(KEY)
+    store.write_folder(FOLDER, {"index.html": page, "key.json": key})
+    if earlier != key:
+        store.remove(VOTES)
     return len(questions)
 
 
@@ -127,12 +131,19 @@ def counted_votes(store: Store, summaries: Sequence[Summary]) -> dict[str, Inter
 
 
 def votes_by_image(store: Store) -> dict[tuple[str, str, str], list[bool]]:
-    """Return for each image (photo, preset, file) with votes whether each colleague would use it."""
+    """Return for each image (photo, preset, file) with votes whether each colleague would use it.
+
+    Images of a photo that was processed again since the vote are left out: the votes were on other images.
+    """
     votes = [json.loads(data) for name, data in store.files(VOTES).items() if name.endswith(".json")]
     found = {}
     for question in _read_key(store) if votes else ():
         given = [answers[question.id] for answers in votes if question.id in answers]
-        for place, (preset, file) in enumerate(zip(question.presets, question.files, strict=True)):
+        keys = question.keys or (None,) * len(question.presets)
+        for place, (preset, file, key) in enumerate(zip(question.presets, question.files, keys, strict=True)):
+            result = store.read_json(f"{PHOTOS}/{question.photo}/{preset}/{RESULT}") or {}
+            if key not in (None, result.get("key")):
+                continue
             own = [answer in ("yes", "both", ("left", "right")[place]) for answer in given]
             if own:
                 found[question.photo, preset, file] = own
@@ -156,12 +167,11 @@ def _questions(plan: Plan, results: Sequence[dict], rng: random.Random) -> list[
             continue  # a preset of this photo is missing
         index = rng.randrange(min(len(result["images"]) for result in pair))
         rows = [result["images"][index] for result in pair]
-        prompt = rows[0]["prompt"]
-        for one in pair[0]["objects"]:
-            prompt = prompt.replace(one["handle"], one["name"])
+        prompt = readable_prompt(rows[0] | {"handles": {one["handle"]: one["name"] for one in pair[0]["objects"]}})
         files, presets = tuple(row["file"] for row in rows), tuple(result["preset"] for result in pair)
-        secret = f"{rng.random()} {photo} {presets} {files}"
-        questions.append(Question(hashlib.sha256(secret.encode()).hexdigest()[:12], photo, prompt, presets, files))
+        keys = tuple(result["key"] for result in pair)
+        name = hashlib.sha256(f"{rng.random()} {photo} {presets} {files} {keys}".encode()).hexdigest()[:12]
+        questions.append(Question(name, photo, prompt, presets, files, keys))
     rng.shuffle(questions)
     return questions[:MOST_QUESTIONS]
 
@@ -204,6 +214,9 @@ def _read_key(store: Store) -> list[Question]:
     if not data:
         raise UserError(f"{store.address} has no vote page: make it with pilot vote.")
     return [
-        Question(one["id"], one["photo"], one["prompt"], tuple(one["presets"]), tuple(one["files"]))
+        Question(
+            *(one[key] for key in ("id", "photo", "prompt")),
+            *(tuple(one.get(key, ())) for key in ("presets", "files", "keys")),
+        )
         for one in json.loads(data)
     ]

@@ -93,7 +93,7 @@ def connected(address: str = "", workers: int = 0) -> Iterator[Cluster]:
         gpus, cpus = int(room.get("GPU", 0)), int(room.get("CPU", 0))
         most = gpus or cpus
         if workers > most:
-            raise UserError(f"There is room for {most} workers: give --workers {most} or fewer.")
+            raise UserError(f"There is room for {most} worker{'s' * (most != 1)}: give --workers {most} or fewer.")
         if not workers:
             by_memory = most if address else psutil.virtual_memory().available // WORKER_BYTES
             workers = max(1, min(most, by_memory))
@@ -160,12 +160,14 @@ class _Pool:
         ready, _ = ray.wait(waiting, timeout=POLL_SECONDS)
         if ready:  # and all others that are, so that no worker waits while results are written
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
+        # Ray's memory monitor kills workers; a result is lost with the machine that holds it
+        gone = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.ObjectLostError)
         results, lost, fault = [], [], None
         for reference in ready:
             worker, task = self._running.pop(reference)
             try:
                 value = ray.get(reference)
-            except ray.exceptions.RayActorError:
+            except gone:
                 lost.append(task)
                 continue
             except Exception as error:  # of a worker that cannot load the base
@@ -180,7 +182,7 @@ class _Pool:
         for task in lost:
             yield from self._lost(task)
         if fault:
-            raise fault
+            raise getattr(fault, "cause", None) or fault  # without Ray's traceback in its message
 
     def close(self) -> None:
         import ray

@@ -20,7 +20,7 @@ from breakascene.data.scene import make_scene
 from breakascene.errors import UserError
 from breakascene.files import atomic_file
 from breakascene.generation import edit as edits
-from breakascene.generation import variations
+from breakascene.generation import place, variations
 from breakascene.generation.formats import NAMES, check_format, is_larger, save_formats
 from breakascene.generation.generate import GeneratedImage, read_metadata
 from breakascene.generation.layout import parse_layout
@@ -132,7 +132,7 @@ class Endpoints:
 
     def generate(
         self, session, run, prompt, count=1, seed=0, steps=20, guidance=None, negative="", shape=SQUARE, lora=None,
-        lora_scale=1.0, image=None, strength=variations.STRENGTH, upscale=False, layout=None,
+        lora_scale=1.0, image=None, strength=None, upscale=False, layout=None,
     ):  # fmt: skip
         """Generate square, wide or tall PNGs of a prompt, with their metadata. Yields the growing list of images.
 
@@ -140,9 +140,11 @@ class Endpoints:
         from it, and departs the further the higher the strength is, above 0 and up to 1. Upscaling doubles width and
         height. A layout, {"objects": [{"handle": "<asset0>", "box": [left, top, right, bottom], "flip": false}, …]}
         with boxes in 0 to 1 of the image, places the objects of the prompt; the strength is then how far they depart
-        from the photo.
+        from their cut-outs. Without a strength, it is that of the studio.
         """
         options = (steps, guidance or None, negative, shape, lora, lora_scale)
+        if strength is None:
+            strength = variations.STRENGTH if layout is None else place.STRENGTH
         start = (read_photo(image), float(strength)) if image else None
         for note in consent_rules.check_start(start[0]) if start else ():
             show_notice(strings.translate(note))
@@ -321,7 +323,7 @@ def build_generate(button: gr.Button, endpoints: Endpoints) -> None:
         gr.File(label="lora"),
         gr.Number(1, label="lora_scale"),
         photo_input(label="image"),
-        gr.Number(variations.STRENGTH, label="strength"),
+        gr.Number(None, label="strength"),  # that of the studio
         gr.Checkbox(label="upscale"),
         gr.JSON(label="layout"),
     ]

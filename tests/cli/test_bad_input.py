@@ -66,7 +66,7 @@ def test_a_stopped_run_is_not_confused_with_one_at_work(files, monkeypatch):
     command = "extract|photo.png|--mask|ball.png|--out|stopped"
     assert "continue it with --resume" in refused(files, command, monkeypatch)
     with locked(files / "stopped"):
-        assert "Another extraction is writing to" in refused(files, command, monkeypatch)
+        assert "Another process is writing to" in refused(files, command, monkeypatch)
     stopped.unlink()
 
 
@@ -171,6 +171,7 @@ def test_crop(files, monkeypatch):
         "note.jpg|--format|shop": "note.jpg is not a readable image",
         "gone.png|--format|shop": "There is no file gone.png",
         "photo.png|--format|shop|--base|toybox": "--base needs --upscale",
+        "photo.png|no_run/photo.jpg|--format|shop": "Several images are named photo: crop them one by one",
         "photo.png|--format|shop|--upscale|run": "photo.png has no metadata",
         "photo.png|--format|shop|--upscale|gone": 'There is no run "gone"',
         "other.png|--format|shop|--upscale|run": "other.png was generated with another run",
@@ -211,7 +212,7 @@ def test_generate(files, monkeypatch):
         "run|a photo|--size|100x128": "in steps of 8",
         "run|a photo|--image|photo.png|--strength|1.5": "The strength 1.5 cannot be used",
         "run|--variations|--strength|nan": "The strength nan cannot be used",
-        "run|a photo|--strength|0.5": "add --image or --variations",
+        "run|a photo|--strength|0.5": "add --image, --variations or --layout",
         "run|a photo|--image|photo.png|--variations": "give one of them",
         "run|a photo|--image|gone.png": "There is no file gone.png",
         "run|a photo|--image|note.jpg": "note.jpg is not a readable image",

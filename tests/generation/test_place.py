@@ -144,5 +144,7 @@ def test_objects_of_several_runs_are_placed_and_bad_input_is_refused(tiny_base, 
         placed("a photo of <ball>")
     with pytest.raises(UserError, match="The strength 0 cannot be used"):
         placed(strength=0)
+    with pytest.raises(UserError, match="is too small to be drawn: make its box larger, or use a larger image"):
+        placed(photo=Image.new("RGB", (8, 8)))
     with pytest.raises(UserError, match="The image size 100 × 96 is not supported"):
         placed(size=(100, 96))

@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 
 from breakascene.cli.app import app
 from breakascene.errors import UserError
-from breakascene.generation.generate import read_metadata
+from breakascene.generation.generate import GeneratedImage, read_metadata
 from breakascene.pilot.ab import Variant, compare, describe, read_results_csv
 from breakascene.pilot.run import run, sequential
 from breakascene.pilot.store import Store
-from breakascene.pilot.variants import read_variants
+from breakascene.pilot.variants import _save, read_variants
 
 HEAD = "variant,impressions,clicks,conversions\n"
 
@@ -82,6 +82,7 @@ def test_mistakes_in_the_results(tmp_path, text, place):
     [
         ("variants:\n- {name: a}", "line 2: there are 1 variants"),
         ("variants:\n- {name: a}\n- {name: A}", "line 2: the name a is used twice"),
+        ("variants:\n- {name: summer sale}\n- {name: summer-sale}", "line 2: the name summer sale is used twice"),
         ("variants:\n- {name: a}\n- {name: b, crop: wide}", "line 3: the crop"),
         ("variants:\n- {name: a}\n- {name: 山}", "line 3: the name"),
         ("variants:\n- {name: a}\n- {place: b}", "line 3: this variant has no name"),
@@ -92,6 +93,16 @@ def test_mistakes_in_the_variants(tmp_path, text, place):
     (tmp_path / "v.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=f"v.yaml, {place}"):
         read_variants(tmp_path / "v.yaml")
+
+
+def test_photos_of_similar_names_have_files_of_their_own(tmp_path):
+    (tmp_path / "v.yaml").write_text("variants:\n- {name: a}\n- {name: b}\nphotos: [IMG_1, IMG-1, IMG_1]\n")
+    variants, photos = read_variants(tmp_path / "v.yaml")
+    assert photos == ["IMG_1", "IMG-1"]
+    generated = GeneratedImage(Image.new("RGB", (8, 8)), {"prompt": "a photo", "seed": 0, "index": 0})
+    rows = [_save(generated, photo, variants[0], tmp_path) for photo in photos]
+    assert rows[0]["file"] == "img-1_a_8x8_s0.png" != rows[1]["file"]
+    assert all((tmp_path / row["file"]).is_file() for row in rows)
 
 
 def test_variants_differ_only_in_what_the_plan_says(plan, tmp_path):

@@ -47,7 +47,9 @@ def test_review_and_vote(browser, plan_file, tmp_path):
         result = CliRunner().invoke(app, [*command, "--add", str(tmp_path / "bad.json")])
         assert result.exit_code == 2 and "bad.json is not a file of the review page" in result.stderr
     plan, store = read_plan(plan_file), Store(out)
-    ((name, mask),) = review.read_decisions(store)["001"].masks((256, 256))
+    decision = review.read_decisions(store)["001"]
+    assert decision.photo_hash == plan.photos[0].file_hash()
+    ((name, mask),) = decision.masks((256, 256))
     shown = review.Decision((("", {"size": [256, 256], "counts": before[0]}),)).masks((256, 256))[0][1]
     assert name == "toy" and mask[0, 0] and not shown[0, 0] and np.array_equal(mask[64:], shown[64:])
 

@@ -43,6 +43,8 @@ def test_masks_are_found_beside_the_photos_of_a_folder(tmp_path, scene):
     masks = scene.masks()[:2]
     for name in ("a", "b", "c", "d"):
         Image.fromarray(np.roll(np.asarray(scene.photo), ord(name), 0)).save(tmp_path / f"{name}.png")
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
     (tmp_path / "a").mkdir()
     save_mask(tmp_path / "a" / "ball.png", masks[0])
     save_mask(tmp_path / "b.mask.png", masks[1])
@@ -99,11 +101,14 @@ def test_a_changed_mask_changes_the_content(pilot):
         ("photos: photos\ncount: yes", 2, "write a whole number"),
         ("photos: photos\nphotos: empty", 2, "for the second time"),
         ("photos: photos\nprompts:\n- a photo of a cat", 3, "names no object"),
+        ("photos: photos\nprompts:\n- a cat < a dog", 3, "names no object"),
         ("photos: photos\nprompts: a photo of {subject}", 2, "braces that mean nothing"),
         ("photos: photos\npresets: [fast]", 2, "choose light, quick, paper"),
         ("photos: photos\nmasks: none", 2, "write masks: auto"),
         ("photos: photos\nmasks: empty", 2, "no masks of 001.png"),
         ("photos: photos\nsizes: [big]", 2, "write WIDTHxHEIGHT"),
+        ("photos: photos\nsizes:\n- 512x512\n- 500x501", 4, "multiples of 8"),
+        ("photos: photos\nsizes: [99999x99999]", 2, "from 64 to 4096 pixels"),
         ("photos: photos\nsteps: [1, 2, 3]", 2, "steps of both phases"),
         ("photos: photos\nthresholds: {photo: 50}", 2, "from 0 to 1"),
         ("photos: photos\nconsent: yes", 2, "choose nobody"),

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,7 @@ from breakascene.pilot.intervals import mean_interval, needed, share_interval
 from breakascene.pilot.photos import PlannedPhoto
 from breakascene.pilot.plan import Plan, Prices, Thresholds
 from breakascene.pilot.report import write_report
+from breakascene.pilot.report_page import _charts
 from breakascene.pilot.run import PHOTOS, STATUS
 from breakascene.pilot.store import RESULT, Store
 from breakascene.pilot.summary import NO, UNDECIDED, UNKNOWN, YES, summarize
@@ -95,6 +97,12 @@ def test_the_answer_follows_from_the_interval_of_the_photos_that_work():
     assert unknown.answer == UNKNOWN and unknown.working is None and unknown.photos[0].works is None
 
 
+@pytest.mark.parametrize("limit, counts", [(0, [1, 0, 2, 1]), (0.5, [1, 1, 1, 1]), (1, [1, 2, 0, 1])])
+def test_each_photo_is_in_one_class_of_the_chart(limit, counts):
+    chart = _charts(answer(0, 1, 2, 4, thresholds=Thresholds(photo=limit))).split("</h3>")[1].split("<h3>")[0]
+    assert [int(text) for text in re.findall(r">(\d+)<", chart)] == counts
+
+
 def test_costs_are_those_of_time_and_people():
     # 100 s at 36 an hour, 1 + 4 × 0.5 minutes at 60 an hour
     one = answer(4, 4, 2, 2)
@@ -170,13 +178,19 @@ def test_votes_are_counted_by_threshold_and_by_preset(tmp_path):
     assert found["… of those that do not pass"].value in (0, pytest.approx(1 / 6))
     assert found["would use the image"].count == 6
     write_report(plan, store)
-    assert "What colleagues say" in store.read("report/index.html").decode()
+    assert "Votes on images of 6 photos; each photo counts once." in store.read("report/index.html").decode()
     for data in (b"[]", b"{", json.dumps({"page": "other", "voter": "C", "answers": {}}).encode()):
         with pytest.raises(UserError, match="vote"):
             vote.add_votes(store, data, "c.json")
     wrong = {"page": page_id, "voter": "C", "answers": {key[0]["id"]: "left"}}
     with pytest.raises(UserError, match="does not offer"):
         vote.add_votes(store, json.dumps(wrong).encode(), "c.json")
+
+    # The same page keeps its votes; an image that was made anew has none, and its page is another
+    assert vote.write_vote(plan, store) == 6 and vote.vote_count(store) == 2
+    store.write_file(f"{PHOTOS}/p1/quick/{RESULT}", json.dumps({**results[1], "key": "new"}).encode())
+    assert {photo for photo, _, _ in vote.votes_by_image(store)} == {"p0", "p2", "p3", "p4", "p5"}
+    assert vote.write_vote(plan, store) == 6 and vote.vote_count(store) == 0
 
     results += [result(f"p{i}", [0.9], preset="light") for i in range(6)]
     store, plan = store_of(tmp_path / "two", results), plan_of(results, presets=("quick", "light"))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from helpers.files import listing
@@ -17,11 +18,13 @@ from breakascene.cli.app import app
 from breakascene.data.consent import Consent
 from breakascene.errors import UserError
 from breakascene.models.concepts import Concepts
+from breakascene.pilot import review
 from breakascene.pilot import store as store_module
+from breakascene.pilot import task as task_module
 from breakascene.pilot.plan import read_plan
-from breakascene.pilot.run import read_results, read_status, run, sequential
+from breakascene.pilot.run import _tasks, read_results, read_status, run, sequential, units_of, work_of
 from breakascene.pilot.store import Store
-from breakascene.pilot.workers import connected, on_ray
+from breakascene.pilot.workers import _Pool, connected, on_ray
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,10 @@ def test_a_stopped_run_goes_on_and_a_changed_or_broken_photo_is_its_own_affair(p
     mask.rename(mask.with_stem("renamed"))  # and the plan in the file declares no expired consent
     run(read_plan(plan_file), store, sequential(plan.base))
     assert {key for key, time in results(out).items() if time != everything[key]} == {"003", "004"}
+
+    # Results of earlier settings are not those of the latest run
+    run(replace(read_plan(plan_file), seed=1), store, lambda count: lambda tasks, stop: iter(()))
+    assert read_results(store) == [] and len(read_status(store)["keys"]) == 4
 
 
 def test_a_full_disk_keeps_what_is_done(plan, tmp_path, monkeypatch):
@@ -119,8 +126,60 @@ def test_a_photo_of_a_lost_worker_goes_to_another(plan, tmp_path, cluster):
     assert len(found) == 4 and found.count(killed[0]) == 1
 
     # A base that no worker can load ends the run with the reason
-    with pytest.raises(UserError, match="nowhere"):
+    with pytest.raises(UserError, match="nowhere") as raised:
         run(plan, Store(tmp_path / "other"), on_ray("/nowhere/base", replace(cluster, workers=1)))
+    assert "ray::" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_worker_that_the_memory_monitor_kills_is_replaced(plan, monkeypatch):
+    import ray
+
+    (task,) = _tasks(units_of(plan, {})[:1], work_of(plan), {})
+    gone = (ray.exceptions.OutOfMemoryError("low on memory"), ray.exceptions.ObjectLostError("00" * 28, None, ""))
+    outcomes = iter(["cpu", gone[0], "cpu", gone[1]])  # a worker loads and is lost, and so is the next
+
+    def get(reference):
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(ray, "wait", lambda references, **options: (references, []))
+    monkeypatch.setattr(ray, "get", get)
+    method = SimpleNamespace(remote=lambda *values: object())
+    remote = SimpleNamespace(remote=lambda base: SimpleNamespace(load=method, process=method))
+    pool = _Pool(remote, plan.base, iter([task]))
+    pool.add_worker()
+    found = [one for _ in range(4) for one in pool.finished()]
+    assert [one for one, _ in found] == [task]
+    assert "2 workers were lost" in json.loads(found[0][1]["result.json"])["reason"]
+
+
+@pytest.mark.parametrize("code, ends", [(errno.ENOSPC, True), (errno.EACCES, True), (errno.EINVAL, False)])
+def test_a_full_temporary_disk_is_no_fault_of_the_photo(plan, monkeypatch, code, ends):
+    (task,) = _tasks(units_of(plan, {})[:1], work_of(plan), {})
+
+    def fail(*values):
+        raise UserError("Cannot write there.") from OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(task_module, "_process", fail)
+    if ends:
+        with pytest.raises(UserError, match="Cannot write there"):
+            task_module.process(None, task)
+    else:
+        assert json.loads(task_module.process(None, task)["result.json"])["state"] == "failed"
+
+
+def test_a_review_counts_for_the_photo_that_was_reviewed(plan_file):
+    plan_file.write_text(plan_file.read_text().replace("masks: masks", "masks: auto"))
+    photo, other = read_plan(plan_file).photos[:2]
+    objects = [{"name": "toy", "mask": {"size": [2, 2], "counts": [0, 4]}}]
+    saved = {"photos": {photo.id: objects}, "hashes": {photo.id: photo.file_hash()}}
+    decisions = review.parse_decisions(json.dumps(saved).encode(), "review.json")
+    assert review.decision_for(photo, decisions).objects[0][0] == "toy"
+    assert review.decision_for(replace(photo, file=other.file), decisions) is None
+    older = review.parse_decisions(json.dumps({"photos": saved["photos"]}).encode(), "review.json")
+    assert review.decision_for(replace(photo, file=other.file), older).objects[0][0] == "toy"
 
 
 def test_a_killed_command_goes_on_where_it_was(plan_file, tmp_path, cluster):

@@ -12,6 +12,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from breakascene.data.scene import load_scene
+from breakascene.generation import place
 from breakascene.generation.generate import GeneratedImage, read_metadata, save_image
 from breakascene.studio.screens.select_actions import samples
 
@@ -113,9 +114,20 @@ def test_generation_starts_from_an_image_of_the_client(client, run, photo):
         client.predict(*values, 0.5, False, layout, api_name="/generate")
     (path,) = client.predict(*values[:-1], None, 0.5, False, layout, api_name="/generate")
     assert read_metadata(path)["layout"]["objects"][0]["box"] == [0, 0.5, 0.5, 1]
+    assert read_metadata(path)["strength"] == 0.5
+    (path,) = client.predict(*values[:-1], None, None, False, layout, api_name="/generate")
+    assert read_metadata(path)["strength"] == place.STRENGTH
     layout["objects"][0]["box"][2] = 7
-    with pytest.raises(AppError, match="The box of <asset0> is too small or outside"):
-        client.predict(*values[:-1], None, 0.5, False, layout, api_name="/generate")
+    for bad, message in (
+        (layout, "The box of <asset0> is too small or outside"),
+        ("no layout", "it is not an object"),
+        ([], "it is not an object"),
+        ({}, "The layout has no 'objects'"),
+        ({"objects": layout["objects"] * 100}, "is not a list of at most 16 values"),
+        ({"objects": [{"handle": 5, "box": [0, 0, 1, 1]}]}, "a handle is not a text"),
+    ):
+        with pytest.raises(AppError, match=message):
+            client.predict(*values[:-1], None, 0.5, False, bad, api_name="/generate")
 
 
 def test_a_sheet_has_each_object_in_each_style_and_place(client, run):

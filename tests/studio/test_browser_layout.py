@@ -1,12 +1,14 @@
 """The canvas of step 3 in a real browser: objects are placed with the mouse, the keyboard and a finger."""
 
 import json
+import re
 
 import pytest
 from helpers.browser import LONG, expect, expect_notice, set_inference_steps, shot, type_in, visitor
 from helpers.studio import add_session
 
 from breakascene.generation.generate import read_metadata
+from breakascene.generation.layout import MIN_SIDE
 
 
 def test_objects_are_placed_on_a_canvas_with_mouse_keys_and_a_finger(browser, address, studio_data, run):
@@ -75,3 +77,11 @@ def test_objects_are_placed_on_a_canvas_with_mouse_keys_and_a_finger(browser, ad
         touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
         assert page.evaluate("layoutValues()") != before
         shot(page, "layout-phone")
+        placed.evaluate("(node) => { node.dataset.ratio = 3; }")  # as of a wide object
+        placed.focus()
+        for _ in range(20):
+            page.keyboard.press("-")
+        page.locator("#shape label").last.click()  # tall: heights are smaller shares
+        expect(page.locator("#layout-canvas .stage")).to_have_css("aspect-ratio", re.compile("0.6"))
+        ((x0, y0, x1, y1),) = (entry["box"] for entry in json.loads(page.evaluate("layoutValues()"))["objects"])
+        assert min(x1 - x0, y1 - y0) >= MIN_SIDE

@@ -276,6 +276,8 @@ def test_compared_images_are_captioned_with_their_differences(three_images):
     assert gallery.differences(records) == ["a photo of ball · seed 42", "a photo of ball · seed 41"]
     records[1] |= {"seed": records[0]["seed"], "index": records[0]["index"], "negative_prompt": "snow"}
     assert gallery.differences(records) == ["a photo of ball", "a photo of ball · without snow"]
+    records[1] |= {"negative_prompt": "", "layout": {"objects": []}}
+    assert gallery.differences(records) == ["a photo of ball", "a photo of ball · placed objects"]
 
 
 def test_favorites_are_downloaded_with_contact_sheet_and_records(three_images):

@@ -56,7 +56,7 @@ def test_a_second_extraction_into_the_same_folder_is_refused(tiny_base, scene, s
     (tmp_path / ".run.lock").touch()  # left by a killed process
     events = extract(scene, tiny_base, settings, tmp_path / "run")
     next(events)
-    with pytest.raises(UserError, match="Another extraction is writing to"):
+    with pytest.raises(UserError, match="Another process is writing to"):
         run_extraction(scene, tiny_base, settings, tmp_path / "run")
     events.close()
     run_extraction(scene, tiny_base, settings, tmp_path / "run")

@@ -91,7 +91,8 @@
   save.addEventListener("click", () => {
     const decided = photos.map((photo) => [photo.photo, photo.objects.filter((object) => object.state === "accept").map(
       (object) => ({ name: object.name.trim() || "object", mask: { size: photo.size, counts: encode(object.mask, photo.size) } }))]);
-    saveText("review.json", JSON.stringify({ photos: Object.fromEntries(decided) }));
+    const hashes = photos.map((photo) => [photo.photo, photo.hash]);
+    saveText("review.json", JSON.stringify({ photos: Object.fromEntries(decided), hashes: Object.fromEntries(hashes) }));
     status.textContent = "Saved.";
   });
   document.getElementById("photos").append(...photos.map(build));

@@ -167,7 +167,7 @@ def build_chosen(page: PageContext, upscale: gr.Button) -> ChosenImage:
         with gr.Row(elem_classes="tools"):
             form = gr.Dropdown(
                 [(strings.FORMATS[name], name) for name in formats.NAMES], value=formats.NAMES[0],
-                label=strings.FORMAT, elem_id="image-format",
+                label=strings.FORMAT, info=strings.FORMAT_INFO, min_width=240, elem_id="image-format",
             )  # fmt: skip
             page.download_button(download_format, strings.DOWNLOAD_FORMAT, "download-format", inputs=[form])
             upscale.render()

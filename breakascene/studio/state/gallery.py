@@ -196,6 +196,8 @@ def details(metadata: dict) -> dict[str, str]:
         entries["size"] = f"{metadata['width']} × {metadata['height']}"
     if "strength" in metadata:
         entries["strength"] = f"{strings.DETAIL_STRENGTH} {metadata['strength']:g}"
+    if "layout" in metadata:
+        entries["layout"] = strings.DETAIL_LAYOUT
     if "edit" in metadata:
         entries["edit"] = strings.DETAIL_EDIT
     if "upscale" in metadata:

@@ -18,10 +18,14 @@
     return sizes[document.querySelector("#shape input:checked")?.value] || Object.values(sizes)[0];
   };
   const size = (item) => [item.w, item.w * aspect() / item.ratio]; // width and height, in shares
+  const fitting = (width, { ratio }) => { // neither side is too small for the studio, or larger than the canvas
+    const most = Math.min(1, ratio / aspect());
+    return clamp(width, Math.min(most, MIN * Math.max(1, ratio / aspect())), most);
+  };
   const read = (node) => ({ x: +node.dataset.x, y: +node.dataset.y, w: +node.dataset.w, ratio: +node.dataset.ratio });
   const show = (node, values = {}) => {
     const item = { ...read(node), ...values };
-    item.w = clamp(item.w, MIN, Math.min(1, item.ratio / aspect()));
+    item.w = fitting(item.w, item);
     const [w, h] = size(item);
     item.x = clamp(item.x, 0, 1 - w);
     item.y = clamp(item.y, 0, 1 - h);
@@ -29,7 +33,7 @@
     Object.assign(node.style, { left: `${100 * item.x}%`, top: `${100 * item.y}%`, width: `${100 * w}%`, height: `${100 * h}%` });
   };
   const scale = (node, factor) => { // around the center
-    const item = read(node), [w, h] = size(item), width = clamp(item.w * factor, MIN, Math.min(1, item.ratio / aspect()));
+    const item = read(node), [w, h] = size(item), width = fitting(item.w * factor, item);
     show(node, { w: width, x: item.x + (w - width) / 2, y: item.y + (h - h * width / w) / 2 });
   };
   const choose = (node) => {

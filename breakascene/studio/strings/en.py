@@ -312,8 +312,8 @@ GENERATE = "Generate"
 VARIATIONS, BACKGROUND_ONLY = "Variations of the photo", "Background only"
 LAYOUT = "Place objects"
 LAYOUT_HINT = (
-    "Add objects, drag them, and scale them at their corner. Keys: arrows move, + and − scale, M mirrors, Page Up and "
-    "Page Down change the order, Delete removes. The prompt needs the same objects."
+    "Add objects, drag them, and scale them at their lower right corner. Keys: arrows move, + and − scale, M mirrors, "
+    "Page Up and Page Down change the order, Delete removes. The prompt needs the same objects."
 )
 LAYOUT_TOOLS = {
     "smaller": "Smaller",
@@ -325,6 +325,7 @@ LAYOUT_TOOLS = {
 }
 LAYOUT_STRENGTH, LAYOUT_STRENGTH_INFO = "Strength", "Less keeps the shapes and colors of the cut-outs."
 LAYOUT_GENERATE = "Generate with this layout"
+DETAIL_LAYOUT = "placed objects"
 LAYOUT_EMPTY = "No object is placed: add one with its button."
 STRENGTH = "Strength of variations"
 STRENGTH_INFO = "How far variations depart from the photo"
@@ -376,7 +377,7 @@ COMPARE_TITLE = "Comparison:"
 COMPARE_HINT = "Choose another image and click “Compare” to see both side by side."
 COMPARE_CLEAR = "Clear comparison"
 DOWNLOAD_IMAGE = "Download image"
-FORMAT, DOWNLOAD_FORMAT = "Format (the objects stay in the frame)", "Download in this format"
+FORMAT, FORMAT_INFO, DOWNLOAD_FORMAT = "Format", "The objects stay in the frame.", "Download in this format"
 FORMATS = {  # of generation.formats.NAMES
     "square": "Square",
     "4:5": "4:5",

@@ -317,8 +317,8 @@ GENERATE = "生成"
 VARIATIONS, BACKGROUND_ONLY = "写真のバリエーション", "背景のみ"
 LAYOUT = "オブジェクトの配置"
 LAYOUT_HINT = (
-    "オブジェクトを追加し、ドラッグで動かし、角で大きさを変えます。キー操作：矢印で移動、+ と − で拡大・縮小、"
-    "M で反転、PageUp と PageDown で重なり順、Delete で削除。プロンプトにも同じオブジェクトを入れてください。"
+    "オブジェクトを追加してドラッグで動かし、右下の角で大きさを変えます。キー操作：矢印で移動、+ と − で拡大・縮小、"
+    "M で左右反転、PageUp と PageDown で重なり順、Delete で削除。プロンプトにも同じオブジェクトを入れてください。"
 )
 LAYOUT_TOOLS = {
     "smaller": "縮小",
@@ -330,6 +330,7 @@ LAYOUT_TOOLS = {
 }
 LAYOUT_STRENGTH, LAYOUT_STRENGTH_INFO = "強さ", "小さくすると、切り抜きの形や色が残ります。"
 LAYOUT_GENERATE = "この配置で生成"
+DETAIL_LAYOUT = "オブジェクトを配置"
 LAYOUT_EMPTY = "オブジェクトが配置されていません。ボタンで追加してください。"
 STRENGTH = "バリエーションの強さ"
 STRENGTH_INFO = "値が大きいほど元の写真から離れます"
@@ -381,7 +382,7 @@ COMPARE_TITLE = "比較："
 COMPARE_HINT = "別の画像を選んで「比較」を押すと、並べて表示します。"
 COMPARE_CLEAR = "比較をクリア"
 DOWNLOAD_IMAGE = "画像を保存"
-FORMAT, DOWNLOAD_FORMAT = "形式（オブジェクトが枠内に収まります）", "この形式で保存"
+FORMAT, FORMAT_INFO, DOWNLOAD_FORMAT = "形式", "オブジェクトは枠内に収まります。", "この形式で保存"
 FORMATS = {
     "square": "正方形",
     "4:5": "4:5",
@@ -590,19 +591,19 @@ PILOT_AB_INFO = (
     "広告媒体向けに、各写真のオブジェクトの画像を 2 ～ 6 通り生成します。配信後、結果の CSV を追加してください（列は "
     "variant、impressions、clicks、必要なら conversions）。"
 )
-PILOT_VARIANTS = "バリエーション"
-PILOT_VARIANTS_START = "バリエーションを生成"
-PILOT_GENERATING = "バリエーションを生成しています"
+PILOT_VARIANTS = "パターン"
+PILOT_VARIANTS_START = "パターンを生成"
+PILOT_GENERATING = "パターンを生成しています"
 PILOT_VARIANTS_READY = "画像 {n} 枚をダウンロードできます。"
-PILOT_VARIANTS_DOWNLOAD = "バリエーションをダウンロード（zip）"
+PILOT_VARIANTS_DOWNLOAD = "パターンをダウンロード（zip）"
 PILOT_AB_FILE = "配信結果（CSV）"
 PILOT_AB_COLUMNS = {  # by the rate that is compared
-    "clicks": ["バリエーション", "クリック率", "95 % 区間", "表示回数"],
-    "conversions": ["バリエーション", "コンバージョン率", "95 % 区間", "クリック数"],
+    "clicks": ["パターン", "クリック率", "95 % 区間", "表示回数"],
+    "conversions": ["パターン", "コンバージョン率", "95 % 区間", "クリック数"],
 }
 PILOT_AB_OUTCOMES = {
     "winner": "{rate}：{first} が優れています（p = {p}）。",
-    "empty": "{rate}：まだ決まりません。{unit}のあるバリエーションが 2 つ必要です。",
+    "empty": "{rate}：まだ決まりません。{unit}のあるパターンが 2 つ必要です。",
     "equal": "{rate}：上位 2 つに差がありません。ほかの理由で選んでください。",
     "needed": "{rate}：まだ決まりません。上位 2 つに、それぞれあと約 {n} の{unit}が必要です。",
 }
@@ -705,7 +706,7 @@ PILOT_OTHER_BASE = "この計画はベースモデル {name} 用です。ペー�
 PILOT_NO_PHOTOS = "ファイルに写真がありません。写真を追加してください。"
 PILOT_TOO_MANY_FILES = "計画が 2 つ以上あるか、ファイルが {most} 個を超えています。減らしてください。"
 PILOT_SAME_NAME = "{name} という名前のファイルが 2 つあります。どちらかの名前を変えてください。"
-PILOT_NO_VARIANTS = "バリエーションがまだありません。先に「バリエーションを生成」をクリックしてください。"
+PILOT_NO_VARIANTS = "パターンがまだありません。先に「パターンを生成」をクリックしてください。"
 NO_IMAGES = "保存できる画像がありません。先に生成してください。"
 OUT_OF_MEMORY = "メモリが不足しました。「クイック」か「ライト」を選ぶか、画像の枚数を減らして、もう一度お試しください。"
 DISK_FULL = "ディスクがいっぱいです。空き容量を増やして、もう一度お試しください。写真とマスクは残っています。"
@@ -955,6 +956,9 @@ MESSAGES = {
     "{handle} is in the layout but not in the prompt: add it to the prompt, or take it out of the layout.": (
         "{handle} はレイアウトにありますが、プロンプトにありません。プロンプトに加えるか、レイアウトから外"
         "してください。"
+    ),
+    "{handle} is too small to be drawn: make its box larger, or use a larger image.": (
+        "{handle} が小さすぎて描けません。枠を大きくするか、大きい画像を使ってください。"
     ),
     "There is no <background>: extract the photo with its background.": (
         "<background> がありません。背景も抽出する設定で写真を抽出し直してください。"
