@@ -152,7 +152,7 @@ def build(
         pilot_screen,
     )
     load_scripts(demo)
-    connect_arrival(demo, page, screens, tabs, browser)
+    connect_arrival(demo, page, screens, tabs, browser, last_progress)
     connect_progress(demo, page, screens, last_progress)
     connect_tabs(page, screens, tabs, [select_tab, extract_tab, generate_tab])
 
@@ -167,7 +167,9 @@ def load_scripts(demo: gr.Blocks) -> None:
         demo.load(None, js=script, api_visibility="private")
 
 
-def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: gr.Tabs, browser) -> None:
+def connect_arrival(
+    demo: gr.Blocks, page: PageContext, screens: Screens, tabs: gr.Tabs, browser, last_progress: gr.State
+) -> None:
     """Open the session of the address, else the one that the browser keeps, and show it."""
 
     def open_session(kept_token, request: gr.Request):
@@ -179,7 +181,9 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
         session.suggested_runs = None  # a new page gets a suggested prompt
         session.gallery.choose(None)
         restored = restore_pending(session, page.queue)
-        updates = {**screens.show(session, sent[0]), page.timer: timer_of(session)}
+        # The base already, so that a change before the first refresh is not missed
+        shown = {last_progress: {"base": loaded.base().fingerprint}, page.timer: timer_of(session)}
+        updates = {**screens.show(session, sent[0]), **shown}
         if not selections.masks_of(session.history.selection):  # step 2 says so once it is opened
             del updates[screens.extract.summary]
         if screens.generate.panel.running(session):
@@ -190,7 +194,7 @@ def connect_arrival(demo: gr.Blocks, page: PageContext, screens: Screens, tabs: 
 
     address = screens.extract.address
     opened = demo.load(open_session, [browser], [browser, page.token, address], **EVENT_OPTIONS)
-    outputs = [*screens.outputs, page.timer, tabs]
+    outputs = [*screens.outputs, page.timer, tabs, last_progress]
     page.on(opened.then, show, [screens.select.canvas.sent], outputs, js=SENT_JS)
     opened.then(None, [address], [address], js=extract.ADDRESS_JS, api_visibility="private")
 
