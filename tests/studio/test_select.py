@@ -205,6 +205,31 @@ def test_names_of_a_late_event_do_not_replace_newer_ones(tmp_path):
     assert takes("on the phone", 900, 1) and takes("third", 1000, 30)
 
 
+def test_names_sent_by_an_old_view_are_those_of_its_objects(tmp_path):
+    """A page on a busy server: it undoes and redoes before it shows the answers."""
+    objects = (SelectedObject("cup", key=1), SelectedObject("bowl", key=2))
+    history, page = SelectionHistory(tmp_path, Selection(Image.new("RGB", (64, 64)), objects)), 1000
+
+    def names():
+        return [one.name for one in history.selection.objects]
+
+    history.leave(page)
+    before = history.views[page].number
+    history.change(selections.remove_object(history.selection, 0))
+    history.leave(page)
+    history.update_names(["cup", "bowl"], (page, 20, before))
+    assert names() == ["bowl"] == history.page_names
+    history.update_names(["cup", "dish"], (page, 30, before))  # renamed there meanwhile
+    assert names() == ["dish"] and history.page_names == ["bowl"]
+    history.undo()
+    assert names() == ["cup", "bowl"]
+    history.leave(page)
+    history.update_names(["dish"], (page, 40, before + 1))
+    assert names() == ["cup", "dish"]
+    history.update_names(["mug", "dish"], (page, 50, 7777))  # of a view that is forgotten
+    assert names() == ["cup", "dish"]
+
+
 def test_a_name_is_not_stripped_in_the_page_while_it_is_typed(tmp_path):
     session = Session("token", tmp_path)
     with gr.Blocks():

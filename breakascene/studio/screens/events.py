@@ -33,7 +33,7 @@ EVENT_OPTIONS = {
 REFRESH_SECONDS = 1.0  # between two updates of a page while a job of its session runs
 IDLE_SECONDS = 5.0  # otherwise: another device may start a job
 # Writes into the second input when the page sends an event: the page's time origin and the milliseconds since then.
-SENT_JS = "(token, sent, ...values) => [token, [performance.timeOrigin, performance.now()], ...values]"
+SENT_JS = "(token, sent, ...values) => [token, [performance.timeOrigin, performance.now(), sent?.[0]], ...values]"
 # The same for an event whose last input holds the messages that a script of the page has sent (static/messages.js).
 MESSAGES_JS = f"""(...values) => [...({SENT_JS})(...values.slice(0, -1)), window.takeMessages("NAME")]"""
 # After such an event: send the messages that were queued meanwhile.

@@ -69,8 +69,8 @@ class SelectScreen:
     def outputs(self) -> list:
         objects = self.objects
         photo = [self.photo.loading, self.photo.panel, self.photo.restore]
-        return [*photo, self.main, self.canvas.tool, *self.live, objects.ready_made, objects.proposals,
-                objects.background, *objects.rows, *objects.names]  # fmt: skip
+        return [*photo, self.main, self.canvas.sent, self.canvas.tool, *self.live, objects.ready_made,
+                objects.proposals, objects.background, *objects.rows, *objects.names]  # fmt: skip
 
     @property
     def next(self) -> gr.Button:
@@ -108,8 +108,13 @@ class SelectScreen:
             if not (i < len(page_names) and selections.normalize_name(page_names[i]) == name):
                 updates[field] = name
         if page is not None:
-            history.leave(page)
+            updates |= self.leave(history, page)
         return updates
+
+    def leave(self, history: SelectionHistory, page: float, names: Sequence[str] | None = None) -> Updates:
+        """Remember what a page shows, and tell the page the number of this view."""
+        history.leave(page, names)
+        return {self.canvas.sent: [history.views[page].number]}
 
     def show_live(self, session: Session, tool: str = "include") -> Updates:
         selection = session.history.selection
@@ -171,8 +176,8 @@ class SelectEvents:
             photo = history.selection.photo
             action(session, *values)
             if live and history.is_shown_on(page):
-                history.leave(page, history.page_names[: len(history.keys())])
-                return screen.show_live(session, tool)
+                names = history.page_names[: len(history.keys())]
+                return {**screen.show_live(session, tool), **screen.leave(history, page, names)}
             if photo is not history.selection.photo:  # cropping is done once
                 tool = "include"
             return {**screen.show(session, page, history.page_names, tool), screen.canvas.tool: tool}

@@ -22,6 +22,7 @@ from breakascene.studio.state.selection import SelectedObject, Selection
 
 UNDO_DEPTH = 100
 MAX_PAGES = 20  # of a session that are remembered
+MAX_OLD_VIEWS = 40  # of these pages
 PROPOSAL_SIZE = 128  # pixels of the longer side of a proposal's cut-out
 
 
@@ -32,12 +33,14 @@ class PageView:
     Attributes:
         keys, names: Of its objects; names as they stand in the page's fields.
         active: Key of the object that is active on the page.
+        number: Tells it from the views before; the page sends it with its events.
     """
 
     photo: Image.Image | None
     keys: tuple[int, ...]
     names: tuple[str, ...]
     active: int
+    number: int
 
 
 @dataclass(eq=False)
@@ -50,7 +53,8 @@ class SelectionHistory:
         ready_made: The selection that comes with a sample.
         replaced: The selection on the photo before this one, packed, and its ready_made; `restore` brings them back.
         views: What each page shows, by its time origin.
-        page_names: Names of the objects as the page last sent them.
+        old_views: What pages have shown before, with their time origins: an event may have been sent by an old view.
+        page_names: Names of the objects as they stand in the fields of the page that sent the last event.
         names_sent: When it sent them: the time origin of the page and the milliseconds since then.
         proposals: Masks found automatically.
         make_room: Called after each change; raises UserError if the selection takes more memory than there is.
@@ -64,11 +68,13 @@ class SelectionHistory:
     ready_made: Selection | None = None
     replaced: tuple[Selection, Selection | None] | None = None
     views: dict[float, PageView] = field(default_factory=dict)
+    old_views: list[tuple[float, PageView]] = field(default_factory=list)
     page_names: Sequence[str] = ()
     names_sent: tuple[float, float] = (0, 0)
     proposals: list[PackedMask] = field(default_factory=list)
     make_room: Callable[[], None] = lambda: None
     nbytes: int = 0
+    _last_number: int = 0
     _packed: dict[int, tuple[np.ndarray, PackedMask]] = field(default_factory=dict)  # by id of the selection's masks
 
     def change(self, selection: Selection) -> None:
@@ -132,8 +138,11 @@ class SelectionHistory:
     def leave(self, page: float, names: Sequence[str] | None = None) -> None:
         """Remember what a page shows after an event; by default the names of the selection."""
         names = [obj.name for obj in self.selection.objects] if names is None else names
-        self.views.pop(page, None)
-        self.views[page] = PageView(self.selection.photo, self.keys(), tuple(names), self.keys()[self.selection.active])
+        if old := self.views.pop(page, None):
+            self.old_views = [*self.old_views, (page, replace(old, photo=None))][-MAX_OLD_VIEWS:]
+        self._last_number += 1
+        active = self.keys()[self.selection.active]
+        self.views[page] = PageView(self.selection.photo, self.keys(), tuple(names), active, self._last_number)
         while len(self.views) > MAX_PAGES:
             del self.views[next(iter(self.views))]
 
@@ -212,18 +221,28 @@ class SelectionHistory:
         pixels = sum(photo.width * photo.height for photo in photos.values())
         self.nbytes = 3 * pixels + sum(mask.nbytes for mask in [*masks.values(), *self.proposals])
 
-    def update_names(self, names: Sequence[str | None], sent: tuple[float, float]) -> None:
+    def update_names(self, names: Sequence[str | None], sent: Sequence[float | None]) -> None:
         """Name the objects as the page does, unless the page has sent newer names already.
 
         Gradio handles events that wait for different handlers in any order, so an older event may arrive later. Of a
-        page that is known, only the names count that were changed there: another page may have changed the others.
+        page that is known, only the names count that were changed there: another page may have changed the others. An
+        event that was sent before the page has shown its last update names the objects of the view before.
+
+        Args:
+            names: Those in the page's fields.
+            sent: The time origin of the page, the milliseconds since then, and the number of the view it shows.
         """
-        (page, moment), (last_page, last_moment) = sent, self.names_sent
+        (page, moment, number), (last_page, last_moment) = (*sent, None)[:3], self.names_sent
         if page == last_page and moment < last_moment:
             return
-        self.names_sent, self.page_names = sent, [name or "" for name in names]
-        view, keys = self.views.get(page), self.keys()
-        for i, name in enumerate(self.page_names):
+        names = [name or "" for name in names]
+        last = view = self.views.get(page)
+        if last is not None and number not in (None, last.number):
+            view = next((old for owner, old in self.old_views if owner == page and old.number == number), last)
+            names = names if view is not last else list(last.names)
+        self.names_sent, self.page_names = (page, moment), names if view is last else list(last.names)
+        keys = self.keys()
+        for i, name in enumerate(names):
             if view is None:
                 index = i if i < len(keys) else None
             else:
@@ -232,7 +251,10 @@ class SelectionHistory:
             if index is not None:
                 self.selection = selections.rename(self.selection, index, name)
         if view is not None:
-            self.views[page] = replace(view, names=tuple(self.page_names[: len(view.keys)]))
+            named = replace(view, names=tuple(names[: len(view.keys)]))
+            self.old_views = [(owner, named if old is view else old) for owner, old in self.old_views]
+            if view is last:
+                self.views[page] = named
 
     def propose(self, masks: list[np.ndarray]) -> None:
         """Keep masks found automatically, with a small cut-out of each on disk."""
