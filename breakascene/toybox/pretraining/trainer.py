@@ -260,14 +260,16 @@ def prefetch(sample: Callable[[np.random.Generator], object]) -> Callable[[np.ra
         return sample
     context = multiprocessing.get_context("fork")  # allows any function as `sample`; workers never touch the GPU
     queue = context.Queue(maxsize=64)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # before the workers are forked: they would wait for threads that they do not have
     for seed in np.random.SeedSequence().spawn(max(1, os.cpu_count() - 2)):
         context.Process(target=_worker, args=(sample, queue, seed), daemon=True).start()
+    cv2.setNumThreads(threads)
     return lambda rng: queue.get(timeout=WORKER_SECONDS)
 
 
 def _worker(sample, queue, seed) -> None:
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     rng = np.random.default_rng(seed)
     while True:
