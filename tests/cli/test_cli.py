@@ -43,14 +43,6 @@ def call(*arguments) -> str:
     return result.stdout
 
 
-@pytest.fixture
-def files(tmp_path, scene) -> Path:
-    scene.photo.save(tmp_path / "photo.png")
-    for concept in scene.concepts:
-        save_mask(tmp_path / f"{concept.name}.png", concept.mask)
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def sam_folder(tmp_path_factory) -> Path:
     """A small SAM with random weights and high scores, so that its automatic masks pass the thresholds."""

@@ -2,10 +2,8 @@
 
 import re
 import signal
-from pathlib import Path
 
-import pytest
-from helpers.files import listing, save_mask
+from helpers.files import listing
 from helpers.processes import Process, run_command
 from helpers.runs import short
 from typer.testing import CliRunner
@@ -14,14 +12,6 @@ from breakascene.cli.app import app
 from breakascene.generation.library import Library, clean_details
 from breakascene.models.concepts import Concepts
 from breakascene.training.loop import run_extraction
-
-
-@pytest.fixture
-def files(tmp_path, scene) -> Path:
-    scene.photo.save(tmp_path / "photo.png")
-    for concept in scene.concepts:
-        save_mask(tmp_path / f"{concept.name}.png", concept.mask)
-    return tmp_path
 
 
 def call(*arguments: str) -> None:
